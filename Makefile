@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. `make demo` and `make test` include dependencies and build.
+#   make deps     install the missing Debian packages (root or sudo; nothing when all are there)
+#   make          release build: build/bin/{busbar,busbard,busbar-sim}, libraries in build/lib
+#   make demo     three nodes, real data, a node killed, nothing lost  (DEMO_FAST=1: under a minute)
+#   make test     unit, simulation and integration tests
+#   make bench    measurements, JSON lines in build/bench.json
+#   make lint     format, cppcheck, our own rules
+#   make soak     long proofs, SOAK_S=seconds (default 600)
+.DEFAULT_GOAL := build
+PRESET ?= release
+JOBS ?= $(shell nproc)
+export BB_BIN := $(CURDIR)/build/bin
+
+.PHONY: build deps demo test bench lint soak sanitize install clean
+
+build: deps
+	@test -f build/build.ninja || cmake --preset release >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
+	@rm -f build.log
+	@cmake --build build -j$(JOBS)
+
+deps:
+	@.ci/deps build
+
+demo: build
+	@client/demo/demo.sh
+
+test: build
+	@.ci/deps test
+	@.ci/deps promtool || echo "deps: promtool could not be fetched; its check will be skipped"
+	@cmake --preset dev >/dev/null && cmake --build --preset dev -j$(JOBS) | tail -n 1
+	@/usr/bin/python3 tests/run.py --build build/dev unit sim golden integration
+
+# Unit and simulation tests under the sanitizers.
+sanitize: deps
+	@.ci/deps test
+	@cmake --preset asan >/dev/null && cmake --build --preset asan -j$(JOBS) | tail -n 1
+	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j$(JOBS) | tail -n 1
+	@/usr/bin/python3 tests/run.py --build build/asan --label asan unit sim
+	@/usr/bin/python3 tests/run.py --build build/tsan --label tsan unit sim
+
+bench: build
+	@tests/bench/run.sh
+
+lint: deps
+	@.ci/deps lint
+	@.ci/lint
+
+soak: build
+	@.ci/deps test lint
+	@tests/soak.sh $${SOAK_S:-600}
+
+install: build
+	@cmake --install build --prefix $${PREFIX:-/usr/local}
+
+clean:
+	@rm -rf build

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// busbar.h - the client library of a busbar cluster: write in the background, ask with one call.
+//
+// C11, no process-wide state, no signal handlers. Link with -lbusbar (pkg-config busbar).
+//
+// Threads: a busbar_client_t may be used from any number of threads at once. A busbar_writer_t and
+// a busbar_rows_t belong to one thread at a time; open one per thread. Delivery callbacks run on
+// the thread that calls a writer function (busbar_writer_poll, _flush, _close or an append that has
+// to wait), never on a thread of ours. Every call has a deadline.
+//
+//   busbar_fault_t fault;
+//   busbar_client_t *client = NULL;
+//   if (busbar_open("client.yaml", NULL, &client, &fault)) { puts(fault.text); return 1; }
+//   busbar_writer_t *writer = busbar_writer_open(client, NULL);
+//   busbar_metric_t metrics[] = {{"voltage_v", BUSBAR_FLOAT64}, {"cycles", BUSBAR_INT64}};
+//   uint32_t shape, battery;
+//   busbar_writer_shape(writer, metrics, 2, &shape, &fault);
+//   busbar_writer_battery(writer, "b1", NULL, 0, &battery, &fault);
+//   busbar_value_t values[] = {{.number = 412.7}, {.integer = 31}};
+//   busbar_writer_append(writer, battery, shape, time_ns, values, &fault);
+//   busbar_writer_close(&writer, 10 * BUSBAR_SECOND, &totals);   // waits for every acknowledgement
+//
+// Times are int64_t nanoseconds since 1970-01-01T00:00:00Z; ranges are half open [from, to).
+#ifndef BUSBAR_H
+#define BUSBAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BUSBAR_API __attribute__((visibility("default")))
+#define BUSBAR_SECOND INT64_C(1000000000)
+
+// 0 is success; other numbers are those of the error list (docs, protocol/bb_error.h) and stable.
+typedef int32_t busbar_status_t;
+#define BUSBAR_OK 0
+
+typedef enum {
+    BUSBAR_RETRY_NEVER,     // the request is wrong; sending it again cannot help
+    BUSBAR_RETRY_LATER,     // try again after a while
+    BUSBAR_RETRY_ELSEWHERE, // another replica may answer (the library has already tried)
+    BUSBAR_RETRY_UNKNOWN,   // outcome unknown; repeating is safe
+} busbar_retry_t;
+
+typedef struct {
+    busbar_status_t status;
+    char text[512]; // what was tried, on what, what was found, what was expected
+} busbar_fault_t;
+
+BUSBAR_API const char *busbar_version(void);
+BUSBAR_API const char *busbar_status_name(busbar_status_t status);
+BUSBAR_API const char *busbar_status_message(busbar_status_t status);
+BUSBAR_API busbar_retry_t busbar_status_retry(busbar_status_t status);
+
+// Stable numbers.
+typedef enum { BUSBAR_FLOAT64 = 1, BUSBAR_INT64 = 2, BUSBAR_BOOL = 3, BUSBAR_STATE = 4 } busbar_type_t;
+typedef enum {
+    BUSBAR_DEFAULT_LEVEL = 0, // local_quorum
+    BUSBAR_ONE = 1,
+    BUSBAR_LOCAL_QUORUM = 2,
+    BUSBAR_ALL = 5,
+} busbar_level_t;
+
+// ---- client ------------------------------------------------------------------------------------
+typedef struct busbar_client busbar_client_t;
+
+typedef struct {
+    int64_t timeout_ns;   // of calls that do not say; 0 = 10 s
+    const char *node_id;  // talk to this node alone (and answer partially if it lacks partitions)
+    const char *name;     // for the nodes' logs; NULL = "libbusbar"
+} busbar_options_t;
+
+// Reads a client file and starts the background thread; does not wait for a node to answer.
+// CONFIG, KEY, PERMISSION with the file, line and rule in `fault`. NULL options = defaults.
+BUSBAR_API busbar_status_t busbar_open(const char *client_file, const busbar_options_t *options,
+                                       busbar_client_t **client, busbar_fault_t *fault);
+// Waits until one node has answered. UNAVAILABLE, IDENTITY-like refusals end in TIMEOUT/UNAVAILABLE.
+BUSBAR_API busbar_status_t busbar_wait_ready(busbar_client_t *client, int64_t timeout_ns,
+                                             busbar_fault_t *fault);
+// All writers and rows of the client must be closed. Sets the pointer to NULL.
+BUSBAR_API void busbar_close(busbar_client_t **client);
+
+// ---- writing -----------------------------------------------------------------------------------
+typedef struct busbar_writer busbar_writer_t;
+
+typedef struct {
+    const char *name;
+    busbar_type_t type;
+} busbar_metric_t;
+
+typedef struct {
+    const char *key;
+    const char *value;
+} busbar_attribute_t;
+
+typedef union {
+    double number;    // FLOAT64
+    int64_t integer;  // INT64
+    uint64_t boolean; // BOOL: 0 or 1
+    uint64_t bits;
+    const char *text; // STATE: NUL-terminated UTF-8, copied
+} busbar_value_t;
+
+typedef struct {
+    uint64_t user_frame; // number of the frame since the writer was opened, from 0, in append order
+    const char *metric;  // NULL: the whole frame
+    busbar_status_t status;
+    const char *detail;
+} busbar_rejection_t;
+
+// The fate of one batch; every frame appended is in exactly one delivery.
+typedef struct {
+    busbar_status_t status; // OK: see the counts; TIMEOUT: unknown, safe to write again
+    const char *detail;     // "" when OK
+    uint64_t frames, points;
+    uint64_t acked_frames, acked_points, rejected_frames, rejected_points, quarantined_points;
+    uint32_t rejection_count; // named ones, at most 1,024
+    const busbar_rejection_t *rejections;
+    int64_t latency_ns; // first send to answer
+    uint32_t attempts;
+} busbar_delivery_t;
+typedef void (*busbar_delivery_fn)(void *context, const busbar_delivery_t *delivery);
+
+typedef struct {
+    busbar_level_t level;
+    int64_t timeout_ns;        // per batch, over all attempts; 0 = client's
+    size_t buffer_bytes_max;   // frames not yet acknowledged; 0 = 64 MiB. Full: append waits
+    size_t batch_bytes;        // 0 = 512 KiB
+    int64_t linger_ns;         // a smaller batch is sent after this long; 0 = 20 ms
+    uint32_t in_flight_max;    // batches per node; 0 = 8
+    uint64_t revision;         // of every point; 0 = telemetry
+    busbar_delivery_fn on_delivery;
+    void *context;
+} busbar_writer_options_t;
+
+typedef struct {
+    uint64_t frames, points;
+    uint64_t acked_frames, acked_points, rejected_frames, rejected_points, quarantined_points;
+    uint64_t unknown_frames, unknown_points; // no answer in time
+    uint64_t failed_frames, failed_points;   // whole batches refused; see last_fault
+    uint64_t batches, retries;
+    busbar_status_t last_status; // of the newest batch that was not OK
+    char last_detail[256];
+} busbar_totals_t;
+
+BUSBAR_API busbar_writer_t *busbar_writer_open(busbar_client_t *client,
+                                               const busbar_writer_options_t *options);
+// Registers names once; handles are small integers valid until the writer is closed. The same
+// arguments give the same handle. Errors: BATTERY_ID, ATTRIBUTES, METRIC_NAME, FRAME_METRICS, LIMIT.
+BUSBAR_API busbar_status_t busbar_writer_battery(busbar_writer_t *writer, const char *id,
+                                                 const busbar_attribute_t *attributes,
+                                                 uint32_t attribute_count, uint32_t *battery,
+                                                 busbar_fault_t *fault);
+BUSBAR_API busbar_status_t busbar_writer_shape(busbar_writer_t *writer,
+                                               const busbar_metric_t *metrics,
+                                               uint32_t metric_count, uint32_t *shape,
+                                               busbar_fault_t *fault);
+// Copies one frame into the buffer; `values` in the order in which the shape's metrics were given.
+// Waits while the buffer is full, up to the writer's timeout (BUSY: not taken). TIME_RANGE,
+// STATE_TEXT, VALUE: not taken. No allocation in steady state.
+BUSBAR_API busbar_status_t busbar_writer_append(busbar_writer_t *writer, uint32_t battery,
+                                                uint32_t shape, int64_t time_ns,
+                                                const busbar_value_t *values,
+                                                busbar_fault_t *fault);
+// Runs delivery callbacks of what has been answered; does not wait.
+BUSBAR_API void busbar_writer_poll(busbar_writer_t *writer);
+// Sends what is buffered and waits until everything appended so far has its delivery.
+BUSBAR_API busbar_status_t busbar_writer_flush(busbar_writer_t *writer, int64_t timeout_ns);
+BUSBAR_API void busbar_writer_totals(const busbar_writer_t *writer, busbar_totals_t *totals);
+// Flush, then close; what has no answer in time is counted as unknown. totals may be NULL.
+BUSBAR_API busbar_status_t busbar_writer_close(busbar_writer_t **writer, int64_t timeout_ns,
+                                               busbar_totals_t *totals);
+
+// ---- reading -----------------------------------------------------------------------------------
+typedef enum {
+    BUSBAR_RAW = 1,
+    BUSBAR_AGGREGATE = 2,
+    BUSBAR_LAST = 3,
+    BUSBAR_BATTERIES = 4,
+    BUSBAR_QUARANTINE = 5,
+} busbar_mode_t;
+enum {
+    BUSBAR_MEAN = 1,
+    BUSBAR_MIN = 2,
+    BUSBAR_MAX = 4,
+    BUSBAR_SUM = 8,
+    BUSBAR_COUNT = 16,
+    BUSBAR_FIRST = 32,
+    BUSBAR_LASTVALUE = 64,
+};
+
+typedef struct {
+    busbar_mode_t mode;
+    busbar_level_t level; // ONE or LOCAL_QUORUM
+    const char *const *batteries;
+    size_t battery_count; // 0 = all
+    const char *const *metrics;
+    size_t metric_count; // 0 = all
+    int64_t from_ns, to_ns;
+    int64_t every_ns;    // AGGREGATE: bucket width; 0 = one bucket
+    uint32_t aggregates; // AGGREGATE
+    bool group_by_none;
+    uint64_t limit; // rows, after sorting by battery, metric, time; 0 = all
+    int64_t timeout_ns;
+} busbar_query_t;
+
+typedef struct {
+    const char *battery; // "" with group_by_none
+    const char *metric;  // "" for BATTERIES
+    busbar_type_t type;
+    int64_t time_ns;     // of the point, or start of the bucket
+    busbar_value_t value;  // RAW, LAST, QUARANTINE; STATE: text
+    // AGGREGATE; min, max, first and last have the series' type
+    uint64_t count;
+    double mean, sum; // NaN for STATE
+    busbar_value_t min, max, first, last;
+    uint32_t attribute_count; // BATTERIES
+    const busbar_attribute_t *attributes;
+} busbar_row_t;
+
+// An answer, read row by row in (battery, metric, time) order. One thread at a time.
+typedef struct busbar_rows busbar_rows_t;
+
+// Scatters the query over replicas and prepares to gather. Rows arrive as they are asked for.
+BUSBAR_API busbar_status_t busbar_query(busbar_client_t *client, const busbar_query_t *query,
+                                        busbar_rows_t **rows, busbar_fault_t *fault);
+// true and *row (valid until the next call) or false at the end or on failure: see _status.
+BUSBAR_API bool busbar_rows_next(busbar_rows_t *rows, busbar_row_t *row);
+// After the last row. OK with complete = true; OK with complete = false and the partitions that are
+// missing; UNAVAILABLE when nothing could be asked; TIMEOUT; QUERY; ROLE.
+BUSBAR_API busbar_status_t busbar_rows_status(const busbar_rows_t *rows, bool *complete,
+                                              const uint32_t **missing_partitions,
+                                              size_t *missing_count, busbar_fault_t *fault);
+BUSBAR_API void busbar_rows_close(busbar_rows_t **rows);
+
+// ---- operating ---------------------------------------------------------------------------------
+typedef struct {
+    const char *id;
+    const char *dc;
+    bool up; // answered us, or is up in the view of a node that did
+    uint64_t lag_chunks;
+    uint64_t points_total, journal_bytes, segment_bytes, segment_points, head_bytes;
+    uint64_t unsealed_chunks, untrimmed_chunks;
+} busbar_node_t;
+
+typedef struct {
+    char cluster[40];
+    uint32_t epoch, partitions, under_replicated;
+    uint64_t quarantined_points;
+    uint32_t node_count;
+    busbar_node_t nodes[256];
+} busbar_cluster_t;
+
+// Asks every node; free the result with busbar_cluster_free. UNAVAILABLE when none answers.
+BUSBAR_API busbar_status_t busbar_cluster_status(busbar_client_t *client, int64_t timeout_ns,
+                                                 busbar_cluster_t **cluster,
+                                                 busbar_fault_t *fault);
+BUSBAR_API void busbar_cluster_free(busbar_cluster_t **cluster);
+// Returns when every node has sealed, merged and trimmed; TIMEOUT says what is still missing where.
+BUSBAR_API busbar_status_t busbar_settle(busbar_client_t *client, int64_t timeout_ns,
+                                         busbar_fault_t *fault);
+// Makes quarantined points of these batteries (0 = all) normal.
+BUSBAR_API busbar_status_t busbar_release(busbar_client_t *client, const char *const *batteries,
+                                          size_t battery_count, int64_t timeout_ns,
+                                          uint64_t *released_points, busbar_fault_t *fault);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

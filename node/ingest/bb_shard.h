@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_shard - one store and the replication of its partitions, as one deterministic machine.
+//
+// What the store actor runs, and what the simulator runs: the glue between the pure replication
+// core (bb_replication.h: dots, levels, acknowledgements, have-sets, pulls, read fences) and the
+// store façade (bb_store.h). No sockets, threads, clocks or randomness of its own: time comes in
+// with each call, I/O goes through the vfs and kv driver it was opened with, and everything that
+// must leave goes through the functions in bb_shard_out_t, which are called synchronously.
+// One thread owns it. Does not link CZMQ.
+//
+// Order that must be kept: persist before promise. Nothing is acknowledged, made visible or put
+// into a have-set before the journal sync that covers it (bb_shard_commit).
+//
+//   client ── WRITE ──▶ coordinator: check, judge times, give dots, stage; send REPLICATE to peers
+//                       commit: one sync for all that is staged, apply, count own copy
+//   peer   ── REPLICATE ──▶ stage; commit; REPLICATE_ACK names the dots
+//   coordinator: level reached for every part ──▶ WRITE_REPLY; deadline ──▶ TIMEOUT "unknown"
+#ifndef BB_SHARD_H
+#define BB_SHARD_H
+
+#include "cluster-config/bb_topology.h"
+#include "node/runtime/bb_buffer.h"
+#include "protocol/bb_message.h"
+#include "storage/bb_store.h"
+
+typedef struct bb_shard bb_shard_t;
+
+// One message on its way out; the receiver of the call takes over the references it keeps with
+// bb_buffer_keep. chunks and batch may be NULL.
+typedef struct {
+    bb_buffer_t *envelope;
+    bb_buffer_t *chunks; // REPLICATE
+    bb_buffer_t *body;   // REPLICATE: batch; RESULT: page
+} bb_outbound_t;
+
+// Everything that leaves the shard. `context` is the shell. None of these may call back into the
+// shard. Messages to peers may be dropped, delayed, repeated and reordered; answers to a client that
+// is gone are dropped by the shell.
+typedef struct {
+    void *context;
+    // bulk: REPLICATE and other large messages; otherwise small ones that must not wait behind them.
+    void (*send)(void *context, uint32_t peer_index, bool bulk, const bb_outbound_t *message);
+    // `ticket` is what the request came with.
+    void (*answer)(void *context, uint64_t ticket, const bb_outbound_t *message);
+    // Runs bb_scan_page elsewhere (scan pool) and answers RESULT itself. Takes over the snapshot and
+    // keeps the request buffer. `missing` (copied by the callee) are partitions this page cannot serve.
+    void (*scan)(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
+                 bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
+                 int64_t deadline_mono_ns);
+    // Runs bb_store_job_run elsewhere; its outcome returns by bb_shard_job_done.
+    void (*job)(void *context, bb_store_job_t *job);
+} bb_shard_out_t;
+
+typedef struct {
+    bb_store_options_t store;
+    const bb_topology_t *topology; // borrowed; the epoch and all replicas
+    bb_stream_t stream;            // this process start: 128 random bits, never used before
+    uint64_t in_flight_bytes_max;  // client batches not yet answered; past it: BUSY
+    uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
+    int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 500 ms
+    int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
+    bb_shard_out_t out;
+} bb_shard_options_t;
+
+BB_MUST_CHECK bb_error_t bb_shard_open(const bb_shard_options_t *options,
+                                       bb_store_report_t *report, bb_shard_t **shard,
+                                       bb_fault_t *fault);
+void bb_shard_close(bb_shard_t **self); // no job may be out
+
+// Time of one call. mono never goes back; wall is this node's clock; skewed: the mesh found our
+// clock more than 60 s off its peers' median, so this node must not coordinate.
+typedef struct {
+    int64_t mono_ns;
+    int64_t wall_ns;
+    bool is_skewed;
+} bb_shard_time_t;
+
+// A client's request: `ticket` comes back with the answer; message is decoded from `envelope`;
+// batch is the WRITE payload (NULL otherwise). References stay the caller's. Kinds: WRITE, QUERY,
+// SETTLE, RELEASE. Everything else and every error is answered, never dropped.
+void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
+                     const bb_message_t *message, bb_buffer_t *envelope, bb_buffer_t *batch);
+// A message of an authenticated peer. Kinds: REPLICATE, REPLICATE_ACK, HAVE_REQUEST, HAVE, PULL,
+// PULL_DONE. A bad one is counted and dropped.
+void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
+                   const bb_message_t *message, bb_buffer_t *chunks, bb_buffer_t *batch);
+// The failure detector's verdict, or a new incarnation of the peer.
+void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, bool is_up,
+                         const bb_stream_t *incarnation);
+void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
+                       bb_error_t error);
+
+// Makes everything staged durable, applies it, acknowledges. Call when the mailbox is empty or
+// enough is staged. Then deadlines, pulls, reports, flushes that are due.
+void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time);
+uint64_t bb_shard_staged_bytes(const bb_shard_t *self);
+// Next time commit must be called though nothing arrives; BB_NEVER_NS if none.
+int64_t bb_shard_wake_mono_ns(const bb_shard_t *self);
+// Stop taking client writes; true from _is_drained when nothing of a client waits any more.
+void bb_shard_drain(bb_shard_t *self, bb_shard_time_t time);
+bool bb_shard_is_drained(const bb_shard_t *self);
+
+typedef struct {
+    bb_store_stats_t store;
+    uint64_t points_accepted, frames_accepted, batches_accepted, points_rejected, points_quarantined;
+    uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable;
+    uint64_t chunks_replicated_in, chunks_replicated_out, chunks_pulled, chunks_duplicate;
+    uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
+    uint64_t fences_waited, fences_timeout;
+    uint64_t unsealed_chunks, untrimmed_chunks;
+    uint64_t ack_latency_buckets[24]; // acknowledged writes by log2 of microseconds, first is < 1 us
+    uint64_t ack_latency_ns_sum;
+    uint32_t under_replicated; // of this shard's partitions
+    bool is_caught_up;         // lacks nothing that it knows to exist
+    bool is_fenced;
+    uint64_t lag_chunks[BB_NODES_MAX]; // per node of the topology, self included: chunks it lacks
+} bb_shard_stats_t;
+void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats);
+
+#endif

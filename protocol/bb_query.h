@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_query - what is asked, and the columns that answer it.
+//
+// Pure. A query names partitions, batteries, metrics and a half-open time range. An executor
+// answers page by page: a page holds series in (battery id, metric name, type) order of one
+// partition after the other, ends at a frame limit in bytes and carries a cursor to go on from.
+// The server keeps nothing between pages, so any replica can answer the next one.
+#ifndef BB_QUERY_H
+#define BB_QUERY_H
+
+#include "protocol/bb_error.h"
+#include "protocol/bb_limits.h"
+#include "protocol/bb_value.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Stable numbers, on the wire.
+typedef enum {
+    BB_LEVEL_ONE = 1,
+    BB_LEVEL_LOCAL_QUORUM = 2,
+    BB_LEVEL_QUORUM = 3,      // reserved: refused by name until several data centres are proved
+    BB_LEVEL_EACH_QUORUM = 4, // reserved, likewise
+    BB_LEVEL_ALL = 5,
+} bb_level_t;
+
+const char *bb_level_name(bb_level_t level); // "local_quorum"
+uint32_t bb_level_of_name(const char *name); // 0: no such level
+
+typedef enum {
+    BB_QUERY_RAW = 1,        // points
+    BB_QUERY_AGGREGATE = 2,  // buckets
+    BB_QUERY_LAST = 3,       // newest point of each series (no range needed)
+    BB_QUERY_BATTERIES = 4,  // ids and attributes only
+    BB_QUERY_QUARANTINE = 5, // points held in quarantine and not released; RAW columns
+} bb_query_mode_t;
+
+typedef enum {
+    BB_AGGREGATE_MEAN = 1 << 0,
+    BB_AGGREGATE_MIN = 1 << 1,
+    BB_AGGREGATE_MAX = 1 << 2,
+    BB_AGGREGATE_SUM = 1 << 3,
+    BB_AGGREGATE_COUNT = 1 << 4,
+    BB_AGGREGATE_FIRST = 1 << 5,
+    BB_AGGREGATE_LAST = 1 << 6,
+} bb_aggregate_t;
+#define BB_AGGREGATE_ALL 0x7f
+
+typedef struct {
+    bb_query_mode_t mode;
+    bb_level_t level; // ONE or LOCAL_QUORUM
+    int64_t from_wall_ns, to_wall_ns; // [from, to); LAST and BATTERIES ignore them
+    int64_t every_ns;  // AGGREGATE: bucket width aligned to the epoch; 0 = one bucket [from, to)
+    uint32_t aggregates; // bits of bb_aggregate_t
+    bool group_by_none;  // AGGREGATE: merge all batteries
+    uint32_t partition_count;
+    const uint32_t *partitions; // ascending; the ones this executor shall answer
+    uint32_t battery_count;     // 0 = all batteries of these partitions
+    const bb_slice_t *batteries;
+    uint32_t metric_count; // 0 = all
+    const bb_slice_t *metrics;
+    uint64_t row_limit;     // rows (points or buckets) this executor need not exceed; 0 = none
+    uint32_t page_bytes_max; // soft limit of one page; 0 = 1 MiB
+    bb_slice_t cursor;       // from the page before; empty = start
+} bb_query_t;
+
+#define BB_CURSOR_BYTES_MAX 1024
+
+// Checks what can be checked without a cluster: mode, level, times within the limits and
+// from <= to, every >= 0, known aggregates, partitions ascending and in range, ids and names.
+// BB_ERR_QUERY with a sentence. Callers check before they send; bb_message_decode checks again.
+BB_MUST_CHECK bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault);
+
+// Aggregates of one bucket of one series. min, max, first and last are bits of the series' type.
+// Empty buckets are not sent.
+typedef struct {
+    int64_t start_wall_ns;
+    uint64_t count;
+    bb_sum_t sum; // numeric types; BOOL counts true as 1; STATE 0
+    uint64_t min, max; // by bb_value_order_key; STATE: text order, as table index
+    int64_t first_wall_ns, last_wall_ns;
+    uint64_t first, last;
+} bb_bucket_t;
+
+// One series of a page. RAW, LAST, QUARANTINE: times and values. AGGREGATE: buckets.
+// BATTERIES: neither, attributes instead; metric is empty, type is 0.
+typedef struct {
+    bb_slice_t battery; // empty with group_by_none
+    bb_slice_t metric;
+    uint32_t type; // bb_type_t
+    uint32_t row_count;
+    const int64_t *times_wall_ns;
+    const uint64_t *values; // STATE: indexes into page.states
+    const bb_bucket_t *buckets;
+    uint32_t attribute_count;
+    const struct bb_page_attribute *attributes;
+} bb_series_t;
+
+typedef struct bb_page_attribute {
+    bb_slice_t key;
+    bb_slice_t value;
+} bb_page_attribute_t;
+
+// A decoded page: views into the encoded bytes plus owned tables.
+typedef struct {
+    uint32_t series_count;
+    const bb_series_t *series;
+    uint32_t state_count;
+    const bb_slice_t *states;
+    void *memory;
+} bb_page_t;
+
+// Payload frame of a RESULT message. encoded.data 8-byte aligned, must outlive the page.
+BB_MUST_CHECK bb_error_t bb_page_open(bb_page_t *self, bb_slice_t encoded, bb_fault_t *fault);
+void bb_page_close(bb_page_t *self);
+
+// bb_page_builder_t - writes one page. Copies what it is given.
+typedef struct bb_page_builder bb_page_builder_t;
+bb_page_builder_t *bb_page_builder_new(void);
+void bb_page_builder_destroy(bb_page_builder_t **self);
+// STATE values in `values`, `min`.. are addresses of bb_text_t here; the builder makes the table.
+void bb_page_builder_points(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
+                            bb_type_t type, const int64_t *times_wall_ns, const uint64_t *values,
+                            uint32_t row_count);
+void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
+                             bb_type_t type, const bb_bucket_t *buckets, uint32_t row_count);
+void bb_page_builder_battery(bb_page_builder_t *self, bb_slice_t battery,
+                             const bb_page_attribute_t *attributes, uint32_t attribute_count);
+size_t bb_page_builder_bytes(const bb_page_builder_t *self); // estimate so far
+uint64_t bb_page_builder_rows(const bb_page_builder_t *self);
+// *out is 8-byte aligned malloc memory owned by the caller; the builder is empty again.
+void bb_page_builder_finish(bb_page_builder_t *self, uint8_t **out, size_t *out_length);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

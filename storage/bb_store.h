@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_store - everything one store keeps: journal, head, windows, have-sets, battery dictionary.
+//
+// The only header of storage that the node includes. One thread owns a store; what may run
+// elsewhere (jobs, snapshots) says so. All I/O goes through the vfs and kv driver given at open, so
+// the simulator runs the same code on a simulated disk.
+//
+//   stage -> sync -> apply          chunks enter:   journal | durable | visible in head + have-set
+//   flush job                       head generation -> runs in window environments -> meta commit
+//   merge job                       runs of a window -> one per battery -> new environment, renamed
+//   trim                            journal files that are sealed here and held by all replicas
+//
+// A point is visible only after it is durable, so nothing is ever read that a crash can take back.
+//
+//   DIR/busbar.store        identity, format version, store count; locked while open
+//   DIR/journal/            bb_journal
+//   DIR/meta/               batteries, metrics, types, have-sets, seal position, window counts (LMDB)
+//   DIR/windows/2026-01-01.000001/   runs of that UTC day (LMDB); the number grows with each merge
+//   DIR/quarantine/2026-01-01.000001/  points that were too far ahead, until released
+#ifndef BB_STORE_H
+#define BB_STORE_H
+
+#include "protocol/bb_chunks.h"
+#include "protocol/bb_query.h"
+#include "storage/kv/bb_kv.h"
+#include "storage/vfs/bb_file.h"
+
+typedef struct bb_store bb_store_t;
+
+typedef struct {
+    bb_vfs_t *vfs;
+    bb_kv_driver_t *kv;
+    const char *directory;
+    uint8_t cluster_id[16];  // with node_id, index and count: another owner is refused (FOREIGN)
+    const char *node_id;
+    uint32_t store_index, store_count;
+    uint32_t partition_count;
+    size_t memory_bytes;     // head, all generations together; at a third of it the head wants a flush
+    uint64_t journal_file_bytes; // 0 = 64 MiB
+    size_t kv_map_bytes;     // reserved address space per environment; 0 = 16 GiB
+} bb_store_options_t;
+
+typedef struct {
+    uint64_t journal_records, journal_bytes, torn_bytes, damaged_count, damaged_bytes;
+    char first_damage[256];
+    uint64_t battery_count, window_count;
+} bb_store_report_t;
+
+// Opens or creates. Errors: LOCKED, FOREIGN, FORMAT, CORRUPT, IO, DISK_FULL with a sentence.
+BB_MUST_CHECK bb_error_t bb_store_open(const bb_store_options_t *options,
+                                       bb_store_report_t *report, bb_store_t **store,
+                                       bb_fault_t *fault);
+void bb_store_close(bb_store_t **self); // no job or snapshot may be alive; nothing is flushed
+
+// ---- have-sets -------------------------------------------------------------------------------
+// Which chunks are durable and visible here. Borrowed until the next apply.
+const bb_have_set_t *bb_store_have(const bb_store_t *self, uint32_t partition);
+// Counts up by one at each apply; _have_version of a partition is the count when it last changed.
+uint64_t bb_store_version(const bb_store_t *self);
+uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition);
+
+// ---- intake ----------------------------------------------------------------------------------
+// Coordinator only: the points of a batch that may not be taken because (battery, metric) already
+// has another type, here or earlier in the batch, or the store has too many windows. Calls `reject`
+// once per (run, metric) or (frame). Returns how many points were named. Changes nothing.
+typedef void (*bb_store_reject_fn)(void *context, const bb_batch_cursor_t *at, uint32_t frame,
+                                   uint32_t metric, bb_error_t error, const char *detail);
+uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reject_fn reject,
+                        void *context);
+
+// Stages one journal record; slices and batch stay valid until _sync. Errors as bb_journal_append.
+BB_MUST_CHECK bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks,
+                                        bb_slice_t chunks_encoded, const bb_batch_t *batch);
+uint64_t bb_store_staged_bytes(const bb_store_t *self);
+BB_MUST_CHECK bb_error_t bb_store_sync(bb_store_t *self); // errors as bb_journal_sync
+bool bb_store_is_fenced(const bb_store_t *self);
+// After a sync that covered the record: frames go into the head, dots into the have-sets. Parts
+// whose dot is already there are skipped. Never fails for reasons in the data: what a replica
+// cannot object to (types, windows) is kept. BB_ERR_LIMIT: a have-set is too fragmented for a dot;
+// that part is not applied and not counted (it will be pulled again), the others are.
+BB_MUST_CHECK bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chunks,
+                                        const bb_batch_t *batch);
+
+// ---- sealing, merging, trimming --------------------------------------------------------------
+// One job at a time per store. begin and end on the owner's thread; run anywhere, once.
+typedef struct bb_store_job bb_store_job_t;
+typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE } bb_store_job_kind_t;
+
+bool bb_store_wants_flush(const bb_store_t *self);  // the head has reached its share of memory
+bool bb_store_is_full(const bb_store_t *self);      // all of it: answer busy until a flush ends
+bool bb_store_wants_merge(const bb_store_t *self);  // some window holds many runs per battery
+// BB_ERR_NOT_FOUND: nothing to do. FLUSH freezes the head and rotates the journal. MERGE takes the
+// window with the most runs per battery above `runs_per_battery_min` (1 = merge all there is).
+BB_MUST_CHECK bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
+                                            double runs_per_battery_min, bb_store_job_t **job);
+BB_MUST_CHECK bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault);
+// Publishes the outcome of _run; `error` is what it returned. On failure the frozen head stays and
+// is flushed again by the next job; a sync failure fences the store.
+void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error);
+
+// Deletes sealed journal files for which `is_held` says yes for every dot range in them.
+typedef bool (*bb_store_is_held_fn)(void *context, uint32_t partition, const bb_stream_t *stream,
+                                    uint64_t first_seq, uint64_t last_seq);
+BB_MUST_CHECK bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held,
+                                       void *context);
+
+typedef struct {
+    uint64_t head_bytes, head_points, frozen_points;
+    uint64_t journal_bytes, journal_files, journal_sealed_files;
+    uint64_t segment_bytes, segment_points, window_count, runs, runs_mergeable;
+    uint64_t battery_count, metric_count, quarantined_points, type_conflicts, value_conflicts;
+} bb_store_stats_t;
+void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats);
+
+// ---- what a peer lacks -------------------------------------------------------------------------
+// Walks the journal, newest file first, and emits the chunks of `partitions` that `their_have[i]`
+// lacks, as (chunks header, batch) pairs to send as they are: buffers are malloc'd and owned by the
+// callback from then on. Stops after about budget_bytes: *more = true. A partition with dots in
+// our have-set that they lack and the journal no longer has is named in unavailable (room for
+// partition_count entries).
+typedef void (*bb_store_emit_fn)(void *context, uint8_t *chunks, size_t chunks_length,
+                                 uint8_t *batch, size_t batch_length);
+BB_MUST_CHECK bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
+                                          const bb_have_set_t *their_have, uint32_t partition_count,
+                                          uint64_t budget_bytes, bb_store_emit_fn emit,
+                                          void *context, bool *more, uint32_t *unavailable,
+                                          uint32_t *unavailable_count);
+
+// ---- reading -----------------------------------------------------------------------------------
+// A snapshot is the head and all overlapping windows at one moment. Taken on the owner's thread;
+// used and closed by any one thread. Keep it short: it holds LMDB readers.
+typedef struct bb_snapshot bb_snapshot_t;
+BB_MUST_CHECK bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query,
+                                           bb_snapshot_t **snapshot, bb_fault_t *fault);
+void bb_snapshot_close(bb_snapshot_t **self);
+
+typedef struct {
+    uint8_t *cursor; // malloc'd, owned by the caller; NULL at the end of the answer
+    size_t cursor_length;
+    uint32_t damaged_window_count;
+    uint32_t damaged_partition_count;
+    uint32_t damaged_partitions[64]; // partitions whose answer would miss damaged data
+    uint64_t points_scanned;
+} bb_scan_result_t;
+
+// Answers one page of `query` (the one the snapshot was taken for) into `page`. Merged and
+// de-duplicated over head and segments: each (battery, metric, time) once, the largest
+// (revision, type, value). Errors: QUERY (bad cursor), CORRUPT, IO.
+BB_MUST_CHECK bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query,
+                                      bb_page_builder_t *page, bb_scan_result_t *result,
+                                      bb_fault_t *fault);
+
+#endif

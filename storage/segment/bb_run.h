@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_run - sealed columns of one battery in one window at one revision: the value in LMDB.
+//
+// Pure: bytes in, bytes out. A run has one shared, strictly ascending time column, cut into blocks
+// of up to BB_BLOCK_ROWS_MAX rows, and one column per (metric, type), cut at the same rows. A
+// column that lacks some rows of a block carries a presence bitmap. Each column block carries
+// count, sum, min, max, first and last with their times, an encoding id and a CRC-32C; the run header
+// and directory carry their own. Byte map: storage/segment/README.md.
+//
+//   run = header | directory (blocks x columns: offset, bytes, encoding, stats) | blocks ...
+//
+// Encodings live in a registry (bb_encoding.h): constant, delta + bit-packing, raw, dictionary now;
+// faster codecs are added there under new ids and change nothing else.
+#ifndef BB_RUN_H
+#define BB_RUN_H
+
+#include "protocol/bb_error.h"
+#include "protocol/bb_limits.h"
+#include "protocol/bb_value.h"
+
+#define BB_PRESENCE_WORDS (BB_BLOCK_ROWS_MAX / 64)
+
+typedef struct {
+    uint32_t metric; // store-local metric number
+    bb_type_t type;
+    const uint64_t *values;   // row_count entries; absent rows hold anything. STATE: bb_text_t
+    const uint64_t *presence; // bit r % 64 of word r / 64 set = row r has a value; NULL = all have
+} bb_run_column_t;
+
+typedef struct {
+    uint64_t revision;
+    uint32_t row_count;           // >= 1
+    const int64_t *times_wall_ns; // strictly ascending
+    uint32_t column_count;        // >= 1, sorted by (metric, type), unique
+    const bb_run_column_t *columns;
+} bb_run_input_t;
+
+// bb_run_writer_t - encodes runs; keeps its scratch memory between runs. One thread.
+typedef struct bb_run_writer bb_run_writer_t;
+bb_run_writer_t *bb_run_writer_new(void);
+void bb_run_writer_destroy(bb_run_writer_t **self);
+// The encoded run, valid until the next call.
+bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *input);
+
+typedef struct {
+    uint32_t metric;
+    bb_type_t type;
+} bb_run_column_info_t;
+
+typedef struct {
+    uint32_t count; // values present in the block; 0: every other field is 0
+    bb_sum_t sum;   // BOOL: true counts 1; STATE: 0
+    uint64_t min, max; // by bb_value_order_key; STATE: text order, addresses into the run
+    int64_t first_wall_ns, last_wall_ns;
+    uint64_t first, last;
+} bb_block_stats_t;
+
+// A verified view. Header and directory are checked at open; each block when it is read.
+typedef struct {
+    bb_slice_t encoded;
+    uint64_t revision;
+    uint32_t row_count, column_count, block_count;
+    uint64_t point_count;
+    int64_t first_wall_ns, last_wall_ns; // inclusive
+    const void *columns_raw;             // use bb_run_column()
+    const void *directory_raw;
+} bb_run_t;
+
+// BB_ERR_CORRUPT (checksum, lengths) or BB_ERR_FORMAT (newer version, unknown encoding id).
+// `encoded.data` must be 8-byte aligned (LMDB overflow values are; copy small ones) and outlive self.
+BB_MUST_CHECK bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault);
+bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index);
+// First column with that metric, or UINT32_MAX; others types of the metric follow it.
+uint32_t bb_run_find(const bb_run_t *self, uint32_t metric);
+uint32_t bb_run_block_rows(const bb_run_t *self, uint32_t block_index);
+void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *first_wall_ns,
+                        int64_t *last_wall_ns); // inclusive, from the directory
+// Decodes the time column of a block; out has room for BB_BLOCK_ROWS_MAX.
+BB_MUST_CHECK bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index,
+                                            int64_t *out_wall_ns);
+// Statistics from the directory (no decoding). STATE addresses point into the run's bytes.
+void bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                        bb_block_stats_t *stats);
+// Decodes values: out[r] for each row r; absent rows hold 0. *all_present true: presence untouched.
+// STATE values are addresses of bb_text_t inside the run's bytes.
+BB_MUST_CHECK bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index,
+                                             uint32_t block_index, uint64_t *out,
+                                             uint64_t *presence, bool *all_present);
+
+#endif
