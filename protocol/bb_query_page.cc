@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "generated/protocol/page_generated.h"
+#include "protocol/page_generated.h"
 #include "protocol/bb_message_flat.h"
 #include "protocol/bb_query.h"
 
@@ -302,7 +302,7 @@ static Offset<String> s_metric(bb_page_builder_t *self, bb_slice_t metric)
 
 static uint64_t s_state(bb_page_builder_t *self, uint64_t bits)
 {
-    if (bits != self->state_bits || self->states.names.count == 0) {
+    if (bits != self->state_bits) {
         const bb_text_t *text = bb_text_of_bits(bits);
         BB_ASSERT(text && text->length <= BB_STATE_BYTES_MAX);
         self->state_index = self->states.index_of(self->fbb, text->bytes, text->length);
@@ -400,6 +400,7 @@ void bb_page_builder_points(bb_page_builder_t *self, bb_slice_t battery, bb_slic
     FlatBufferBuilder &fbb = self->fbb;
     Offset<String> battery_text = s_battery(self, battery);
     Offset<String> metric_text = s_metric(self, metric);
+    self->state_bits = 0; // an address means something only during one call
     if (type == BB_TYPE_STATE) {
         for (uint32_t i = 0; i < row_count; i++) { // strings come before the vectors
             (void)s_state(self, values[i]);
@@ -428,6 +429,7 @@ void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_sli
     FlatBufferBuilder &fbb = self->fbb;
     Offset<String> battery_text = s_battery(self, battery);
     Offset<String> metric_text = s_metric(self, metric);
+    self->state_bits = 0;
     if (type == BB_TYPE_STATE) {
         for (uint32_t i = 0; i < row_count; i++) {
             (void)s_state(self, buckets[i].min);

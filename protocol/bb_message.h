@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_message - the envelope and body of everything that crosses a socket.
+//
+// Pure. On ZeroMQ a message is one to three frames after the routing id:
+//   every kind             [envelope]
+//   WRITE                  [envelope][batch]
+//   RESULT                 [envelope][page]
+//   REPLICATE              [envelope][chunks header][batch]
+// The envelope is a FlatBuffer (message.fbs) with a union body. Fields are only added, kinds are
+// never reused. Who sent it is never read from it: authority comes from the CURVE key.
+#ifndef BB_MESSAGE_H
+#define BB_MESSAGE_H
+
+#include "protocol/bb_chunks.h"
+#include "protocol/bb_query.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BB_WIRE_VERSION 1
+
+// Bounds of the texts in an envelope. The encoder cuts a longer detail, client name or version (at
+// a UTF-8 boundary); the decoder refuses it.
+#define BB_MESSAGE_TEXT_BYTES_MAX 512
+#define BB_ENDPOINT_BYTES_MAX 256
+
+typedef enum {
+    // client -> node and back
+    BB_KIND_HELLO = 1,
+    BB_KIND_HELLO_REPLY = 2,
+    BB_KIND_WRITE = 3,
+    BB_KIND_WRITE_REPLY = 4,
+    BB_KIND_QUERY = 5,
+    BB_KIND_RESULT = 6,
+    BB_KIND_STATUS = 7,
+    BB_KIND_STATUS_REPLY = 8,
+    BB_KIND_SETTLE = 9,
+    BB_KIND_SETTLE_REPLY = 10,
+    BB_KIND_RELEASE = 11, // quarantine: make points normal
+    BB_KIND_RELEASE_REPLY = 12,
+    BB_KIND_ERROR = 15,
+    // node <-> node
+    BB_KIND_HEARTBEAT = 32,
+    BB_KIND_REPLICATE = 33,
+    BB_KIND_REPLICATE_ACK = 34,
+    BB_KIND_HAVE_REQUEST = 35,
+    BB_KIND_HAVE = 36,
+    BB_KIND_PULL = 37,
+    BB_KIND_PULL_DONE = 38,
+} bb_kind_t;
+
+const char *bb_kind_name(bb_kind_t kind);
+
+typedef struct {
+    bb_slice_t client_name; // for logs, e.g. "busbar/0.1.0"
+} bb_hello_t;
+
+typedef struct {
+    bb_slice_t id, dc, rack;
+    bb_slice_t client_endpoint; // tcp://host:port
+    uint8_t public_key[32];     // CURVE
+    uint32_t weight;
+} bb_hello_node_t;
+
+typedef struct {
+    bb_slice_t cluster_name;
+    uint8_t cluster_id[16];
+    bb_slice_t node_id; // the node that answers
+    uint32_t partition_count;
+    uint8_t placement_key[16]; // SipHash key: battery -> partition
+    uint32_t node_count;
+    const bb_hello_node_t *nodes;
+    uint32_t replica_stride;   // entries per partition in `replicas`
+    const uint16_t *replicas;  // partition_count * replica_stride node indexes; 0xffff = none
+} bb_hello_reply_t;
+
+typedef struct {
+    bb_level_t level;
+} bb_write_t; // + batch frame
+
+typedef struct {
+    uint32_t frame;     // index in the batch as sent; UINT32_MAX = whole batch
+    bb_slice_t metric;  // empty = the whole frame
+    bb_error_t error;
+    bb_slice_t detail;
+} bb_rejection_t;
+
+// At most this many rejections are named; the counts are always complete.
+#define BB_REJECTIONS_MAX 1024
+
+typedef struct {
+    uint64_t acked_points, rejected_points, quarantined_points;
+    uint32_t acked_frames, rejected_frames; // a frame is rejected when none of its points is left
+    uint32_t rejection_count;
+    const bb_rejection_t *rejections;
+} bb_write_reply_t;
+
+typedef struct {
+    uint32_t partition;
+    bb_error_t error; // why it is missing: BEHIND, NOT_REPLICA, CORRUPT, UNAVAILABLE, TIMEOUT
+} bb_missing_t;
+
+typedef struct {
+    uint32_t missing_count;
+    const bb_missing_t *missing;
+    bb_slice_t cursor; // empty: this was the last page
+    uint32_t damaged_window_count;
+} bb_result_t; // + page frame
+
+typedef struct {
+    bb_slice_t node_id;
+    bb_slice_t dc;
+    bool up;
+    bool is_self;
+    uint64_t lag_chunks; // known to exist in its partitions and not durable there, as far as known
+} bb_status_node_t;
+
+typedef struct {
+    bb_slice_t cluster_name;
+    bb_slice_t node_id;
+    bb_slice_t version;
+    bool ready, draining;
+    uint32_t partition_count;
+    uint32_t under_replicated; // partitions with a replica that is down or lacks chunks
+    uint64_t uptime_ns;
+    uint64_t points_total, batteries_total; // accepted since start; known
+    uint64_t head_bytes, journal_bytes, segment_bytes, segment_points;
+    uint64_t unsealed_chunks, untrimmed_chunks, runs_to_merge, quarantined_points;
+    uint32_t node_count;
+    const bb_status_node_t *nodes;
+} bb_status_reply_t;
+
+typedef struct {
+    bool sealed, merged, trimmed; // all true: settled
+} bb_settle_reply_t;
+
+typedef struct {
+    uint32_t battery_count; // 0 = all
+    const bb_slice_t *batteries;
+    bb_level_t level;
+} bb_release_t;
+
+typedef struct {
+    uint64_t released_points;
+} bb_release_reply_t;
+
+typedef struct {
+    bb_error_t code;
+    bb_slice_t detail;
+    uint32_t retry_after_ms; // BUSY: when to try again
+} bb_error_reply_t;
+
+typedef struct {
+    bb_stream_t incarnation; // this process start; the stream of its new chunks
+    int64_t wall_ns;         // for the median clock
+    uint8_t cluster_id[16];
+    bool ready, draining;
+} bb_heartbeat_t;
+
+typedef struct {
+    uint32_t partition;
+    uint32_t reserved;
+    uint64_t first_seq, last_seq; // inclusive
+} bb_dot_range_t;
+
+typedef struct {
+    bb_stream_t stream;      // whose dots
+    bb_stream_t incarnation; // of the replica that acknowledges
+    uint32_t range_count;
+    const bb_dot_range_t *ranges;
+} bb_replicate_ack_t;
+
+typedef struct {
+    uint32_t partition;
+    bb_slice_t have; // bb_have_set_encode; borrowed
+} bb_have_entry_t;
+
+typedef struct {
+    bb_stream_t incarnation; // whose versions `since_version` counts; zero: none known
+    uint64_t since_version;  // partitions unchanged since then are left out
+    uint32_t store_index;    // which store asks (its answer goes back there)
+} bb_have_request_t;
+
+typedef struct {
+    bb_stream_t incarnation;
+    uint64_t version;       // of this report
+    uint64_t since_version; // it holds what changed after this; 0 = everything
+    bool is_last;           // a long report comes in pieces with one request id
+    uint32_t store_index;   // echoed
+    uint32_t entry_count;
+    const bb_have_entry_t *entries;
+} bb_have_t;
+
+typedef struct {
+    uint32_t budget_bytes; // send at most about this much, then PULL_DONE
+    uint32_t store_index;
+    uint32_t entry_count;
+    const bb_have_entry_t *entries; // what the puller has, for the partitions it wants
+} bb_pull_t;
+
+typedef struct {
+    bool more;             // the budget ended it
+    uint32_t store_index;
+    uint32_t chunk_count;  // sent for this pull
+    uint32_t unavailable_count;
+    const uint32_t *unavailable; // partitions with wanted chunks that are no longer in the journal
+} bb_pull_done_t;
+
+typedef struct {
+    bb_kind_t kind;
+    uint32_t epoch;
+    uint64_t request_id; // echoed in the answer
+    uint64_t trace_id;   // for logs; 0 = none
+    int64_t timeout_ns;  // how long the sender will wait, from now; 0 = no deadline; longer than
+                         // BB_DEADLINE_NS_MAX is sent as that
+    union {
+        bb_hello_t hello;
+        bb_hello_reply_t hello_reply;
+        bb_write_t write;
+        bb_write_reply_t write_reply;
+        bb_query_t query;
+        bb_result_t result;
+        bb_status_reply_t status_reply;
+        bb_settle_reply_t settle_reply;
+        bb_release_t release;
+        bb_release_reply_t release_reply;
+        bb_error_reply_t error;
+        bb_heartbeat_t heartbeat;
+        bb_replicate_ack_t replicate_ack;
+        bb_have_request_t have_request;
+        bb_have_t have;
+        bb_pull_t pull;
+        bb_pull_done_t pull_done;
+    };
+    void *memory; // decode: owned tables, freed by bb_message_close; NULL when encoding
+} bb_message_t;
+
+// Kinds without fields (STATUS, SETTLE, REPLICATE) have no member above.
+
+// Writes the envelope frame. *out is 8-byte aligned malloc memory owned by the caller. A value
+// outside its range is a bug of the caller and aborts: the decoder at the other end refuses it.
+void bb_message_encode(const bb_message_t *self, uint8_t **out, size_t *out_length);
+// Verifies everything (FlatBuffer, alignment, kind, limits, enum ranges, error numbers) and fills
+// self with views into `encoded`, which must be 8-byte aligned and outlive it. On error nothing to
+// close: MESSAGE_CORRUPT, MESSAGE_VERSION, MESSAGE_BYTES.
+BB_MUST_CHECK bb_error_t bb_message_decode(bb_message_t *self, bb_slice_t encoded,
+                                           bb_fault_t *fault);
+void bb_message_close(bb_message_t *self);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verifier proves that reading is safe; everything after it in this file proves meaning:
+// alignment of 8-byte vectors, the body that belongs to the kind, limits, enum ranges, error
+// numbers. Nothing is copied but tables of slices.
+#include "protocol/message_generated.h"
+#include "protocol/bb_message.h"
+#include "protocol/bb_message_flat.h"
+
+namespace wire = bb::wire;
+using flatbuffers::String;
+using flatbuffers::Vector;
+
+namespace {
+
+bb_error_t s_corrupt(bb_fault_t *fault, const char *field, const char *rule)
+{
+    return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "%s: %s", field, rule);
+}
+
+#define S_REQUIRE(condition, field, rule)                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            return s_corrupt(fault, field, rule);                                                  \
+        }                                                                                          \
+    } while (0)
+
+bool s_text(const String *text, size_t bytes_min, size_t bytes_max, bb_slice_t *out)
+{
+    *out = bb::s_slice(text);
+    return out->length >= bytes_min && out->length <= bytes_max;
+}
+
+template <class S, size_t N> bool s_fixed(const S *fixed, uint8_t (&out)[N])
+{
+    static_assert(sizeof(S) == N, "a wire struct of plain bytes");
+    if (!fixed) {
+        return false;
+    }
+    memcpy(out, fixed, N);
+    return true;
+}
+
+bool s_level_is_valid(uint32_t level)
+{
+    return level >= BB_LEVEL_ONE && level <= BB_LEVEL_ALL;
+}
+
+// A table of `count` zeroed T, owned by the message.
+template <class T> T *s_own(bb_message_t *self, uint32_t count)
+{
+    if (count == 0) {
+        return nullptr;
+    }
+    T *table = static_cast<T *>(bb_alloc_zero(count, sizeof(T)));
+    self->memory = table;
+    return table;
+}
+
+bool s_texts(const Vector<flatbuffers::Offset<String>> *texts, size_t bytes_max, bb_slice_t *out)
+{
+    uint32_t count = bb::s_count(texts);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!s_text(texts->Get(i), 1, bytes_max, &out[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Hello &from, bb_fault_t *fault)
+{
+    S_REQUIRE(s_text(from.client_name(), 0, BB_MESSAGE_TEXT_BYTES_MAX, &self->hello.client_name),
+              "hello.client_name", "too long");
+    return BB_OK;
+}
+
+bb_error_t s_decode_nodes(bb_message_t *self, const wire::HelloReply &from, bb_fault_t *fault)
+{
+    bb_hello_reply_t &to = self->hello_reply;
+    to.node_count = bb::s_count(from.nodes());
+    S_REQUIRE(to.node_count >= 1 && to.node_count <= BB_NODES_MAX, "hello_reply.nodes",
+              "1 to 256 are allowed");
+    bb_hello_node_t *nodes = s_own<bb_hello_node_t>(self, to.node_count);
+    for (uint32_t i = 0; i < to.node_count; i++) {
+        const wire::HelloNode &node = *from.nodes()->Get(i);
+        S_REQUIRE(s_text(node.id(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].id) &&
+                      s_text(node.dc(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].dc) &&
+                      s_text(node.rack(), 0, BB_NODE_ID_BYTES_MAX, &nodes[i].rack) &&
+                      s_text(node.client_endpoint(), 1, BB_ENDPOINT_BYTES_MAX,
+                             &nodes[i].client_endpoint),
+                  "hello_reply.nodes", "a text is missing or too long");
+        S_REQUIRE(s_fixed(node.public_key(), nodes[i].public_key), "hello_reply.nodes.public_key",
+                  "missing");
+        nodes[i].weight = node.weight();
+    }
+    to.nodes = nodes;
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::HelloReply &from, bb_fault_t *fault)
+{
+    bb_hello_reply_t &to = self->hello_reply;
+    S_REQUIRE(s_text(from.cluster_name(), 1, BB_NODE_ID_BYTES_MAX, &to.cluster_name),
+              "hello_reply.cluster_name", "missing or too long");
+    S_REQUIRE(s_text(from.node_id(), 1, BB_NODE_ID_BYTES_MAX, &to.node_id), "hello_reply.node_id",
+              "missing or too long");
+    S_REQUIRE(s_fixed(from.cluster_id(), to.cluster_id), "hello_reply.cluster_id", "missing");
+    S_REQUIRE(s_fixed(from.placement_key(), to.placement_key), "hello_reply.placement_key",
+              "missing");
+    to.partition_count = from.partition_count();
+    S_REQUIRE(to.partition_count >= 1 && to.partition_count <= BB_PARTITIONS_MAX &&
+                  (to.partition_count & (to.partition_count - 1)) == 0,
+              "hello_reply.partition_count", "not a power of two within the limit");
+    to.replica_stride = from.replica_stride();
+    S_REQUIRE(to.replica_stride >= 1 && to.replica_stride <= BB_REPLICAS_MAX,
+              "hello_reply.replica_stride", "1 to 16 are allowed");
+    bb_error_t error = s_decode_nodes(self, from, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    uint32_t count = bb::s_count(from.replicas());
+    S_REQUIRE(count == to.partition_count * to.replica_stride, "hello_reply.replicas",
+              "length is not partitions x stride");
+    to.replicas = from.replicas()->data();
+    for (uint32_t i = 0; i < count; i++) {
+        S_REQUIRE(to.replicas[i] == UINT16_MAX || to.replicas[i] < to.node_count,
+                  "hello_reply.replicas", "a node index is out of range");
+    }
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Write &from, bb_fault_t *fault)
+{
+    S_REQUIRE(s_level_is_valid(from.level()), "write.level", "unknown");
+    self->write.level = static_cast<bb_level_t>(from.level());
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::WriteReply &from, bb_fault_t *fault)
+{
+    bb_write_reply_t &to = self->write_reply;
+    to.acked_points = from.acked_points();
+    to.rejected_points = from.rejected_points();
+    to.quarantined_points = from.quarantined_points();
+    to.acked_frames = from.acked_frames();
+    to.rejected_frames = from.rejected_frames();
+    to.rejection_count = bb::s_count(from.rejections());
+    S_REQUIRE(to.rejection_count <= BB_REJECTIONS_MAX, "write_reply.rejections", "too many");
+    bb_rejection_t *rejections = s_own<bb_rejection_t>(self, to.rejection_count);
+    for (uint32_t i = 0; i < to.rejection_count; i++) {
+        const wire::Rejection &rejection = *from.rejections()->Get(i);
+        rejections[i].frame = rejection.frame();
+        S_REQUIRE(bb_error_is_known(rejection.error()), "write_reply.rejections.error", "unknown");
+        rejections[i].error = static_cast<bb_error_t>(rejection.error());
+        S_REQUIRE(s_text(rejection.metric(), 0, BB_METRIC_NAME_BYTES_MAX, &rejections[i].metric) &&
+                      s_text(rejection.detail(), 0, BB_MESSAGE_TEXT_BYTES_MAX,
+                             &rejections[i].detail),
+                  "write_reply.rejections", "a text is too long");
+    }
+    to.rejections = rejections;
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fault)
+{
+    bb_query_t &to = self->query;
+    to.mode = static_cast<bb_query_mode_t>(from.mode());
+    to.level = static_cast<bb_level_t>(from.level());
+    to.from_wall_ns = from.from_wall_ns();
+    to.to_wall_ns = from.to_wall_ns();
+    to.every_ns = from.every_ns();
+    to.aggregates = from.aggregates();
+    to.group_by_none = from.group_by_none();
+    to.row_limit = from.row_limit();
+    to.page_bytes_max = from.page_bytes_max();
+    to.cursor = bb::s_slice(from.cursor());
+    to.partition_count = bb::s_count(from.partitions());
+    to.partitions = to.partition_count ? from.partitions()->data() : nullptr;
+    to.battery_count = bb::s_count(from.batteries());
+    to.metric_count = bb::s_count(from.metrics());
+    S_REQUIRE(to.battery_count <= BB_BATCH_BATTERIES_MAX &&
+                  to.metric_count <= BB_BATCH_BATTERIES_MAX,
+              "query", "too many batteries or metrics");
+    bb_slice_t *texts = s_own<bb_slice_t>(self, to.battery_count + to.metric_count);
+    S_REQUIRE(s_texts(from.batteries(), BB_BATTERY_ID_BYTES_MAX, texts), "query.batteries",
+              "an id is empty or too long");
+    to.batteries = to.battery_count ? texts : nullptr;
+    bb_slice_t *metrics = to.metric_count ? texts + to.battery_count : nullptr;
+    S_REQUIRE(s_texts(from.metrics(), BB_METRIC_NAME_BYTES_MAX, metrics), "query.metrics",
+              "a name is empty or too long");
+    to.metrics = metrics;
+    if (bb_query_check(&to, fault) != BB_OK) {
+        if (fault) {
+            fault->error = BB_ERR_MESSAGE_CORRUPT; // the sender should have checked
+        }
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Result &from, bb_fault_t *fault)
+{
+    bb_result_t &to = self->result;
+    to.cursor = bb::s_slice(from.cursor());
+    S_REQUIRE(to.cursor.length <= BB_CURSOR_BYTES_MAX, "result.cursor", "too long");
+    to.damaged_window_count = from.damaged_window_count();
+    to.missing_count = bb::s_count(from.missing());
+    S_REQUIRE(to.missing_count <= BB_PARTITIONS_MAX, "result.missing", "too many");
+    for (uint32_t i = 0; i < to.missing_count; i++) {
+        const wire::Missing &missing = *from.missing()->Get(i);
+        S_REQUIRE(missing.partition() < BB_PARTITIONS_MAX, "result.missing.partition",
+                  "out of range");
+        S_REQUIRE(bb_error_is_known(static_cast<int32_t>(missing.error())),
+                  "result.missing.error", "unknown");
+    }
+    to.missing = to.missing_count
+                     ? reinterpret_cast<const bb_missing_t *>(from.missing()->Data())
+                     : nullptr;
+    return BB_OK;
+}
+
+bb_error_t s_decode_nodes(bb_message_t *self, const wire::StatusReply &from, bb_fault_t *fault)
+{
+    bb_status_reply_t &to = self->status_reply;
+    to.node_count = bb::s_count(from.nodes());
+    S_REQUIRE(to.node_count <= BB_NODES_MAX, "status_reply.nodes", "too many");
+    bb_status_node_t *nodes = s_own<bb_status_node_t>(self, to.node_count);
+    for (uint32_t i = 0; i < to.node_count; i++) {
+        const wire::StatusNode &node = *from.nodes()->Get(i);
+        S_REQUIRE(s_text(node.node_id(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].node_id) &&
+                      s_text(node.dc(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].dc),
+                  "status_reply.nodes", "a text is missing or too long");
+        nodes[i].up = node.up();
+        nodes[i].is_self = node.is_self();
+        nodes[i].lag_chunks = node.lag_chunks();
+    }
+    to.nodes = nodes;
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::StatusReply &from, bb_fault_t *fault)
+{
+    bb_status_reply_t &to = self->status_reply;
+    S_REQUIRE(s_text(from.cluster_name(), 1, BB_NODE_ID_BYTES_MAX, &to.cluster_name) &&
+                  s_text(from.node_id(), 1, BB_NODE_ID_BYTES_MAX, &to.node_id) &&
+                  s_text(from.version(), 0, BB_MESSAGE_TEXT_BYTES_MAX, &to.version),
+              "status_reply", "a text is missing or too long");
+    to.ready = from.ready();
+    to.draining = from.draining();
+    to.partition_count = from.partition_count();
+    S_REQUIRE(to.partition_count <= BB_PARTITIONS_MAX, "status_reply.partition_count",
+              "out of range");
+    to.under_replicated = from.under_replicated();
+    S_REQUIRE(to.under_replicated <= to.partition_count, "status_reply.under_replicated",
+              "more than there are partitions");
+    to.uptime_ns = from.uptime_ns();
+    to.points_total = from.points_total();
+    to.batteries_total = from.batteries_total();
+    to.head_bytes = from.head_bytes();
+    to.journal_bytes = from.journal_bytes();
+    to.segment_bytes = from.segment_bytes();
+    to.segment_points = from.segment_points();
+    to.unsealed_chunks = from.unsealed_chunks();
+    to.untrimmed_chunks = from.untrimmed_chunks();
+    to.runs_to_merge = from.runs_to_merge();
+    to.quarantined_points = from.quarantined_points();
+    return s_decode_nodes(self, from, fault);
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::SettleReply &from, bb_fault_t *)
+{
+    self->settle_reply.sealed = from.sealed();
+    self->settle_reply.merged = from.merged();
+    self->settle_reply.trimmed = from.trimmed();
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Release &from, bb_fault_t *fault)
+{
+    bb_release_t &to = self->release;
+    S_REQUIRE(s_level_is_valid(from.level()), "release.level", "unknown");
+    to.level = static_cast<bb_level_t>(from.level());
+    to.battery_count = bb::s_count(from.batteries());
+    S_REQUIRE(to.battery_count <= BB_BATCH_BATTERIES_MAX, "release.batteries", "too many");
+    bb_slice_t *texts = s_own<bb_slice_t>(self, to.battery_count);
+    S_REQUIRE(s_texts(from.batteries(), BB_BATTERY_ID_BYTES_MAX, texts), "release.batteries",
+              "an id is empty or too long");
+    to.batteries = texts;
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::ReleaseReply &from, bb_fault_t *)
+{
+    self->release_reply.released_points = from.released_points();
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::ErrorReply &from, bb_fault_t *fault)
+{
+    S_REQUIRE(bb_error_is_known(from.code()) && from.code() != BB_OK, "error.code",
+              "not the number of an error");
+    self->error.code = static_cast<bb_error_t>(from.code());
+    S_REQUIRE(s_text(from.detail(), 0, BB_MESSAGE_TEXT_BYTES_MAX, &self->error.detail),
+              "error.detail", "too long");
+    self->error.retry_after_ms = from.retry_after_ms();
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t *fault)
+{
+    bb_heartbeat_t &to = self->heartbeat;
+    S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "heartbeat.incarnation",
+              "missing");
+    S_REQUIRE(s_fixed(from.cluster_id(), to.cluster_id), "heartbeat.cluster_id", "missing");
+    to.wall_ns = from.wall_ns();
+    to.ready = from.ready();
+    to.draining = from.draining();
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::ReplicateAck &from, bb_fault_t *fault)
+{
+    bb_replicate_ack_t &to = self->replicate_ack;
+    S_REQUIRE(s_fixed(from.stream(), to.stream.bytes), "replicate_ack.stream", "missing");
+    S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "replicate_ack.incarnation",
+              "missing");
+    to.range_count = bb::s_count(from.ranges());
+    const void *data = to.range_count ? from.ranges()->Data() : nullptr;
+    S_REQUIRE(bb::s_is_aligned(data), "replicate_ack.ranges", "not aligned");
+    to.ranges = static_cast<const bb_dot_range_t *>(data);
+    for (uint32_t i = 0; i < to.range_count; i++) {
+        const bb_dot_range_t &range = to.ranges[i];
+        S_REQUIRE(range.partition < BB_PARTITIONS_MAX && range.reserved == 0,
+                  "replicate_ack.ranges", "partition out of range or spare bytes not zero");
+        S_REQUIRE(range.first_seq >= 1 && range.first_seq <= range.last_seq,
+                  "replicate_ack.ranges", "seqs are zero or descend");
+    }
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::HaveRequest &from, bb_fault_t *fault)
+{
+    bb_have_request_t &to = self->have_request;
+    S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "have_request.incarnation",
+              "missing");
+    S_REQUIRE(from.store_index() < BB_STORES_MAX, "have_request.store_index", "out of range");
+    to.since_version = from.since_version();
+    to.store_index = from.store_index();
+    return BB_OK;
+}
+
+bb_error_t s_decode_entries(bb_message_t *self,
+                            const Vector<flatbuffers::Offset<wire::HaveEntry>> *from,
+                            const bb_have_entry_t **out, uint32_t *out_count, bb_fault_t *fault)
+{
+    uint32_t count = bb::s_count(from);
+    S_REQUIRE(count <= BB_PARTITIONS_MAX, "entries", "too many");
+    bb_have_entry_t *entries = s_own<bb_have_entry_t>(self, count);
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].partition = from->Get(i)->partition();
+        S_REQUIRE(entries[i].partition < BB_PARTITIONS_MAX, "entries.partition", "out of range");
+        entries[i].have = bb::s_slice(from->Get(i)->have());
+    }
+    *out = entries;
+    *out_count = count;
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Have &from, bb_fault_t *fault)
+{
+    bb_have_t &to = self->have;
+    S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "have.incarnation", "missing");
+    S_REQUIRE(from.store_index() < BB_STORES_MAX, "have.store_index", "out of range");
+    to.version = from.version();
+    to.since_version = from.since_version();
+    to.is_last = from.is_last();
+    to.store_index = from.store_index();
+    return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Pull &from, bb_fault_t *fault)
+{
+    bb_pull_t &to = self->pull;
+    S_REQUIRE(from.store_index() < BB_STORES_MAX, "pull.store_index", "out of range");
+    to.budget_bytes = from.budget_bytes();
+    to.store_index = from.store_index();
+    return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::PullDone &from, bb_fault_t *fault)
+{
+    bb_pull_done_t &to = self->pull_done;
+    S_REQUIRE(from.store_index() < BB_STORES_MAX, "pull_done.store_index", "out of range");
+    to.more = from.more();
+    to.store_index = from.store_index();
+    to.chunk_count = from.chunk_count();
+    to.unavailable_count = bb::s_count(from.unavailable());
+    S_REQUIRE(to.unavailable_count <= BB_PARTITIONS_MAX, "pull_done.unavailable", "too many");
+    to.unavailable = to.unavailable_count ? from.unavailable()->data() : nullptr;
+    for (uint32_t i = 0; i < to.unavailable_count; i++) {
+        S_REQUIRE(to.unavailable[i] < BB_PARTITIONS_MAX, "pull_done.unavailable", "out of range");
+    }
+    return BB_OK;
+}
+
+template <class T>
+bb_error_t s_decode_as(bb_message_t *self, const wire::Envelope &envelope, bb_fault_t *fault)
+{
+    S_REQUIRE(envelope.body_type() == wire::BodyTraits<T>::enum_value && envelope.body(),
+              "envelope.body", "is not the body of this kind");
+    return s_decode(self, *static_cast<const T *>(envelope.body()), fault);
+}
+
+bb_error_t s_decode_body(bb_message_t *self, const wire::Envelope &envelope, bb_fault_t *fault)
+{
+    switch (self->kind) {
+    case BB_KIND_HELLO: return s_decode_as<wire::Hello>(self, envelope, fault);
+    case BB_KIND_HELLO_REPLY: return s_decode_as<wire::HelloReply>(self, envelope, fault);
+    case BB_KIND_WRITE: return s_decode_as<wire::Write>(self, envelope, fault);
+    case BB_KIND_WRITE_REPLY: return s_decode_as<wire::WriteReply>(self, envelope, fault);
+    case BB_KIND_QUERY: return s_decode_as<wire::Query>(self, envelope, fault);
+    case BB_KIND_RESULT: return s_decode_as<wire::Result>(self, envelope, fault);
+    case BB_KIND_STATUS_REPLY: return s_decode_as<wire::StatusReply>(self, envelope, fault);
+    case BB_KIND_SETTLE_REPLY: return s_decode_as<wire::SettleReply>(self, envelope, fault);
+    case BB_KIND_RELEASE: return s_decode_as<wire::Release>(self, envelope, fault);
+    case BB_KIND_RELEASE_REPLY: return s_decode_as<wire::ReleaseReply>(self, envelope, fault);
+    case BB_KIND_ERROR: return s_decode_as<wire::ErrorReply>(self, envelope, fault);
+    case BB_KIND_HEARTBEAT: return s_decode_as<wire::Heartbeat>(self, envelope, fault);
+    case BB_KIND_REPLICATE_ACK: return s_decode_as<wire::ReplicateAck>(self, envelope, fault);
+    case BB_KIND_HAVE_REQUEST: return s_decode_as<wire::HaveRequest>(self, envelope, fault);
+    case BB_KIND_HAVE: return s_decode_as<wire::Have>(self, envelope, fault);
+    case BB_KIND_PULL: return s_decode_as<wire::Pull>(self, envelope, fault);
+    case BB_KIND_PULL_DONE: return s_decode_as<wire::PullDone>(self, envelope, fault);
+    case BB_KIND_STATUS:
+    case BB_KIND_SETTLE:
+    case BB_KIND_REPLICATE:
+        S_REQUIRE(static_cast<int>(envelope.body_type()) == 0, "envelope.body",
+                  "this kind has no body");
+        return BB_OK;
+    }
+    return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "envelope: unknown kind %u",
+                        static_cast<unsigned>(self->kind));
+}
+
+bb_error_t s_verify(bb_slice_t encoded, bb_fault_t *fault)
+{
+    if (encoded.length > BB_MESSAGE_BYTES_MAX) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_BYTES, "envelope: %zu bytes; at most %u",
+                            encoded.length, BB_MESSAGE_BYTES_MAX);
+    }
+    const uint8_t *bytes = static_cast<const uint8_t *>(encoded.data);
+    S_REQUIRE(encoded.length >= 16 && bb::s_is_aligned(bytes), "envelope",
+              "too short or not 8-byte aligned in memory");
+    S_REQUIRE(wire::EnvelopeBufferHasIdentifier(bytes), "envelope", "not a busbar message");
+    flatbuffers::Verifier verifier(bytes, encoded.length, 8);
+    S_REQUIRE(wire::VerifyEnvelopeBuffer(verifier), "envelope", "the buffer does not verify");
+    return BB_OK;
+}
+
+} // namespace
+
+extern "C" bb_error_t bb_message_decode(bb_message_t *self, bb_slice_t encoded, bb_fault_t *fault)
+{
+    BB_ASSERT(self);
+    memset(self, 0, sizeof *self);
+    bb_error_t error = s_verify(encoded, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    const wire::Envelope &envelope = *wire::GetEnvelope(encoded.data);
+    if (envelope.version() != BB_WIRE_VERSION) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "envelope: version %u; this is %u",
+                            envelope.version(), BB_WIRE_VERSION);
+    }
+    self->kind = static_cast<bb_kind_t>(envelope.kind());
+    self->epoch = envelope.epoch();
+    self->request_id = envelope.request_id();
+    self->trace_id = envelope.trace_id();
+    self->timeout_ns = envelope.timeout_ns();
+    S_REQUIRE(self->timeout_ns >= 0 && self->timeout_ns <= BB_DEADLINE_NS_MAX,
+              "envelope.timeout_ns", "out of range");
+    error = s_decode_body(self, envelope, fault);
+    if (error != BB_OK) {
+        bb_message_close(self);
+    }
+    return error;
+}
+
+extern "C" void bb_message_close(bb_message_t *self)
+{
+    BB_ASSERT(self);
+    free(self->memory);
+    memset(self, 0, sizeof *self);
+}
