@@ -164,6 +164,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::WriteReply &from, bb_fault_t
 bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fault)
 {
     bb_query_t &to = self->query;
+    S_REQUIRE(from.mode() >= BB_QUERY_RAW && from.mode() <= BB_QUERY_QUARANTINE, "query.mode",
+              "unknown");
+    S_REQUIRE(s_level_is_valid(from.level()), "query.level", "unknown");
     to.mode = static_cast<bb_query_mode_t>(from.mode());
     to.level = static_cast<bb_level_t>(from.level());
     to.from_wall_ns = from.from_wall_ns();
@@ -411,9 +414,11 @@ bb_error_t s_decode_as(bb_message_t *self, const wire::Envelope &envelope, bb_fa
     return s_decode(self, *static_cast<const T *>(envelope.body()), fault);
 }
 
-bb_error_t s_decode_body(bb_message_t *self, const wire::Envelope &envelope, bb_fault_t *fault)
+// `kind` is still a number: a C++ enum must never hold a value outside its range.
+bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope &envelope,
+                         bb_fault_t *fault)
 {
-    switch (self->kind) {
+    switch (kind) {
     case BB_KIND_HELLO: return s_decode_as<wire::Hello>(self, envelope, fault);
     case BB_KIND_HELLO_REPLY: return s_decode_as<wire::HelloReply>(self, envelope, fault);
     case BB_KIND_WRITE: return s_decode_as<wire::Write>(self, envelope, fault);
@@ -438,8 +443,7 @@ bb_error_t s_decode_body(bb_message_t *self, const wire::Envelope &envelope, bb_
                   "this kind has no body");
         return BB_OK;
     }
-    return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "envelope: unknown kind %u",
-                        static_cast<unsigned>(self->kind));
+    return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "envelope: unknown kind %u", kind);
 }
 
 bb_error_t s_verify(bb_slice_t encoded, bb_fault_t *fault)
@@ -472,18 +476,20 @@ extern "C" bb_error_t bb_message_decode(bb_message_t *self, bb_slice_t encoded, 
         return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "envelope: version %u; this is %u",
                             envelope.version(), BB_WIRE_VERSION);
     }
-    self->kind = static_cast<bb_kind_t>(envelope.kind());
     self->epoch = envelope.epoch();
     self->request_id = envelope.request_id();
     self->trace_id = envelope.trace_id();
     self->timeout_ns = envelope.timeout_ns();
     S_REQUIRE(self->timeout_ns >= 0 && self->timeout_ns <= BB_DEADLINE_NS_MAX,
               "envelope.timeout_ns", "out of range");
-    error = s_decode_body(self, envelope, fault);
+    uint32_t kind = static_cast<uint32_t>(envelope.kind());
+    error = s_decode_body(self, kind, envelope, fault);
     if (error != BB_OK) {
         bb_message_close(self);
+        return error;
     }
-    return error;
+    self->kind = static_cast<bb_kind_t>(kind);
+    return BB_OK;
 }
 
 extern "C" void bb_message_close(bb_message_t *self)

@@ -1,0 +1,691 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every kind of message, with every field, there and back; golden files; every rule of the decoder
+// broken one at a time; random damage. `test_bb_message --write-golden` rewrites the golden files
+// and is used once per wire version.
+#include "protocol/bb_message.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+// cmocka comes last: it needs the headers above.
+#include <cmocka.h>
+
+#include "tests/unit/protocol/wire_patch.h"
+
+#define S_TEXT(text) {(text), sizeof(text) - 1}
+
+static const bb_hello_node_t s_nodes[2] = {
+    {.id = S_TEXT("n1"), .dc = S_TEXT("dc1"), .rack = S_TEXT("r1"),
+     .client_endpoint = S_TEXT("tcp://127.0.0.1:7711"), .public_key = {1, 2, 3, 31}, .weight = 100},
+    {.id = S_TEXT("n2"), .dc = S_TEXT("dc2"), .rack = {0},
+     .client_endpoint = S_TEXT("tcp://127.0.0.2:7711"), .public_key = {9}, .weight = 50},
+};
+static const uint16_t s_replicas[8] = {0, 1, 1, 0, 0, UINT16_MAX, 1, UINT16_MAX};
+static const bb_rejection_t s_rejections[2] = {
+    {.frame = 7, .metric = S_TEXT("state"), .error = BB_ERR_TYPE_CHANGED,
+     .detail = S_TEXT("metric 'state' is float64")},
+    {.frame = UINT32_MAX, .metric = {0}, .error = BB_ERR_BATCH_BYTES, .detail = {0}},
+};
+static const uint32_t s_partitions[3] = {0, 5, BB_PARTITIONS_MAX - 1};
+static const bb_slice_t s_batteries[2] = {S_TEXT("bat-1"), S_TEXT("b\xc3\xa4t-2")};
+static const bb_slice_t s_metrics[3] = {S_TEXT("voltage_v"), S_TEXT("current_a"), S_TEXT("soc")};
+static const bb_missing_t s_missing[2] = {{4, BB_ERR_BEHIND}, {9, BB_ERR_TIMEOUT}};
+static const bb_status_node_t s_status_nodes[2] = {
+    {.node_id = S_TEXT("n1"), .dc = S_TEXT("dc1"), .up = true, .is_self = true, .lag_chunks = 0},
+    {.node_id = S_TEXT("n2"), .dc = S_TEXT("dc1"), .up = false, .is_self = false,
+     .lag_chunks = UINT64_C(1) << 40},
+};
+static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
+static const bb_have_entry_t s_entries[2] = {{11, S_TEXT("0123456789abcdef")}, {12, {0}}};
+static const uint32_t s_unavailable[2] = {17, 3};
+
+static const bb_kind_t s_kinds[] = {
+    BB_KIND_HELLO, BB_KIND_HELLO_REPLY, BB_KIND_WRITE, BB_KIND_WRITE_REPLY, BB_KIND_QUERY,
+    BB_KIND_RESULT, BB_KIND_STATUS, BB_KIND_STATUS_REPLY, BB_KIND_SETTLE, BB_KIND_SETTLE_REPLY,
+    BB_KIND_RELEASE, BB_KIND_RELEASE_REPLY, BB_KIND_ERROR, BB_KIND_HEARTBEAT, BB_KIND_REPLICATE,
+    BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST, BB_KIND_HAVE, BB_KIND_PULL, BB_KIND_PULL_DONE,
+};
+
+// A message of the kind in which every field differs from its default.
+static bb_message_t s_sample(bb_kind_t kind)
+{
+    bb_message_t m = {.kind = kind, .epoch = 3, .request_id = UINT64_C(0x1122334455667788),
+                      .trace_id = 99, .timeout_ns = 5 * BB_NS_PER_S};
+    switch (kind) {
+    case BB_KIND_HELLO: m.hello = (bb_hello_t){S_TEXT("busbar/0.1.0")}; break;
+    case BB_KIND_HELLO_REPLY:
+        m.hello_reply = (bb_hello_reply_t){
+            .cluster_name = S_TEXT("demo"), .cluster_id = {0xca, 0xfe, 1}, .node_id = S_TEXT("n1"),
+            .partition_count = 4, .placement_key = {7, 7, 9}, .node_count = 2, .nodes = s_nodes,
+            .replica_stride = 2, .replicas = s_replicas};
+        break;
+    case BB_KIND_WRITE: m.write.level = BB_LEVEL_ALL; break;
+    case BB_KIND_WRITE_REPLY:
+        m.write_reply = (bb_write_reply_t){
+            .acked_points = 1200, .rejected_points = 13, .quarantined_points = 2,
+            .acked_frames = 100, .rejected_frames = 1, .rejection_count = 2,
+            .rejections = s_rejections};
+        break;
+    case BB_KIND_QUERY:
+        m.query = (bb_query_t){
+            .mode = BB_QUERY_AGGREGATE, .level = BB_LEVEL_LOCAL_QUORUM, .from_wall_ns = 1000,
+            .to_wall_ns = BB_TIME_WALL_NS_LIMIT, .every_ns = 60 * BB_NS_PER_S,
+            .aggregates = BB_AGGREGATE_MEAN | BB_AGGREGATE_LAST, .group_by_none = true,
+            .partition_count = 3, .partitions = s_partitions, .battery_count = 2,
+            .batteries = s_batteries, .metric_count = 3, .metrics = s_metrics, .row_limit = 12345,
+            .page_bytes_max = 65536, .cursor = S_TEXT("\0cursor\xff")};
+        break;
+    case BB_KIND_RESULT:
+        m.result = (bb_result_t){.missing_count = 2, .missing = s_missing,
+                                 .cursor = S_TEXT("go on here"), .damaged_window_count = 6};
+        break;
+    case BB_KIND_STATUS_REPLY:
+        m.status_reply = (bb_status_reply_t){
+            .cluster_name = S_TEXT("demo"), .node_id = S_TEXT("n1"), .version = S_TEXT("0.1.0"),
+            .ready = true, .draining = true, .partition_count = 1024, .under_replicated = 5,
+            .uptime_ns = 1, .points_total = 2, .batteries_total = 3, .head_bytes = 4,
+            .journal_bytes = 5, .segment_bytes = 6, .segment_points = 7, .unsealed_chunks = 8,
+            .untrimmed_chunks = 9, .runs_to_merge = 10, .quarantined_points = 11, .node_count = 2,
+            .nodes = s_status_nodes};
+        break;
+    case BB_KIND_SETTLE_REPLY:
+        m.settle_reply = (bb_settle_reply_t){.sealed = true, .merged = false, .trimmed = true};
+        break;
+    case BB_KIND_RELEASE:
+        m.release = (bb_release_t){.battery_count = 2, .batteries = s_batteries,
+                                   .level = BB_LEVEL_ONE};
+        break;
+    case BB_KIND_RELEASE_REPLY: m.release_reply.released_points = 44; break;
+    case BB_KIND_ERROR:
+        m.error = (bb_error_reply_t){.code = BB_ERR_BUSY, .detail = S_TEXT("1 GiB in flight"),
+                                     .retry_after_ms = 250};
+        break;
+    case BB_KIND_HEARTBEAT:
+        m.heartbeat = (bb_heartbeat_t){.incarnation = {{1, 2, 3}}, .wall_ns = 1700000000123456789,
+                                       .cluster_id = {8, 9}, .ready = true, .draining = true};
+        break;
+    case BB_KIND_REPLICATE_ACK:
+        m.replicate_ack = (bb_replicate_ack_t){.stream = {{5}}, .incarnation = {{6}},
+                                               .range_count = 2, .ranges = s_ranges};
+        break;
+    case BB_KIND_HAVE_REQUEST:
+        m.have_request = (bb_have_request_t){.incarnation = {{4}}, .since_version = 71,
+                                             .store_index = BB_STORES_MAX - 1};
+        break;
+    case BB_KIND_HAVE:
+        m.have = (bb_have_t){.incarnation = {{4}}, .version = 72, .since_version = 71,
+                             .is_last = true, .store_index = 2, .entry_count = 2,
+                             .entries = s_entries};
+        break;
+    case BB_KIND_PULL:
+        m.pull = (bb_pull_t){.budget_bytes = 4 << 20, .store_index = 1, .entry_count = 2,
+                             .entries = s_entries};
+        break;
+    case BB_KIND_PULL_DONE:
+        m.pull_done = (bb_pull_done_t){.more = true, .store_index = 1, .chunk_count = 10,
+                                       .unavailable_count = 2, .unavailable = s_unavailable};
+        break;
+    case BB_KIND_STATUS:
+    case BB_KIND_SETTLE:
+    case BB_KIND_REPLICATE: break;
+    }
+    return m;
+}
+
+static void s_same_text(bb_slice_t a, bb_slice_t b)
+{
+    assert_int_equal(a.length, b.length);
+    if (a.length > 0) {
+        assert_memory_equal(a.data, b.data, a.length);
+    }
+}
+
+static void s_same_texts(const bb_slice_t *a, const bb_slice_t *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        s_same_text(a[i], b[i]);
+    }
+}
+
+static void s_same_entries(const bb_have_entry_t *a, const bb_have_entry_t *b, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(a[i].partition, b[i].partition);
+        s_same_text(a[i].have, b[i].have);
+    }
+}
+
+#define S_SAME(field) assert_true(a->field == b->field)
+#define S_SAME_BYTES(field) assert_memory_equal(&a->field, &b->field, sizeof a->field)
+
+static void s_same_hello_reply(const bb_hello_reply_t *a, const bb_hello_reply_t *b)
+{
+    s_same_text(a->cluster_name, b->cluster_name);
+    s_same_text(a->node_id, b->node_id);
+    S_SAME_BYTES(cluster_id);
+    S_SAME_BYTES(placement_key);
+    S_SAME(partition_count);
+    S_SAME(replica_stride);
+    S_SAME(node_count);
+    for (uint32_t i = 0; i < a->node_count; i++) {
+        s_same_text(a->nodes[i].id, b->nodes[i].id);
+        s_same_text(a->nodes[i].dc, b->nodes[i].dc);
+        s_same_text(a->nodes[i].rack, b->nodes[i].rack);
+        s_same_text(a->nodes[i].client_endpoint, b->nodes[i].client_endpoint);
+        S_SAME_BYTES(nodes[i].public_key);
+        S_SAME(nodes[i].weight);
+    }
+    assert_memory_equal(a->replicas, b->replicas,
+                        sizeof(uint16_t) * a->partition_count * a->replica_stride);
+}
+
+static void s_same_write_reply(const bb_write_reply_t *a, const bb_write_reply_t *b)
+{
+    S_SAME(acked_points);
+    S_SAME(rejected_points);
+    S_SAME(quarantined_points);
+    S_SAME(acked_frames);
+    S_SAME(rejected_frames);
+    S_SAME(rejection_count);
+    for (uint32_t i = 0; i < a->rejection_count; i++) {
+        S_SAME(rejections[i].frame);
+        S_SAME(rejections[i].error);
+        s_same_text(a->rejections[i].metric, b->rejections[i].metric);
+        s_same_text(a->rejections[i].detail, b->rejections[i].detail);
+    }
+}
+
+static void s_same_query(const bb_query_t *a, const bb_query_t *b)
+{
+    S_SAME(mode);
+    S_SAME(level);
+    S_SAME(from_wall_ns);
+    S_SAME(to_wall_ns);
+    S_SAME(every_ns);
+    S_SAME(aggregates);
+    S_SAME(group_by_none);
+    S_SAME(row_limit);
+    S_SAME(page_bytes_max);
+    S_SAME(partition_count);
+    S_SAME(battery_count);
+    S_SAME(metric_count);
+    for (uint32_t i = 0; i < a->partition_count; i++) {
+        S_SAME(partitions[i]);
+    }
+    s_same_texts(a->batteries, b->batteries, a->battery_count);
+    s_same_texts(a->metrics, b->metrics, a->metric_count);
+    s_same_text(a->cursor, b->cursor);
+}
+
+static void s_same_status_reply(const bb_status_reply_t *a, const bb_status_reply_t *b)
+{
+    s_same_text(a->cluster_name, b->cluster_name);
+    s_same_text(a->node_id, b->node_id);
+    s_same_text(a->version, b->version);
+    S_SAME(ready);
+    S_SAME(draining);
+    S_SAME(partition_count);
+    S_SAME(under_replicated);
+    S_SAME(uptime_ns);
+    S_SAME(points_total);
+    S_SAME(batteries_total);
+    S_SAME(head_bytes);
+    S_SAME(journal_bytes);
+    S_SAME(segment_bytes);
+    S_SAME(segment_points);
+    S_SAME(unsealed_chunks);
+    S_SAME(untrimmed_chunks);
+    S_SAME(runs_to_merge);
+    S_SAME(quarantined_points);
+    S_SAME(node_count);
+    for (uint32_t i = 0; i < a->node_count; i++) {
+        s_same_text(a->nodes[i].node_id, b->nodes[i].node_id);
+        s_same_text(a->nodes[i].dc, b->nodes[i].dc);
+        S_SAME(nodes[i].up);
+        S_SAME(nodes[i].is_self);
+        S_SAME(nodes[i].lag_chunks);
+    }
+}
+
+static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
+{
+    switch (a->kind) {
+    case BB_KIND_HEARTBEAT:
+        S_SAME_BYTES(heartbeat.incarnation);
+        S_SAME_BYTES(heartbeat.cluster_id);
+        S_SAME(heartbeat.wall_ns);
+        S_SAME(heartbeat.ready);
+        S_SAME(heartbeat.draining);
+        break;
+    case BB_KIND_REPLICATE_ACK:
+        S_SAME_BYTES(replicate_ack.stream);
+        S_SAME_BYTES(replicate_ack.incarnation);
+        S_SAME(replicate_ack.range_count);
+        assert_true(a->replicate_ack.range_count == 0 ||
+                    memcmp(a->replicate_ack.ranges, b->replicate_ack.ranges,
+                           a->replicate_ack.range_count * sizeof(bb_dot_range_t)) == 0);
+        break;
+    case BB_KIND_HAVE_REQUEST:
+        S_SAME_BYTES(have_request.incarnation);
+        S_SAME(have_request.since_version);
+        S_SAME(have_request.store_index);
+        break;
+    case BB_KIND_HAVE:
+        S_SAME_BYTES(have.incarnation);
+        S_SAME(have.version);
+        S_SAME(have.since_version);
+        S_SAME(have.is_last);
+        S_SAME(have.store_index);
+        S_SAME(have.entry_count);
+        s_same_entries(a->have.entries, b->have.entries, a->have.entry_count);
+        break;
+    case BB_KIND_PULL:
+        S_SAME(pull.budget_bytes);
+        S_SAME(pull.store_index);
+        S_SAME(pull.entry_count);
+        s_same_entries(a->pull.entries, b->pull.entries, a->pull.entry_count);
+        break;
+    case BB_KIND_PULL_DONE:
+        S_SAME(pull_done.more);
+        S_SAME(pull_done.store_index);
+        S_SAME(pull_done.chunk_count);
+        S_SAME(pull_done.unavailable_count);
+        for (uint32_t i = 0; i < a->pull_done.unavailable_count; i++) {
+            S_SAME(pull_done.unavailable[i]);
+        }
+        break;
+    default: break;
+    }
+}
+
+static void s_same(const bb_message_t *a, const bb_message_t *b)
+{
+    S_SAME(kind);
+    S_SAME(epoch);
+    S_SAME(request_id);
+    S_SAME(trace_id);
+    S_SAME(timeout_ns);
+    switch (a->kind) {
+    case BB_KIND_HELLO: s_same_text(a->hello.client_name, b->hello.client_name); break;
+    case BB_KIND_HELLO_REPLY: s_same_hello_reply(&a->hello_reply, &b->hello_reply); break;
+    case BB_KIND_WRITE: S_SAME(write.level); break;
+    case BB_KIND_WRITE_REPLY: s_same_write_reply(&a->write_reply, &b->write_reply); break;
+    case BB_KIND_QUERY: s_same_query(&a->query, &b->query); break;
+    case BB_KIND_RESULT:
+        S_SAME(result.missing_count);
+        for (uint32_t i = 0; i < a->result.missing_count; i++) {
+            S_SAME(result.missing[i].partition);
+            S_SAME(result.missing[i].error);
+        }
+        s_same_text(a->result.cursor, b->result.cursor);
+        S_SAME(result.damaged_window_count);
+        break;
+    case BB_KIND_STATUS_REPLY: s_same_status_reply(&a->status_reply, &b->status_reply); break;
+    case BB_KIND_SETTLE_REPLY:
+        S_SAME(settle_reply.sealed);
+        S_SAME(settle_reply.merged);
+        S_SAME(settle_reply.trimmed);
+        break;
+    case BB_KIND_RELEASE:
+        S_SAME(release.level);
+        S_SAME(release.battery_count);
+        s_same_texts(a->release.batteries, b->release.batteries, a->release.battery_count);
+        break;
+    case BB_KIND_RELEASE_REPLY: S_SAME(release_reply.released_points); break;
+    case BB_KIND_ERROR:
+        S_SAME(error.code);
+        S_SAME(error.retry_after_ms);
+        s_same_text(a->error.detail, b->error.detail);
+        break;
+    default: s_same_peer_body(a, b); break;
+    }
+}
+
+static void s_round_trip(const bb_message_t *sent)
+{
+    uint8_t *bytes = NULL;
+    size_t length = 0;
+    bb_message_encode(sent, &bytes, &length);
+    bb_message_t got;
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_message_decode(&got, bb_slice(bytes, length), &fault);
+    if (error != BB_OK) {
+        fail_msg("%s: %s: %s", bb_kind_name(sent->kind), bb_error_name(error), fault.text);
+    }
+    s_same(sent, &got);
+    bb_message_close(&got);
+    assert_null(got.memory);
+    free(bytes);
+}
+
+// Goal: nothing is lost on the way. Method: a sample of each kind in which no field has its
+// default, compared field by field.
+static void message_round_trip_of_every_kind(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BB_COUNT_OF(s_kinds); i++) {
+        bb_message_t sample = s_sample(s_kinds[i]);
+        s_round_trip(&sample);
+    }
+}
+
+// Goal: empty lists and texts, and values at their limits, pass too.
+static void message_round_trip_at_the_limits(void **state)
+{
+    (void)state;
+    bb_message_t m = {.kind = BB_KIND_QUERY, .epoch = UINT32_MAX, .request_id = UINT64_MAX,
+                      .trace_id = UINT64_MAX, .timeout_ns = BB_DEADLINE_NS_MAX};
+    m.query = (bb_query_t){.mode = BB_QUERY_BATTERIES, .level = BB_LEVEL_ONE};
+    s_round_trip(&m);
+    bb_slice_t longest[2];
+    char id[BB_BATTERY_ID_BYTES_MAX];
+    memset(id, 'x', sizeof id);
+    longest[0] = bb_slice(id, sizeof id);
+    longest[1] = bb_slice(id, 1);
+    m.query.battery_count = 2;
+    m.query.batteries = longest;
+    s_round_trip(&m);
+    const bb_kind_t kinds[] = {BB_KIND_HELLO, BB_KIND_WRITE_REPLY, BB_KIND_RESULT,
+                               BB_KIND_SETTLE_REPLY, BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
+                               BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,
+                               BB_KIND_PULL, BB_KIND_PULL_DONE};
+    for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
+        bb_message_t empty = {.kind = kinds[i]};
+        s_round_trip(&empty);
+    }
+}
+
+// Goal: a detail that is too long arrives cut, not in the middle of a character; a wait that is
+// too long arrives as the longest one.
+static void message_encode_cuts_what_people_read(void **state)
+{
+    (void)state;
+    char detail[BB_MESSAGE_TEXT_BYTES_MAX + 10];
+    memset(detail, 'd', sizeof detail);
+    memcpy(detail + BB_MESSAGE_TEXT_BYTES_MAX - 1, "\xc3\xa4", 2); // straddles the limit
+    bb_message_t m = {.kind = BB_KIND_ERROR, .timeout_ns = 2 * BB_DEADLINE_NS_MAX};
+    m.error = (bb_error_reply_t){.code = BB_ERR_IO, .detail = bb_slice(detail, sizeof detail)};
+    uint8_t *bytes;
+    size_t length;
+    bb_message_encode(&m, &bytes, &length);
+    bb_message_t got;
+    assert_int_equal(bb_message_decode(&got, bb_slice(bytes, length), NULL), BB_OK);
+    assert_int_equal(got.error.detail.length, BB_MESSAGE_TEXT_BYTES_MAX - 1);
+    assert_true(got.timeout_ns == BB_DEADLINE_NS_MAX);
+    bb_message_close(&got);
+    free(bytes);
+}
+
+// Fields of the envelope by their number in message.fbs.
+enum { S_VERSION, S_KIND, S_EPOCH, S_REQUEST, S_TRACE, S_TIMEOUT, S_BODY_TYPE, S_BODY };
+
+// Encodes the sample of `kind`, lets `damage` change it, expects `expected` with a sentence.
+typedef void (*s_damage_fn)(uint8_t *envelope, uint8_t *body);
+
+static void s_expect_refused(bb_kind_t kind, s_damage_fn damage, bb_error_t expected)
+{
+    bb_message_t sample = s_sample(kind);
+    uint8_t *bytes;
+    size_t length;
+    bb_message_encode(&sample, &bytes, &length);
+    uint8_t *envelope = wire_root(bytes);
+    uint8_t *body_field = wire_field(envelope, S_BODY);
+    damage(envelope, body_field ? wire_follow(body_field) : NULL);
+    bb_message_t got;
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_message_decode(&got, bb_slice(bytes, length), &fault);
+    if (error != expected) {
+        fail_msg("%s: expected %s, got %s", bb_kind_name(kind), bb_error_name(expected),
+                 bb_error_name(error));
+    }
+    assert_int_equal(fault.error, expected);
+    assert_true(strlen(fault.text) > 5);
+    free(bytes);
+}
+
+#define S_DAMAGE(name, statement)                                                                  \
+    static void name(uint8_t *envelope, uint8_t *body)                                             \
+    {                                                                                              \
+        (void)envelope;                                                                            \
+        (void)body;                                                                                \
+        statement;                                                                                 \
+    }
+// First element of the vector in field `index` of the body.
+#define S_ELEMENT(index) (wire_follow(wire_field(body, index)) + 4)
+#define S_TABLE(index) wire_follow(S_ELEMENT(index))
+
+S_DAMAGE(s_version, wire_put(wire_field(envelope, S_VERSION), 2, 1))
+S_DAMAGE(s_kind_unknown, wire_put(wire_field(envelope, S_KIND), 13, 1))
+S_DAMAGE(s_kind_other, wire_put(wire_field(envelope, S_KIND), BB_KIND_WRITE, 1))
+S_DAMAGE(s_kind_bodiless, wire_put(wire_field(envelope, S_KIND), BB_KIND_STATUS, 1))
+S_DAMAGE(s_body_type, wire_put(wire_field(envelope, S_BODY_TYPE), 200, 1))
+S_DAMAGE(s_timeout_negative, wire_put(wire_field(envelope, S_TIMEOUT), UINT64_MAX, 8))
+S_DAMAGE(s_timeout_long, wire_put(wire_field(envelope, S_TIMEOUT), (uint64_t)1 << 60, 8))
+S_DAMAGE(s_partition_count_odd, wire_put(wire_field(body, 3), 3, 4))
+S_DAMAGE(s_partition_count_other, wire_put(wire_field(body, 3), 8, 4))
+S_DAMAGE(s_partition_count_huge, wire_put(wire_field(body, 3), 1u << 31, 4))
+S_DAMAGE(s_stride, wire_put(wire_field(body, 6), 0, 4))
+S_DAMAGE(s_stride_huge, wire_put(wire_field(body, 6), 1u << 30, 4))
+S_DAMAGE(s_replica_index, wire_put(S_ELEMENT(7), 2, 2))
+S_DAMAGE(s_write_level, wire_put(wire_field(body, 0), 6, 1))
+S_DAMAGE(s_rejection_error, wire_put(wire_field(S_TABLE(5), 2), 13, 4))
+S_DAMAGE(s_query_mode, wire_put(wire_field(body, 0), 0, 1))
+S_DAMAGE(s_query_level, wire_put(wire_field(body, 1), 9, 1))
+S_DAMAGE(s_query_from, wire_put(wire_field(body, 2), UINT64_MAX, 8))
+S_DAMAGE(s_query_to, wire_put(wire_field(body, 3), 999, 8))
+S_DAMAGE(s_query_every, wire_put(wire_field(body, 4), (uint64_t)1 << 63, 8))
+S_DAMAGE(s_query_aggregates, wire_put(wire_field(body, 5), 0x80, 4))
+S_DAMAGE(s_query_partitions, wire_put(S_ELEMENT(7), 5, 4))
+S_DAMAGE(s_missing_error, wire_put(S_ELEMENT(0) + 4, 0x80000001u, 4))
+S_DAMAGE(s_missing_partition, wire_put(S_ELEMENT(0), BB_PARTITIONS_MAX, 4))
+S_DAMAGE(s_under_replicated, wire_put(wire_field(body, 6), 1025, 4))
+S_DAMAGE(s_release_level, wire_put(wire_field(body, 1), 0, 1))
+S_DAMAGE(s_error_ok, wire_put(wire_field(body, 0), 0, 4))
+S_DAMAGE(s_error_unknown, wire_put(wire_field(body, 0), 98, 4))
+S_DAMAGE(s_ack_zero, wire_put(S_ELEMENT(2) + 8, 0, 8))
+S_DAMAGE(s_ack_descends, wire_put(S_ELEMENT(2) + 24 + 16, 76, 8))
+S_DAMAGE(s_ack_spare, wire_put(S_ELEMENT(2) + 4, 1, 4))
+S_DAMAGE(s_ack_partition, wire_put(S_ELEMENT(2), BB_PARTITIONS_MAX, 4))
+S_DAMAGE(s_have_request_store, wire_put(wire_field(body, 2), BB_STORES_MAX, 4))
+S_DAMAGE(s_have_store, wire_put(wire_field(body, 4), BB_STORES_MAX, 4))
+S_DAMAGE(s_have_partition, wire_put(wire_field(S_TABLE(5), 0), BB_PARTITIONS_MAX, 4))
+S_DAMAGE(s_pull_store, wire_put(wire_field(body, 1), 1000, 4))
+S_DAMAGE(s_pull_done_store, wire_put(wire_field(body, 1), BB_STORES_MAX, 4))
+S_DAMAGE(s_unavailable_partition, wire_put(S_ELEMENT(3), UINT32_MAX, 4))
+
+// Goal: each rule refuses by itself. Method: one field of a good message is changed.
+static void message_decode_refuses_each_bad_field(void **state)
+{
+    (void)state;
+    const bb_error_t corrupt = BB_ERR_MESSAGE_CORRUPT;
+    s_expect_refused(BB_KIND_HELLO, s_version, BB_ERR_MESSAGE_VERSION);
+    s_expect_refused(BB_KIND_HELLO, s_kind_unknown, BB_ERR_MESSAGE_VERSION);
+    s_expect_refused(BB_KIND_HELLO, s_kind_other, corrupt);
+    s_expect_refused(BB_KIND_HELLO, s_kind_bodiless, corrupt);
+    s_expect_refused(BB_KIND_HELLO, s_body_type, corrupt);
+    s_expect_refused(BB_KIND_HELLO, s_timeout_negative, corrupt);
+    s_expect_refused(BB_KIND_HELLO, s_timeout_long, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_partition_count_odd, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_partition_count_other, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_partition_count_huge, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_stride, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_stride_huge, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_replica_index, corrupt);
+    s_expect_refused(BB_KIND_WRITE, s_write_level, corrupt);
+    s_expect_refused(BB_KIND_WRITE_REPLY, s_rejection_error, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_mode, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_level, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_from, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_to, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_every, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_aggregates, corrupt);
+    s_expect_refused(BB_KIND_QUERY, s_query_partitions, corrupt);
+    s_expect_refused(BB_KIND_RESULT, s_missing_error, corrupt);
+    s_expect_refused(BB_KIND_RESULT, s_missing_partition, corrupt);
+    s_expect_refused(BB_KIND_STATUS_REPLY, s_under_replicated, corrupt);
+    s_expect_refused(BB_KIND_RELEASE, s_release_level, corrupt);
+    s_expect_refused(BB_KIND_ERROR, s_error_ok, corrupt);
+    s_expect_refused(BB_KIND_ERROR, s_error_unknown, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_zero, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_descends, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_spare, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_partition, corrupt);
+    s_expect_refused(BB_KIND_HAVE_REQUEST, s_have_request_store, corrupt);
+    s_expect_refused(BB_KIND_HAVE, s_have_store, corrupt);
+    s_expect_refused(BB_KIND_HAVE, s_have_partition, corrupt);
+    s_expect_refused(BB_KIND_PULL, s_pull_store, corrupt);
+    s_expect_refused(BB_KIND_PULL_DONE, s_pull_done_store, corrupt);
+    s_expect_refused(BB_KIND_PULL_DONE, s_unavailable_partition, corrupt);
+}
+
+// Goal: bytes that are no message are refused before anything is read from them.
+static void message_decode_refuses_bytes_that_are_no_message(void **state)
+{
+    (void)state;
+    bb_message_t got;
+    bb_fault_t fault;
+    _Alignas(8) uint8_t zeros[64] = {0};
+    assert_int_equal(bb_message_decode(&got, bb_slice(NULL, 0), &fault), BB_ERR_MESSAGE_CORRUPT);
+    assert_int_equal(bb_message_decode(&got, bb_slice(zeros, 15), &fault), BB_ERR_MESSAGE_CORRUPT);
+    assert_int_equal(bb_message_decode(&got, bb_slice(zeros, 64), &fault), BB_ERR_MESSAGE_CORRUPT);
+    assert_int_equal(bb_message_decode(&got, bb_slice(zeros, BB_MESSAGE_BYTES_MAX + 1u), &fault),
+                     BB_ERR_MESSAGE_BYTES);
+    bb_message_t sample = s_sample(BB_KIND_HEARTBEAT);
+    uint8_t *bytes;
+    size_t length;
+    bb_message_encode(&sample, &bytes, &length);
+    uint8_t *shifted = malloc(length + 4);
+    memcpy(shifted + 4, bytes, length); // a frame that starts off the 8-byte grid
+    assert_int_equal(bb_message_decode(&got, bb_slice(shifted + 4, length), &fault),
+                     BB_ERR_MESSAGE_CORRUPT);
+    for (size_t cut = 0; cut < length; cut += 4) { // exact copies, so that ASan sees an overrun
+        uint8_t *part = malloc(cut ? cut : 1);
+        memcpy(part, bytes, cut);
+        if (bb_message_decode(&got, bb_slice(part, cut), &fault) == BB_OK) {
+            bb_message_close(&got);
+        }
+        free(part);
+    }
+    free(shifted);
+    free(bytes);
+}
+
+static uint64_t s_random(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+// Goal: no damage makes the decoder read outside the buffer or accept a value that the encoder
+// would refuse. Method: 1,500 mutations of each kind; what is accepted must encode again.
+static void message_decode_survives_mutations(void **state)
+{
+    (void)state;
+    uint64_t seed = 20260101;
+    uint32_t accepted = 0;
+    for (size_t k = 0; k < BB_COUNT_OF(s_kinds); k++) {
+        bb_message_t sample = s_sample(s_kinds[k]);
+        uint8_t *bytes;
+        size_t length;
+        bb_message_encode(&sample, &bytes, &length);
+        uint8_t *copy = malloc(length);
+        for (uint32_t round = 0; round < 1500; round++) {
+            memcpy(copy, bytes, length);
+            uint32_t changes = 1 + (uint32_t)(s_random(&seed) % 4);
+            for (uint32_t i = 0; i < changes; i++) {
+                uint8_t *at = &copy[s_random(&seed) % length];
+                uint64_t how = s_random(&seed);
+                *at = how % 3 == 0 ? (uint8_t)(how >> 8)
+                                   : (uint8_t)(*at ^ (1u << ((how >> 8) & 7)));
+            }
+            bb_message_t got;
+            if (bb_message_decode(&got, bb_slice(copy, length), NULL) == BB_OK) {
+                accepted++;
+                uint8_t *again;
+                size_t again_length;
+                bb_message_encode(&got, &again, &again_length);
+                free(again);
+                bb_message_close(&got);
+            }
+        }
+        free(copy);
+        free(bytes);
+    }
+    assert_true(accepted > 1000); // payload bits changed; otherwise the test tests nothing
+}
+
+static void s_golden_path(bb_kind_t kind, char *path, size_t size)
+{
+    snprintf(path, size, "%s/tests/golden/wire/message_%s_v1.bin", BB_SOURCE_DIR,
+             bb_kind_name(kind));
+}
+
+// Goal: the wire format stays what it was when version 1 was released. Method: files in git decode
+// to the samples, and the samples encode to the files.
+static void message_golden_files_of_every_kind(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BB_COUNT_OF(s_kinds); i++) {
+        char path[512];
+        s_golden_path(s_kinds[i], path, sizeof path);
+        FILE *file = fopen(path, "rb");
+        if (!file) {
+            fail_msg("golden file is missing: %s", path);
+        }
+        uint8_t *bytes = malloc(65536);
+        size_t length = fread(bytes, 1, 65536, file);
+        fclose(file);
+        bb_message_t got;
+        assert_int_equal(bb_message_decode(&got, bb_slice(bytes, length), NULL), BB_OK);
+        bb_message_t sample = s_sample(s_kinds[i]);
+        s_same(&sample, &got);
+        uint8_t *again;
+        size_t again_length;
+        bb_message_encode(&got, &again, &again_length);
+        assert_int_equal(again_length, length);
+        assert_memory_equal(again, bytes, length);
+        free(again);
+        bb_message_close(&got);
+        free(bytes);
+    }
+}
+
+static int s_write_golden(void)
+{
+    for (size_t i = 0; i < BB_COUNT_OF(s_kinds); i++) {
+        char path[512];
+        s_golden_path(s_kinds[i], path, sizeof path);
+        bb_message_t sample = s_sample(s_kinds[i]);
+        uint8_t *bytes;
+        size_t length;
+        bb_message_encode(&sample, &bytes, &length);
+        FILE *file = fopen(path, "wb");
+        if (!file || fwrite(bytes, 1, length, file) != length || fclose(file) != 0) {
+            perror(path);
+            return 1;
+        }
+        free(bytes);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--write-golden") == 0) {
+        return s_write_golden();
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(message_round_trip_of_every_kind),
+        cmocka_unit_test(message_round_trip_at_the_limits),
+        cmocka_unit_test(message_encode_cuts_what_people_read),
+        cmocka_unit_test(message_decode_refuses_each_bad_field),
+        cmocka_unit_test(message_decode_refuses_bytes_that_are_no_message),
+        cmocka_unit_test(message_decode_survives_mutations),
+        cmocka_unit_test(message_golden_files_of_every_kind),
+    };
+    return cmocka_run_group_tests_name("bb_message", tests, NULL, NULL);
+}
