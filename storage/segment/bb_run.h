@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_run - sealed columns of one battery in one window at one revision: the value in LMDB.
 //
-// Pure: bytes in, bytes out. A run has one shared, strictly ascending time column, cut into blocks
+// Pure: bytes in, bytes out; an opened run may be read by any number of threads. A run has one shared, strictly ascending time column, cut into blocks
 // of up to BB_BLOCK_ROWS_MAX rows, and one column per (metric, type), cut at the same rows. A
 // column that lacks some rows of a block carries a presence bitmap. Each column block carries
 // count, sum, min, max, first and last with their times, an encoding id and a CRC-32C; the run header
@@ -9,8 +9,19 @@
 //
 //   run = header | directory (blocks x columns: offset, bytes, encoding, stats) | blocks ...
 //
-// Encodings live in a registry (bb_encoding.h): constant, delta + bit-packing, raw, dictionary now;
-// faster codecs are added there under new ids and change nothing else.
+//
+// Encodings live in a registry (bb_encoding.h): constant, raw, frame of reference, delta, decimals;
+// faster codecs are added there under new ids and change nothing else. State texts are kept once
+// per run, sorted; columns hold their positions in that table.
+//
+// Statistics (bb_stats.h computes them):
+//   count        every present value, NaN too
+//   sum          bb_sum_t over the present values; plain, so NaN if any value is NaN; BOOL counts
+//                true as 1; STATE 0; INT64 exact
+//   min, max     by bb_value_order_key over the values that are not NaN; only if all are NaN, over
+//                those: the order has NaN lowest, which would make the minimum of a column with one
+//                failed measurement useless. STATE: by text
+//   first, last  of the smallest and the largest time
 #ifndef BB_RUN_H
 #define BB_RUN_H
 
@@ -19,6 +30,8 @@
 #include "protocol/bb_value.h"
 
 #define BB_PRESENCE_WORDS (BB_BLOCK_ROWS_MAX / 64)
+// Writers start a new run of the same revision after this many rows, so that memory stays bounded.
+#define BB_RUN_ROWS_MAX (128u * 1024u)
 
 typedef struct {
     uint32_t metric; // store-local metric number
@@ -39,7 +52,8 @@ typedef struct {
 typedef struct bb_run_writer bb_run_writer_t;
 bb_run_writer_t *bb_run_writer_new(void);
 void bb_run_writer_destroy(bb_run_writer_t **self);
-// The encoded run, valid until the next call.
+// The encoded run, 8-byte aligned, valid until the next call. Aborts if the input breaks the rules
+// above. Bound: 32 GiB for one run (aborts); cut runs at about BB_RUN_ROWS_MAX rows.
 bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *input);
 
 typedef struct {
@@ -48,7 +62,7 @@ typedef struct {
 } bb_run_column_info_t;
 
 typedef struct {
-    uint32_t count; // values present in the block; 0: every other field is 0
+    uint64_t count; // values present; 0: every other field is 0
     bb_sum_t sum;   // BOOL: true counts 1; STATE: 0
     uint64_t min, max; // by bb_value_order_key; STATE: text order, addresses into the run
     int64_t first_wall_ns, last_wall_ns;
@@ -64,13 +78,16 @@ typedef struct {
     int64_t first_wall_ns, last_wall_ns; // inclusive
     const void *columns_raw;             // use bb_run_column()
     const void *directory_raw;
+    const void *entries_raw;
+    const uint32_t *texts_raw; // offsets of the texts, from the start of the run
+    uint32_t text_count;
 } bb_run_t;
 
 // BB_ERR_CORRUPT (checksum, lengths) or BB_ERR_FORMAT (newer version, unknown encoding id).
 // `encoded.data` must be 8-byte aligned (LMDB overflow values are; copy small ones) and outlive self.
 BB_MUST_CHECK bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault);
 bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index);
-// First column with that metric, or UINT32_MAX; others types of the metric follow it.
+// First column with that metric, or UINT32_MAX; other types of the metric follow it.
 uint32_t bb_run_find(const bb_run_t *self, uint32_t metric);
 uint32_t bb_run_block_rows(const bb_run_t *self, uint32_t block_index);
 void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *first_wall_ns,
@@ -86,5 +103,18 @@ void bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t bl
 BB_MUST_CHECK bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index,
                                              uint32_t block_index, uint64_t *out,
                                              uint64_t *presence, bool *all_present);
+
+// The points of one column in one block with from <= time < to, in time order, absent rows skipped.
+// block_times_wall_ns: what bb_run_block_times gave for this block, so that the columns of a frame
+// share one decoding. Both outputs have room for BB_BLOCK_ROWS_MAX.
+BB_MUST_CHECK bb_error_t bb_run_block_points(const bb_run_t *self, uint32_t column_index,
+                                             uint32_t block_index,
+                                             const int64_t *block_times_wall_ns,
+                                             int64_t from_wall_ns, int64_t to_wall_ns,
+                                             int64_t *times_wall_ns, uint64_t *values,
+                                             uint32_t *count);
+
+// Decodes everything and compares it with the statistics: what a scrubber does. BB_ERR_CORRUPT.
+BB_MUST_CHECK bb_error_t bb_run_verify(const bb_run_t *self);
 
 #endif

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_run_merge - many runs of one battery and window become as few as possible.
+//
+// Pure. At each (metric, time) only points of the highest revision stay, of whatever type; among
+// points of that revision and one type the larger value stays (two different values there are a
+// conflict, counted); columns of different types at one revision are both kept. So a scan of the
+// output equals a scan of the input. One run is emitted per surviving revision and per stretch of
+// at most BB_RUN_ROWS_MAX rows, in time order, revisions ascending within a stretch.
+//
+// Memory: one stretch of one revision (at most about 4 M values, but at least 1,024 rows of every
+// column), whatever the number and size of the inputs.
+#ifndef BB_RUN_MERGE_H
+#define BB_RUN_MERGE_H
+
+#include "storage/segment/bb_run.h"
+
+// `encoded` is valid during the call only. An error ends the merge and is returned by it.
+typedef bb_error_t (*bb_run_emit_fn)(void *context, uint64_t revision, bb_slice_t encoded);
+
+typedef struct {
+    uint64_t points_in, points_out;
+    uint64_t duplicate_count;  // the same point again
+    uint64_t conflict_count;   // another value at the same (metric, type, time, revision)
+    uint64_t superseded_count; // dropped for a point of a higher revision
+    uint32_t runs_out;
+} bb_run_merge_result_t;
+
+// run_count >= 1; metric numbers mean the same in all runs. result may be NULL. Errors: those of
+// `emit`, or BB_ERR_CORRUPT when a block of an input does not verify; what was emitted until then
+// must be thrown away.
+BB_MUST_CHECK bb_error_t bb_run_merge(const bb_run_t *runs, uint32_t run_count,
+                                      bb_run_emit_fn emit, void *context,
+                                      bb_run_merge_result_t *result);
+
+#endif
