@@ -1,0 +1,656 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames are staged in arrival order and scattered into groups of (partition, battery, shape) by a
+// counting sort when the batch is finished: O(frames), two copies of each value in all.
+#include <stdlib.h>
+
+#include "protocol/bb_batch_codec.h"
+#include "protocol/bb_crc32c.h"
+#include "protocol/bb_text.h"
+
+#define S_NONE UINT32_MAX
+
+// Grows `array` (of `capacity` items) to hold one more than `count`.
+#define S_GROW(array, count, capacity)                                                             \
+    do {                                                                                           \
+        if ((count) == (capacity)) {                                                               \
+            (capacity) = (capacity) ? (capacity)*2 : 64;                                           \
+            (array) = bb_realloc((array), (size_t)(capacity) * sizeof *(array));                   \
+        }                                                                                          \
+    } while (0)
+
+typedef struct {
+    uint32_t partition;
+    uint32_t group_last; // group of the frame before; S_NONE at first
+    bb_slice_t id;       // in the arena
+    uint32_t attribute_count;
+    const bb_attribute_t *attributes;
+} s_battery_t;
+
+typedef struct {
+    uint32_t battery, shape;
+    uint32_t frame_count;
+    uint32_t group_next; // other shapes of the same battery
+    uint32_t frame_first; // finish: where its next frame goes
+    uint64_t value_first;
+} s_group_t;
+
+typedef struct {
+    uint32_t group;
+    int64_t time_wall_ns;
+} s_frame_t;
+
+// Names and ids: blocks that never move, freed together.
+typedef struct s_block {
+    struct s_block *next;
+    size_t used, capacity;
+    char bytes[];
+} s_block_t;
+
+// Open addressing from a 32-bit hash to an index + 1.
+typedef struct {
+    uint32_t *slots;
+    uint32_t capacity, count; // capacity is a power of two
+} s_index_t;
+
+struct bb_batch_builder {
+    uint64_t revision;
+    s_battery_t *batteries;
+    bb_batch_shape_t *shapes;
+    bb_slice_t *states;
+    s_group_t *groups;
+    uint32_t *battery_groups; // first group of each battery
+    s_frame_t *frames;
+    uint64_t *values;
+    uint32_t battery_count, battery_capacity, shape_count, shape_capacity, state_count,
+        state_capacity, group_count, group_capacity, group_head_capacity, frame_count,
+        frame_capacity;
+    uint64_t value_count, value_capacity;
+    size_t name_bytes;
+    s_index_t battery_index, shape_index, state_index;
+    s_block_t *arena;
+};
+
+bb_batch_builder_t *bb_batch_builder_new(uint64_t revision)
+{
+    bb_batch_builder_t *self = bb_alloc_zero(1, sizeof *self);
+    self->revision = revision;
+    return self;
+}
+
+static void s_arena_clear(bb_batch_builder_t *self, bool keep_one)
+{
+    while (self->arena && (self->arena->next || !keep_one)) {
+        s_block_t *next = self->arena->next;
+        free(self->arena);
+        self->arena = next;
+    }
+    if (self->arena) {
+        self->arena->used = 0;
+    }
+}
+
+void bb_batch_builder_destroy(bb_batch_builder_t **self)
+{
+    bb_batch_builder_t *builder = *self;
+    if (!builder) {
+        return;
+    }
+    s_arena_clear(builder, false);
+    free(builder->batteries);
+    free(builder->shapes);
+    free(builder->states);
+    free(builder->groups);
+    free(builder->battery_groups);
+    free(builder->frames);
+    free(builder->values);
+    free(builder->battery_index.slots);
+    free(builder->shape_index.slots);
+    free(builder->state_index.slots);
+    free(builder);
+    *self = NULL;
+}
+
+static void s_index_reset(s_index_t *index)
+{
+    if (index->slots) {
+        memset(index->slots, 0, index->capacity * sizeof *index->slots);
+    }
+    index->count = 0;
+}
+
+void bb_batch_builder_reset(bb_batch_builder_t *self, uint64_t revision)
+{
+    self->revision = revision;
+    self->battery_count = self->shape_count = self->state_count = 0;
+    self->group_count = self->frame_count = 0;
+    self->value_count = 0;
+    self->name_bytes = 0;
+    s_index_reset(&self->battery_index);
+    s_index_reset(&self->shape_index);
+    s_index_reset(&self->state_index);
+    s_arena_clear(self, true);
+}
+
+static void *s_arena_take(bb_batch_builder_t *self, size_t bytes)
+{
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (!self->arena || self->arena->capacity - self->arena->used < bytes) {
+        size_t capacity = BB_MAX((size_t)65536, bytes);
+        s_block_t *block = bb_alloc(sizeof *block + capacity);
+        *block = (s_block_t){.next = self->arena, .capacity = capacity};
+        self->arena = block;
+    }
+    void *memory = self->arena->bytes + self->arena->used;
+    self->arena->used += bytes;
+    return memory;
+}
+
+static bb_slice_t s_arena_copy(bb_batch_builder_t *self, bb_slice_t text)
+{
+    char *copy = s_arena_take(self, text.length);
+    if (text.length > 0) {
+        memcpy(copy, text.data, text.length);
+    }
+    self->name_bytes += text.length + 16; // length, terminator, padding, offset
+    return bb_slice(copy, text.length);
+}
+
+static bool s_is_equal(bb_slice_t a, bb_slice_t b)
+{
+    return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+// The first slot for `hash`; follow with (slot + 1) & (capacity - 1) while it is taken by others.
+static uint32_t s_index_slot(const s_index_t *index, uint32_t hash)
+{
+    return hash & (index->capacity - 1);
+}
+
+typedef uint32_t (*s_hash_fn)(const bb_batch_builder_t *self, uint32_t item);
+
+static void s_index_add(bb_batch_builder_t *self, s_index_t *index, uint32_t hash, uint32_t item,
+                        s_hash_fn hash_of)
+{
+    if (index->count * 2 >= index->capacity) {
+        uint32_t *old = index->slots;
+        uint32_t old_capacity = index->capacity;
+        index->capacity = old_capacity ? old_capacity * 2 : 256;
+        index->slots = bb_alloc_zero(index->capacity, sizeof *index->slots);
+        for (uint32_t i = 0; i < old_capacity; i++) {
+            if (old[i]) {
+                uint32_t slot = s_index_slot(index, hash_of(self, old[i] - 1));
+                while (index->slots[slot]) {
+                    slot = (slot + 1) & (index->capacity - 1);
+                }
+                index->slots[slot] = old[i];
+            }
+        }
+        free(old);
+    }
+    uint32_t slot = s_index_slot(index, hash);
+    while (index->slots[slot]) {
+        slot = (slot + 1) & (index->capacity - 1);
+    }
+    index->slots[slot] = item + 1;
+    index->count++;
+}
+
+static uint32_t s_hash_text(bb_slice_t text)
+{
+    return bb_crc32c(0, text.data, text.length);
+}
+
+static uint32_t s_hash_battery(const bb_batch_builder_t *self, uint32_t item)
+{
+    return s_hash_text(self->batteries[item].id);
+}
+
+static uint32_t s_hash_state(const bb_batch_builder_t *self, uint32_t item)
+{
+    return s_hash_text(self->states[item]);
+}
+
+static uint32_t s_hash_names(const bb_slice_t *names, const uint8_t *types, uint32_t count)
+{
+    uint32_t hash = bb_crc32c(0, types, count);
+    for (uint32_t i = 0; i < count; i++) {
+        hash = bb_crc32c(hash, names[i].data, names[i].length);
+    }
+    return hash;
+}
+
+static uint32_t s_hash_shape(const bb_batch_builder_t *self, uint32_t item)
+{
+    const bb_batch_shape_t *shape = &self->shapes[item];
+    return s_hash_names(shape->names, shape->types, shape->metric_count);
+}
+
+static uint32_t s_find_text(const bb_batch_builder_t *self, const s_index_t *index, bb_slice_t text,
+                            uint32_t hash, bool is_battery)
+{
+    if (index->capacity == 0) {
+        return S_NONE;
+    }
+    for (uint32_t slot = s_index_slot(index, hash); index->slots[slot];
+         slot = (slot + 1) & (index->capacity - 1)) {
+        uint32_t item = index->slots[slot] - 1;
+        if (s_is_equal(is_battery ? self->batteries[item].id : self->states[item], text)) {
+            return item;
+        }
+    }
+    return S_NONE;
+}
+
+static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *battery,
+                                    const bb_attribute_t *attributes, uint32_t count,
+                                    bb_fault_t *fault)
+{
+    if (count > BB_ATTRIBUTES_MAX) {
+        return bb_fault_set(fault, BB_ERR_ATTRIBUTES, "battery '%.*s' has %u attributes, at most %d",
+                            (int)battery->id.length, (const char *)battery->id.data, count,
+                            BB_ATTRIBUTES_MAX);
+    }
+    for (uint32_t a = 0; a < count; a++) {
+        bb_error_t error = bb_attribute_check(attributes[a].key, attributes[a].value);
+        if (error != BB_OK) {
+            return bb_fault_set(fault, error,
+                                "attribute '%.*s' of battery '%.*s': keys have 1 to %d bytes, "
+                                "values 1 to %d, both UTF-8",
+                                (int)BB_MIN(attributes[a].key.length, 64),
+                                (const char *)attributes[a].key.data, (int)battery->id.length,
+                                (const char *)battery->id.data, BB_ATTRIBUTE_KEY_BYTES_MAX,
+                                BB_ATTRIBUTE_VALUE_BYTES_MAX);
+        }
+    }
+    if (count > 0) {
+        bb_attribute_t *copies = s_arena_take(self, count * sizeof *copies);
+        for (uint32_t a = 0; a < count; a++) {
+            copies[a].key = s_arena_copy(self, attributes[a].key);
+            copies[a].value = s_arena_copy(self, attributes[a].value);
+        }
+        battery->attributes = copies;
+        battery->attribute_count = count;
+    }
+    return BB_OK;
+}
+
+bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition, bb_slice_t id,
+                                    const bb_attribute_t *attributes, uint32_t attribute_count,
+                                    uint32_t *battery, bb_fault_t *fault)
+{
+    bb_error_t error = bb_battery_id_check(id);
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error,
+                            "battery id '%.*s' has %zu bytes; 1 to %d of UTF-8 without control "
+                            "characters are allowed",
+                            (int)BB_MIN(id.length, 64), (const char *)id.data, id.length,
+                            BB_BATTERY_ID_BYTES_MAX);
+    }
+    uint32_t hash = s_hash_text(id);
+    uint32_t found = s_find_text(self, &self->battery_index, id, hash, true);
+    if (found != S_NONE) {
+        BB_ASSERT(self->batteries[found].partition == partition);
+        if (attribute_count > 0) {
+            error = s_attributes_copy(self, &self->batteries[found], attributes, attribute_count,
+                                      fault);
+        }
+        *battery = found;
+        return error;
+    }
+    if (self->battery_count == BB_BATCH_BATTERIES_MAX) {
+        return bb_fault_set(fault, BB_ERR_LIMIT, "a batch names at most %u batteries",
+                            BB_BATCH_BATTERIES_MAX);
+    }
+    s_battery_t added = {.partition = partition, .group_last = S_NONE, .id = id};
+    error = s_attributes_copy(self, &added, attributes, attribute_count, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    added.id = s_arena_copy(self, id);
+    S_GROW(self->batteries, self->battery_count, self->battery_capacity);
+    S_GROW(self->battery_groups, self->battery_count, self->group_head_capacity);
+    self->batteries[self->battery_count] = added;
+    self->battery_groups[self->battery_count] = S_NONE;
+    s_index_add(self, &self->battery_index, hash, self->battery_count, s_hash_battery);
+    *battery = self->battery_count++;
+    return BB_OK;
+}
+
+// Sorts by name (insertion sort: few and mostly sorted). order[i]: sorted place of names[i].
+static bb_error_t s_shape_sort(const bb_slice_t *names, uint32_t count, uint32_t *sorted,
+                               uint32_t *order, bb_fault_t *fault)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t place = i;
+        while (place > 0) {
+            bb_slice_t before = names[sorted[place - 1]];
+            int compared =
+                memcmp(before.data, names[i].data, BB_MIN(before.length, names[i].length));
+            if (compared == 0 && before.length == names[i].length) {
+                return bb_fault_set(fault, BB_ERR_FRAME_METRICS, "metric '%.*s' is named twice",
+                                    (int)before.length, (const char *)before.data);
+            }
+            if (compared < 0 || (compared == 0 && before.length < names[i].length)) {
+                break;
+            }
+            sorted[place] = sorted[place - 1];
+            place--;
+        }
+        sorted[place] = i;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        order[sorted[i]] = i;
+    }
+    return BB_OK;
+}
+
+bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const bb_slice_t *names,
+                                  const uint8_t *types, uint32_t metric_count, uint32_t *shape,
+                                  uint32_t *order, bb_fault_t *fault)
+{
+    if (metric_count == 0 || metric_count > BB_FRAME_METRICS_MAX) {
+        return bb_fault_set(fault, BB_ERR_FRAME_METRICS, "a frame has %u metrics, expected 1 to %d",
+                            metric_count, BB_FRAME_METRICS_MAX);
+    }
+    for (uint32_t i = 0; i < metric_count; i++) {
+        bb_error_t error = bb_metric_name_check(names[i]);
+        if (error != BB_OK) {
+            return bb_fault_set(fault, error,
+                                "metric name '%.*s' has %zu bytes; 1 to %d of UTF-8 without "
+                                "control characters are allowed",
+                                (int)BB_MIN(names[i].length, 64), (const char *)names[i].data,
+                                names[i].length, BB_METRIC_NAME_BYTES_MAX);
+        }
+        if (!bb_type_is_valid(types[i])) {
+            return bb_fault_set(fault, BB_ERR_VALUE, "metric '%.*s' has the unknown type %u",
+                                (int)names[i].length, (const char *)names[i].data, types[i]);
+        }
+    }
+    uint32_t sorted[BB_FRAME_METRICS_MAX];
+    bb_slice_t sorted_names[BB_FRAME_METRICS_MAX];
+    uint8_t sorted_types[BB_FRAME_METRICS_MAX];
+    bb_error_t error = s_shape_sort(names, metric_count, sorted, order, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    for (uint32_t i = 0; i < metric_count; i++) {
+        sorted_names[i] = names[sorted[i]];
+        sorted_types[i] = types[sorted[i]];
+    }
+    uint32_t hash = s_hash_names(sorted_names, sorted_types, metric_count);
+    s_index_t *index = &self->shape_index;
+    for (uint32_t slot = index->capacity ? s_index_slot(index, hash) : 0;
+         index->capacity && index->slots[slot]; slot = (slot + 1) & (index->capacity - 1)) {
+        const bb_batch_shape_t *other = &self->shapes[index->slots[slot] - 1];
+        bool is_same = other->metric_count == metric_count &&
+                       memcmp(other->types, sorted_types, metric_count) == 0;
+        for (uint32_t i = 0; is_same && i < metric_count; i++) {
+            is_same = s_is_equal(other->names[i], sorted_names[i]);
+        }
+        if (is_same) {
+            *shape = index->slots[slot] - 1;
+            return BB_OK;
+        }
+    }
+    if (self->shape_count == BB_BATCH_SHAPES_MAX) {
+        return bb_fault_set(fault, BB_ERR_LIMIT, "a batch has at most %d shapes",
+                            BB_BATCH_SHAPES_MAX);
+    }
+    bb_batch_shape_t added = {.metric_count = metric_count};
+    bb_slice_t *kept_names = s_arena_take(self, metric_count * sizeof *kept_names);
+    uint8_t *kept_types = s_arena_take(self, metric_count);
+    for (uint32_t i = 0; i < metric_count; i++) {
+        kept_names[i] = s_arena_copy(self, sorted_names[i]);
+        kept_types[i] = sorted_types[i];
+        added.has_states |= sorted_types[i] == BB_TYPE_STATE;
+    }
+    added.names = kept_names;
+    added.types = kept_types;
+    S_GROW(self->shapes, self->shape_count, self->shape_capacity);
+    self->shapes[self->shape_count] = added;
+    s_index_add(self, index, hash, self->shape_count, s_hash_shape);
+    *shape = self->shape_count++;
+    return BB_OK;
+}
+
+bb_error_t bb_batch_builder_state(bb_batch_builder_t *self, bb_slice_t text, uint32_t *state,
+                                  bb_fault_t *fault)
+{
+    bb_error_t error = bb_state_text_check(text);
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "state text has %zu bytes or is not UTF-8; at most %d",
+                            text.length, BB_STATE_BYTES_MAX);
+    }
+    uint32_t hash = s_hash_text(text);
+    uint32_t found = s_find_text(self, &self->state_index, text, hash, false);
+    if (found != S_NONE) {
+        *state = found;
+        return BB_OK;
+    }
+    if (self->state_count == BB_BATCH_STATES_MAX) {
+        return bb_fault_set(fault, BB_ERR_LIMIT, "a batch has at most %d state texts",
+                            BB_BATCH_STATES_MAX);
+    }
+    S_GROW(self->states, self->state_count, self->state_capacity);
+    self->states[self->state_count] = s_arena_copy(self, text);
+    s_index_add(self, &self->state_index, hash, self->state_count, s_hash_state);
+    *state = self->state_count++;
+    return BB_OK;
+}
+
+// The group of (battery, shape), made when it is new.
+static uint32_t s_group_of(bb_batch_builder_t *self, uint32_t battery, uint32_t shape)
+{
+    s_battery_t *at = &self->batteries[battery];
+    uint32_t group = at->group_last;
+    if (group != S_NONE && self->groups[group].shape == shape) {
+        return group;
+    }
+    group = self->battery_groups[battery];
+    while (group != S_NONE && self->groups[group].shape != shape) {
+        group = self->groups[group].group_next;
+    }
+    if (group == S_NONE) {
+        S_GROW(self->groups, self->group_count, self->group_capacity);
+        group = self->group_count++;
+        self->groups[group] = (s_group_t){
+            .battery = battery, .shape = shape, .group_next = self->battery_groups[battery]};
+        self->battery_groups[battery] = group;
+    }
+    at->group_last = group;
+    return group;
+}
+
+bb_error_t bb_batch_builder_frame(bb_batch_builder_t *self, uint32_t battery, uint32_t shape,
+                                  int64_t time_wall_ns, const uint64_t *values)
+{
+    BB_ASSERT(battery < self->battery_count);
+    BB_ASSERT(shape < self->shape_count);
+    if (time_wall_ns < BB_TIME_WALL_NS_FIRST || time_wall_ns >= BB_TIME_WALL_NS_LIMIT) {
+        return BB_ERR_TIME_RANGE;
+    }
+    const bb_batch_shape_t *at = &self->shapes[shape];
+    for (uint32_t m = 0; m < at->metric_count; m++) {
+        if ((at->types[m] == BB_TYPE_BOOL && values[m] > 1) ||
+            (at->types[m] == BB_TYPE_STATE && values[m] >= self->state_count)) {
+            return BB_ERR_VALUE;
+        }
+    }
+    if (bb_batch_builder_bytes(self) + 8 * ((size_t)at->metric_count + 1) + 32 >
+            BB_BATCH_BYTES_MAX ||
+        self->frame_count == BB_BATCH_FRAMES_MAX) {
+        return BB_ERR_BATCH_BYTES;
+    }
+    uint32_t group = s_group_of(self, battery, shape);
+    S_GROW(self->frames, self->frame_count, self->frame_capacity);
+    self->frames[self->frame_count++] = (s_frame_t){group, time_wall_ns};
+    if (self->value_count + at->metric_count > self->value_capacity) {
+        self->value_capacity = BB_MAX(4096, 2 * (self->value_capacity + at->metric_count));
+        self->values = bb_realloc(self->values, self->value_capacity * sizeof *self->values);
+    }
+    memcpy(self->values + self->value_count, values, at->metric_count * sizeof *values);
+    self->value_count += at->metric_count;
+    self->groups[group].frame_count++;
+    return BB_OK;
+}
+
+uint32_t bb_batch_builder_frame_count(const bb_batch_builder_t *self)
+{
+    return self->frame_count;
+}
+
+uint64_t bb_batch_builder_point_count(const bb_batch_builder_t *self)
+{
+    return self->value_count;
+}
+
+size_t bb_batch_builder_bytes(const bb_batch_builder_t *self)
+{
+    // Tables, offsets and padding at their largest, so that the estimate is never too small.
+    return 256 + self->name_bytes + 48 * (size_t)self->battery_count +
+           64 * (size_t)self->shape_count + 8 * (size_t)self->state_count +
+           32 * (size_t)self->group_count + 8 * (size_t)self->frame_count +
+           8 * (size_t)self->value_count;
+}
+
+// ---- finish ----
+
+typedef struct {
+    uint64_t key_high; // partition, battery
+    uint32_t shape;
+    uint32_t group;
+} s_order_t;
+
+static int s_order_compare(const void *a, const void *b)
+{
+    const s_order_t *left = a, *right = b;
+    if (left->key_high != right->key_high) {
+        return left->key_high < right->key_high ? -1 : 1;
+    }
+    return (left->shape > right->shape) - (left->shape < right->shape);
+}
+
+static s_order_t *s_group_order(const bb_batch_builder_t *self, uint32_t *group_count)
+{
+    s_order_t *order = bb_alloc(self->group_count * sizeof *order);
+    uint32_t used = 0;
+    for (uint32_t g = 0; g < self->group_count; g++) {
+        const s_group_t *group = &self->groups[g];
+        uint64_t partition = self->batteries[group->battery].partition;
+        order[used++] = (s_order_t){partition << 32 | group->battery, group->shape, g};
+    }
+    qsort(order, used, sizeof *order, s_order_compare);
+    *group_count = used;
+    return order;
+}
+
+// Batteries and shapes that have frames, renumbered; `map` is old index -> new.
+static void s_layout_tables(const bb_batch_builder_t *self, bb_batch_t *layout,
+                            uint32_t *battery_map, uint32_t *shape_map)
+{
+    bb_batch_battery_t *batteries = bb_alloc(self->battery_count * sizeof *batteries);
+    bb_batch_shape_t *shapes = bb_alloc(self->shape_count * sizeof *shapes);
+    bool *is_used = bb_alloc_zero(self->shape_count, sizeof *is_used);
+    for (uint32_t b = 0; b < self->battery_count; b++) {
+        if (self->battery_groups[b] == S_NONE) {
+            continue;
+        }
+        for (uint32_t g = self->battery_groups[b]; g != S_NONE; g = self->groups[g].group_next) {
+            is_used[self->groups[g].shape] = true;
+        }
+        battery_map[b] = layout->battery_count;
+        batteries[layout->battery_count++] =
+            (bb_batch_battery_t){self->batteries[b].id, self->batteries[b].attribute_count,
+                                 self->batteries[b].attributes};
+    }
+    for (uint32_t s = 0; s < self->shape_count; s++) {
+        if (is_used[s]) {
+            shape_map[s] = layout->shape_count;
+            shapes[layout->shape_count++] = self->shapes[s];
+        }
+    }
+    free(is_used);
+    layout->batteries = batteries;
+    layout->shapes = shapes;
+    layout->states = self->states;
+    layout->state_count = self->state_count;
+}
+
+static uint32_t s_part_count(const s_order_t *order, uint32_t count)
+{
+    uint32_t parts = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        parts += i == 0 || order[i].key_high >> 32 != order[i - 1].key_high >> 32;
+    }
+    return parts;
+}
+
+// Parts, runs, and where each group's frames begin.
+static void s_fill_runs(bb_batch_builder_t *self, const s_order_t *order, uint32_t count,
+                        const uint32_t *battery_map, const uint32_t *shape_map,
+                        bb_batch_vectors_t *vectors)
+{
+    uint32_t frame_first = 0;
+    uint64_t value_first = 0;
+    bb_batch_part_t *part = vectors->parts - 1;
+    for (uint32_t i = 0; i < count; i++) {
+        s_group_t *group = &self->groups[order[i].group];
+        if (i == 0 || order[i].key_high >> 32 != order[i - 1].key_high >> 32) {
+            part++;
+            *part = (bb_batch_part_t){.partition = (uint32_t)(order[i].key_high >> 32),
+                                      .run_first = i};
+        }
+        part->run_count++;
+        part->frame_count += group->frame_count;
+        vectors->runs[i] = (bb_batch_run_t){.battery = battery_map[group->battery],
+                                            .shape = shape_map[group->shape],
+                                            .frame_count = group->frame_count};
+        group->frame_first = frame_first;
+        group->value_first = value_first;
+        frame_first += group->frame_count;
+        value_first += (uint64_t)group->frame_count * self->shapes[group->shape].metric_count;
+    }
+}
+
+static void s_fill_frames(bb_batch_builder_t *self, bb_batch_vectors_t *vectors,
+                          uint32_t *frame_order)
+{
+    const uint64_t *values = self->values;
+    for (uint32_t f = 0; f < self->frame_count; f++) {
+        s_group_t *group = &self->groups[self->frames[f].group];
+        uint32_t metric_count = self->shapes[group->shape].metric_count;
+        vectors->times_wall_ns[group->frame_first] = self->frames[f].time_wall_ns;
+        if (frame_order) {
+            frame_order[group->frame_first] = f;
+        }
+        memcpy(vectors->values + group->value_first, values, metric_count * sizeof *values);
+        group->frame_first++;
+        group->value_first += metric_count;
+        values += metric_count;
+    }
+}
+
+void bb_batch_builder_finish(bb_batch_builder_t *self, uint8_t **out, size_t *out_length,
+                             uint32_t *frame_order)
+{
+    BB_ASSERT(self->frame_count > 0);
+    uint32_t count;
+    s_order_t *order = s_group_order(self, &count);
+    uint32_t *battery_map = bb_alloc_zero(self->battery_count, sizeof *battery_map);
+    uint32_t *shape_map = bb_alloc_zero(self->shape_count, sizeof *shape_map);
+    bb_batch_t layout = {.revision = self->revision,
+                         .run_count = count,
+                         .part_count = s_part_count(order, count),
+                         .frame_count = self->frame_count,
+                         .value_count = self->value_count};
+    s_layout_tables(self, &layout, battery_map, shape_map);
+    bb_batch_vectors_t vectors;
+    bb_batch_flat_write(&layout, out, out_length, &vectors);
+    s_fill_runs(self, order, count, battery_map, shape_map, &vectors);
+    s_fill_frames(self, &vectors, frame_order);
+    free((void *)(uintptr_t)layout.batteries);
+    free((void *)(uintptr_t)layout.shapes);
+    free(order);
+    free(battery_map);
+    free(shape_map);
+}
