@@ -3,9 +3,11 @@
 //
 // LMDB rules (measured, see docs): never WRITEMAP, NOSYNC or MAPASYNC; NOTLS; the map is reserved
 // once at open; a failed commit or sync fences the environment for good (BB_ERR_FENCED).
-// Threads: any number of read transactions in any threads, one write transaction at a time. A
-// transaction may be handed from one thread to another. A commit returns after its bytes are
-// durable. Values are borrowed until their transaction ends.
+// Threads: any number of read transactions in any threads, one write transaction at a time. A read
+// transaction may be handed from one thread to another; a write transaction ends in the thread that
+// began it (LMDB holds a mutex for it). A commit returns after its bytes are durable. Values are
+// borrowed until their transaction ends, in a write transaction until its next change; short ones
+// (below half a page) are only 2-byte aligned.
 #ifndef BB_KV_H
 #define BB_KV_H
 
