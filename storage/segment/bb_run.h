@@ -43,7 +43,7 @@ typedef struct {
 typedef struct {
     uint64_t revision;
     uint32_t row_count;           // >= 1
-    const int64_t *times_wall_ns; // strictly ascending
+    const int64_t *times_wall_ns; // strictly ascending, below INT64_MAX
     uint32_t column_count;        // >= 1, sorted by (metric, type), unique
     const bb_run_column_t *columns;
 } bb_run_input_t;
@@ -114,7 +114,8 @@ BB_MUST_CHECK bb_error_t bb_run_block_points(const bb_run_t *self, uint32_t colu
                                              int64_t *times_wall_ns, uint64_t *values,
                                              uint32_t *count);
 
-// Decodes everything and compares it with the statistics: what a scrubber does. BB_ERR_CORRUPT.
+// Decodes everything and compares it with the statistics (but the sums): what a scrubber does.
+// BB_ERR_CORRUPT.
 BB_MUST_CHECK bb_error_t bb_run_verify(const bb_run_t *self);
 
 #endif
