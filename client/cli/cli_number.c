@@ -227,8 +227,8 @@ size_t cli_double_print(double number, char out[CLI_DOUBLE_BYTES_MAX])
     }
     if (number == 0) {
         bool negative = signbit(number);
-        memcpy(out, negative ? "-0" : "0", negative ? 2 : 1);
-        return negative ? 2 : 1;
+        memcpy(out, negative ? "-0.0" : "0", negative ? 4 : 1);
+        return negative ? 4 : 1;
     }
     size_t length = s_decimal_print(number, out);
     for (int digits = 15; length == 0 && digits <= 17; digits++) {

@@ -22,7 +22,7 @@ bool cli_int64_parse(const char *text, size_t length, int64_t *number);
 bool cli_bool_parse(const char *text, size_t length, bool *value);
 
 // Writes without a terminator and returns the length. Finite doubles read back bit-identical
-// ("-0" for minus zero); others are NaN, inf, -inf.
+// ("-0.0" for minus zero); others are NaN, inf, -inf.
 size_t cli_double_print(double number, char out[CLI_DOUBLE_BYTES_MAX]);
 size_t cli_int64_print(int64_t number, char out[CLI_INTEGER_BYTES_MAX]);
 

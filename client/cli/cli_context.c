@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/cli/cli_context.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "protocol/bb_error.h"
+
+static int64_t s_clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * BB_NS_PER_S + now.tv_nsec;
+}
+
+int64_t cli_wall_ns(void)
+{
+    return s_clock_ns(CLOCK_REALTIME);
+}
+
+int64_t cli_mono_ns(void)
+{
+    return s_clock_ns(CLOCK_MONOTONIC);
+}
+
+void cli_complain(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("busbar: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+int cli_exit_of(busbar_status_t status)
+{
+    switch (status) {
+    case BB_OK:
+        return CLI_EXIT_OK;
+    case BB_ERR_TIMEOUT:
+    case BB_ERR_UNAVAILABLE:
+    case BB_ERR_BUSY:
+    case BB_ERR_STOPPING:
+    case BB_ERR_BEHIND:
+    case BB_ERR_FENCED:
+    case BB_ERR_DISK_FULL:
+    case BB_ERR_IO:
+    case BB_ERR_CLOCK_SKEW:
+        return CLI_EXIT_UNAVAILABLE;
+    case BB_ERR_CONFIG:
+    case BB_ERR_KEY:
+    case BB_ERR_PERMISSION:
+    case BB_ERR_USAGE:
+    case BB_ERR_ROLE:
+    case BB_ERR_IDENTITY:
+    case BB_ERR_QUERY:
+    case BB_ERR_NOT_FOUND:
+    case BB_ERR_PEER_UNKNOWN:
+        return CLI_EXIT_USAGE;
+    default:
+        return CLI_EXIT_REJECTED;
+    }
+}
+
+int cli_failed(const char *what, const busbar_fault_t *fault)
+{
+    cli_complain("%s: %s (%s)", what, fault->text, busbar_status_name(fault->status));
+    return cli_exit_of(fault->status);
+}
+
+bool cli_parse(const cli_command_t *command, const cli_context_t *context, int argc, char **argv,
+               cli_texts_t *positional, int *exit_status)
+{
+    cli_error_t error = {{0}};
+    switch (cli_options_parse(command, argc, argv, context->now_ns, positional, &error)) {
+    case CLI_PARSED:
+        return true;
+    case CLI_HELP:
+        cli_options_help(command);
+        *exit_status = CLI_EXIT_OK;
+        return false;
+    case CLI_USAGE:
+        break;
+    }
+    cli_complain("%s: %s", command->verb, error.text);
+    *exit_status = CLI_EXIT_USAGE;
+    return false;
+}
+
+bool cli_no_arguments(const cli_command_t *command, const cli_texts_t *positional)
+{
+    if (positional->count > 0) {
+        cli_complain("%s: unexpected argument '%s'; see `busbar %s --help`", command->verb,
+                     positional->items[0], command->verb);
+    }
+    return positional->count == 0;
+}
+
+busbar_client_t *cli_client_open(const cli_context_t *context, const char *node_id,
+                                 int64_t timeout_ns, int *exit_status)
+{
+    if (!context->config) {
+        cli_complain("no client file: give -c FILE or set BUSBAR_CONFIG");
+        *exit_status = CLI_EXIT_USAGE;
+        return NULL;
+    }
+    busbar_options_t options = {
+        .timeout_ns = timeout_ns, .node_id = node_id, .name = "busbar " BB_VERSION};
+    busbar_client_t *client = NULL;
+    busbar_fault_t fault = {0};
+    if (busbar_open(context->config, &options, &client, &fault) != BUSBAR_OK) {
+        *exit_status = cli_failed("client file", &fault);
+        return NULL;
+    }
+    return client;
+}
+
+bool cli_level(const char *name, busbar_level_t *level)
+{
+    static const struct {
+        const char *name;
+        busbar_level_t level;
+    } levels[] = {{"one", BUSBAR_ONE}, {"local_quorum", BUSBAR_LOCAL_QUORUM}, {"all", BUSBAR_ALL}};
+    *level = BUSBAR_DEFAULT_LEVEL;
+    if (!name) {
+        return true;
+    }
+    for (size_t i = 0; i < BB_COUNT_OF(levels); i++) {
+        if (strcmp(name, levels[i].name) == 0) {
+            *level = levels[i].level;
+            return true;
+        }
+    }
+    cli_complain("--consistency: '%s' is none of one, local_quorum, all", name);
+    return false;
+}
