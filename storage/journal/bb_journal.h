@@ -33,6 +33,9 @@ typedef struct {
     uint64_t torn_bytes;    // cut from the tail
     uint64_t damaged_count; // damaged stretches in the middle
     uint64_t damaged_bytes;
+    // Of damaged_count, those inside the last group commit of a process: a power loss can tear
+    // them, and then nobody was told that they were durable. The others were synced once.
+    uint64_t unsynced_count;
     char first_damage[256]; // "file, offset: what" or empty
 } bb_journal_report_t;
 
@@ -52,8 +55,9 @@ BB_MUST_CHECK bb_error_t bb_journal_open(const bb_journal_options_t *options,
                                          bb_fault_t *fault);
 void bb_journal_close(bb_journal_t **self); // staged records are dropped
 
-// Stages one record; both slices must stay valid until _sync. `batch` is the opened view of
-// batch_encoded. BB_ERR_BUSY: too much is staged, sync first. BB_ERR_FENCED after a failed sync.
+// Stages one record; chunks_encoded and batch->encoded must stay valid until _sync, the two views
+// only for the call. BB_ERR_BUSY: too much is staged, sync first. BB_ERR_FENCED after a failed
+// sync. BB_ERR_MESSAGE_BYTES: the record alone passes the largest message.
 BB_MUST_CHECK bb_error_t bb_journal_append(bb_journal_t *self, const bb_chunks_t *chunks,
                                            bb_slice_t chunks_encoded, const bb_batch_t *batch);
 uint64_t bb_journal_staged_bytes(const bb_journal_t *self);
@@ -62,9 +66,11 @@ uint64_t bb_journal_staged_bytes(const bb_journal_t *self);
 // DISK_FULL at the write (before any sync) drops the staged records, cuts the file back and does
 // not fence.
 BB_MUST_CHECK bb_error_t bb_journal_sync(bb_journal_t *self);
+bool bb_journal_is_fenced(const bb_journal_t *self);
 
 // Ends the current file so that it can be sealed; *sealed_through is the last file number that
-// holds records appended before this call. Staged records must be synced.
+// holds records appended before this call. Staged records must be synced. DISK_FULL changes nothing
+// and may be tried again; FENCED; another error fences.
 BB_MUST_CHECK bb_error_t bb_journal_rotate(bb_journal_t *self, uint64_t *sealed_through);
 
 uint64_t bb_journal_bytes(const bb_journal_t *self);
@@ -74,7 +80,9 @@ void bb_journal_dots(const bb_journal_t *self, uint64_t file_seq, bb_journal_dot
                      void *context);
 // Reads durable records of one file in order from byte offset *offset (0 = start) until on_record
 // returns other than BB_OK (BB_ERR_CANCELLED = "enough"); *offset is where to go on (after the
-// record that said enough). Returns BB_ERR_NOT_FOUND at the end of the file.
+// record that said enough). Returns BB_ERR_NOT_FOUND at the end of the file, or when there is no
+// such file. Stretches that recovery reported are skipped. BB_ERR_CORRUPT: something that was sound
+// at recovery no longer is; *offset is behind it, so the caller can note it and go on. IO.
 BB_MUST_CHECK bb_error_t bb_journal_read(bb_journal_t *self, uint64_t file_seq, uint64_t *offset,
                                          bb_journal_record_fn on_record, void *context);
 // Deletes one file (never the one being written).
