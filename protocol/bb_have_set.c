@@ -178,6 +178,12 @@ static uint64_t s_covered(const bb_have_stream_t *stream, bb_seq_range_t range)
     return covered;
 }
 
+static uint64_t s_add_saturated(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+// A whole range of 2^64 - 1 seqs can come over the wire, so counts stop at their maximum.
 uint64_t bb_have_set_lacks_count(const bb_have_set_t *self, const bb_have_set_t *other)
 {
     uint64_t lacking = 0;
@@ -185,7 +191,8 @@ uint64_t bb_have_set_lacks_count(const bb_have_set_t *self, const bb_have_set_t 
         const bb_have_stream_t *mine = bb_have_set_stream(self, &other->streams[i].stream);
         for (uint32_t r = 0; r < other->streams[i].range_count; r++) {
             bb_seq_range_t range = other->streams[i].ranges[r];
-            lacking += range.last_seq - range.first_seq + 1 - s_covered(mine, range);
+            uint64_t count = range.last_seq - range.first_seq + 1; // first >= 1: never wraps
+            lacking = s_add_saturated(lacking, count - s_covered(mine, range));
         }
     }
     return lacking;
@@ -229,9 +236,12 @@ bb_error_t bb_have_set_union(bb_have_set_t *self, const bb_have_set_t *other)
 
 uint64_t bb_have_set_count(const bb_have_set_t *self)
 {
-    static const bb_have_set_t nothing = {0};
+    static const bb_have_set_t nothing; // empty
     return bb_have_set_lacks_count(&nothing, self);
 }
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the flat form is memory as it is");
+static_assert(sizeof(bb_seq_range_t) == 16, "a pair of u64 without padding");
 
 // Flat form: per stream 16 bytes, u32 range count, u32 zero, pairs of u64.
 size_t bb_have_set_encoded_bytes(const bb_have_set_t *self)

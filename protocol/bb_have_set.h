@@ -60,9 +60,9 @@ bool bb_have_set_includes(const bb_have_set_t *self, const bb_have_set_t *other)
 bool bb_have_set_is_equal(const bb_have_set_t *self, const bb_have_set_t *other);
 // self = self united with other. BB_ERR_LIMIT as in _add; self may then hold a part of other.
 BB_MUST_CHECK bb_error_t bb_have_set_union(bb_have_set_t *self, const bb_have_set_t *other);
-// How many dots of `other` are not in `self`.
+// How many dots of `other` are not in `self`; UINT64_MAX when there are more.
 uint64_t bb_have_set_lacks_count(const bb_have_set_t *self, const bb_have_set_t *other);
-// Number of dots.
+// Number of dots; UINT64_MAX when there are more.
 uint64_t bb_have_set_count(const bb_have_set_t *self);
 // The ranges of one stream, or NULL.
 const bb_have_stream_t *bb_have_set_stream(const bb_have_set_t *self, const bb_stream_t *stream);
