@@ -98,6 +98,8 @@ void bb_stats_merge(bb_block_stats_t *self, bb_type_t type, const bb_block_stats
 // ---- many rows at once -----------------------------------------------------------------------
 
 #define LANES 4u
+// No sum of 2^32 numbers below this overflows, in whatever order.
+#define MAGNITUDE_LIMIT 0x1p990
 
 // Knuth's TwoSum in each lane; the rounding errors are collected beside. No renormalisation inside
 // the loop: the errors of a block's worth of sums are far below what their own rounding matters.
@@ -143,12 +145,15 @@ static bool s_add_doubles(bb_block_stats_t *stats, const uint64_t *values, uint3
     }
     stats->min = (uint64_t)s_ordered((uint64_t)min);
     stats->max = (uint64_t)s_ordered((uint64_t)max);
-    // In totalOrder the infinities and NaNs lie outside of everything else.
-    if (!isfinite(bb_double_of_bits(stats->min)) || !isfinite(bb_double_of_bits(stats->max))) {
+    // In totalOrder the infinities and NaNs lie outside of everything else. Whether very large
+    // numbers overflow on the way depends on their order, so they go the plain way as well.
+    // Comparisons with NaN are false.
+    if (!(fabs(bb_double_of_bits(stats->min)) < MAGNITUDE_LIMIT) ||
+        !(fabs(bb_double_of_bits(stats->max)) < MAGNITUDE_LIMIT)) {
         return false;
     }
     stats->sum = s_sum_doubles(values, count);
-    return isfinite(stats->sum.high) && isfinite(stats->sum.low);
+    return true;
 }
 
 // Halves are summed apart, exactly: 2^32 rows of 32 bits each fit in 64.

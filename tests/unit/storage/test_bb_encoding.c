@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: every encoding gives back the same bits, the chosen one is the smallest and as small as the
+// arithmetic says, and no bytes can make a decoder misbehave. Method: random, adversarial and
+// realistic words of every family and many counts; exact-size buffers; truncation and bit flips.
+#include "storage/segment/bb_encoding.h"
+
+#include "storage/segment/bb_decimal.h"
+#include "tests/unit/storage/run_support.h"
+
+// Decodes from an exact-size copy, so that reading behind it shows under the address sanitizer.
+static bb_error_t s_decode(uint32_t id, bb_encoding_kind_t kind, const uint8_t *bytes,
+                           size_t length, uint32_t count, uint64_t *out)
+{
+    uint8_t *copy = bb_alloc(length);
+    memcpy(copy, bytes, length);
+    bb_error_t error = bb_encoding_decode(id, kind, bb_slice(copy, length), count, out);
+    free(copy);
+    return error;
+}
+
+static size_t s_round_trip(bb_encoding_kind_t kind, const uint64_t *words, uint32_t count)
+{
+    static uint64_t decoded[BB_BLOCK_ROWS_MAX];
+    uint8_t *bytes = bb_alloc(BB_ENCODING_BYTES_MAX(count));
+    uint8_t id = BB_ENCODING_NONE;
+    size_t chosen = bb_encoding_encode(kind, words, count, bytes, &id);
+    assert_in_range(chosen, 1, BB_ENCODING_BYTES_MAX(count));
+    assert_int_equal(s_decode(id, kind, bytes, chosen, count, decoded), BB_OK);
+    assert_memory_equal(decoded, words, count * sizeof *words);
+
+    for (uint32_t other = 1; other <= BB_ENCODING_LAST; other++) {
+        size_t length = bb_encoding_encode_as(other, kind, words, count, bytes);
+        if (length > 0) {
+            memset(decoded, 0x5a, sizeof decoded);
+            assert_int_equal(s_decode(other, kind, bytes, length, count, decoded), BB_OK);
+            assert_memory_equal(decoded, words, count * sizeof *words);
+            // Small decimals are taken without looking further; everything else is the best of all.
+            bool stopped_early = chosen < (size_t)count * 4;
+            assert_true(chosen <= length || stopped_early);
+        }
+    }
+    free(bytes);
+    return chosen;
+}
+
+static void test_round_trips(void **context)
+{
+    (void)context;
+    static const uint32_t counts[] = {1, 2, 3, 4, 5, 31, 32, 33, 64, 100, 1000, BB_BLOCK_ROWS_MAX};
+    static uint64_t words[BB_BLOCK_ROWS_MAX];
+    bb_random_t random = bb_random_seed(2);
+    for (uint32_t family = 0; family < TEST_FAMILY_COUNT; family++) {
+        for (size_t i = 0; i < BB_COUNT_OF(counts); i++) {
+            test_words(&random, family, true, words, counts[i]);
+            s_round_trip(BB_ENCODING_FLOAT64, words, counts[i]);
+            test_words(&random, family, false, words, counts[i]);
+            s_round_trip(BB_ENCODING_INTEGER, words, counts[i]);
+        }
+    }
+    for (uint32_t family = 0; family < TEST_TIMES_COUNT; family++) {
+        for (size_t i = 0; i < BB_COUNT_OF(counts); i++) {
+            test_times(&random, family, (int64_t *)words, counts[i]);
+            s_round_trip(BB_ENCODING_INTEGER, words, counts[i]);
+        }
+    }
+}
+
+// Short random mixtures of special values: most of the strange blocks.
+static void test_adversarial_mixtures(void **context)
+{
+    (void)context;
+    bb_random_t random = bb_random_seed(3);
+    uint64_t words[40];
+    for (uint32_t round = 0; round < 2000; round++) {
+        uint32_t count = 1 + test_below(&random, BB_COUNT_OF(words));
+        bool is_double = round % 2;
+        int64_t walk = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t family = test_below(&random, TEST_FAMILY_COUNT);
+            words[i] = test_word(&random, family, is_double, i, &walk);
+        }
+        s_round_trip(is_double ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER, words, count);
+    }
+}
+
+// Sizes follow from the definition of the formats: header bytes, packed bits, ten bytes a patch.
+static void test_sizes_are_those_of_the_arithmetic(void **context)
+{
+    (void)context;
+    static uint64_t words[BB_BLOCK_ROWS_MAX];
+    const uint32_t count = BB_BLOCK_ROWS_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = bb_bits_of_double(50.0);
+    }
+    assert_int_equal(s_round_trip(BB_ENCODING_FLOAT64, words, count), 8);
+
+    // Constant steps of ten seconds: no bit per value; header 16 and the first time.
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = UINT64_C(1767225600000000000) + i * UINT64_C(10000000000);
+    }
+    assert_int_equal(s_round_trip(BB_ENCODING_INTEGER, words, count), 24);
+    // ... and a gap in it: one patch.
+    for (uint32_t i = 700; i < count; i++) {
+        words[i] += UINT64_C(3600000000000);
+    }
+    assert_int_equal(s_round_trip(BB_ENCODING_INTEGER, words, count), 34);
+
+    // 3.700 to 3.827 V: 128 values of three decimals, seven bits each, at random.
+    bb_random_t random = bb_random_seed(4);
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = bb_bits_of_double((double)(3700 + (i < 2 ? i * 127 : test_below(&random, 128))) /
+                                     1000.0);
+    }
+    assert_int_equal(s_round_trip(BB_ENCODING_FLOAT64, words, count), 16 + 7 * count / 8);
+    // Two of them not a number: two exceptions.
+    words[0] = test_special_doubles[6];
+    words[900] = test_special_doubles[1];
+    assert_in_range(s_round_trip(BB_ENCODING_FLOAT64, words, count), 16, 16 + 7 * count / 8 + 20);
+
+    // Millisecond jitter of -3..3 on a ten-second grid: differences take -6..6, four bits.
+    test_times(&random, TEST_JITTER, (int64_t *)words, count);
+    assert_in_range(s_round_trip(BB_ENCODING_INTEGER, words, count), 24, 32 + 4 * count / 8);
+
+    // A switch that changes rarely costs its changes only.
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = i >= 300 && i < 650;
+    }
+    assert_in_range(s_round_trip(BB_ENCODING_INTEGER, words, count), 8, 24 + 20);
+}
+
+static void test_decimals_compare_bits(void **context)
+{
+    (void)context;
+    static bb_decimals_t decimals;
+    // 8 x 0.1 + -0.0, infinity and NaN: the three are exceptions, the others are 1 / 10^1.
+    uint64_t words[12];
+    for (uint32_t i = 0; i < 12; i++) {
+        words[i] = bb_bits_of_double(0.1);
+    }
+    words[0] = test_special_doubles[1];
+    words[5] = test_special_doubles[2];
+    words[11] = test_special_doubles[4];
+    assert_true(bb_decimals_make(&decimals, words, 12));
+    assert_int_equal(decimals.exponent, 1);
+    assert_int_equal(decimals.exception_count, 3);
+    assert_int_equal(decimals.positions[0], 0);
+    assert_int_equal(decimals.positions[1], 5);
+    assert_int_equal(decimals.positions[2], 11);
+    for (uint32_t i = 0; i < 12; i++) {
+        assert_int_equal(decimals.integers[i], 1);
+    }
+    // 0.1 + 0.2 is not a decimal of few digits, and 2^51 is beyond the bound.
+    words[0] = bb_bits_of_double(0.1 + 0.2);
+    assert_false(bb_decimals_make(&decimals, words, 1));
+    words[0] = bb_bits_of_double(0x1p51);
+    assert_false(bb_decimals_make(&decimals, words, 1));
+    words[0] = bb_bits_of_double(-(0x1p51 - 1));
+    assert_true(bb_decimals_make(&decimals, words, 1));
+    assert_int_equal((int64_t)decimals.integers[0], -(INT64_C(1) << 51) + 1);
+}
+
+// Every decimal with up to six digits after the point is found, at the exponent it is printed with.
+static void test_decimals_as_text_gives_them(void **context)
+{
+    (void)context;
+    static bb_decimals_t decimals;
+    bb_random_t random = bb_random_seed(5);
+    for (uint32_t round = 0; round < 3000; round++) {
+        char text[64];
+        int digits = (int)(round % 7);
+        int64_t whole = (int64_t)(bb_random_next(&random) % 2000000) - 1000000;
+        // The last digit is not zero, so no smaller exponent can do.
+        uint32_t fraction = test_below(&random, 100000) * 10 + 1 + test_below(&random, 9);
+        uint32_t power = 1;
+        for (int i = 0; i < digits; i++) {
+            power *= 10;
+        }
+        fraction %= power;
+        fraction += digits > 0 && fraction % 10 == 0;
+        if (digits == 0) {
+            whole += whole == 0; // "-0" is another matter
+            snprintf(text, sizeof text, "%lld", (long long)whole);
+        } else {
+            snprintf(text, sizeof text, "%lld.%0*u", (long long)whole, digits, fraction);
+        }
+        uint64_t word = bb_bits_of_double(strtod(text, NULL));
+        assert_true(bb_decimals_make(&decimals, &word, 1));
+        assert_int_equal(decimals.exponent, digits);
+        assert_int_equal(decimals.exception_count, 0);
+        bb_decimals_restore(decimals.exponent, decimals.integers, 1);
+        assert_int_equal(decimals.integers[0], word);
+    }
+}
+
+static void test_ordered_integers_keep_the_order(void **context)
+{
+    (void)context;
+    uint64_t words[BB_COUNT_OF(test_special_doubles)];
+    memcpy(words, test_special_doubles, sizeof words);
+    bb_ordered_make(words, BB_COUNT_OF(words));
+    for (size_t a = 0; a < BB_COUNT_OF(words); a++) {
+        for (size_t b = 0; b < BB_COUNT_OF(words); b++) {
+            double left = bb_double_of_bits(test_special_doubles[a]);
+            double right = bb_double_of_bits(test_special_doubles[b]);
+            if (left < right) {
+                assert_true((int64_t)words[a] < (int64_t)words[b]);
+            }
+        }
+    }
+    bb_ordered_restore(words, BB_COUNT_OF(words));
+    assert_memory_equal(words, test_special_doubles, sizeof words);
+}
+
+// Truncated, extended or flipped bytes: an error or other words, never an access outside.
+static void test_damaged_bytes_are_safe(void **context)
+{
+    (void)context;
+    uint64_t words[60];
+    uint64_t decoded[60];
+    uint8_t bytes[BB_ENCODING_BYTES_MAX(60) + 1];
+    bb_random_t random = bb_random_seed(6);
+    for (uint32_t family = 0; family < TEST_FAMILY_COUNT; family++) {
+        for (uint32_t id = 1; id <= BB_ENCODING_LAST; id++) {
+            for (uint32_t kind = BB_ENCODING_INTEGER; kind <= BB_ENCODING_FLOAT64; kind++) {
+                test_words(&random, family, kind == BB_ENCODING_FLOAT64, words, 60);
+                size_t length = bb_encoding_encode_as(id, kind, words, 60, bytes);
+                if (length == 0) {
+                    continue;
+                }
+                for (size_t cut = 0; cut < length; cut++) {
+                    assert_int_equal(s_decode(id, kind, bytes, cut, 60, decoded), BB_ERR_CORRUPT);
+                }
+                bytes[length] = 0;
+                assert_int_equal(s_decode(id, kind, bytes, length + 1, 60, decoded),
+                                 BB_ERR_CORRUPT);
+                for (size_t bit = 0; bit < length * 8; bit++) {
+                    bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+                    bb_error_t error = s_decode(id, kind, bytes, length, 60, decoded);
+                    assert_true(error == BB_OK || error == BB_ERR_CORRUPT);
+                    bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+                }
+            }
+        }
+    }
+}
+
+static void test_random_bytes_are_safe(void **context)
+{
+    (void)context;
+    bb_random_t random = bb_random_seed(7);
+    uint64_t decoded[32];
+    uint8_t bytes[120];
+    for (uint32_t round = 0; round < 20000; round++) {
+        size_t length = test_below(&random, sizeof bytes);
+        for (size_t i = 0; i < length; i++) {
+            bytes[i] = (uint8_t)bb_random_next(&random);
+        }
+        if (length > 8) { // usually a width, flags and counts that are possible
+            bytes[0] %= 66;
+            bytes[1] %= 3;
+            bytes[2] = 0;
+            bytes[3] = 0;
+            memset(bytes + 4, 0, 4);
+            bytes[4] %= 3;
+        }
+        uint32_t id = test_below(&random, BB_ENCODING_LAST + 2);
+        uint32_t count = 1 + test_below(&random, 32);
+        bb_error_t error =
+            s_decode(id, 1 + test_below(&random, 2), bytes, length, count, decoded);
+        bool known = bb_encoding_is_known(id);
+        assert_true(known ? error == BB_OK || error == BB_ERR_CORRUPT : error == BB_ERR_FORMAT);
+    }
+}
+
+static void test_unknown_ids_are_named(void **context)
+{
+    (void)context;
+    uint64_t word = 0;
+    uint64_t out;
+    assert_false(bb_encoding_is_known(BB_ENCODING_NONE));
+    assert_false(bb_encoding_is_known(BB_ENCODING_LAST + 1));
+    assert_string_equal(bb_encoding_name(200), "unknown");
+    assert_string_equal(bb_encoding_name(BB_ENCODING_DECIMAL_DELTA), "decimal_delta");
+    assert_int_equal(bb_encoding_decode(BB_ENCODING_LAST + 1, BB_ENCODING_INTEGER,
+                                        bb_slice(&word, 8), 1, &out),
+                     BB_ERR_FORMAT);
+    // Decimals of integers make no sense: refused, not guessed.
+    assert_int_equal(bb_encoding_decode(BB_ENCODING_DECIMAL_FOR, BB_ENCODING_INTEGER,
+                                        bb_slice(&word, 8), 1, &out),
+                     BB_ERR_CORRUPT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_adversarial_mixtures),
+        cmocka_unit_test(test_sizes_are_those_of_the_arithmetic),
+        cmocka_unit_test(test_decimals_compare_bits),
+        cmocka_unit_test(test_decimals_as_text_gives_them),
+        cmocka_unit_test(test_ordered_integers_keep_the_order),
+        cmocka_unit_test(test_damaged_bytes_are_safe),
+        cmocka_unit_test(test_random_bytes_are_safe),
+        cmocka_unit_test(test_unknown_ids_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
