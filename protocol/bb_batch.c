@@ -117,18 +117,27 @@ static bb_error_t s_check_structure(const bb_batch_t *self, bb_fault_t *fault)
     return BB_OK;
 }
 
+// A time is bad when it is negative or past the last one: when the sign bit of it, or of the
+// distance to the last one, is set. Subtraction and OR alone, so that the loop is vectorised.
 static bb_error_t s_check_times(const bb_batch_t *self, bb_fault_t *fault)
 {
-    int64_t first = INT64_MAX, last = INT64_MIN;
+    static_assert(BB_TIME_WALL_NS_FIRST == 0, "the sign bit says too early");
+    const uint64_t last = (uint64_t)BB_TIME_WALL_NS_LIMIT - 1;
+    const uint64_t sign = UINT64_C(1) << 63;
+    uint64_t signs = 0;
     for (uint32_t i = 0; i < self->frame_count; i++) {
-        first = BB_MIN(first, self->times_wall_ns[i]);
-        last = BB_MAX(last, self->times_wall_ns[i]);
+        uint64_t time = (uint64_t)self->times_wall_ns[i];
+        signs |= time | (last - time);
     }
-    if (first < BB_TIME_WALL_NS_FIRST || last >= BB_TIME_WALL_NS_LIMIT) {
-        return bb_fault_set(fault, BB_ERR_TIME_RANGE, "times from %lld to %lld ns", (long long)first,
-                            (long long)last);
+    if (!(signs & sign)) {
+        return BB_OK;
     }
-    return BB_OK;
+    uint32_t bad = 0;
+    while (self->times_wall_ns[bad] >= 0 && self->times_wall_ns[bad] < BB_TIME_WALL_NS_LIMIT) {
+        bad++;
+    }
+    return bb_fault_set(fault, BB_ERR_TIME_RANGE, "frame %u has the time %lld ns", bad,
+                        (long long)self->times_wall_ns[bad]);
 }
 
 // BOOL and STATE columns hold 0 or 1, or indexes of states.
@@ -138,6 +147,9 @@ static bb_error_t s_check_values(const bb_batch_t *self, bb_fault_t *fault)
     bb_batch_cursor_start(self, &at);
     while (bb_batch_cursor_next(self, &at)) {
         const bb_batch_shape_t *shape = &self->shapes[at.run->shape];
+        if (!shape->has_bools && !shape->has_states) {
+            continue;
+        }
         for (uint32_t m = 0; m < shape->metric_count; m++) {
             if (shape->types[m] != BB_TYPE_BOOL && shape->types[m] != BB_TYPE_STATE) {
                 continue;
@@ -210,186 +222,4 @@ bool bb_batch_cursor_next(const bb_batch_t *batch, bb_batch_cursor_t *cursor)
     }
     cursor->run = &batch->runs[cursor->run_index];
     return true;
-}
-
-// ---- subset ----
-
-typedef struct {
-    const bb_batch_t *from;
-    bb_batch_builder_t *builder;
-    bb_batch_keep_point_fn keep_point;
-    void *context;
-    uint32_t *states; // old state index -> new + 1
-} s_subset_t;
-
-// Adds one frame with the points that are kept; frames without any vanish.
-static bool s_subset_frame(s_subset_t *self, const bb_batch_cursor_t *at, uint32_t frame,
-                           uint32_t battery, uint32_t whole_shape)
-{
-    const bb_batch_shape_t *shape = &self->from->shapes[at->run->shape];
-    const uint64_t *row = self->from->values + at->value_first +
-                          (uint64_t)frame * shape->metric_count;
-    bb_slice_t names[BB_FRAME_METRICS_MAX];
-    uint8_t types[BB_FRAME_METRICS_MAX];
-    uint32_t order[BB_FRAME_METRICS_MAX];
-    uint64_t values[BB_FRAME_METRICS_MAX];
-    uint32_t count = 0;
-    for (uint32_t m = 0; m < shape->metric_count; m++) {
-        if (self->keep_point &&
-            !self->keep_point(self->context, at, at->frame_first + frame, m)) {
-            continue;
-        }
-        names[count] = shape->names[m];
-        types[count] = shape->types[m];
-        values[count] = row[m];
-        if (shape->types[m] == BB_TYPE_STATE) {
-            uint32_t *state = &self->states[row[m]];
-            if (*state == 0) {
-                bb_error_t error = bb_batch_builder_state(
-                    self->builder, self->from->states[row[m]], state, NULL);
-                BB_ASSERT(error == BB_OK); // it was valid in a larger batch
-                (*state)++;
-            }
-            values[count] = *state - 1;
-        }
-        count++;
-    }
-    if (count == 0) {
-        return false;
-    }
-    uint32_t new_shape = whole_shape;
-    if (count < shape->metric_count) {
-        bb_error_t error = bb_batch_builder_shape(self->builder, names, types, count, &new_shape,
-                                                  order, NULL);
-        BB_ASSERT(error == BB_OK);
-    }
-    bb_error_t error = bb_batch_builder_frame(
-        self->builder, battery, new_shape, self->from->times_wall_ns[at->frame_first + frame],
-        values);
-    BB_ASSERT(error == BB_OK);
-    return true;
-}
-
-// kept_frames (frame_count entries or NULL) receives the old index of each frame that was added.
-static uint32_t s_subset_collect(s_subset_t *self, const bool *keep, uint32_t *kept_frames)
-{
-    bb_batch_cursor_t at;
-    uint32_t kept = 0;
-    bb_batch_cursor_start(self->from, &at);
-    while (bb_batch_cursor_next(self->from, &at)) {
-        if (!keep[at.part_index]) {
-            continue;
-        }
-        const bb_batch_battery_t *from = &self->from->batteries[at.run->battery];
-        const bb_batch_shape_t *shape = &self->from->shapes[at.run->shape];
-        uint32_t order[BB_FRAME_METRICS_MAX];
-        uint32_t battery, whole_shape;
-        bb_error_t error =
-            bb_batch_builder_battery(self->builder, at.part->partition, from->id, from->attributes,
-                                     from->attribute_count, &battery, NULL);
-        BB_ASSERT(error == BB_OK);
-        error = bb_batch_builder_shape(self->builder, shape->names, shape->types,
-                                       shape->metric_count, &whole_shape, order, NULL);
-        BB_ASSERT(error == BB_OK);
-        for (uint32_t f = 0; f < at.run->frame_count; f++) {
-            if (s_subset_frame(self, &at, f, battery, whole_shape)) {
-                if (kept_frames) {
-                    kept_frames[kept] = at.frame_first + f;
-                }
-                kept++;
-            }
-        }
-    }
-    return kept;
-}
-
-// As bb_batch_subset; *old_frames (malloc'd, may be NULL) says where each new frame was before.
-static bb_error_t s_subset(const bb_batch_t *batch, const bool *keep,
-                           bb_batch_keep_point_fn keep_point, void *context, uint8_t **out,
-                           size_t *out_length, uint32_t **old_frames, uint32_t *new_frame_count)
-{
-    s_subset_t self = {batch, bb_batch_builder_new(batch->revision), keep_point, context,
-                       bb_alloc_zero(batch->state_count, sizeof(uint32_t))};
-    uint32_t *kept_frames = bb_alloc(batch->frame_count * sizeof *kept_frames);
-    uint32_t kept = s_subset_collect(&self, keep, kept_frames);
-    if (kept > 0) {
-        uint32_t *order = bb_alloc(kept * sizeof *order);
-        bb_batch_builder_finish(self.builder, out, out_length, order);
-        for (uint32_t i = 0; i < kept; i++) {
-            order[i] = kept_frames[order[i]];
-        }
-        *new_frame_count = kept;
-        if (old_frames) {
-            *old_frames = order;
-        } else {
-            free(order);
-        }
-    }
-    free(kept_frames);
-    free(self.states);
-    bb_batch_builder_destroy(&self.builder);
-    return kept > 0 ? BB_OK : BB_ERR_NOT_FOUND;
-}
-
-bb_error_t bb_batch_subset(const bb_batch_t *batch, const bool *keep,
-                           bb_batch_keep_point_fn keep_point, void *context, uint8_t **out,
-                           size_t *out_length)
-{
-    uint32_t frame_count;
-    return s_subset(batch, keep, keep_point, context, out, out_length, NULL, &frame_count);
-}
-
-bb_error_t bb_chunks_match(const bb_chunks_t *self, const bb_batch_t *batch, bb_fault_t *fault)
-{
-    if (self->part_count != batch->part_count) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "chunks: %u seqs for %u parts",
-                            self->part_count, batch->part_count);
-    }
-    if (self->quarantined_count > 0 &&
-        self->quarantined[self->quarantined_count - 1] >= batch->frame_count) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT,
-                            "chunks: quarantined frame %u of %u frames",
-                            self->quarantined[self->quarantined_count - 1], batch->frame_count);
-    }
-    return BB_OK;
-}
-
-bb_error_t bb_chunks_subset(const bb_chunks_t *self, const bb_batch_t *batch, const bool *keep,
-                            uint8_t **out_chunks, size_t *out_chunks_length, uint8_t **out_batch,
-                            size_t *out_batch_length)
-{
-    uint32_t *old_frames = NULL;
-    uint32_t frame_count = 0;
-    bb_error_t error = s_subset(batch, keep, NULL, NULL, out_batch, out_batch_length, &old_frames,
-                                &frame_count);
-    if (error != BB_OK) {
-        return error;
-    }
-    uint64_t *seqs = bb_alloc(self->part_count * sizeof *seqs);
-    uint32_t *quarantined = bb_alloc(self->quarantined_count * sizeof *quarantined);
-    bb_chunks_t kept = *self;
-    kept.part_count = 0;
-    kept.quarantined_count = 0;
-    kept.seqs = seqs;
-    kept.quarantined = quarantined;
-    for (uint32_t p = 0; p < self->part_count; p++) {
-        if (keep[p]) {
-            seqs[kept.part_count++] = self->seqs[p];
-        }
-    }
-    bool *is_quarantined = bb_alloc_zero(batch->frame_count, sizeof *is_quarantined);
-    for (uint32_t i = 0; i < self->quarantined_count; i++) {
-        is_quarantined[self->quarantined[i]] = true;
-    }
-    for (uint32_t f = 0; f < frame_count; f++) {
-        if (is_quarantined[old_frames[f]]) {
-            quarantined[kept.quarantined_count++] = f;
-        }
-    }
-    bb_chunks_encode(&kept, out_chunks, out_chunks_length);
-    free(is_quarantined);
-    free(quarantined);
-    free(seqs);
-    free(old_frames);
-    return BB_OK;
 }

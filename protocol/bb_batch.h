@@ -49,6 +49,7 @@ typedef struct {
     const bb_slice_t *names; // UTF-8, [1, 64] bytes
     const uint8_t *types;    // bb_type_t
     bool has_states;
+    bool has_bools;
 } bb_batch_shape_t;
 
 typedef struct {
@@ -77,9 +78,10 @@ typedef struct {
 
 // Verifies everything that can be verified without knowing the cluster: the FlatBuffer, 8-byte
 // alignment of every vector, all limits, indexes, UTF-8 names, times, BOOL and STATE values, sums
-// of counts, order of parts. `encoded.data` must be 8-byte aligned and outlive the batch.
-// One allocation, O(encoded bytes). Errors: BB_ERR_MESSAGE_CORRUPT and the data errors 1-9, each
-// with a sentence in `fault`; nothing to close then.
+// of counts, order of parts, and that tables do not share bytes (so that memory and time stay
+// within O(encoded bytes)). `encoded.data` must be 8-byte aligned and outlive the batch. One
+// allocation. Errors: BB_ERR_MESSAGE_CORRUPT, BB_ERR_MESSAGE_VERSION (version, or a generation
+// other than 0) and the data errors 1-9, each with a sentence in `fault`; nothing to close then.
 BB_MUST_CHECK bb_error_t bb_batch_open(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault);
 void bb_batch_close(bb_batch_t *self);
 
@@ -98,9 +100,12 @@ void bb_batch_cursor_start(const bb_batch_t *batch, bb_batch_cursor_t *cursor);
 bool bb_batch_cursor_next(const bb_batch_t *batch, bb_batch_cursor_t *cursor);
 
 // Encodes the parts for which keep[part_index] is true (and, if `keep_point` is not NULL, only the
-// points it accepts) as a new batch. Shapes, batteries and states that are no longer used are
-// dropped. *out is 8-byte aligned malloc memory of *out_length bytes, owned by the caller.
-// BB_ERR_NOT_FOUND when nothing is left; parts that lose their last frame vanish.
+// points it accepts; `frame` is an index into times_wall_ns, `metric` one into the shape) as a new
+// batch. Parts, runs and frames keep their order. Shapes, batteries and states that are no longer
+// used are dropped. *out is 8-byte aligned malloc memory of *out_length bytes, owned by the caller.
+//   BB_ERR_NOT_FOUND    nothing is left; parts that lose their last frame vanish
+//   BB_ERR_LIMIT        keep_point would leave frames of more than 4,096 new shapes
+//   BB_ERR_BATCH_BYTES  the result would pass 8 MiB (many new shapes with long names)
 typedef bool (*bb_batch_keep_point_fn)(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                                        uint32_t metric);
 BB_MUST_CHECK bb_error_t bb_batch_subset(const bb_batch_t *batch, const bool *keep,
@@ -115,7 +120,11 @@ void bb_batch_builder_destroy(bb_batch_builder_t **self);
 void bb_batch_builder_reset(bb_batch_builder_t *self, uint64_t revision); // keeps memory
 
 // Handles stay valid until reset. Adding the same battery or shape again returns the same handle.
-// Errors: BATTERY_ID, ATTRIBUTES (count, sizes), METRIC_NAME, FRAME_METRICS, LIMIT, with fault text.
+// A battery's partition must be the same each time; the attributes given last are kept
+// (none given: as before).
+// Errors, with fault text: BATTERY_ID, ATTRIBUTES (count, sizes), METRIC_NAME, FRAME_METRICS,
+// STATE_TEXT, VALUE (unknown type): the input is wrong. LIMIT and BATCH_BYTES: the batch is full;
+// finish it, reset, and add again.
 BB_MUST_CHECK bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition,
                                                   bb_slice_t id, const bb_attribute_t *attributes,
                                                   uint32_t attribute_count, uint32_t *battery,
@@ -138,7 +147,8 @@ uint64_t bb_batch_builder_point_count(const bb_batch_builder_t *self);
 size_t bb_batch_builder_bytes(const bb_batch_builder_t *self); // estimate of the encoded size
 // Writes the batch: frames grouped by partition, then battery and shape, arrival order inside.
 // *out as in bb_batch_subset. `frame_order` (frame_count entries or NULL) receives, per frame in
-// the batch, its arrival index. At least one frame must have been added.
+// the batch, its arrival index. At least one frame must have been added. Batteries and shapes
+// without a frame are left out. The builder still holds everything until it is reset.
 void bb_batch_builder_finish(bb_batch_builder_t *self, uint8_t **out, size_t *out_length,
                              uint32_t *frame_order);
 

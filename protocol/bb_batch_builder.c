@@ -9,6 +9,15 @@
 
 #define S_NONE UINT32_MAX
 
+// What things take in the encoding at most, with their offsets and padding, beside their text; the
+// estimate of the size is never too small. Part and run are counted with the group.
+#define S_TEXT_BYTES 16
+#define S_ATTRIBUTE_BYTES (2 * S_TEXT_BYTES)
+#define S_BATTERY_BYTES 48
+#define S_SHAPE_BYTES 64
+#define S_STATE_BYTES 8
+#define S_GROUP_BYTES 32
+
 // Grows `array` (of `capacity` items) to hold one more than `count`.
 #define S_GROW(array, count, capacity)                                                             \
     do {                                                                                           \
@@ -151,7 +160,7 @@ static bb_slice_t s_arena_copy(bb_batch_builder_t *self, bb_slice_t text)
     if (text.length > 0) {
         memcpy(copy, text.data, text.length);
     }
-    self->name_bytes += text.length + 16; // length, terminator, padding, offset
+    self->name_bytes += S_TEXT_BYTES + text.length;
     return bb_slice(copy, text.length);
 }
 
@@ -241,6 +250,18 @@ static uint32_t s_find_text(const bb_batch_builder_t *self, const s_index_t *ind
     return S_NONE;
 }
 
+// Names that no frame uses count, too: what is added is bounded as the batch is.
+static bool s_has_room(const bb_batch_builder_t *self, size_t bytes)
+{
+    return bb_batch_builder_bytes(self) + bytes <= BB_BATCH_BYTES_MAX;
+}
+
+static bb_error_t s_full(bb_fault_t *fault)
+{
+    return bb_fault_set(fault, BB_ERR_BATCH_BYTES, "the batch is full (%u bytes)",
+                        BB_BATCH_BYTES_MAX);
+}
+
 static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *battery,
                                     const bb_attribute_t *attributes, uint32_t count,
                                     bb_fault_t *fault)
@@ -250,7 +271,9 @@ static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *batte
                             (int)battery->id.length, (const char *)battery->id.data, count,
                             BB_ATTRIBUTES_MAX);
     }
+    size_t bytes = 0;
     for (uint32_t a = 0; a < count; a++) {
+        bytes += S_ATTRIBUTE_BYTES + attributes[a].key.length + attributes[a].value.length;
         bb_error_t error = bb_attribute_check(attributes[a].key, attributes[a].value);
         if (error != BB_OK) {
             return bb_fault_set(fault, error,
@@ -262,6 +285,9 @@ static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *batte
                                 BB_ATTRIBUTE_VALUE_BYTES_MAX);
         }
     }
+    if (!s_has_room(self, bytes)) {
+        return s_full(fault);
+    }
     if (count > 0) {
         bb_attribute_t *copies = s_arena_take(self, count * sizeof *copies);
         for (uint32_t a = 0; a < count; a++) {
@@ -272,6 +298,18 @@ static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *batte
         battery->attribute_count = count;
     }
     return BB_OK;
+}
+
+// True when these are the attributes that the battery already has, in the same order.
+static bool s_attributes_are(const s_battery_t *battery, const bb_attribute_t *attributes,
+                             uint32_t count)
+{
+    bool is_same = battery->attribute_count == count;
+    for (uint32_t a = 0; is_same && a < count; a++) {
+        is_same = s_is_equal(battery->attributes[a].key, attributes[a].key) &&
+                  s_is_equal(battery->attributes[a].value, attributes[a].value);
+    }
+    return is_same;
 }
 
 bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition, bb_slice_t id,
@@ -290,7 +328,8 @@ bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition
     uint32_t found = s_find_text(self, &self->battery_index, id, hash, true);
     if (found != S_NONE) {
         BB_ASSERT(self->batteries[found].partition == partition);
-        if (attribute_count > 0) {
+        if (attribute_count > 0 &&
+            !s_attributes_are(&self->batteries[found], attributes, attribute_count)) {
             error = s_attributes_copy(self, &self->batteries[found], attributes, attribute_count,
                                       fault);
         }
@@ -300,6 +339,9 @@ bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition
     if (self->battery_count == BB_BATCH_BATTERIES_MAX) {
         return bb_fault_set(fault, BB_ERR_LIMIT, "a batch names at most %u batteries",
                             BB_BATCH_BATTERIES_MAX);
+    }
+    if (!s_has_room(self, S_BATTERY_BYTES + id.length)) {
+        return s_full(fault);
     }
     s_battery_t added = {.partition = partition, .group_last = S_NONE, .id = id};
     error = s_attributes_copy(self, &added, attributes, attribute_count, fault);
@@ -396,6 +438,13 @@ bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const bb_slice_t *na
         return bb_fault_set(fault, BB_ERR_LIMIT, "a batch has at most %d shapes",
                             BB_BATCH_SHAPES_MAX);
     }
+    size_t bytes = S_SHAPE_BYTES;
+    for (uint32_t i = 0; i < metric_count; i++) {
+        bytes += S_TEXT_BYTES + names[i].length;
+    }
+    if (!s_has_room(self, bytes)) {
+        return s_full(fault);
+    }
     bb_batch_shape_t added = {.metric_count = metric_count};
     bb_slice_t *kept_names = s_arena_take(self, metric_count * sizeof *kept_names);
     uint8_t *kept_types = s_arena_take(self, metric_count);
@@ -403,6 +452,7 @@ bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const bb_slice_t *na
         kept_names[i] = s_arena_copy(self, sorted_names[i]);
         kept_types[i] = sorted_types[i];
         added.has_states |= sorted_types[i] == BB_TYPE_STATE;
+        added.has_bools |= sorted_types[i] == BB_TYPE_BOOL;
     }
     added.names = kept_names;
     added.types = kept_types;
@@ -430,6 +480,9 @@ bb_error_t bb_batch_builder_state(bb_batch_builder_t *self, bb_slice_t text, uin
     if (self->state_count == BB_BATCH_STATES_MAX) {
         return bb_fault_set(fault, BB_ERR_LIMIT, "a batch has at most %d state texts",
                             BB_BATCH_STATES_MAX);
+    }
+    if (!s_has_room(self, S_STATE_BYTES + S_TEXT_BYTES + text.length)) {
+        return s_full(fault);
     }
     S_GROW(self->states, self->state_count, self->state_capacity);
     self->states[self->state_count] = s_arena_copy(self, text);
@@ -470,14 +523,14 @@ bb_error_t bb_batch_builder_frame(bb_batch_builder_t *self, uint32_t battery, ui
         return BB_ERR_TIME_RANGE;
     }
     const bb_batch_shape_t *at = &self->shapes[shape];
-    for (uint32_t m = 0; m < at->metric_count; m++) {
+    uint32_t checked_count = at->has_bools || at->has_states ? at->metric_count : 0;
+    for (uint32_t m = 0; m < checked_count; m++) {
         if ((at->types[m] == BB_TYPE_BOOL && values[m] > 1) ||
             (at->types[m] == BB_TYPE_STATE && values[m] >= self->state_count)) {
             return BB_ERR_VALUE;
         }
     }
-    if (bb_batch_builder_bytes(self) + 8 * ((size_t)at->metric_count + 1) + 32 >
-            BB_BATCH_BYTES_MAX ||
+    if (!s_has_room(self, S_GROUP_BYTES + 8 * ((size_t)at->metric_count + 1)) ||
         self->frame_count == BB_BATCH_FRAMES_MAX) {
         return BB_ERR_BATCH_BYTES;
     }
@@ -506,11 +559,10 @@ uint64_t bb_batch_builder_point_count(const bb_batch_builder_t *self)
 
 size_t bb_batch_builder_bytes(const bb_batch_builder_t *self)
 {
-    // Tables, offsets and padding at their largest, so that the estimate is never too small.
-    return 256 + self->name_bytes + 48 * (size_t)self->battery_count +
-           64 * (size_t)self->shape_count + 8 * (size_t)self->state_count +
-           32 * (size_t)self->group_count + 8 * (size_t)self->frame_count +
-           8 * (size_t)self->value_count;
+    return 256 + self->name_bytes + S_BATTERY_BYTES * (size_t)self->battery_count +
+           S_SHAPE_BYTES * (size_t)self->shape_count + S_STATE_BYTES * (size_t)self->state_count +
+           S_GROUP_BYTES * (size_t)self->group_count + 8 * (size_t)self->frame_count +
+           8 * self->value_count;
 }
 
 // ---- finish ----

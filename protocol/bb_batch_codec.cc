@@ -23,11 +23,19 @@ bb_error_t s_corrupt(bb_fault_t *fault, const char *what)
     return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "batch: %s", what);
 }
 
-// How many shape names and attributes there are in all; false when a table is missing or a count
-// is past its limit, so that the sizes below cannot overflow.
-bool s_count_tables(const wire::Batch &batch, size_t *name_count, size_t *attribute_count)
+// The least that a text takes when it is not shared: length, bytes, terminator.
+size_t s_cost(const String *text)
 {
-    *name_count = *attribute_count = 0;
+    return text ? 5 + size_t{text->size()} : 0;
+}
+
+// Counts shape names and attributes, and what all tables would take if each were written out by
+// itself. A sender that lets many entries point to the same bytes is refused, so that 8 MiB cannot
+// unfold into gigabytes here or in a subset. False when a count is past its limit.
+bool s_count_tables(const wire::Batch &batch, size_t *name_count, size_t *attribute_count,
+                    size_t *cost)
+{
+    *name_count = *attribute_count = *cost = 0;
     for (uint32_t i = 0; i < bb::s_count(batch.shapes()); i++) {
         const wire::BatchShape *shape = batch.shapes()->Get(i);
         uint32_t count = bb::s_count(shape->names());
@@ -35,13 +43,26 @@ bool s_count_tables(const wire::Batch &batch, size_t *name_count, size_t *attrib
             return false;
         }
         *name_count += count;
+        *cost += 4 + 4 + 5 * size_t{count};
+        for (uint32_t m = 0; m < count; m++) {
+            *cost += s_cost(shape->names()->Get(m));
+        }
     }
     for (uint32_t i = 0; i < bb::s_count(batch.batteries()); i++) {
-        uint32_t count = bb::s_count(batch.batteries()->Get(i)->attributes());
+        const wire::BatchBattery *battery = batch.batteries()->Get(i);
+        uint32_t count = bb::s_count(battery->attributes());
         if (count > BB_ATTRIBUTES_MAX) {
             return false;
         }
         *attribute_count += count;
+        *cost += 4 + 4 + s_cost(battery->id());
+        for (uint32_t a = 0; a < count; a++) {
+            const wire::BatchAttribute *attribute = battery->attributes()->Get(a);
+            *cost += 4 + 4 + s_cost(attribute->key()) + s_cost(attribute->value());
+        }
+    }
+    for (uint32_t i = 0; i < bb::s_count(batch.states()); i++) {
+        *cost += 4 + s_cost(batch.states()->Get(i));
     }
     return true;
 }
@@ -54,10 +75,11 @@ void s_read_shapes(const wire::Batch &batch, bb_batch_shape_t *shapes, bb_slice_
         to->metric_count = bb::s_count(from->names());
         to->names = names;
         to->types = to->metric_count ? from->types()->data() : nullptr;
-        to->has_states = false;
+        to->has_states = to->has_bools = false;
         for (uint32_t m = 0; m < to->metric_count; m++) {
             *names++ = bb::s_slice(from->names()->Get(m));
             to->has_states |= to->types[m] == BB_TYPE_STATE;
+            to->has_bools |= to->types[m] == BB_TYPE_BOOL;
         }
     }
 }
@@ -130,11 +152,53 @@ template <class T> Offset<T> *s_offsets(uint32_t count)
     return static_cast<Offset<T> *>(bb_alloc(count * sizeof(Offset<T>)));
 }
 
-size_t s_size_guess(const bb_batch_t &layout)
+size_t s_text_bound(bb_slice_t text)
 {
-    return 1024 + 8 * layout.value_count + 8 * size_t{layout.frame_count} +
-           16 * (size_t{layout.run_count} + layout.part_count) + 96 * size_t{layout.battery_count} +
-           1024 * size_t{layout.shape_count} + 64 * size_t{layout.state_count};
+    return text.length + 12; // offset, length, terminator, padding
+}
+
+// No less than the encoding takes, so that the builder never moves its bytes.
+size_t s_size_bound(const bb_batch_t &layout)
+{
+    size_t bytes = 512 + 8 * layout.value_count + 8 * size_t{layout.frame_count} +
+                   16 * (size_t{layout.run_count} + layout.part_count);
+    for (uint32_t i = 0; i < layout.shape_count; i++) {
+        bytes += 32 + layout.shapes[i].metric_count;
+        for (uint32_t m = 0; m < layout.shapes[i].metric_count; m++) {
+            bytes += s_text_bound(layout.shapes[i].names[m]);
+        }
+    }
+    for (uint32_t i = 0; i < layout.battery_count; i++) {
+        const bb_batch_battery_t &battery = layout.batteries[i];
+        bytes += 32 + s_text_bound(battery.id);
+        for (uint32_t a = 0; a < battery.attribute_count; a++) {
+            bytes += 16 + s_text_bound(battery.attributes[a].key) +
+                     s_text_bound(battery.attributes[a].value);
+        }
+    }
+    for (uint32_t i = 0; i < layout.state_count; i++) {
+        bytes += s_text_bound(layout.states[i]);
+    }
+    return bytes;
+}
+
+struct s_span_t {
+    const uint8_t *data;
+    size_t length;
+};
+
+// Copies what lies before, between and behind the spans, which are disjoint and ascend.
+void s_copy_between(const uint8_t *from, uint8_t *to, size_t length, const s_span_t *spans,
+                    size_t span_count)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < span_count; i++) {
+        size_t start = static_cast<size_t>(spans[i].data - from);
+        BB_ASSERT(start >= done && start + spans[i].length <= length);
+        memcpy(to + done, from + done, start - done);
+        done = start + spans[i].length;
+    }
+    memcpy(to + done, from + done, length - done);
 }
 
 } // namespace
@@ -143,10 +207,12 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *
 {
     memset(self, 0, sizeof *self);
     const uint8_t *data = static_cast<const uint8_t *>(encoded.data);
-    if (encoded.length < 16 || encoded.length > BB_MESSAGE_BYTES_MAX || !bb::s_is_aligned(data)) {
+    if (encoded.length < 16 || encoded.length > BB_BATCH_BYTES_MAX || !bb::s_is_aligned(data)) {
         return s_corrupt(fault, "too short, too long or not aligned");
     }
-    flatbuffers::Verifier verifier(data, encoded.length, 8, 4 * BB_BATCH_BATTERIES_MAX * 16);
+    // A table of its own takes 12 bytes at least, with the offset that points to it.
+    flatbuffers::Verifier verifier(data, encoded.length, 8,
+                                   static_cast<flatbuffers::uoffset_t>(encoded.length / 12));
     if (!verifier.VerifyBuffer<wire::Batch>("BBBA")) {
         return s_corrupt(fault, "not a verified FlatBuffer of kind BBBA");
     }
@@ -154,6 +220,10 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *
     if (batch.version() != 1) {
         return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: version %u, expected 1",
                             batch.version());
+    }
+    if (batch.generation() != 0) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: generation %u, expected 0",
+                            batch.generation());
     }
     self->encoded = encoded;
     self->revision = batch.revision();
@@ -179,9 +249,12 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *
         (reinterpret_cast<uintptr_t>(self->runs) & 3) != 0) {
         return s_corrupt(fault, "a vector is not aligned");
     }
-    size_t name_count, attribute_count;
-    if (!s_count_tables(batch, &name_count, &attribute_count)) {
+    size_t name_count, attribute_count, cost;
+    if (!s_count_tables(batch, &name_count, &attribute_count, &cost)) {
         return s_corrupt(fault, "a shape or battery table is past its limit");
+    }
+    if (cost > encoded.length) {
+        return s_corrupt(fault, "tables share bytes");
     }
     size_t shapes_bytes = self->shape_count * sizeof(bb_batch_shape_t);
     size_t batteries_bytes = self->battery_count * sizeof(bb_batch_battery_t);
@@ -210,7 +283,7 @@ void bb_batch_flat_write(const bb_batch_t *layout, uint8_t **out, size_t *out_le
                          bb_batch_vectors_t *vectors)
 {
     bb::Allocator allocator;
-    FlatBufferBuilder builder(s_size_guess(*layout), &allocator, false);
+    FlatBufferBuilder builder(s_size_bound(*layout), &allocator, false);
     auto values = s_reserve<uint64_t>(builder, layout->value_count);
     auto times = s_reserve<int64_t>(builder, layout->frame_count);
     wire::BatchRun *runs_unused = nullptr;
@@ -240,14 +313,25 @@ void bb_batch_flat_write(const bb_batch_t *layout, uint8_t **out, size_t *out_le
     free(shape_offsets);
     free(battery_offsets);
     free(state_offsets);
-    bb::s_copy_out(builder, out, out_length);
-    // The vectors are filled where they lie in the finished bytes, which are the caller's own.
-    const wire::Batch &batch = *flatbuffers::GetRoot<wire::Batch>(*out);
-    vectors->parts =
-        reinterpret_cast<bb_batch_part_t *>(const_cast<uint8_t *>(batch.parts()->Data()));
-    vectors->runs = reinterpret_cast<bb_batch_run_t *>(const_cast<uint8_t *>(batch.runs()->Data()));
-    vectors->times_wall_ns = const_cast<int64_t *>(batch.times_wall_ns()->data());
-    vectors->values = const_cast<uint64_t *>(batch.values()->data());
+    // The large vectors were never written in the builder: they are filled in the caller's bytes, so
+    // each value is copied once. Everything round them is copied here.
+    size_t length = builder.GetSize();
+    const uint8_t *from = builder.GetBufferPointer();
+    uint8_t *to = static_cast<uint8_t *>(bb_alloc(length));
+    const wire::Batch &batch = *flatbuffers::GetRoot<wire::Batch>(from);
+    const s_span_t spans[] = {
+        {batch.parts()->Data(), layout->part_count * sizeof(bb_batch_part_t)},
+        {batch.runs()->Data(), layout->run_count * sizeof(bb_batch_run_t)},
+        {batch.times_wall_ns()->Data(), layout->frame_count * sizeof(int64_t)},
+        {batch.values()->Data(), layout->value_count * sizeof(uint64_t)},
+    };
+    s_copy_between(from, to, length, spans, 4);
+    vectors->parts = reinterpret_cast<bb_batch_part_t *>(to + (spans[0].data - from));
+    vectors->runs = reinterpret_cast<bb_batch_run_t *>(to + (spans[1].data - from));
+    vectors->times_wall_ns = reinterpret_cast<int64_t *>(to + (spans[2].data - from));
+    vectors->values = reinterpret_cast<uint64_t *>(to + (spans[3].data - from));
+    *out = to;
+    *out_length = length;
 }
 
 void bb_chunks_encode(const bb_chunks_t *self, uint8_t **out, size_t *out_length)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/bb_text.h"
 
+#include <string.h>
+
 #include "protocol/bb_limits.h"
 
 // Length of the UTF-8 sequence at text, or 0.
@@ -29,6 +31,18 @@ bool bb_text_is_utf8(const char *text, size_t length)
 {
     const unsigned char *at = (const unsigned char *)text;
     while (length > 0) {
+        uint64_t eight; // mostly ASCII
+        while (length >= sizeof eight) {
+            memcpy(&eight, at, sizeof eight);
+            if (eight & UINT64_C(0x8080808080808080)) {
+                break;
+            }
+            at += sizeof eight;
+            length -= sizeof eight;
+        }
+        if (length == 0) {
+            break;
+        }
         size_t used = s_sequence(at, length);
         if (used == 0) {
             return false;
