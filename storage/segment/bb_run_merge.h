@@ -19,8 +19,10 @@ typedef bb_error_t (*bb_run_emit_fn)(void *context, uint64_t revision, bb_slice_
 
 typedef struct {
     uint64_t points_in, points_out;
-    uint64_t duplicate_count;  // the same point again
-    uint64_t conflict_count;   // another value at the same (metric, type, time, revision)
+    // Points at a (metric, type, time, revision) that an earlier run had already: with the value that
+    // is the largest so far, or with another. Which of three are compared depends on their order.
+    uint64_t duplicate_count;
+    uint64_t conflict_count;
     uint64_t superseded_count; // dropped for a point of a higher revision
     uint32_t runs_out;
 } bb_run_merge_result_t;
