@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the answers must be, calculated from the files by another program.
+
+Reads the same map files with Python's own means: csv, gzip, Decimal for time, math.fsum. The rule
+for several rows with one battery, metric and time is the product's promise: the largest value stays.
+"""
+import csv
+import datetime
+import decimal
+import gzip
+import math
+
+import yaml
+
+UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
+           "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
+BUCKET_NS = 900 * 10**9
+
+
+def rfc3339_ns(text):
+    civil = datetime.datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    if civil.tzinfo is None:
+        civil = civil.replace(tzinfo=datetime.timezone.utc)
+    delta = civil - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    return (delta.days * 86400 + delta.seconds) * 10**9 + delta.microseconds * 1000
+
+
+class Oracle:
+    """points[battery] = {time_ns: {metric: value}}"""
+
+    def __init__(self):
+        self.points = {}
+        self.rows = 0
+        self.values = 0  # before merging
+
+    def load(self, map_path, *paths):
+        with open(map_path, encoding="utf-8") as file:
+            plan = yaml.safe_load(file)
+        for path in paths:
+            with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+                self._file(plan, csv.reader(file))
+
+    def _file(self, plan, reader):
+        header = next(reader)
+        place = {name: i for i, name in enumerate(header)}
+        time_of = self._time_reader(plan["time"], place)
+        batteries = []
+        for battery in plan["batteries"]:
+            metrics = [(place[m["column"]], m["metric"], m["type"]) for m in battery["metrics"]]
+            batteries.append((battery.get("id"), place.get(battery.get("column")), metrics))
+        for row in reader:
+            self.rows += 1
+            time_ns = time_of(row)
+            for fixed, column, metrics in batteries:
+                self._frame(fixed or row[column], time_ns, row, metrics)
+
+    def _frame(self, battery, time_ns, row, metrics):
+        values = {}
+        for index, metric, kind in metrics:
+            cell = row[index]
+            if cell == "" or cell.lower() == "nan":
+                continue
+            values[metric] = cell if kind == "state" else float(cell)
+        if not values:
+            return
+        self.values += len(values)
+        frames = self.points.setdefault(battery, {})
+        known = frames.get(time_ns)
+        if known is None:
+            frames[time_ns] = values
+            return
+        for metric, value in values.items():
+            known[metric] = max(known[metric], value) if metric in known else value
+
+    @staticmethod
+    def _time_reader(plan, place):
+        base_ns = rfc3339_ns(plan["base"].isoformat() if hasattr(plan.get("base"), "isoformat")
+                             else plan["base"]) if "base" in plan else None
+        column = place[plan["column"]] if "column" in plan else None
+        offsets = [(place[o["column"]], UNIT_NS[o["unit"]]) for o in plan.get("offsets", [])]
+        carried = [None, None]  # text, ns
+
+        def read(row):
+            if base_ns is not None:
+                time_ns = base_ns
+            else:
+                text = row[column]
+                if text == "" and plan.get("carry"):
+                    text = carried[0]
+                if text != carried[0]:
+                    carried[:] = [text, rfc3339_ns(text)]
+                time_ns = carried[1]
+            for index, unit_ns in offsets:
+                exact = decimal.Decimal(row[index]) * unit_ns
+                assert exact == exact.to_integral_value()
+                time_ns += int(exact)
+            return time_ns
+        return read
+
+    def merged_count(self):
+        return sum(len(values) for frames in self.points.values() for values in frames.values())
+
+    def series(self):
+        """Yields (battery, metric, sorted [(time_ns, value)])."""
+        for battery in sorted(self.points):
+            columns = {}
+            for time_ns, values in sorted(self.points[battery].items()):
+                for metric, value in values.items():
+                    columns.setdefault(metric, []).append((time_ns, value))
+            for metric in sorted(columns):
+                yield battery, metric, columns[metric]
+
+
+def summary(points):
+    """count, min, max, sum, sum of absolute values; sums are None for text."""
+    values = [value for _, value in points]
+    if isinstance(values[0], str):
+        return len(values), min(values), max(values), None, None
+    return len(values), min(values), max(values), math.fsum(values), math.fsum(map(abs, values))
+
+
+def buckets(points):
+    """{bucket start: (count, mean, mean of absolute values)} of 15 minutes; empty for text."""
+    found = {}
+    if isinstance(points[0][1], str):
+        return found
+    for time_ns, value in points:
+        found.setdefault(time_ns // BUCKET_NS * BUCKET_NS, []).append(value)
+    return {start: (len(v), math.fsum(v) / len(v), math.fsum(map(abs, v)) / len(v))
+            for start, v in found.items()}
