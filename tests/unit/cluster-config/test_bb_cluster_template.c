@@ -100,8 +100,7 @@ static void template_writes_a_local_cluster(void **state)
     s_ports_t ports;
     bb_cluster_template_t template = s_template(&ports);
     template.store_count = 2;
-    const char *directory = s_path("deep/er/my_cluster");
-    s_write(&template, directory);
+    s_write(&template, s_path("deep/er/my_cluster"));
     bb_fault_t fault;
     uint8_t id[16] = {0};
     for (uint32_t i = 0; i < 3; i++) {
@@ -150,7 +149,8 @@ static void template_writes_a_local_cluster(void **state)
     assert_int_equal(bb_sign_pair_read(s_path("deep/er/my_cluster/cluster.key"), &cluster_key,
                                        NULL, &fault), BB_OK);
     // A second time: there is something already, and it stays as it is.
-    assert_int_equal(bb_cluster_template_write(&template, directory, &fault), BB_ERR_EXISTS);
+    assert_int_equal(bb_cluster_template_write(&template, s_path("deep/er/my_cluster"), &fault),
+                     BB_ERR_EXISTS);
     bb_config_t *config = s_load(s_path("deep/er/my_cluster/nodes/n1/busbard.yaml"));
     assert_memory_equal(config->cluster_id, id, 16);
     bb_config_destroy(&config);
@@ -169,8 +169,7 @@ static void template_writes_for_hosts(void **state)
     assert_int_equal(bb_cluster_template_parse_dcs(&template, "east:2,west:1", &fault), BB_OK);
     assert_int_equal(bb_cluster_template_parse_hosts(
                          &template, "a=192.0.2.1,b=192.0.2.2,c=host-c.example", &fault), BB_OK);
-    const char *directory = s_path("hosts");
-    s_write(&template, directory);
+    s_write(&template, s_path("hosts"));
     assert_int_equal(ports.calls, 0);
     bb_config_t *config = s_load(s_path("hosts/nodes/n3/busbard.yaml"));
     assert_string_equal(config->cluster_name, "fleet");
