@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_bitpack - unsigned integers of one width, one after the other, without gaps.
 //
-// Pure. Integer i takes the bits [i x width, (i + 1) x width) of the little-endian bit stream: bit b
-// is bit b % 8 of byte b / 8. Spare bits of the last byte are zero.
+// Pure. Integer i takes the bits [i x width, (i + 1) x width) of the little-endian bit stream: bit
+// b is bit b % 8 of byte b / 8. Spare bits of the last byte are zero.
 #ifndef BB_BITPACK_H
 #define BB_BITPACK_H
 

@@ -6,7 +6,7 @@
 #include "protocol/bb_value.h"
 #include "storage/segment/bb_encoding.h"
 
-#define SAMPLE_COUNT 32u
+#define SAMPLE_COUNT  32u
 #define EXPONENT_NONE (BB_ENCODING_EXPONENT_MAX + 1u)
 
 static const double s_powers[BB_ENCODING_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5,
@@ -15,8 +15,8 @@ static const double s_powers[BB_ENCODING_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3
 // 1.5 x 2^52: the doubles around it are the integers, so adding it rounds a number of magnitude
 // below 2^51 to the nearest integer and leaves that in the low bits. Unlike a conversion
 // instruction this is plain SSE2, which the compiler vectorises. Needs strict IEEE arithmetic.
-#define MAGIC 6755399441055744.0
-#define MAGIC_BITS UINT64_C(0x4338000000000000)
+#define MAGIC         6755399441055744.0
+#define MAGIC_BITS    UINT64_C(0x4338000000000000)
 #define INTEGER_LIMIT 2251799813685248.0 // 2^51
 static_assert(FLT_EVAL_METHOD == 0, "doubles are computed as doubles, not wider");
 

@@ -2,12 +2,12 @@
 // bb_decimal - doubles as integers: decimals of few digits, and integers in the order of doubles.
 //
 // Pure. Measured values are printed with few digits: 3.712 V is the double next to 3712 / 10^3. A
-// double v is a decimal of exponent e if (double)k / 10^e has the bits of v for k = round(v x 10^e),
-// |k| < 2^51. Both k and 10^e are exact, IEEE division rounds correctly, so the way back is the same
-// on every machine. Bits are compared: -0.0, infinities and NaN are no decimals.
-// A decimal of exponent e is one of e + 1 too as long as its integer stays below the bound.
-// Source: Afroozeh, Kuffo, Boncz, "ALP: Adaptive Lossless floating-Point Compression" (SIGMOD 2023);
-// here with a division instead of two multiplications, which needs no second exponent.
+// double v is a decimal of exponent e if (double)k / 10^e has the bits of v for k = round(v x
+// 10^e), |k| < 2^51. Both k and 10^e are exact, IEEE division rounds correctly, so the way back is
+// the same on every machine. Bits are compared: -0.0, infinities and NaN are no decimals. A decimal
+// of exponent e is one of e + 1 too as long as its integer stays below the bound. Source: Afroozeh,
+// Kuffo, Boncz, "ALP: Adaptive Lossless floating-Point Compression" (SIGMOD 2023); here with a
+// division instead of two multiplications, which needs no second exponent.
 #ifndef BB_DECIMAL_H
 #define BB_DECIMAL_H
 

@@ -22,8 +22,8 @@
 //     ..  patches          patch_count x u64, then patch_count x u16 ascending positions
 //     ..  exceptions       exception_count x u64, then exception_count x u16 ascending positions
 #define HEADER_BYTES 16u
-#define FLAG_SCALE 1u
-#define ORDER_MAX 2u
+#define FLAG_SCALE   1u
+#define ORDER_MAX    2u
 #define SAMPLE_COUNT 32u
 static_assert(BB_BLOCK_ROWS_MAX <= UINT16_MAX, "positions are 16 bits wide");
 
@@ -146,8 +146,8 @@ static void s_plan_base(const uint64_t *residuals, uint32_t count, uint32_t orde
     }
     uint32_t above = histogram[65];
     for (uint32_t width = 65; width-- > 0;) {
-        size_t bytes = s_header_bytes(order, scale) + bb_bitpack_bytes(count, width) +
-                       (size_t)above * 10;
+        size_t bytes =
+            s_header_bytes(order, scale) + bb_bitpack_bytes(count, width) + (size_t)above * 10;
         if (bytes < plan->bytes) {
             *plan = (s_plan_t){order, width, above, base, scale, bytes};
         }
@@ -177,8 +177,8 @@ static void s_plan_order(const uint64_t *integers, uint32_t count, uint32_t orde
         s_plan_base(residuals, residual_count, order, middle - steps * scale, scale, plan);
     }
 
-    // A few low outliers (a step back between two steps forward) must not stretch the frame: try one
-    // that begins a little below the usual range; smaller ones wrap to huge and are patched.
+    // A few low outliers (a step back between two steps forward) must not stretch the frame: try
+    // one that begins a little below the usual range; smaller ones wrap to huge and are patched.
     uint64_t low = (uint64_t)sample[taken / 16];
     uint64_t usual = (uint64_t)sample[taken - 1 - taken / 16] - low;
     uint64_t room = usual / 4 / scale * scale;
@@ -269,7 +269,8 @@ static size_t s_write_packed(const s_plan_t *plan, const uint64_t *integers, uin
     return (size_t)(at - out);
 }
 
-// ---- the registry ---------------------------------------------------------------------------------
+// ---- the registry
+// ---------------------------------------------------------------------------------
 
 static bool s_is_constant(const s_block_t *block)
 {

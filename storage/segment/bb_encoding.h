@@ -51,7 +51,7 @@ typedef enum {
 // Room that an encoded block of `count` words may need: never more than raw.
 #define BB_ENCODING_BYTES_MAX(count) (8u * (count))
 
-bool bb_encoding_is_known(uint32_t id); // BB_ENCODING_NONE is not
+bool bb_encoding_is_known(uint32_t id);    // BB_ENCODING_NONE is not
 const char *bb_encoding_name(uint32_t id); // "unknown" if it is not
 
 // Encodes words[0, count), 1 <= count <= BB_BLOCK_ROWS_MAX, in the smallest way into `out`.
@@ -59,7 +59,8 @@ const char *bb_encoding_name(uint32_t id); // "unknown" if it is not
 size_t bb_encoding_encode(bb_encoding_kind_t kind, const uint64_t *words, uint32_t count,
                           uint8_t *out, uint8_t *id);
 
-// The same with an encoding of the caller's choice; 0 if it cannot hold these words within the room.
+// The same with an encoding of the caller's choice; 0 if it cannot hold these words within the
+// room.
 size_t bb_encoding_encode_as(bb_encoding_id_t id, bb_encoding_kind_t kind, const uint64_t *words,
                              uint32_t count, uint8_t *out);
 

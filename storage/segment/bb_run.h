@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_run - sealed columns of one battery in one window at one revision: the value in LMDB.
 //
-// Pure: bytes in, bytes out; an opened run may be read by any number of threads. A run has one shared, strictly ascending time column, cut into blocks
-// of up to BB_BLOCK_ROWS_MAX rows, and one column per (metric, type), cut at the same rows. A
-// column that lacks some rows of a block carries a presence bitmap. Each column block carries
-// count, sum, min, max, first and last with their times, an encoding id and a CRC-32C; the run header
-// and directory carry their own. Byte map: storage/segment/README.md.
+// Pure: bytes in, bytes out; an opened run may be read by any number of threads. A run has one
+// shared, strictly ascending time column, cut into blocks of up to BB_BLOCK_ROWS_MAX rows, and one
+// column per (metric, type), cut at the same rows. A column that lacks some rows of a block carries
+// a presence bitmap. Each column block carries count, sum, min, max, first and last with their
+// times, an encoding id and a CRC-32C; the run header and directory carry their own. Byte map:
+// storage/segment/README.md.
 //
 //   run = header | directory (blocks x columns: offset, bytes, encoding, stats) | blocks ...
 //
@@ -62,8 +63,8 @@ typedef struct {
 } bb_run_column_info_t;
 
 typedef struct {
-    uint64_t count; // values present; 0: every other field is 0
-    bb_sum_t sum;   // BOOL: true counts 1; STATE: 0
+    uint64_t count;    // values present; 0: every other field is 0
+    bb_sum_t sum;      // BOOL: true counts 1; STATE: 0
     uint64_t min, max; // by bb_value_order_key; STATE: text order, addresses into the run
     int64_t first_wall_ns, last_wall_ns;
     uint64_t first, last;
@@ -84,7 +85,8 @@ typedef struct {
 } bb_run_t;
 
 // BB_ERR_CORRUPT (checksum, lengths) or BB_ERR_FORMAT (newer version, unknown encoding id).
-// `encoded.data` must be 8-byte aligned (LMDB overflow values are; copy small ones) and outlive self.
+// `encoded.data` must be 8-byte aligned (LMDB overflow values are; copy small ones) and outlive
+// self.
 BB_MUST_CHECK bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault);
 bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index);
 // First column with that metric, or UINT32_MAX; other types of the metric follow it.

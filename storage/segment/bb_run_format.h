@@ -13,7 +13,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are read as th
 
 // "BBR" and the version. A changed layout takes a new version, never a new meaning.
 #define BB_RUN_MAGIC_BYTES 3u
-#define BB_RUN_VERSION '1'
+#define BB_RUN_VERSION     '1'
 // Offsets of blocks count words of 8 bytes, so a run may have 32 GiB.
 #define BB_RUN_WORD 8u
 
@@ -56,7 +56,7 @@ typedef struct {
 static_assert(sizeof(bb_run_place_t) == 16, "on-disk layout");
 
 typedef struct {
-    bb_run_place_t place; // value_count = rows of the block
+    bb_run_place_t place;  // value_count = rows of the block
     int64_t first_wall_ns; // inclusive
     int64_t last_wall_ns;
 } bb_run_time_entry_t;

@@ -18,11 +18,11 @@
 // One input run and how far it has been read.
 typedef struct {
     const bb_run_t *run;
-    uint32_t rank;      // of its revision among the distinct revisions, ascending
-    uint32_t row;       // next row of the run
+    uint32_t rank;          // of its revision among the distinct revisions, ascending
+    uint32_t row;           // next row of the run
     uint32_t stretch_begin; // its first row in this stretch
-    int64_t *times;     // the block that holds `row`
-    uint32_t *row_map;  // row of the stretch, for its rows from stretch_begin
+    int64_t *times;         // the block that holds `row`
+    uint32_t *row_map;      // row of the stretch, for its rows from stretch_begin
     uint32_t row_map_capacity;
 } s_source_t;
 
@@ -38,10 +38,10 @@ typedef struct {
     uint32_t row_count;
     uint32_t presence_words; // of one column
     int64_t *times;
-    uint32_t *top_ranks;   // per row: rank of the highest revision of one metric; NULL: only one
-    uint64_t *values;      // column after column, row_limit each
-    uint64_t *presence;    // column after column, presence_words each
-    uint64_t *occupied;    // rows of the stretch that any column has
+    uint32_t *top_ranks; // per row: rank of the highest revision of one metric; NULL: only one
+    uint64_t *values;    // column after column, row_limit each
+    uint64_t *presence;  // column after column, presence_words each
+    uint64_t *occupied;  // rows of the stretch that any column has
     bb_run_column_t *columns;
 
     bb_run_writer_t *writer;
@@ -50,7 +50,8 @@ typedef struct {
     bb_run_merge_result_t result;
 } s_merge_t;
 
-// ---- set-up ---------------------------------------------------------------------------------------
+// ---- set-up
+// ---------------------------------------------------------------------------------------
 
 static int s_compare_u64(const void *a, const void *b)
 {
@@ -162,7 +163,8 @@ static void s_close(s_merge_t *self)
     bb_run_writer_destroy(&self->writer);
 }
 
-// ---- 1: the rows of a stretch ---------------------------------------------------------------------
+// ---- 1: the rows of a stretch
+// ---------------------------------------------------------------------
 
 static bool s_is_done(const s_source_t *source)
 {
@@ -240,7 +242,8 @@ static bb_error_t s_gather_rows(s_merge_t *self)
     return BB_OK;
 }
 
-// ---- 2 and 3: values ----------------------------------------------------------------------------------
+// ---- 2 and 3: values
+// ----------------------------------------------------------------------------------
 
 // One block of one column of one source, as far as it lies in the stretch.
 typedef struct {
@@ -300,7 +303,8 @@ static void s_fill(s_merge_t *self, uint32_t column, uint32_t rank, const s_piec
             values[at] = bits;
             continue;
         }
-        int order = bb_value_compare(0, (bb_value_t){type, bits}, 0, (bb_value_t){type, values[at]});
+        int order =
+            bb_value_compare(0, (bb_value_t){type, bits}, 0, (bb_value_t){type, values[at]});
         self->result.duplicate_count += order == 0;
         self->result.conflict_count += order != 0;
         if (order > 0) {
@@ -333,8 +337,7 @@ static bb_error_t s_visit_source(s_merge_t *self, const s_source_t *source, uint
         return BB_OK;
     }
     uint32_t last_block = (source->row - 1) / BB_BLOCK_ROWS_MAX;
-    for (uint32_t block = source->stretch_begin / BB_BLOCK_ROWS_MAX; block <= last_block;
-         block++) {
+    for (uint32_t block = source->stretch_begin / BB_BLOCK_ROWS_MAX; block <= last_block; block++) {
         s_piece_t piece;
         bb_error_t error = s_read_piece(source, at, block, &piece);
         if (error != BB_OK) {
@@ -370,8 +373,8 @@ static bb_error_t s_rank_metric(s_merge_t *self, uint32_t column)
 
 static bb_error_t s_fill_column(s_merge_t *self, uint32_t column, uint32_t rank)
 {
-    if (self->top_ranks && (column == 0 ||
-                            self->infos[column].metric != self->infos[column - 1].metric)) {
+    if (self->top_ranks &&
+        (column == 0 || self->infos[column].metric != self->infos[column - 1].metric)) {
         bb_error_t error = s_rank_metric(self, column);
         if (error != BB_OK) {
             return error;

@@ -19,8 +19,9 @@ typedef bb_error_t (*bb_run_emit_fn)(void *context, uint64_t revision, bb_slice_
 
 typedef struct {
     uint64_t points_in, points_out;
-    // Points at a (metric, type, time, revision) that an earlier run had already: with the value that
-    // is the largest so far, or with another. Which of three are compared depends on their order.
+    // Points at a (metric, type, time, revision) that an earlier run had already: with the value
+    // that is the largest so far, or with another. Which of three are compared depends on their
+    // order.
     uint64_t duplicate_count;
     uint64_t conflict_count;
     uint64_t superseded_count; // dropped for a point of a higher revision
@@ -30,8 +31,7 @@ typedef struct {
 // run_count >= 1; metric numbers mean the same in all runs. result may be NULL. Errors: those of
 // `emit`, or BB_ERR_CORRUPT when a block of an input does not verify; what was emitted until then
 // must be thrown away.
-BB_MUST_CHECK bb_error_t bb_run_merge(const bb_run_t *runs, uint32_t run_count,
-                                      bb_run_emit_fn emit, void *context,
-                                      bb_run_merge_result_t *result);
+BB_MUST_CHECK bb_error_t bb_run_merge(const bb_run_t *runs, uint32_t run_count, bb_run_emit_fn emit,
+                                      void *context, bb_run_merge_result_t *result);
 
 #endif

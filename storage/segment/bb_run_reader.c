@@ -39,7 +39,8 @@ static uint64_t s_text_bits(const bb_run_t *self, uint64_t code)
     return (uint64_t)(uintptr_t)text;
 }
 
-// ---- opening --------------------------------------------------------------------------------------
+// ---- opening
+// --------------------------------------------------------------------------------------
 
 // The size of everything before the blocks; false if it cannot be inside `length`.
 static bool s_head_bytes(const bb_run_header_t *header, size_t length, size_t *bytes)
@@ -58,8 +59,8 @@ static bool s_head_bytes(const bb_run_header_t *header, size_t length, size_t *b
     return *bytes <= length;
 }
 
-static bb_error_t s_check_place(const bb_run_t *self, const bb_run_place_t *place, size_t head_bytes,
-                                bb_fault_t *fault)
+static bb_error_t s_check_place(const bb_run_t *self, const bb_run_place_t *place,
+                                size_t head_bytes, bb_fault_t *fault)
 {
     size_t begin = (size_t)place->word * BB_RUN_WORD;
     if (!bb_encoding_is_known(place->encoding)) {
@@ -180,8 +181,7 @@ bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault)
 {
     BB_ASSERT((uintptr_t)encoded.data % 8 == 0);
     const bb_run_header_t *header = encoded.data;
-    if (encoded.length < sizeof *header ||
-        memcmp(header->magic, "BBR", BB_RUN_MAGIC_BYTES) != 0) {
+    if (encoded.length < sizeof *header || memcmp(header->magic, "BBR", BB_RUN_MAGIC_BYTES) != 0) {
         return bb_fault_set(fault, BB_ERR_CORRUPT, "run: no run in these %zu bytes",
                             encoded.length);
     }
@@ -229,7 +229,8 @@ bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault)
     return error != BB_OK ? error : s_check_columns(self, head_bytes, fault);
 }
 
-// ---- directory ------------------------------------------------------------------------------------
+// ---- directory
+// ------------------------------------------------------------------------------------
 
 bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index)
 {
@@ -288,13 +289,13 @@ void bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t bl
     }
 }
 
-// ---- blocks ---------------------------------------------------------------------------------------
+// ---- blocks
+// ---------------------------------------------------------------------------------------
 
 // The bytes of a block, if they are what was written.
 static bool s_block(const bb_run_t *self, const bb_run_place_t *place, bb_slice_t *block)
 {
-    const uint8_t *begin =
-        (const uint8_t *)self->encoded.data + (size_t)place->word * BB_RUN_WORD;
+    const uint8_t *begin = (const uint8_t *)self->encoded.data + (size_t)place->word * BB_RUN_WORD;
     *block = bb_slice(begin, place->bytes);
     return bb_crc32c(0, begin, place->bytes) == place->checksum;
 }
@@ -317,8 +318,8 @@ bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_
     for (uint32_t row = 1; row < rows; row++) {
         disorder |= out_wall_ns[row - 1] >= out_wall_ns[row];
     }
-    bool matches = out_wall_ns[0] == entry->first_wall_ns &&
-                   out_wall_ns[rows - 1] == entry->last_wall_ns;
+    bool matches =
+        out_wall_ns[0] == entry->first_wall_ns && out_wall_ns[rows - 1] == entry->last_wall_ns;
     return disorder == 0 && matches ? BB_OK : BB_ERR_CORRUPT;
 }
 
@@ -382,8 +383,8 @@ static bb_error_t s_read_values(const bb_run_t *self, uint32_t column_index, uin
         size_t bytes = (size_t)bb_run_format_presence_words(rows) * 8;
         block = bb_slice((const uint8_t *)block.data + bytes, block.length - bytes);
     }
-    bb_error_t error = bb_encoding_decode(entry->place.encoding, bb_run_format_kind(type), block,
-                                          count, out);
+    bb_error_t error =
+        bb_encoding_decode(entry->place.encoding, bb_run_format_kind(type), block, count, out);
     if (error != BB_OK) {
         return error;
     }
@@ -430,8 +431,8 @@ bb_error_t bb_run_block_points(const bb_run_t *self, uint32_t column_index, uint
     uint64_t presence[BB_PRESENCE_WORDS];
     bool all_present;
     *count = 0;
-    bb_error_t error = bb_run_block_values(self, column_index, block_index, values, presence,
-                                           &all_present);
+    bb_error_t error =
+        bb_run_block_values(self, column_index, block_index, values, presence, &all_present);
     if (error != BB_OK) {
         return error;
     }
@@ -458,11 +459,12 @@ bb_error_t bb_run_block_points(const bb_run_t *self, uint32_t column_index, uint
     return BB_OK;
 }
 
-// ---- scrubbing --------------------------------------------------------------------------------------
+// ---- scrubbing
+// --------------------------------------------------------------------------------------
 
 // STATE addresses of one run are equal exactly when the texts are, because its texts are distinct.
-// Sums are not compared: their last bits depend on the order of additions, which may change with the
-// version; the checksum of the directory covers them.
+// Sums are not compared: their last bits depend on the order of additions, which may change with
+// the version; the checksum of the directory covers them.
 static bool s_stats_match(const bb_block_stats_t *stored, const bb_block_stats_t *found)
 {
     return stored->count == found->count && stored->min == found->min &&

@@ -238,9 +238,9 @@ static bb_run_value_entry_t s_write_block(bb_run_writer_t *self, const bb_run_in
         stats.sum = (bb_sum_t){0};
     }
     return (bb_run_value_entry_t){
-        .place = s_append_block(self, bb_run_format_kind(column->type), self->values, count,
-                                count == rows ? NULL : presence,
-                                bb_run_format_presence_words(rows)),
+        .place =
+            s_append_block(self, bb_run_format_kind(column->type), self->values, count,
+                           count == rows ? NULL : presence, bb_run_format_presence_words(rows)),
         .sum_high = stats.sum.high,
         .sum_low = stats.sum.low,
         .min = stats.min,
@@ -260,8 +260,7 @@ static uint64_t s_write_columns(bb_run_writer_t *self, const bb_run_input_t *inp
     size_t entry_at = layout->values;
     for (uint32_t i = 0; i < input->column_count; i++) {
         const bb_run_column_t *column = &input->columns[i];
-        bb_run_column_entry_t described = {.metric = column->metric,
-                                           .type = (uint8_t)column->type};
+        bb_run_column_entry_t described = {.metric = column->metric, .type = (uint8_t)column->type};
         memcpy(self->bytes + layout->columns + i * sizeof described, &described, sizeof described);
         for (uint32_t block = 0; block < layout->block_count; block++) {
             bb_run_value_entry_t entry = s_write_block(self, input, column, block);

@@ -5,8 +5,7 @@
 
 static bool s_is_nan(bb_type_t type, uint64_t bits)
 {
-    return type == BB_TYPE_FLOAT64 &&
-           (bits & ~(UINT64_C(1) << 63)) > UINT64_C(0x7ff0000000000000);
+    return type == BB_TYPE_FLOAT64 && (bits & ~(UINT64_C(1) << 63)) > UINT64_C(0x7ff0000000000000);
 }
 
 static int s_compare(bb_type_t type, uint64_t a, uint64_t b)

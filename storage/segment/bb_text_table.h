@@ -2,7 +2,8 @@
 // bb_text_table - the distinct state texts of one run, sorted; a text's position is its code.
 //
 // Pure memory, one thread. Many rows point to few texts, so texts are found by address first and
-// compared by content only once per distinct address. Use: clear, add all, sort, then ask for codes.
+// compared by content only once per distinct address. Use: clear, add all, sort, then ask for
+// codes.
 #ifndef BB_TEXT_TABLE_H
 #define BB_TEXT_TABLE_H
 

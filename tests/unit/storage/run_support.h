@@ -44,7 +44,13 @@ static const uint64_t test_special_doubles[] = {
 };
 
 static const uint64_t test_special_integers[] = {
-    0, 1, UINT64_MAX, (uint64_t)INT64_MIN, (uint64_t)INT64_MAX, (uint64_t)INT64_MIN + 1, UINT32_MAX,
+    0,
+    1,
+    UINT64_MAX,
+    (uint64_t)INT64_MIN,
+    (uint64_t)INT64_MAX,
+    (uint64_t)INT64_MIN + 1,
+    UINT32_MAX,
     (uint64_t)UINT32_MAX + 1,
 };
 
@@ -56,7 +62,7 @@ typedef struct {
 
 // Sorted: by bytes, shorter first. Texts 2 and 3 are equal, at two addresses.
 static const test_text_t test_texts[TEST_TEXT_COUNT] = {
-    {0, ""},      {4, "Idle"}, {8, "Charging"}, {8, "Charging"},
+    {0, ""},      {4, "Idle"}, {8, "Charging"},     {8, "Charging"},
     {5, "Charg"}, {1, "\xff"}, {11, "Discharging"},
 };
 
@@ -83,11 +89,9 @@ enum {
 static inline uint64_t test_word(bb_random_t *random, uint32_t family, bool is_double, uint32_t row,
                                  int64_t *walk)
 {
-    uint64_t special = is_double
-                           ? test_special_doubles[test_below(
-                                 random, BB_COUNT_OF(test_special_doubles))]
-                           : test_special_integers[test_below(
-                                 random, BB_COUNT_OF(test_special_integers))];
+    uint64_t special =
+        is_double ? test_special_doubles[test_below(random, BB_COUNT_OF(test_special_doubles))]
+                  : test_special_integers[test_below(random, BB_COUNT_OF(test_special_integers))];
     int64_t integer = 0;
     switch (family) {
     case TEST_CONSTANT:

@@ -4,7 +4,6 @@
 // realistic words of every family and many counts; exact-size buffers; truncation and bit flips.
 #include "storage/segment/bb_encoding.h"
 
-#include "storage/segment/bb_decimal.h"
 #include "tests/unit/storage/run_support.h"
 
 // Decodes from an exact-size copy, so that reading behind it shows under the address sanitizer.
@@ -128,89 +127,6 @@ static void test_sizes_are_those_of_the_arithmetic(void **context)
     assert_in_range(s_round_trip(BB_ENCODING_INTEGER, words, count), 8, 24 + 20);
 }
 
-static void test_decimals_compare_bits(void **context)
-{
-    (void)context;
-    static bb_decimals_t decimals;
-    // 8 x 0.1 + -0.0, infinity and NaN: the three are exceptions, the others are 1 / 10^1.
-    uint64_t words[12];
-    for (uint32_t i = 0; i < 12; i++) {
-        words[i] = bb_bits_of_double(0.1);
-    }
-    words[0] = test_special_doubles[1];
-    words[5] = test_special_doubles[2];
-    words[11] = test_special_doubles[4];
-    assert_true(bb_decimals_make(&decimals, words, 12));
-    assert_int_equal(decimals.exponent, 1);
-    assert_int_equal(decimals.exception_count, 3);
-    assert_int_equal(decimals.positions[0], 0);
-    assert_int_equal(decimals.positions[1], 5);
-    assert_int_equal(decimals.positions[2], 11);
-    for (uint32_t i = 0; i < 12; i++) {
-        assert_int_equal(decimals.integers[i], 1);
-    }
-    // 0.1 + 0.2 is not a decimal of few digits, and 2^51 is beyond the bound.
-    words[0] = bb_bits_of_double(0.1 + 0.2);
-    assert_false(bb_decimals_make(&decimals, words, 1));
-    words[0] = bb_bits_of_double(0x1p51);
-    assert_false(bb_decimals_make(&decimals, words, 1));
-    words[0] = bb_bits_of_double(-(0x1p51 - 1));
-    assert_true(bb_decimals_make(&decimals, words, 1));
-    assert_int_equal((int64_t)decimals.integers[0], -(INT64_C(1) << 51) + 1);
-}
-
-// Every decimal with up to six digits after the point is found, at the exponent it is printed with.
-static void test_decimals_as_text_gives_them(void **context)
-{
-    (void)context;
-    static bb_decimals_t decimals;
-    bb_random_t random = bb_random_seed(5);
-    for (uint32_t round = 0; round < 3000; round++) {
-        char text[64];
-        int digits = (int)(round % 7);
-        int64_t whole = (int64_t)(bb_random_next(&random) % 2000000) - 1000000;
-        // The last digit is not zero, so no smaller exponent can do.
-        uint32_t fraction = test_below(&random, 100000) * 10 + 1 + test_below(&random, 9);
-        uint32_t power = 1;
-        for (int i = 0; i < digits; i++) {
-            power *= 10;
-        }
-        fraction %= power;
-        fraction += digits > 0 && fraction % 10 == 0;
-        if (digits == 0) {
-            whole += whole == 0; // "-0" is another matter
-            snprintf(text, sizeof text, "%lld", (long long)whole);
-        } else {
-            snprintf(text, sizeof text, "%lld.%0*u", (long long)whole, digits, fraction);
-        }
-        uint64_t word = bb_bits_of_double(strtod(text, NULL));
-        assert_true(bb_decimals_make(&decimals, &word, 1));
-        assert_int_equal(decimals.exponent, digits);
-        assert_int_equal(decimals.exception_count, 0);
-        bb_decimals_restore(decimals.exponent, decimals.integers, 1);
-        assert_int_equal(decimals.integers[0], word);
-    }
-}
-
-static void test_ordered_integers_keep_the_order(void **context)
-{
-    (void)context;
-    uint64_t words[BB_COUNT_OF(test_special_doubles)];
-    memcpy(words, test_special_doubles, sizeof words);
-    bb_ordered_make(words, BB_COUNT_OF(words));
-    for (size_t a = 0; a < BB_COUNT_OF(words); a++) {
-        for (size_t b = 0; b < BB_COUNT_OF(words); b++) {
-            double left = bb_double_of_bits(test_special_doubles[a]);
-            double right = bb_double_of_bits(test_special_doubles[b]);
-            if (left < right) {
-                assert_true((int64_t)words[a] < (int64_t)words[b]);
-            }
-        }
-    }
-    bb_ordered_restore(words, BB_COUNT_OF(words));
-    assert_memory_equal(words, test_special_doubles, sizeof words);
-}
-
 // Truncated, extended or flipped bytes: an error or other words, never an access outside.
 static void test_damaged_bytes_are_safe(void **context)
 {
@@ -265,8 +181,7 @@ static void test_random_bytes_are_safe(void **context)
         }
         uint32_t id = test_below(&random, BB_ENCODING_LAST + 2);
         uint32_t count = 1 + test_below(&random, 32);
-        bb_error_t error =
-            s_decode(id, 1 + test_below(&random, 2), bytes, length, count, decoded);
+        bb_error_t error = s_decode(id, 1 + test_below(&random, 2), bytes, length, count, decoded);
         bool known = bb_encoding_is_known(id);
         assert_true(known ? error == BB_OK || error == BB_ERR_CORRUPT : error == BB_ERR_FORMAT);
     }
@@ -281,9 +196,9 @@ static void test_unknown_ids_are_named(void **context)
     assert_false(bb_encoding_is_known(BB_ENCODING_LAST + 1));
     assert_string_equal(bb_encoding_name(200), "unknown");
     assert_string_equal(bb_encoding_name(BB_ENCODING_DECIMAL_DELTA), "decimal_delta");
-    assert_int_equal(bb_encoding_decode(BB_ENCODING_LAST + 1, BB_ENCODING_INTEGER,
-                                        bb_slice(&word, 8), 1, &out),
-                     BB_ERR_FORMAT);
+    assert_int_equal(
+        bb_encoding_decode(BB_ENCODING_LAST + 1, BB_ENCODING_INTEGER, bb_slice(&word, 8), 1, &out),
+        BB_ERR_FORMAT);
     // Decimals of integers make no sense: refused, not guessed.
     assert_int_equal(bb_encoding_decode(BB_ENCODING_DECIMAL_FOR, BB_ENCODING_INTEGER,
                                         bb_slice(&word, 8), 1, &out),
@@ -296,9 +211,6 @@ int main(void)
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_adversarial_mixtures),
         cmocka_unit_test(test_sizes_are_those_of_the_arithmetic),
-        cmocka_unit_test(test_decimals_compare_bits),
-        cmocka_unit_test(test_decimals_as_text_gives_them),
-        cmocka_unit_test(test_ordered_integers_keep_the_order),
         cmocka_unit_test(test_damaged_bytes_are_safe),
         cmocka_unit_test(test_random_bytes_are_safe),
         cmocka_unit_test(test_unknown_ids_are_named),

@@ -84,8 +84,9 @@ static void test_round_trips(void **context)
     bb_random_t random = bb_random_seed(21);
     test_table_t table;
     for (uint32_t round = 0; round < 120; round++) {
-        uint32_t rows = round < BB_COUNT_OF(edges) ? edges[round]
-                                                   : 1 + test_below(&random, round % 3 ? 100 : 3000);
+        uint32_t rows = round < BB_COUNT_OF(edges)
+                            ? edges[round]
+                            : 1 + test_below(&random, round % 3 ? 100 : 3000);
         test_table_init(&table, &random, rows, 1 + test_below(&random, TEST_COLUMNS_MAX));
         s_check_table(&table, bb_random_next(&random));
         test_table_free(&table);
@@ -155,9 +156,9 @@ static void test_points_of_a_range(void **context)
         to = round % 10 < 2 ? INT64_MAX : to;
         uint32_t count;
         assert_int_equal(bb_run_block_times(&run, block, block_times), BB_OK);
-        assert_int_equal(bb_run_block_points(&run, column, block, block_times, from, to, times,
-                                             values, &count),
-                         BB_OK);
+        assert_int_equal(
+            bb_run_block_points(&run, column, block, block_times, from, to, times, values, &count),
+            BB_OK);
         uint32_t expected = 0;
         uint32_t begin = block * BB_BLOCK_ROWS_MAX;
         for (uint32_t row = begin; row < begin + bb_run_block_rows(&run, block); row++) {
@@ -177,7 +178,8 @@ static void test_points_of_a_range(void **context)
     test_table_free(&table);
 }
 
-// ---- damage ---------------------------------------------------------------------------------------
+// ---- damage
+// ---------------------------------------------------------------------------------------
 
 // Opens and reads everything. BB_OK only if all of it is what the table says.
 static bb_error_t s_read(const test_table_t *table, bb_slice_t encoded)
@@ -324,30 +326,30 @@ static void test_lies_of_the_directory_are_refused(void **context)
         size_t at;
         uint8_t flip;
     } lies[] = {
-        {8, 8},           // run_bytes
-        {24, 1},          // point_count
-        {32, 1},          // first_wall_ns
-        {40, 1},          // last_wall_ns
-        {48, 128},        // row_count
-        {52, 1},          // block_count
-        {56, 1},          // column_count
-        {60, 2},          // text_count
-        {64, 1},          // text_words
-        {68, 1},          // zero
-        {columns + 4, 8}, // type 9
-        {columns + 5, 1}, // zero of a column
-        {columns, 255},   // metric out of order
-        {times + 3, 255}, // block outside
-        {times, 1},       // its first word: read as another block, so see below
-        {times + 6, 255}, // bytes
-        {times + 12, 1},  // rows
-        {times + 15, 1},  // zero
-        {times + 16, 1},  // first time of the block
-        {times + 24, 1},  // last time of the block, then ...
-        {times + 31, 64}, // ... after the next block
-        {state + 13, 8},  // more values than rows
-        {state + 32, 64}, // text code out of range: min
-        {state + 40, 64}, // max
+        {8, 8},            // run_bytes
+        {24, 1},           // point_count
+        {32, 1},           // first_wall_ns
+        {40, 1},           // last_wall_ns
+        {48, 128},         // row_count
+        {52, 1},           // block_count
+        {56, 1},           // column_count
+        {60, 2},           // text_count
+        {64, 1},           // text_words
+        {68, 1},           // zero
+        {columns + 4, 8},  // type 9
+        {columns + 5, 1},  // zero of a column
+        {columns, 255},    // metric out of order
+        {times + 3, 255},  // block outside
+        {times, 1},        // its first word: read as another block, so see below
+        {times + 6, 255},  // bytes
+        {times + 12, 1},   // rows
+        {times + 15, 1},   // zero
+        {times + 16, 1},   // first time of the block
+        {times + 24, 1},   // last time of the block, then ...
+        {times + 31, 64},  // ... after the next block
+        {state + 13, 8},   // more values than rows
+        {state + 32, 64},  // text code out of range: min
+        {state + 40, 64},  // max
         {state + 48, 255}, // another first time inside the block
         {state + 55, 64},  // first time outside of it
         {state + 64, 64},  // first
@@ -379,7 +381,8 @@ static void test_lies_of_the_directory_are_refused(void **context)
     test_table_free(&table);
 }
 
-// Random damage with all checksums made right again: anything may be refused or read, but in bounds.
+// Random damage with all checksums made right again: anything may be refused or read, but in
+// bounds.
 static void test_forged_runs_are_safe(void **context)
 {
     (void)context;
@@ -395,8 +398,9 @@ static void test_forged_runs_are_safe(void **context)
         uint32_t flips = 1 + test_below(&random, 3);
         for (uint32_t i = 0; i < flips; i++) {
             // The head, or the blocks.
-            size_t at = round % 2 ? 8 + bb_random_below(&random, head_bytes - 8)
-                                  : head_bytes + bb_random_below(&random, encoded.length - head_bytes);
+            size_t at = round % 2
+                            ? 8 + bb_random_below(&random, head_bytes - 8)
+                            : head_bytes + bb_random_below(&random, encoded.length - head_bytes);
             copy[at] ^= (uint8_t)(1u << test_below(&random, 8));
         }
         if (round % 2 == 0) {
@@ -424,9 +428,10 @@ static void test_forged_runs_are_safe(void **context)
     test_table_free(&table);
 }
 
-// ---- golden file ------------------------------------------------------------------------------------
+// ---- golden file
+// ------------------------------------------------------------------------------------
 
-#define GOLDEN_ROWS 1100
+#define GOLDEN_ROWS    1100
 #define GOLDEN_COLUMNS 10
 
 // One column for each encoding, and each type; no generator, so that other programs can repeat it.
@@ -445,12 +450,12 @@ static void s_golden_table(test_table_t *table)
         table->times[row] = INT64_C(1767225600000000000) + row * BB_NS_PER_S +
                             (row >= 500 ? 3600 * BB_NS_PER_S : 0) +
                             (row % 7 == 0 ? noise % 5 * BB_NS_PER_MS : 0);
-        table->values[0][row] = bb_bits_of_double(48.0);                                // constant
-        table->values[1][row] = bb_bits_of_double((double)(3600 + noise) / 1000.0);     // decimal_for
-        table->values[2][row] = bb_bits_of_double((double)(-17 + noise % 40) / 10.0);   // with gaps
+        table->values[0][row] = bb_bits_of_double(48.0);                              // constant
+        table->values[1][row] = bb_bits_of_double((double)(3600 + noise) / 1000.0);   // decimal_for
+        table->values[2][row] = bb_bits_of_double((double)(-17 + noise % 40) / 10.0); // with gaps
         table->values[3][row] =
             bb_bits_of_double((double)(INT64_C(700) * row + noise % 4) / 100.0); // decimal_delta
-        table->values[4][row] = (uint64_t)row * row * 500 - 7; // delta2, from -7
+        table->values[4][row] = (uint64_t)row * row * 500 - 7;                   // delta2, from -7
         table->values[5][row] =
             bb_bits_of_double(1.0 / (double)(row + 3)) * UINT64_C(0x9e3779b97f4a7c15); // raw
         table->values[6][row] = bb_bits_of_double((double)((float)noise / 7.0f)); // for, scale 2^29
@@ -461,14 +466,15 @@ static void s_golden_table(test_table_t *table)
             table->presence[2][row / 64] |= UINT64_C(1) << (row % 64);
         }
     }
-    table->values[1][17] = test_special_doubles[1]; // -0.0
+    table->values[1][17] = test_special_doubles[1];  // -0.0
     table->values[1][900] = test_special_doubles[6]; // a NaN with a payload
     static const bb_type_t types[GOLDEN_COLUMNS] = {
         BB_TYPE_FLOAT64, BB_TYPE_FLOAT64, BB_TYPE_FLOAT64, BB_TYPE_FLOAT64, BB_TYPE_INT64,
         BB_TYPE_FLOAT64, BB_TYPE_FLOAT64, BB_TYPE_BOOL,    BB_TYPE_STATE,   BB_TYPE_INT64,
     };
     for (uint32_t i = 0; i < GOLDEN_COLUMNS; i++) {
-        table->columns[i] = (bb_run_column_t){i * 3, types[i], table->values[i], table->presence[i]};
+        table->columns[i] =
+            (bb_run_column_t){i * 3, types[i], table->values[i], table->presence[i]};
     }
 }
 

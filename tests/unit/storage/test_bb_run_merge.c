@@ -7,7 +7,7 @@
 #include "tests/unit/storage/run_table.h"
 
 #define POINTS_MAX 40000
-#define RUNS_MAX 12
+#define RUNS_MAX   12
 
 typedef struct {
     uint64_t revision;

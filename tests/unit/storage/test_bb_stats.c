@@ -123,9 +123,9 @@ static void test_bulk_equals_the_definition(void **context)
                 bb_block_stats_t found = {0};
                 bb_stats_add_rows(&found, type, times, values, NULL, counts[i]);
                 s_expect_equal(type, &found, &expected);
-                bool is_exact = type != BB_TYPE_FLOAT64 ||
-                                (family != TEST_SPECIAL && family != TEST_EXTREMES &&
-                                 family != TEST_RARE_OUTLIERS);
+                bool is_exact =
+                    type != BB_TYPE_FLOAT64 || (family != TEST_SPECIAL && family != TEST_EXTREMES &&
+                                                family != TEST_RARE_OUTLIERS);
                 if (is_exact) {
                     s_expect_sum(&found, sum);
                 }
