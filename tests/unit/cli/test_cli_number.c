@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: text to number is what strtod says, number to text reads back to the same bits, and what is
+// not a number is refused.
+#include "client/cli/cli_number.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static uint64_t s_random(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static uint64_t s_bits(double number)
+{
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+static void s_expect_parse(const char *text)
+{
+    double number = 0;
+    assert_true(cli_double_parse(text, strlen(text), false, &number));
+    assert_int_equal(s_bits(number), s_bits(strtod(text, NULL)));
+}
+
+static void test_double_parse_equals_strtod(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"0", "-0", "1", "+1", ".5", "5.", "-2.25e3", "1E-3", "9007199254740993",
+                                       "0.1", "412.7", "1e22", "1e23", "123456789012345678901234567890",
+                                       "4.9e-324", "1.7976931348623157e308", "0.000000000000000000000001"};
+    for (size_t i = 0; i < BB_COUNT_OF(good); i++) {
+        s_expect_parse(good[i]);
+    }
+    uint64_t seed = 1;
+    for (int i = 0; i < 20000; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%.*f", (int)(s_random(&seed) % 9),
+                 (double)(int64_t)s_random(&seed) / 1e13);
+        s_expect_parse(text);
+        snprintf(text, sizeof text, "%llue%d", (unsigned long long)(s_random(&seed) >> (i % 60)),
+                 (int)(s_random(&seed) % 60) - 30);
+        s_expect_parse(text);
+    }
+}
+
+static void test_double_parse_refuses(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "-", ".", "e5", "1e", "1e+", "0x10", "1 ", " 1", "1,5", "1.2.3", "--1",
+                                      "nan", "inf", "1e999", "12a", "1_000", "+-1", "1e5.5"};
+    for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
+        double number = 7;
+        assert_false(cli_double_parse(bad[i], strlen(bad[i]), false, &number));
+        assert_true(number == 7); // written on success only
+    }
+    double number;
+    assert_true(cli_double_parse("NaN", 3, true, &number) && isnan(number));
+    assert_true(cli_double_parse("-inf", 4, true, &number) && number == -INFINITY);
+    assert_true(cli_double_parse("Infinity", 8, true, &number) && number == INFINITY);
+    assert_false(cli_double_parse("nano", 4, true, &number));
+}
+
+static void test_double_print_reads_back(void **state)
+{
+    (void)state;
+    uint64_t seed = 2;
+    for (int i = 0; i < 50000; i++) {
+        uint64_t bits = s_random(&seed);
+        double number;
+        memcpy(&number, &bits, sizeof number);
+        if (i % 2) {
+            number = (double)((int64_t)bits >> (i % 50 + 10)) / 1000;
+        }
+        char text[CLI_DOUBLE_BYTES_MAX + 1];
+        size_t length = cli_double_print(number, text);
+        assert_true(length <= CLI_DOUBLE_BYTES_MAX);
+        text[length] = '\0';
+        if (isfinite(number)) {
+            assert_int_equal(s_bits(strtod(text, NULL)), s_bits(number));
+        }
+    }
+    static const struct {
+        double number;
+        const char *text;
+    } cases[] = {{0, "0"},       {-0.0, "-0.0"},  {412.7, "412.7"}, {-0.05, "-0.05"}, {1e15, "1000000000000000"},
+                 {0.001, "0.001"}, {NAN, "NaN"}, {-INFINITY, "-inf"}, {0.1, "0.1"},   {1e300, "1e+300"}};
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        char text[CLI_DOUBLE_BYTES_MAX + 1];
+        text[cli_double_print(cases[i].number, text)] = '\0';
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
+static void test_integers(void **state)
+{
+    (void)state;
+    int64_t number;
+    assert_true(cli_int64_parse("-9223372036854775808", 20, &number) && number == INT64_MIN);
+    assert_true(cli_int64_parse("9223372036854775807", 19, &number) && number == INT64_MAX);
+    assert_true(cli_int64_parse("+12", 3, &number) && number == 12);
+    static const char *const bad[] = {"", "-", "9223372036854775808", "-9223372036854775809", "1.0", "1e3",
+                                      "12 ", "0x1", "99999999999999999999"};
+    for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
+        assert_false(cli_int64_parse(bad[i], strlen(bad[i]), &number));
+    }
+    char text[CLI_INTEGER_BYTES_MAX + 1];
+    text[cli_int64_print(INT64_MIN, text)] = '\0';
+    assert_string_equal(text, "-9223372036854775808");
+    text[cli_int64_print(0, text)] = '\0';
+    assert_string_equal(text, "0");
+}
+
+static void test_bools(void **state)
+{
+    (void)state;
+    bool value = false;
+    assert_true(cli_bool_parse("true", 4, &value) && value);
+    assert_true(cli_bool_parse("F", 1, &value) && !value);
+    assert_false(cli_bool_parse("yes", 3, &value));
+    assert_false(cli_bool_parse("", 0, &value));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_double_parse_equals_strtod), cmocka_unit_test(test_double_parse_refuses),
+        cmocka_unit_test(test_double_print_reads_back),    cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_bools),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
