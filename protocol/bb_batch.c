@@ -158,11 +158,10 @@ static bb_error_t s_check_values(const bb_batch_t *self, bb_fault_t *fault)
             const uint64_t *value = self->values + at.value_first + m;
             for (uint32_t f = 0; f < at.run->frame_count; f++, value += shape->metric_count) {
                 if (*value >= limit) {
-                    return bb_fault_set(fault, BB_ERR_VALUE, "metric '%.*s': %llu is no %s",
-                                        s_shown(shape->names[m]),
-                                        (const char *)shape->names[m].data,
-                                        (unsigned long long)*value,
-                                        bb_type_name((bb_type_t)shape->types[m]));
+                    return bb_fault_set(
+                        fault, BB_ERR_VALUE, "metric '%.*s': %llu is no %s",
+                        s_shown(shape->names[m]), (const char *)shape->names[m].data,
+                        (unsigned long long)*value, bb_type_name((bb_type_t)shape->types[m]));
                 }
             }
         }
@@ -209,8 +208,8 @@ bool bb_batch_cursor_next(const bb_batch_t *batch, bb_batch_cursor_t *cursor)
         cursor->part = batch->parts;
     } else {
         cursor->frame_first += cursor->run->frame_count;
-        cursor->value_first += (uint64_t)cursor->run->frame_count *
-                               batch->shapes[cursor->run->shape].metric_count;
+        cursor->value_first +=
+            (uint64_t)cursor->run->frame_count * batch->shapes[cursor->run->shape].metric_count;
         cursor->run_index++;
     }
     if (cursor->run_index >= batch->run_count) {

@@ -23,7 +23,8 @@
 extern "C" {
 #endif
 
-// These three mirror the structs of batch.fbs byte for byte (checked by static_assert in the codec).
+// These three mirror the structs of batch.fbs byte for byte (checked by static_assert in the
+// codec).
 typedef struct {
     uint32_t partition;
     uint32_t run_first;   // index into runs
@@ -32,8 +33,8 @@ typedef struct {
 } bb_batch_part_t;
 
 typedef struct {
-    uint32_t battery; // index into batteries
-    uint32_t shape;   // index into shapes
+    uint32_t battery;     // index into batteries
+    uint32_t shape;       // index into shapes
     uint32_t frame_count; // >= 1
     uint32_t reserved;    // 0
 } bb_batch_run_t;

@@ -11,12 +11,12 @@
 
 // What things take in the encoding at most, with their offsets and padding, beside their text; the
 // estimate of the size is never too small. Part and run are counted with the group.
-#define S_TEXT_BYTES 16
+#define S_TEXT_BYTES      16
 #define S_ATTRIBUTE_BYTES (2 * S_TEXT_BYTES)
-#define S_BATTERY_BYTES 48
-#define S_SHAPE_BYTES 64
-#define S_STATE_BYTES 8
-#define S_GROUP_BYTES 32
+#define S_BATTERY_BYTES   48
+#define S_SHAPE_BYTES     64
+#define S_STATE_BYTES     8
+#define S_GROUP_BYTES     32
 
 // Grows `array` (of `capacity` items) to hold one more than `count`.
 #define S_GROW(array, count, capacity)                                                             \
@@ -38,7 +38,7 @@ typedef struct {
 typedef struct {
     uint32_t battery, shape;
     uint32_t frame_count;
-    uint32_t group_next; // other shapes of the same battery
+    uint32_t group_next;  // other shapes of the same battery
     uint32_t frame_first; // finish: where its next frame goes
     uint64_t value_first;
 } s_group_t;
@@ -267,9 +267,9 @@ static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *batte
                                     bb_fault_t *fault)
 {
     if (count > BB_ATTRIBUTES_MAX) {
-        return bb_fault_set(fault, BB_ERR_ATTRIBUTES, "battery '%.*s' has %u attributes, at most %d",
-                            (int)battery->id.length, (const char *)battery->id.data, count,
-                            BB_ATTRIBUTES_MAX);
+        return bb_fault_set(fault, BB_ERR_ATTRIBUTES,
+                            "battery '%.*s' has %u attributes, at most %d", (int)battery->id.length,
+                            (const char *)battery->id.data, count, BB_ATTRIBUTES_MAX);
     }
     size_t bytes = 0;
     for (uint32_t a = 0; a < count; a++) {
@@ -649,8 +649,8 @@ static void s_fill_runs(bb_batch_builder_t *self, const s_order_t *order, uint32
         s_group_t *group = &self->groups[order[i].group];
         if (i == 0 || order[i].key_high >> 32 != order[i - 1].key_high >> 32) {
             part++;
-            *part = (bb_batch_part_t){.partition = (uint32_t)(order[i].key_high >> 32),
-                                      .run_first = i};
+            *part =
+                (bb_batch_part_t){.partition = (uint32_t)(order[i].key_high >> 32), .run_first = i};
         }
         part->run_count++;
         part->frame_count += group->frame_count;

@@ -16,7 +16,8 @@ static_assert(sizeof(wire::BatchRun) == sizeof(bb_batch_run_t), "mirrors bb_batc
 static_assert(offsetof(bb_batch_part_t, frame_count) == 12, "wire order");
 static_assert(offsetof(bb_batch_run_t, frame_count) == 8, "wire order");
 
-namespace {
+namespace
+{
 
 bb_error_t s_corrupt(bb_fault_t *fault, const char *what)
 {
@@ -262,13 +263,12 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *
     uint8_t *memory = static_cast<uint8_t *>(bb_alloc(
         shapes_bytes + batteries_bytes + slices_bytes + attribute_count * sizeof(bb_attribute_t)));
     bb_batch_shape_t *shapes = reinterpret_cast<bb_batch_shape_t *>(memory);
-    bb_batch_battery_t *batteries =
-        reinterpret_cast<bb_batch_battery_t *>(memory + shapes_bytes);
+    bb_batch_battery_t *batteries = reinterpret_cast<bb_batch_battery_t *>(memory + shapes_bytes);
     bb_slice_t *slices = reinterpret_cast<bb_slice_t *>(memory + shapes_bytes + batteries_bytes);
     s_read_shapes(batch, shapes, slices);
-    s_read_batteries(batch, batteries,
-                     reinterpret_cast<bb_attribute_t *>(memory + shapes_bytes + batteries_bytes +
-                                                        slices_bytes));
+    s_read_batteries(
+        batch, batteries,
+        reinterpret_cast<bb_attribute_t *>(memory + shapes_bytes + batteries_bytes + slices_bytes));
     for (uint32_t i = 0; i < self->state_count; i++) {
         slices[name_count + i] = bb::s_slice(batch.states()->Get(i));
     }
@@ -287,11 +287,11 @@ void bb_batch_flat_write(const bb_batch_t *layout, uint8_t **out, size_t *out_le
     auto values = s_reserve<uint64_t>(builder, layout->value_count);
     auto times = s_reserve<int64_t>(builder, layout->frame_count);
     wire::BatchRun *runs_unused = nullptr;
-    auto runs = builder.CreateUninitializedVectorOfStructs<wire::BatchRun>(layout->run_count,
-                                                                          &runs_unused);
+    auto runs =
+        builder.CreateUninitializedVectorOfStructs<wire::BatchRun>(layout->run_count, &runs_unused);
     wire::BatchPart *parts_unused = nullptr;
     auto parts = builder.CreateUninitializedVectorOfStructs<wire::BatchPart>(layout->part_count,
-                                                                            &parts_unused);
+                                                                             &parts_unused);
     auto *shape_offsets = s_offsets<wire::BatchShape>(layout->shape_count);
     for (uint32_t i = 0; i < layout->shape_count; i++) {
         shape_offsets[i] = s_write_shape(builder, layout->shapes[i]);
@@ -313,8 +313,8 @@ void bb_batch_flat_write(const bb_batch_t *layout, uint8_t **out, size_t *out_le
     free(shape_offsets);
     free(battery_offsets);
     free(state_offsets);
-    // The large vectors were never written in the builder: they are filled in the caller's bytes, so
-    // each value is copied once. Everything round them is copied here.
+    // The large vectors were never written in the builder: they are filled in the caller's bytes,
+    // so each value is copied once. Everything round them is copied here.
     size_t length = builder.GetSize();
     const uint8_t *from = builder.GetBufferPointer();
     uint8_t *to = static_cast<uint8_t *>(bb_alloc(length));

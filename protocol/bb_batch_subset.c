@@ -144,8 +144,7 @@ static void s_fill(const bb_batch_t *from, const bool *keep, const s_maps_t *map
                                            .frame_count = frame_count};
         memcpy(to->times_wall_ns + frame, from->times_wall_ns + at.frame_first,
                frame_count * sizeof *to->times_wall_ns);
-        memcpy(to->values + value, from->values + at.value_first,
-               value_count * sizeof *to->values);
+        memcpy(to->values + value, from->values + at.value_first, value_count * sizeof *to->values);
         if (shape->has_states) {
             s_renumber_states(shape, frame_count, maps->states, to->values + value);
         }
@@ -192,9 +191,9 @@ static bb_error_t s_write(const bb_batch_t *from, const bool *keep, uint8_t **ou
 
 // ---- single points ----
 
-#define S_MASK_WORDS (BB_FRAME_METRICS_MAX / 64)
+#define S_MASK_WORDS   (BB_FRAME_METRICS_MAX / 64)
 #define S_VARIANTS_MAX BB_BATCH_SHAPES_MAX
-#define S_SLOTS (2 * S_VARIANTS_MAX) // power of two, never more than half full
+#define S_SLOTS        (2 * S_VARIANTS_MAX) // power of two, never more than half full
 
 // A shape without some of its metrics.
 typedef struct {
@@ -211,7 +210,7 @@ typedef struct {
     uint64_t *values;
     uint32_t part_count, run_count, frame_count, variant_count;
     uint64_t value_count;
-    size_t variant_bytes;  // about what the variants' names take when encoded
+    size_t variant_bytes;     // about what the variants' names take when encoded
     bb_batch_shape_t *shapes; // the original ones, then the variants
     uint32_t shape_capacity;
     s_variant_t *variants;
@@ -327,7 +326,8 @@ static bb_error_t s_filter(s_filter_t *self, const bool *keep, bb_batch_keep_poi
         if (at.part_index != part_index) {
             part_index = at.part_index;
             // A part that was left empty is overwritten by the next one.
-            bool is_empty = self->part_count > 0 && self->parts[self->part_count - 1].run_count == 0;
+            bool is_empty =
+                self->part_count > 0 && self->parts[self->part_count - 1].run_count == 0;
             self->part_count += !is_empty;
             self->parts[self->part_count - 1] =
                 (bb_batch_part_t){.partition = at.part->partition, .run_first = self->run_count};

@@ -23,8 +23,7 @@ bb_error_t bb_chunks_subset(const bb_chunks_t *self, const bb_batch_t *batch, co
                             size_t *out_batch_length)
 {
     BB_ASSERT(self->part_count == batch->part_count);
-    bb_error_t error =
-        bb_batch_subset(batch, keep, NULL, NULL, out_batch, out_batch_length);
+    bb_error_t error = bb_batch_subset(batch, keep, NULL, NULL, out_batch, out_batch_length);
     if (error != BB_OK) {
         return error;
     }

@@ -28,8 +28,7 @@ typedef struct {
 void bb_chunks_encode(const bb_chunks_t *self, uint8_t **out, size_t *out_length);
 // Verifies and hands out views into `encoded` (8-byte aligned, must outlive self).
 // BB_ERR_MESSAGE_CORRUPT: not a verified header, a zero seq, or quarantined not ascending.
-BB_MUST_CHECK bb_error_t bb_chunks_decode(bb_chunks_t *self, bb_slice_t encoded,
-                                          bb_fault_t *fault);
+BB_MUST_CHECK bb_error_t bb_chunks_decode(bb_chunks_t *self, bb_slice_t encoded, bb_fault_t *fault);
 // Checks that the header fits the batch: part_count equal, quarantined < frame_count.
 BB_MUST_CHECK bb_error_t bb_chunks_match(const bb_chunks_t *self, const bb_batch_t *batch,
                                          bb_fault_t *fault);

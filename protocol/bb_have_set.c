@@ -68,8 +68,7 @@ static bool s_range_add(bb_have_stream_t *stream, uint64_t first_seq, uint64_t l
     uint32_t index = s_range_index(stream, first_seq - 1);
     uint32_t limit = index;
     bb_seq_range_t merged = {first_seq, last_seq};
-    while (limit < stream->range_count &&
-           stream->ranges[limit].first_seq - 1 <= last_seq) {
+    while (limit < stream->range_count && stream->ranges[limit].first_seq - 1 <= last_seq) {
         merged.first_seq = BB_MIN(merged.first_seq, stream->ranges[limit].first_seq);
         merged.last_seq = BB_MAX(merged.last_seq, stream->ranges[limit].last_seq);
         limit++;
@@ -126,8 +125,8 @@ bb_error_t bb_have_set_add(bb_have_set_t *self, const bb_stream_t *stream, uint6
     BB_ASSERT(first_seq >= 1);
     BB_ASSERT(last_seq >= first_seq);
     uint32_t index = s_stream_index(self, stream);
-    bool is_known = index < self->stream_count &&
-                    bb_stream_is_equal(&self->streams[index].stream, stream);
+    bool is_known =
+        index < self->stream_count && bb_stream_is_equal(&self->streams[index].stream, stream);
     if (!is_known && self->stream_count == BB_STREAMS_MAX) {
         return BB_ERR_LIMIT;
     }
@@ -147,8 +146,8 @@ bb_error_t bb_have_set_add(bb_have_set_t *self, const bb_stream_t *stream, uint6
 const bb_have_stream_t *bb_have_set_stream(const bb_have_set_t *self, const bb_stream_t *stream)
 {
     uint32_t index = s_stream_index(self, stream);
-    bool is_known = index < self->stream_count &&
-                    bb_stream_is_equal(&self->streams[index].stream, stream);
+    bool is_known =
+        index < self->stream_count && bb_stream_is_equal(&self->streams[index].stream, stream);
     return is_known ? &self->streams[index] : NULL;
 }
 

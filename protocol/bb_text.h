@@ -14,9 +14,9 @@ extern "C" {
 // RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
 bool bb_text_is_utf8(const char *text, size_t length);
 
-BB_MUST_CHECK bb_error_t bb_battery_id_check(bb_slice_t id);         // BB_ERR_BATTERY_ID
-BB_MUST_CHECK bb_error_t bb_metric_name_check(bb_slice_t name);      // BB_ERR_METRIC_NAME
-BB_MUST_CHECK bb_error_t bb_state_text_check(bb_slice_t text);       // BB_ERR_STATE_TEXT
+BB_MUST_CHECK bb_error_t bb_battery_id_check(bb_slice_t id);    // BB_ERR_BATTERY_ID
+BB_MUST_CHECK bb_error_t bb_metric_name_check(bb_slice_t name); // BB_ERR_METRIC_NAME
+BB_MUST_CHECK bb_error_t bb_state_text_check(bb_slice_t text);  // BB_ERR_STATE_TEXT
 // One attribute: key 1 to 64 bytes, value 1 to 256 bytes. BB_ERR_ATTRIBUTES
 BB_MUST_CHECK bb_error_t bb_attribute_check(bb_slice_t key, bb_slice_t value);
 

@@ -55,8 +55,7 @@ SUPPORT_UNUSED static support_points_t support_points(const bb_batch_t *batch, c
             bb_batch_cursor_t at = {part, run, p, r, frame, (uint64_t)(value - batch->values)};
             for (uint32_t f = 0; f < run->frame_count; f++, frame++) {
                 for (uint32_t m = 0; m < shape->metric_count; m++, value++) {
-                    if ((keep && !keep[p]) ||
-                        (keep_point && !keep_point(context, &at, frame, m))) {
+                    if ((keep && !keep[p]) || (keep_point && !keep_point(context, &at, frame, m))) {
                         continue;
                     }
                     support_point_t *point = &all.points[all.count++];
@@ -90,11 +89,11 @@ SUPPORT_UNUSED static bool support_point_is_equal(const support_point_t *a,
 
 // ---- the golden batch ----
 
-#define GOLDEN_REVISION UINT64_C(0x0102030405060708)
-#define GOLDEN_FRAMES 6
-#define GOLDEN_NAN UINT64_C(0x7ff8dead0000beef)
+#define GOLDEN_REVISION   UINT64_C(0x0102030405060708)
+#define GOLDEN_FRAMES     6
+#define GOLDEN_NAN        UINT64_C(0x7ff8dead0000beef)
 #define GOLDEN_MINUS_ZERO UINT64_C(0x8000000000000000)
-#define GOLDEN_THIRD UINT64_C(0x3fd5555555555555)
+#define GOLDEN_THIRD      UINT64_C(0x3fd5555555555555)
 
 // Arrival order. Batteries: 0 "b-1" (partition 700), 1 "Zelle \xc3\x84" (3), 2 "b-2" (700).
 // Shapes: 0 {on, power_kw, state, cycles} given in this order; 1 {power_kw}.
@@ -124,14 +123,14 @@ SUPPORT_UNUSED static void golden_batch(uint8_t **out, size_t *out_length,
     };
     uint32_t batteries[3], shapes[2], states[3], places[4], place;
     bb_fault_t fault;
-    const bb_slice_t names[] = {support_text("on"), support_text("power_kw"),
-                                support_text("state"), support_text("cycles")};
+    const bb_slice_t names[] = {support_text("on"), support_text("power_kw"), support_text("state"),
+                                support_text("cycles")};
     const uint8_t types[] = {BB_TYPE_BOOL, BB_TYPE_FLOAT64, BB_TYPE_STATE, BB_TYPE_INT64};
     bool is_good =
         bb_batch_builder_battery(builder, 700, support_text("b-1"), attributes, 2, &batteries[0],
                                  &fault) == BB_OK &&
-        bb_batch_builder_battery(builder, 3, support_text("Zelle \xc3\x84"), NULL, 0,
-                                 &batteries[1], &fault) == BB_OK &&
+        bb_batch_builder_battery(builder, 3, support_text("Zelle \xc3\x84"), NULL, 0, &batteries[1],
+                                 &fault) == BB_OK &&
         bb_batch_builder_battery(builder, 700, support_text("b-2"), attributes, 1, &batteries[2],
                                  &fault) == BB_OK &&
         bb_batch_builder_shape(builder, names, types, 4, &shapes[0], places, &fault) == BB_OK &&

@@ -111,8 +111,8 @@ typedef struct {
 } s_arrival_t;
 
 #define S_BATTERIES 40
-#define S_SHAPES 12
-#define S_STATES 7
+#define S_SHAPES    12
+#define S_STATES    7
 
 typedef struct {
     bb_batch_builder_t *builder;
@@ -125,8 +125,8 @@ typedef struct {
     uint32_t frame_count;
 } s_world_t;
 
-static const char *const s_metrics[] = {"a", "ab", "abc", "b", "energy_kwh", "power_kw",
-                                        "z", "\xc3\xa4"};
+static const char *const s_metrics[] = {"a",          "ab",       "abc", "b",
+                                        "energy_kwh", "power_kw", "z",   "\xc3\xa4"};
 static const char *const s_states[S_STATES] = {"Charging", "", "Idle", "Fault", "x", "y", "z"};
 
 // Adds shapes with a random subset of the metrics in random order; keeps what was given, sorted by
@@ -150,9 +150,9 @@ static void s_add_shapes(s_world_t *world, bb_random_t *random)
             types[i] = world->types[s][(start + count - i) % count];
         }
         world->metric_counts[s] = count;
-        assert_int_equal(bb_batch_builder_shape(world->builder, given, types, count, &shape, order,
-                                                NULL),
-                         BB_OK);
+        assert_int_equal(
+            bb_batch_builder_shape(world->builder, given, types, count, &shape, order, NULL),
+            BB_OK);
         assert_int_equal(shape, s);
         for (uint32_t i = 0; i < count; i++) {
             assert_true(support_is_equal(world->names[s][order[i]], given[i]));
@@ -255,10 +255,10 @@ static void test_random_batches_there_and_back(void **state)
         bb_batch_cursor_start(&batch, &at);
         while (bb_batch_cursor_next(&batch, &at)) {
             assert_int_equal(at.frame_first, frame);
-            assert_true(!before.run || at.part_index != before.part_index ||
-                        at.run->battery > before.run->battery ||
-                        (at.run->battery == before.run->battery &&
-                         at.run->shape > before.run->shape));
+            assert_true(
+                !before.run || at.part_index != before.part_index ||
+                at.run->battery > before.run->battery ||
+                (at.run->battery == before.run->battery && at.run->shape > before.run->shape));
             for (uint32_t f = 0; f < at.run->frame_count; f++, frame++) {
                 assert_true(order[frame] < frame_count && !is_seen[order[frame]]);
                 is_seen[order[frame]] = true;
@@ -271,8 +271,8 @@ static void test_random_batches_there_and_back(void **state)
         assert_false(bb_batch_cursor_next(&batch, &at));
         for (uint32_t b = 0; b < batch.battery_count; b++) { // only those with frames
             unsigned number;
-            assert_int_equal(sscanf((const char *)batch.batteries[b].id.data, "battery-%u", &number),
-                             1);
+            assert_int_equal(
+                sscanf((const char *)batch.batteries[b].id.data, "battery-%u", &number), 1);
             assert_true(number < S_BATTERIES - 3);
             assert_int_equal(batch.batteries[b].attribute_count, number % 3);
         }
@@ -309,8 +309,8 @@ static void test_reset_forgets_everything(void **state)
                                                   0, &battery, NULL),
                          BB_OK);
         assert_int_equal(battery, 0);
-        assert_int_equal(
-            bb_batch_builder_shape(builders[i], &name, &type, 1, &shape, &order, NULL), BB_OK);
+        assert_int_equal(bb_batch_builder_shape(builders[i], &name, &type, 1, &shape, &order, NULL),
+                         BB_OK);
         assert_int_equal(shape, 0);
         for (uint64_t f = 0; f < 3; f++) {
             assert_int_equal(bb_batch_builder_frame(builders[i], battery, shape, (int64_t)f, &f),
@@ -524,7 +524,7 @@ static void test_subset_limits(void **state)
         size_t name_length;
         bb_error_t expected;
     } cases[] = {
-        {14, 4096, 12, 4, BB_OK},          // 4,095 new shapes and the whole one
+        {14, 4096, 12, 4, BB_OK}, // 4,095 new shapes and the whole one
         {14, 4200, 13, 4, BB_ERR_LIMIT},
         {256, 1800, 11, 64, BB_ERR_BATCH_BYTES},
     };
@@ -564,9 +564,9 @@ static void test_full_batch(void **state)
     for (uint32_t b = 0; b < 50; b++) {
         char id[8];
         snprintf(id, sizeof id, "%u", b);
-        assert_int_equal(bb_batch_builder_battery(builder, b / 10, support_text(id), NULL, 0,
-                                                  &battery[b], NULL),
-                         BB_OK);
+        assert_int_equal(
+            bb_batch_builder_battery(builder, b / 10, support_text(id), NULL, 0, &battery[b], NULL),
+            BB_OK);
     }
     uint32_t taken = 0;
     while (bb_batch_builder_frame(builder, battery[taken % 50], shape, taken, values) == BB_OK) {
@@ -580,14 +580,13 @@ static void test_full_batch(void **state)
     memset(long_id, 'x', sizeof long_id);
     uint32_t handle;
     bb_fault_t fault;
-    assert_int_equal(bb_batch_builder_battery(builder, 0, bb_slice(long_id, 128), NULL, 0, &handle,
-                                              &fault),
-                     BB_ERR_BATCH_BYTES);
+    assert_int_equal(
+        bb_batch_builder_battery(builder, 0, bb_slice(long_id, 128), NULL, 0, &handle, &fault),
+        BB_ERR_BATCH_BYTES);
     assert_int_equal(bb_batch_builder_state(builder, bb_slice(long_id, 128), &handle, &fault),
                      BB_ERR_BATCH_BYTES);
-    assert_int_equal(bb_batch_builder_battery(builder, 4, support_text("49"), NULL, 0, &handle,
-                                              &fault),
-                     BB_OK);
+    assert_int_equal(
+        bb_batch_builder_battery(builder, 4, support_text("49"), NULL, 0, &handle, &fault), BB_OK);
     uint8_t *bytes, *out;
     size_t length, out_length;
     bb_batch_builder_finish(builder, &bytes, &length, NULL);
@@ -624,9 +623,9 @@ static void s_expect_battery(bb_batch_builder_t *builder, const char *id, size_t
 {
     uint32_t battery;
     bb_fault_t fault = {0};
-    assert_int_equal(bb_batch_builder_battery(builder, 0, bb_slice(id, length), NULL, 0, &battery,
-                                              &fault),
-                     expected);
+    assert_int_equal(
+        bb_batch_builder_battery(builder, 0, bb_slice(id, length), NULL, 0, &battery, &fault),
+        expected);
     assert_int_equal(fault.error, expected);
     assert_int_equal(strlen(fault.text) > 0, expected != BB_OK);
 }
@@ -640,11 +639,27 @@ static void test_bad_names_are_refused(void **state)
     s_expect_battery(builder, long_text, 128, BB_OK);
     s_expect_battery(builder, "", 0, BB_ERR_BATTERY_ID);
     s_expect_battery(builder, long_text, 129, BB_ERR_BATTERY_ID);
-    static const char *const bad[] = {"a\x1f", "a\nb", "\x7f", "\xc3", "\xc3(", "\xff", "\xc0\x80",
-                                      "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-                                      "\xf0\x80\x80\x80", "\xe2\x82", "12345678\x80" "1234567"};
-    static const char *const good[] = {" ", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x94\x8b",
-                                       "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf", "12345678\xc3\xa4"};
+    static const char *const bad[] = {"a\x1f",
+                                      "a\nb",
+                                      "\x7f",
+                                      "\xc3",
+                                      "\xc3(",
+                                      "\xff",
+                                      "\xc0\x80",
+                                      "\xe0\x80\x80",
+                                      "\xed\xa0\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf0\x80\x80\x80",
+                                      "\xe2\x82",
+                                      "12345678\x80"
+                                      "1234567"};
+    static const char *const good[] = {" ",
+                                       "\xc3\xa4",
+                                       "\xe2\x82\xac",
+                                       "\xf0\x9f\x94\x8b",
+                                       "\xf4\x8f\xbf\xbf",
+                                       "\xed\x9f\xbf",
+                                       "12345678\xc3\xa4"};
     uint8_t type = BB_TYPE_BOOL;
     uint32_t shape, order, text;
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
@@ -694,17 +709,17 @@ static void test_bad_shapes_are_refused(void **state)
     assert_int_equal(bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX + 1,
                                             &shape, order, &fault),
                      BB_ERR_FRAME_METRICS);
-    assert_int_equal(bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX, &shape,
-                                            order, &fault),
-                     BB_OK);
-    assert_int_equal(bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX, &again,
-                                            order, &fault),
-                     BB_OK);
+    assert_int_equal(
+        bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX, &shape, order, &fault),
+        BB_OK);
+    assert_int_equal(
+        bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX, &again, order, &fault),
+        BB_OK);
     assert_int_equal(again, shape);
     slices[200] = slices[3];
-    assert_int_equal(bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX, &shape,
-                                            order, &fault),
-                     BB_ERR_FRAME_METRICS);
+    assert_int_equal(
+        bb_batch_builder_shape(builder, slices, types, BB_FRAME_METRICS_MAX, &shape, order, &fault),
+        BB_ERR_FRAME_METRICS);
     assert_non_null(strstr(fault.text, "'m3'"));
     for (uint8_t type = 0; type < 7; type++) { // the same name with another type is another shape
         assert_int_equal(bb_batch_builder_shape(builder, slices, &type, 1, &again, order, &fault),
@@ -750,9 +765,9 @@ static void test_bad_attributes_are_refused(void **state)
     uint32_t battery;
     bb_fault_t fault;
     for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
-        assert_int_equal(bb_batch_builder_battery(builder, 0, support_text("b"), &cases[i], 1,
-                                                  &battery, &fault),
-                         i == 0 ? BB_OK : BB_ERR_ATTRIBUTES);
+        assert_int_equal(
+            bb_batch_builder_battery(builder, 0, support_text("b"), &cases[i], 1, &battery, &fault),
+            i == 0 ? BB_OK : BB_ERR_ATTRIBUTES);
     }
     assert_int_equal(bb_batch_builder_battery(builder, 0, support_text("c"), many,
                                               BB_ATTRIBUTES_MAX + 1, &battery, &fault),
@@ -767,12 +782,10 @@ static void test_bad_attributes_are_refused(void **state)
                      BB_OK);
     assert_int_equal(bb_batch_builder_bytes(builder), before);
     many[0].value = support_text("other");
-    assert_int_equal(bb_batch_builder_battery(builder, 0, support_text("c"), many, 1, &battery,
-                                              &fault),
-                     BB_OK);
-    assert_int_equal(bb_batch_builder_battery(builder, 0, support_text("c"), NULL, 0, &battery,
-                                              &fault),
-                     BB_OK);
+    assert_int_equal(
+        bb_batch_builder_battery(builder, 0, support_text("c"), many, 1, &battery, &fault), BB_OK);
+    assert_int_equal(
+        bb_batch_builder_battery(builder, 0, support_text("c"), NULL, 0, &battery, &fault), BB_OK);
     bb_slice_t name = support_text("m");
     uint8_t type = BB_TYPE_BOOL, *bytes;
     uint32_t shape, order;
@@ -820,9 +833,9 @@ static void test_bad_frames_are_refused(void **state)
     };
     for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
         uint32_t before = bb_batch_builder_frame_count(builder);
-        assert_int_equal(bb_batch_builder_frame(builder, battery, shape, cases[i].time_wall_ns,
-                                                cases[i].values),
-                         cases[i].expected);
+        assert_int_equal(
+            bb_batch_builder_frame(builder, battery, shape, cases[i].time_wall_ns, cases[i].values),
+            cases[i].expected);
         assert_int_equal(bb_batch_builder_frame_count(builder),
                          before + (cases[i].expected == BB_OK));
     }

@@ -63,9 +63,9 @@ static void test_published_vectors(void **state)
     }
     s_expect(bytes, sizeof bytes, 0x113fdb5c);
     // An iSCSI SCSI Read (10) command PDU.
-    static const uint8_t pdu[48] = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0,    0, 0, 0,
+    static const uint8_t pdu[48] = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0,    0, 0, 0, 0,
                                     0x14, 0,    0, 0, 0, 0, 4, 0, 0,    0, 0, 0x14, 0, 0, 0, 0x18,
-                                    0x28, 0,    0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0,    0, 0, 0};
+                                    0x28, 0,    0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0,    0, 0, 0, 0};
     s_expect(pdu, sizeof pdu, 0xd9963a56);
 }
 
@@ -97,8 +97,8 @@ static void test_pieces_join(void **state)
     uint32_t whole = s_bitwise(0, bytes, S_BYTES);
     for (size_t cut = 0; cut <= S_BYTES; cut += 97) {
         assert_int_equal(bb_crc32c(bb_crc32c(0, bytes, cut), bytes + cut, S_BYTES - cut), whole);
-        assert_int_equal(
-            bb_crc32c_portable(bb_crc32c(0, bytes, cut), bytes + cut, S_BYTES - cut), whole);
+        assert_int_equal(bb_crc32c_portable(bb_crc32c(0, bytes, cut), bytes + cut, S_BYTES - cut),
+                         whole);
     }
     free(bytes);
 }

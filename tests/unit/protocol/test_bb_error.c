@@ -85,7 +85,7 @@ static void test_no_number_or_name_is_used_twice(void **state)
 {
     (void)state;
 #define S_NUMBER(name, number, retry, message) number,
-#define S_NAME(name, number, retry, message) #name,
+#define S_NAME(name, number, retry, message)   #name,
     static const int32_t numbers[] = {BB_ERROR_LIST(S_NUMBER)};
     static const char *const names[] = {BB_ERROR_LIST(S_NAME)};
     for (size_t i = 0; i < BB_COUNT_OF(numbers); i++) {
@@ -102,7 +102,8 @@ static void test_no_number_or_name_is_used_twice(void **state)
 static void test_unknown_numbers(void **state)
 {
     (void)state;
-    static const int32_t unknown[] = {-1, 13, 19, 29, 39, 48, 59, 69, 86, 100, INT32_MAX, INT32_MIN};
+    static const int32_t unknown[] = {-1, 13, 19, 29,  39,        48,
+                                      59, 69, 86, 100, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < BB_COUNT_OF(unknown); i++) {
         assert_false(bb_error_is_known(unknown[i]));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Have-sets against the definition: a set of dots, kept here as one bit each. Limits, the flat form,
-// and every way in which a flat form can fail to be canonical.
+// Have-sets against the definition: a set of dots, kept here as one bit each. Limits, the flat
+// form, and every way in which a flat form can fail to be canonical.
 #include "protocol/bb_have_set.h"
 
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #define S_STREAMS 5
-#define S_SEQS 60 // seqs 1 to 60 are used
+#define S_SEQS    60 // seqs 1 to 60 are used
 
 typedef struct {
     bool has[S_STREAMS][S_SEQS + 1];
@@ -262,8 +262,7 @@ static void test_flat_form_refuses_what_is_not_canonical(void **state)
             assert_int_equal(bb_have_set_count(&set), 5 + 3 + 1);
         } else {
             s_put(bytes, cases[i].at, cases[i].value, cases[i].width);
-            assert_int_equal(bb_have_set_decode(&set, bytes, sizeof bytes),
-                             BB_ERR_MESSAGE_CORRUPT);
+            assert_int_equal(bb_have_set_decode(&set, bytes, sizeof bytes), BB_ERR_MESSAGE_CORRUPT);
             assert_int_equal(set.stream_count, 0);
         }
         bb_have_set_clear(&set);
@@ -283,10 +282,10 @@ static void test_limits(void **state)
     assert_int_equal(s_add(&set, 0, 1000, 1000), BB_ERR_LIMIT);
     assert_int_equal(s_add(&set, 0, 8, 8), BB_ERR_LIMIT);
     assert_true(bb_have_set_is_equal(&set, &before));
-    assert_int_equal(s_add(&set, 0, 12, 14), BB_OK);   // inside
-    assert_int_equal(s_add(&set, 0, 6, 6), BB_OK);     // touches from above
-    assert_int_equal(s_add(&set, 0, 20, 20), BB_OK);   // touches from below
-    assert_int_equal(s_add(&set, 0, 26, 30), BB_OK);   // joins two
+    assert_int_equal(s_add(&set, 0, 12, 14), BB_OK);     // inside
+    assert_int_equal(s_add(&set, 0, 6, 6), BB_OK);       // touches from above
+    assert_int_equal(s_add(&set, 0, 20, 20), BB_OK);     // touches from below
+    assert_int_equal(s_add(&set, 0, 26, 30), BB_OK);     // joins two
     assert_int_equal(s_add(&set, 0, 1000, 1000), BB_OK); // room for one again
     assert_int_equal(s_add(&set, 0, 2000, 2000), BB_ERR_LIMIT);
     bb_have_set_clear(&before);

@@ -57,16 +57,26 @@ static int s_order_by_definition(uint64_t a, uint64_t b)
 }
 
 static const uint64_t s_edges[] = {
-    0, S_SIGN, // 0.0, -0.0
-    1, S_SIGN | 1, // smallest subnormals
-    UINT64_C(0x000fffffffffffff), UINT64_C(0x800fffffffffffff),
-    UINT64_C(0x0010000000000000), UINT64_C(0x8010000000000000),
-    UINT64_C(0x3ff0000000000000), UINT64_C(0xbff0000000000000), // 1, -1
-    UINT64_C(0x7fefffffffffffff), UINT64_C(0xffefffffffffffff), // largest
-    UINT64_C(0x7ff0000000000000), UINT64_C(0xfff0000000000000), // infinities
-    UINT64_C(0x7ff0000000000001), UINT64_C(0xfff0000000000001), // signalling NaNs
-    UINT64_C(0x7ff8000000000000), UINT64_C(0xfff8000000000000), // quiet NaNs
-    UINT64_C(0x7fffffffffffffff), UINT64_C(0xffffffffffffffff),
+    0,
+    S_SIGN, // 0.0, -0.0
+    1,
+    S_SIGN | 1, // smallest subnormals
+    UINT64_C(0x000fffffffffffff),
+    UINT64_C(0x800fffffffffffff),
+    UINT64_C(0x0010000000000000),
+    UINT64_C(0x8010000000000000),
+    UINT64_C(0x3ff0000000000000),
+    UINT64_C(0xbff0000000000000), // 1, -1
+    UINT64_C(0x7fefffffffffffff),
+    UINT64_C(0xffefffffffffffff), // largest
+    UINT64_C(0x7ff0000000000000),
+    UINT64_C(0xfff0000000000000), // infinities
+    UINT64_C(0x7ff0000000000001),
+    UINT64_C(0xfff0000000000001), // signalling NaNs
+    UINT64_C(0x7ff8000000000000),
+    UINT64_C(0xfff8000000000000), // quiet NaNs
+    UINT64_C(0x7fffffffffffffff),
+    UINT64_C(0xffffffffffffffff),
 };
 
 static void s_check_float_pair(uint64_t a, uint64_t b)
@@ -75,9 +85,9 @@ static void s_check_float_pair(uint64_t a, uint64_t b)
     uint64_t key_b = bb_value_order_key(BB_TYPE_FLOAT64, b);
     int expected = s_order_by_definition(a, b);
     assert_int_equal((key_a > key_b) - (key_a < key_b), expected);
-    assert_int_equal(bb_value_compare(0, (bb_value_t){BB_TYPE_FLOAT64, a}, 0,
-                                      (bb_value_t){BB_TYPE_FLOAT64, b}),
-                     expected);
+    assert_int_equal(
+        bb_value_compare(0, (bb_value_t){BB_TYPE_FLOAT64, a}, 0, (bb_value_t){BB_TYPE_FLOAT64, b}),
+        expected);
 }
 
 static void test_float_order_is_total_order_with_nan_lowest(void **state)
@@ -92,7 +102,7 @@ static void test_float_order_is_total_order_with_nan_lowest(void **state)
     for (int i = 0; i < 20000; i++) {
         uint64_t a = s_random(&random), b = s_random(&random);
         s_check_float_pair(a, b);
-        s_check_float_pair(a, a ^ UINT64_C(1) << (b & 63)); // neighbours of every size
+        s_check_float_pair(a, a ^ UINT64_C(1) << (b & 63));      // neighbours of every size
         s_check_float_pair(a | UINT64_C(0x7ff0000000000000), b); // NaNs are rare otherwise
         s_check_float_pair(a | UINT64_C(0x7ff0000000000000), b | UINT64_C(0x7ff0000000000000));
     }
@@ -105,7 +115,8 @@ static void test_int_and_bool_order(void **state)
     for (size_t i = 1; i < BB_COUNT_OF(ascending); i++) {
         bb_value_t low = {BB_TYPE_INT64, (uint64_t)ascending[i - 1]};
         bb_value_t high = {BB_TYPE_INT64, (uint64_t)ascending[i]};
-        assert_true(bb_value_order_key(low.type, low.bits) < bb_value_order_key(high.type, high.bits));
+        assert_true(bb_value_order_key(low.type, low.bits) <
+                    bb_value_order_key(high.type, high.bits));
         assert_int_equal(bb_value_compare(3, low, 3, high), -1);
         assert_int_equal(bb_value_compare(3, high, 3, low), 1);
         assert_int_equal(bb_value_compare(3, low, 3, low), 0);
@@ -125,8 +136,9 @@ static bb_text_t *s_text(const void *bytes, uint32_t length)
 static void test_state_order(void **state)
 {
     (void)state;
-    bb_text_t *ascending[] = {s_text("", 0), s_text("\0", 1), s_text("Idle", 4), s_text("Idle\0", 5),
-                              s_text("Idle2", 5), s_text("idle", 4), s_text("\xc3\xa4", 2)};
+    bb_text_t *ascending[] = {s_text("", 0),        s_text("\0", 1),    s_text("Idle", 4),
+                              s_text("Idle\0", 5),  s_text("Idle2", 5), s_text("idle", 4),
+                              s_text("\xc3\xa4", 2)};
     size_t count = BB_COUNT_OF(ascending);
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < count; j++) {
@@ -137,9 +149,10 @@ static void test_state_order(void **state)
         }
     }
     bb_text_t *again = s_text("Idle", 4);
-    assert_int_equal(bb_value_compare(0, (bb_value_t){BB_TYPE_STATE, (uint64_t)(uintptr_t)again}, 0,
-                                      (bb_value_t){BB_TYPE_STATE, (uint64_t)(uintptr_t)ascending[2]}),
-                     0);
+    assert_int_equal(
+        bb_value_compare(0, (bb_value_t){BB_TYPE_STATE, (uint64_t)(uintptr_t)again}, 0,
+                         (bb_value_t){BB_TYPE_STATE, (uint64_t)(uintptr_t)ascending[2]}),
+        0);
     free(again);
     for (size_t i = 0; i < count; i++) {
         free(ascending[i]);
@@ -201,8 +214,8 @@ static void test_sum_is_close_to_a_wider_sum(void **state)
         __extension__ typedef __float128 s_wide_t;
         s_wide_t wide = 0, absolute = 0;
         for (int i = 0; i < 500; i++) {
-            double number = ldexp((double)(int64_t)s_random(&random),
-                                  (int)(s_random(&random) % 80) - 100);
+            double number =
+                ldexp((double)(int64_t)s_random(&random), (int)(s_random(&random) % 80) - 100);
             bb_sum_add(&sum, number);
             wide += number;
             absolute += number < 0 ? -number : number;
@@ -217,8 +230,8 @@ static void test_sum_of_values_that_are_not_finite(void **state)
 {
     (void)state;
     static const double cases[][3] = {
-        {INFINITY, 1, 2}, {1, -INFINITY, 2}, {1, INFINITY, -INFINITY}, {NAN, 1, 2}, {1, 2, NAN},
-        {INFINITY, NAN, 1}, {1.7e308, 1.7e308, 1},
+        {INFINITY, 1, 2}, {1, -INFINITY, 2},  {1, INFINITY, -INFINITY}, {NAN, 1, 2},
+        {1, 2, NAN},      {INFINITY, NAN, 1}, {1.7e308, 1.7e308, 1},
     };
     for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
         double plain = cases[i][0] + cases[i][1] + cases[i][2];
