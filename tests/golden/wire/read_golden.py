@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the golden messages with the FlatBuffers package for Python: another implementation of the
+format, which shares no code with ours. Field numbers and types come from protocol/schemas/*.fbs;
+the expected values are written here by hand. Prints `N passed, M failed`.
+
+With a file as argument, prints what is in it as JSON instead.
+"""
+import json
+import os
+import re
+import struct
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCHEMAS = os.path.join(HERE, "..", "..", "..", "protocol", "schemas")
+
+try:
+    from flatbuffers import encode, number_types as N
+    from flatbuffers.table import Table
+except ImportError:
+    print("skip - python3-flatbuffers is not installed")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+SCALARS = {
+    "bool": ("?", 1), "ubyte": ("<B", 1), "uint8": ("<B", 1), "ushort": ("<H", 2), "uint16": ("<H", 2),
+    "int": ("<i", 4), "int32": ("<i", 4), "uint": ("<I", 4), "uint32": ("<I", 4), "long": ("<q", 8),
+    "int64": ("<q", 8), "ulong": ("<Q", 8), "uint64": ("<Q", 8), "double": ("<d", 8),
+}
+
+
+class Schema:
+    """Tables, structs, enums and unions of one .fbs file, as far as ours use the language."""
+
+    def __init__(self, name):
+        with open(os.path.join(SCHEMAS, name + ".fbs"), encoding="utf-8") as file:
+            text = re.sub(r"//[^\n]*", "", file.read())
+        self.tables, self.structs, self.enums, self.unions = {}, {}, {}, {}
+        for kind, word, body in re.findall(r"\b(table|struct|enum|union)\s+([\w]+)[^{]*\{(.*?)\}", text, re.S):
+            if kind == "enum":
+                self.enums[word] = {int(v): k for k, v in re.findall(r"(\w+)\s*=\s*(\d+)", body)}
+            elif kind == "union":
+                self.unions[word] = re.findall(r"\w+", body)
+            else:
+                fields = re.findall(r"(\w+)\s*:\s*([\w\[\]:]+)", body)
+                (self.tables if kind == "table" else self.structs)[word] = fields
+        self.root = re.search(r"root_type\s+(\w+)", text).group(1)
+        self.identifier = re.search(r'file_identifier\s+"(\w+)"', text).group(1)
+
+    def struct_size(self, name):
+        size, align = 0, 1
+        for _, kind in self.structs[name]:
+            array = re.fullmatch(r"\[(\w+):(\d+)\]", kind)
+            width = SCALARS[array.group(1) if array else kind][1]
+            size = (size + width - 1) // width * width + width * (int(array.group(2)) if array else 1)
+            align = max(align, width)
+        return (size + align - 1) // align * align
+
+    def read_struct(self, buffer, at, name):
+        out, offset = {}, 0
+        for field, kind in self.structs[name]:
+            array = re.fullmatch(r"\[(\w+):(\d+)\]", kind)
+            form, width = SCALARS[array.group(1) if array else kind]
+            offset = (offset + width - 1) // width * width
+            count = int(array.group(2)) if array else 1
+            values = [struct.unpack_from(form, buffer, at + offset + width * i)[0] for i in range(count)]
+            out[field] = bytes(values).hex() if array else values[0]
+            offset += width * count
+        return out
+
+    def read_vector(self, table, offset, kind):
+        start, count = table.Vector(offset), table.VectorLen(offset)
+        if kind in ("ubyte", "uint8"):
+            return bytes(table.Bytes[start:start + count])
+        if kind in SCALARS:
+            form, width = SCALARS[kind]
+            if start % width:
+                raise ValueError("a vector is not aligned")
+            return [struct.unpack_from(form, table.Bytes, start + width * i)[0] for i in range(count)]
+        if kind in self.structs:
+            size = self.struct_size(kind)
+            return [self.read_struct(table.Bytes, start + size * i, kind) for i in range(count)]
+        if kind == "string":
+            return [table.String(start + 4 * i).decode() for i in range(count)]
+        return [self.read_table(table.Bytes, table.Indirect(start + 4 * i), kind) for i in range(count)]
+
+    def read_table(self, buffer, at, name):
+        table, out, slot, union_type = Table(buffer, at), {}, 4, 0
+        for field, kind in self.tables[name]:
+            if kind in self.unions:  # a union takes two fields: its type, then its value
+                offset = table.Offset(slot)
+                union_type = table.Get(N.Uint8Flags, at + offset) if offset else 0
+                slot += 2
+            offset = table.Offset(slot)
+            slot += 2
+            vector = re.fullmatch(r"\[(\w+)\]", kind)
+            if kind in self.unions:
+                if offset:
+                    target = at + offset + encode.Get(N.UOffsetTFlags.packer_type, buffer, at + offset)
+                    out[field] = self.read_table(buffer, target, self.unions[kind][union_type - 1])
+            elif vector:
+                absent = b"" if vector.group(1) in ("ubyte", "uint8") else []
+                out[field] = self.read_vector(table, offset, vector.group(1)) if offset else absent
+            elif kind == "string":
+                out[field] = table.String(at + offset).decode() if offset else ""
+            elif kind in self.enums:
+                out[field] = self.enums[kind][table.Get(N.Uint8Flags, at + offset) if offset else 0]
+            elif kind in self.structs:
+                out[field] = self.read_struct(buffer, at + offset, kind) if offset else None
+            else:
+                absent = False if kind == "bool" else 0
+                out[field] = struct.unpack_from(SCALARS[kind][0], buffer, at + offset)[0] if offset else absent
+        return out
+
+    def read(self, path):
+        with open(path, "rb") as file:
+            buffer = bytearray(file.read())
+        if bytes(buffer[4:8]).decode() != self.identifier:
+            raise ValueError(f"identifier {bytes(buffer[4:8])}, expected {self.identifier}")
+        return self.read_table(buffer, encode.Get(N.UOffsetTFlags.packer_type, buffer, 0), self.root)
+
+
+def hexed(prefix, count):
+    """`count` bytes: the ones given, then zeros."""
+    return {"bytes": bytes(prefix + [0] * (count - len(prefix))).hex()}
+
+
+def part(partition, run_first, run_count, frame_count):
+    return {"partition": partition, "run_first": run_first, "run_count": run_count, "frame_count": frame_count}
+
+
+def run(battery, shape, frame_count):
+    return {"battery": battery, "shape": shape, "frame_count": frame_count, "reserved": 0}
+
+
+def message(kind, body=None):
+    expected = {"version": 1, "kind": kind, "epoch": 3, "request_id": 0x1122334455667788, "trace_id": 99,
+                "timeout_ns": 5_000_000_000}
+    return expected | ({"body": body} if body is not None else {})
+
+
+MINUS_SEVEN = 2**64 - 7
+ENTRIES = [{"partition": 11, "have": b"0123456789abcdef"}, {"partition": 12, "have": b""}]
+
+EXPECTED = {
+    "batch": {
+        "version": 1, "generation": 0, "revision": 0x0102030405060708,
+        "parts": [part(3, 0, 1, 2), part(700, 1, 3, 4)],
+        "runs": [run(1, 1, 2), run(0, 0, 2), run(0, 1, 1), run(2, 0, 1)],
+        "batteries": [
+            {"id": "b-1", "attributes": [{"key": "site", "value": "Aachen"},
+                                         {"key": "hersteller", "value": "Für & Söhne"}]},
+            {"id": "Zelle Ä", "attributes": []},
+            {"id": "b-2", "attributes": [{"key": "site", "value": "Aachen"}]},
+        ],
+        "shapes": [{"names": ["cycles", "on", "power_kw", "state"], "types": b"\x02\x03\x01\x04"},
+                   {"names": ["power_kw"], "types": b"\x01"}],
+        "states": ["Idle", "", "Laden ⚡"],
+        "times_wall_ns": [0, 1, 1767225600000000000, 1767225600000000001, 9214646399999999999,
+                          1767225610000000000],
+        "values": [
+            0x7FF8DEAD0000BEEF, 1,  # Zelle Ä: a NaN with a payload, the smallest number
+            MINUS_SEVEN, 1, 0x8000000000000000, 0,  # b-1: -7, on, -0.0, Idle
+            2**63 - 1, 0, 0x3FD5555555555555, 2,  # b-1: largest, off, 1/3, Laden
+            0xFFF0000000000000,  # b-1: -infinity
+            2**63, 1, 0, 1,  # b-2: smallest, on, 0.0, the empty state
+        ],
+    },
+    "chunks": {
+        "version": 1, "epoch": 7, "origin_wall_ns": 1767225600123456789,
+        "stream": bytes(0x11 * i for i in range(16)), "seqs": [1, 0xFEDCBA9876543210], "quarantined": [0, 3, 5],
+    },
+    "message_hello": message("HELLO", {"client_name": "busbar/0.1.0"}),
+    "message_hello_reply": message("HELLO_REPLY", {
+        "cluster_name": "demo", "cluster_id": hexed([0xCA, 0xFE, 1], 16), "node_id": "n1", "partition_count": 4,
+        "placement_key": hexed([7, 7, 9], 16),
+        "nodes": [{"id": "n1", "dc": "dc1", "rack": "r1", "client_endpoint": "tcp://127.0.0.1:7711",
+                   "public_key": hexed([1, 2, 3, 31], 32), "weight": 100},
+                  {"id": "n2", "dc": "dc2", "rack": "", "client_endpoint": "tcp://127.0.0.2:7711",
+                   "public_key": hexed([9], 32), "weight": 50}],
+        "replica_stride": 2, "replicas": [0, 1, 1, 0, 0, 65535, 1, 65535]}),
+    "message_write": message("WRITE", {"level": 5}),
+    "message_write_reply": message("WRITE_REPLY", {
+        "acked_points": 1200, "rejected_points": 13, "quarantined_points": 2, "acked_frames": 100,
+        "rejected_frames": 1,
+        "rejections": [{"frame": 7, "metric": "state", "error": 6, "detail": "metric 'state' is float64"},
+                       {"frame": 2**32 - 1, "metric": "", "error": 4, "detail": ""}]}),
+    "message_query": message("QUERY", {
+        "mode": 2, "level": 2, "from_wall_ns": 1000, "to_wall_ns": 9214646400000000000,
+        "every_ns": 60_000_000_000, "aggregates": 0x41, "group_by_none": True, "partitions": [0, 5, 16383],
+        "batteries": ["bat-1", "bät-2"], "metrics": ["voltage_v", "current_a", "soc"], "row_limit": 12345,
+        "page_bytes_max": 65536, "cursor": b"\0cursor\xff"}),
+    "message_result": message("RESULT", {
+        "missing": [{"partition": 4, "error": 45}, {"partition": 9, "error": 41}], "cursor": b"go on here",
+        "damaged_window_count": 6}),
+    "message_status": message("STATUS"),
+    "message_status_reply": message("STATUS_REPLY", {
+        "cluster_name": "demo", "node_id": "n1", "version": "0.1.0", "ready": True, "draining": True,
+        "partition_count": 1024, "under_replicated": 5, "uptime_ns": 1, "points_total": 2, "batteries_total": 3,
+        "head_bytes": 4, "journal_bytes": 5, "segment_bytes": 6, "segment_points": 7, "unsealed_chunks": 8,
+        "untrimmed_chunks": 9, "runs_to_merge": 10, "quarantined_points": 11,
+        "nodes": [{"node_id": "n1", "dc": "dc1", "up": True, "is_self": True, "lag_chunks": 0},
+                  {"node_id": "n2", "dc": "dc1", "up": False, "is_self": False, "lag_chunks": 2**40}]}),
+    "message_settle": message("SETTLE"),
+    "message_settle_reply": message("SETTLE_REPLY", {"sealed": True, "merged": False, "trimmed": True}),
+    "message_release": message("RELEASE", {"batteries": ["bat-1", "bät-2"], "level": 1}),
+    "message_release_reply": message("RELEASE_REPLY", {"released_points": 44}),
+    "message_error": message("ERROR", {"code": 40, "detail": "1 GiB in flight", "retry_after_ms": 250}),
+    "message_heartbeat": message("HEARTBEAT", {
+        "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
+        "ready": True, "draining": True}),
+    "message_replicate": message("REPLICATE"),
+    "message_replicate_ack": message("REPLICATE_ACK", {
+        "stream": hexed([5], 16), "incarnation": hexed([6], 16),
+        "ranges": [{"partition": 3, "reserved": 0, "first_seq": 1, "last_seq": 2**64 - 1},
+                   {"partition": 1023, "reserved": 0, "first_seq": 77, "last_seq": 77}]}),
+    "message_have_request": message("HAVE_REQUEST", {
+        "incarnation": hexed([4], 16), "since_version": 71, "store_index": 63}),
+    "message_have": message("HAVE", {
+        "incarnation": hexed([4], 16), "version": 72, "since_version": 71, "is_last": True, "store_index": 2,
+        "entries": ENTRIES}),
+    "message_pull": message("PULL", {"budget_bytes": 4 << 20, "store_index": 1, "entries": ENTRIES}),
+    "message_pull_done": message("PULL_DONE", {
+        "more": True, "store_index": 1, "chunk_count": 10, "unavailable": [17, 3]}),
+}
+
+
+def schema_of(name):
+    return "message" if name.startswith("message_") else name
+
+
+def differences(found, expected, where=""):
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(set(found) | set(expected)):
+            if key not in found or key not in expected:
+                yield f"{where}.{key}: only {'expected' if key in expected else 'found'}"
+            else:
+                yield from differences(found[key], expected[key], f"{where}.{key}")
+    elif isinstance(expected, list) and isinstance(found, list) and len(found) == len(expected):
+        for i, pair in enumerate(zip(found, expected)):
+            yield from differences(*pair, f"{where}[{i}]")
+    elif found != expected or isinstance(found, bool) != isinstance(expected, bool):
+        yield f"{where}: found {found!r}, expected {expected!r}"
+
+
+def check_page(schema, path):
+    """The page's series by their form: see s_build() of test_bb_query.c."""
+    page = schema.read(path)
+    states = page["states"]
+    series = {(s["battery"], s["metric"], s["type"]): s for s in page["series"]}
+    times = [0, 1700000000000000001, 9214646400000000000 - 1]
+    yield from differences(sorted(series), sorted(
+        [("b1", "power_kw", 1), ("b1", "state", 4), ("b2", "on", 3), ("b2", "power_kw", 2), ("", "state", 4),
+         ("b3", "", 0), ("b4", "", 0)]), "series")
+    floats = series["b1", "power_kw", 1]
+    yield from differences(floats["times_wall_ns"], times, "times")
+    yield from differences(floats["values"], [2**63, 0x7FF8000000000123, 0x400D70A3D70A3D71], "floats")
+    yield from differences([states[v] for v in series["b1", "state", 4]["values"]],
+                           ["Idle", "Charging", "Idle"], "states")
+    yield from differences(series["b2", "on", 3]["values"], [0, 1, 1], "bools")
+    bucket = {"start_wall_ns": 0, "count": 2, "sum_high": 1e16, "sum_low": -0.25, "min": 1, "max": 2,
+              "first_wall_ns": 5, "last_wall_ns": 6, "first": 3, "last": 4}
+    yield from differences(series["b2", "power_kw", 2]["buckets"], [
+        bucket, {"start_wall_ns": 60, "count": 1, "sum_high": 7.0, "sum_low": 0.0, "min": 7, "max": 7,
+                 "first_wall_ns": 61, "last_wall_ns": 61, "first": 7, "last": 7}], "buckets")
+    texts = [{k: states[b[k]] for k in ("min", "max", "first", "last")} for b in series["", "state", 4]["buckets"]]
+    yield from differences(texts, [{"min": "Charging", "max": "Idle", "first": "", "last": "Idle"}], "state buckets")
+    yield from differences(series["b3", "", 0]["attributes"],
+                           [{"key": "site", "value": "Aachen"}, {"key": "note", "value": ""}], "attributes")
+
+
+def main():
+    if len(sys.argv) == 2:
+        name = os.path.basename(sys.argv[1]).split("_v")[0]
+        shown = lambda value: value.hex() if isinstance(value, bytes) else repr(value)
+        print(json.dumps(Schema(schema_of(name)).read(sys.argv[1]), indent=1, default=shown))
+        return 0
+    passed = failed = 0
+    names = sorted(n[:-len("_v1.bin")] for n in os.listdir(HERE) if n.endswith("_v1.bin"))
+    for name in sorted(set(names) | set(EXPECTED) | {"page"}):
+        path = os.path.join(HERE, name + "_v1.bin")
+        try:
+            schema = Schema(schema_of(name))
+            if name == "page":
+                found = list(check_page(schema, path))
+            elif name not in EXPECTED:
+                found = ["nothing is written down for this file"]
+            else:
+                found = list(differences(schema.read(path), EXPECTED[name]))
+        except (OSError, ValueError, struct.error, KeyError, IndexError, TypeError) as error:
+            found = [f"{type(error).__name__}: {error}"]
+        for line in found:
+            print(f"{name}: {line}")
+        passed, failed = passed + (not found), failed + bool(found)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
