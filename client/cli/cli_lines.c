@@ -69,7 +69,8 @@ static bool s_fill(cli_lines_t *self)
         self->limit -= self->first;
         self->first = 0;
     }
-    int got = gzread(self->file, self->buffer + self->limit, (unsigned)(S_BUFFER_BYTES - self->limit));
+    int got =
+        gzread(self->file, self->buffer + self->limit, (unsigned)(S_BUFFER_BYTES - self->limit));
     if (got < 0) {
         return false;
     }

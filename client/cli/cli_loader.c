@@ -11,10 +11,10 @@
 #include "protocol/bb_text.h"
 #include "protocol/bb_time.h"
 
-#define S_LINES_KEPT   (1u << 22) // frames whose line number is still known
-#define S_NAMED_MAX    1000       // rejections printed; all are counted
-#define S_PROGRESS_NS  (BB_NS_PER_S / 10)
-#define S_FILES_MAX    4096
+#define S_LINES_KEPT  (1u << 22) // frames whose line number is still known
+#define S_NAMED_MAX   1000       // rejections printed; all are counted
+#define S_PROGRESS_NS (BB_NS_PER_S / 10)
+#define S_FILES_MAX   4096
 
 typedef struct {
     char *id;
@@ -47,7 +47,7 @@ struct cli_loader {
     uint32_t shape_count, shape_capacity, shape_last;
     char *key; // scratch: description of the current shape
     size_t key_length, key_capacity;
-    char *texts; // scratch: NUL-terminated states of one frame
+    char *texts;     // scratch: NUL-terminated states of one frame
     uint32_t *lines; // by frame number % S_LINES_KEPT
     s_file_t files[S_FILES_MAX];
     uint32_t file_count;
@@ -100,9 +100,8 @@ static void s_on_delivery(void *context, const busbar_delivery_t *delivery)
     if (delivery->status != BUSBAR_OK && self->failed_status == BUSBAR_OK) {
         self->failed_status = delivery->status;
         snprintf(self->failed_detail, sizeof self->failed_detail, "%s",
-                 delivery->detail && delivery->detail[0]
-                     ? delivery->detail
-                     : busbar_status_message(delivery->status));
+                 delivery->detail && delivery->detail[0] ? delivery->detail
+                                                         : busbar_status_message(delivery->status));
     }
 }
 
@@ -193,8 +192,8 @@ static busbar_status_t s_register(cli_loader_t *self, const cli_record_t *record
         at[tag->value.length] = '\0';
         at += tag->value.length + 1;
     }
-    busbar_status_t status = busbar_writer_battery(self->writer, id, attributes, record->tag_count,
-                                                   handle, fault);
+    busbar_status_t status =
+        busbar_writer_battery(self->writer, id, attributes, record->tag_count, handle, fault);
     free(memory);
     return status;
 }
@@ -205,9 +204,10 @@ static busbar_status_t s_battery(cli_loader_t *self, const cli_record_t *record,
     bb_slice_t id = record->battery;
     if (bb_battery_id_check(id) != BB_OK) {
         fault->status = BB_ERR_BATTERY_ID;
-        snprintf(fault->text, sizeof fault->text,
-                 "battery id has %zu bytes; 1 to %d of UTF-8 without control characters are allowed",
-                 id.length, BB_BATTERY_ID_BYTES_MAX);
+        snprintf(
+            fault->text, sizeof fault->text,
+            "battery id has %zu bytes; 1 to %d of UTF-8 without control characters are allowed",
+            id.length, BB_BATTERY_ID_BYTES_MAX);
         return fault->status;
     }
     if (self->battery_count * 2 >= self->slot_count) {
@@ -216,7 +216,8 @@ static busbar_status_t s_battery(cli_loader_t *self, const cli_record_t *record,
     uint32_t hash = bb_crc32c(0, id.data, id.length);
     uint32_t tags_hash = s_tags_hash(record);
     uint32_t *slot = s_slot(self, id, hash);
-    if (*slot != 0 && (record->tag_count == 0 || self->batteries[*slot - 1].tags_hash == tags_hash)) {
+    if (*slot != 0 &&
+        (record->tag_count == 0 || self->batteries[*slot - 1].tags_hash == tags_hash)) {
         *handle = self->batteries[*slot - 1].handle;
         return BUSBAR_OK;
     }
@@ -458,7 +459,8 @@ int cli_loader_finish(cli_loader_t **loader, bool as_json)
 {
     cli_loader_t *self = *loader;
     busbar_totals_t totals = {0};
-    int64_t timeout_ns = self->options.timeout_ns ? self->options.timeout_ns : BB_DEADLINE_NS_DEFAULT;
+    int64_t timeout_ns =
+        self->options.timeout_ns ? self->options.timeout_ns : BB_DEADLINE_NS_DEFAULT;
     busbar_status_t closed = busbar_writer_close(&self->writer, timeout_ns + BB_NS_PER_S, &totals);
     if (self->has_drawn) {
         fputs("\r\033[K", stderr);
@@ -477,11 +479,12 @@ int cli_loader_finish(cli_loader_t **loader, bool as_json)
         unknown_points += totals.failed_points;
     }
     double seconds = (double)(cli_mono_ns() - self->start_ns) / 1e9;
-    printf(as_json ? "{\"frames\":%llu,\"points\":%llu,\"acked_points\":%llu,\"rejected_points\":%llu,"
-                     "\"rejected_frames\":%llu,\"quarantined_points\":%llu,\"unknown_points\":%llu,"
-                     "\"empty_cells\":%llu,\"seconds\":%.3f}\n"
-                   : "%llu frames, %llu points: %llu acknowledged, %llu rejected in %llu frames, "
-                     "%llu quarantined, %llu unknown, %llu empty cells, %.3f s\n",
+    printf(as_json
+               ? "{\"frames\":%llu,\"points\":%llu,\"acked_points\":%llu,\"rejected_points\":%llu,"
+                 "\"rejected_frames\":%llu,\"quarantined_points\":%llu,\"unknown_points\":%llu,"
+                 "\"empty_cells\":%llu,\"seconds\":%.3f}\n"
+               : "%llu frames, %llu points: %llu acknowledged, %llu rejected in %llu frames, "
+                 "%llu quarantined, %llu unknown, %llu empty cells, %.3f s\n",
            (unsigned long long)self->frames, (unsigned long long)self->points,
            (unsigned long long)totals.acked_points, (unsigned long long)rejected_points,
            (unsigned long long)rejected_frames, (unsigned long long)totals.quarantined_points,

@@ -9,7 +9,7 @@
 
 #include "protocol/bb_base.h"
 
-#define CLI_DOUBLE_BYTES_MAX 32
+#define CLI_DOUBLE_BYTES_MAX  32
 #define CLI_INTEGER_BYTES_MAX 24
 
 // The whole text must be a decimal number ("1", "-2.5", "+1e-3", ".5"). With allow_special also

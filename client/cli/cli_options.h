@@ -25,8 +25,8 @@ typedef struct {
 typedef struct {
     const char *name; // "--from"; a second spelling may follow after a space: "--output -o"
     cli_option_kind_t kind;
-    void *target;     // as the kind says
-    bool *is_given;   // may be NULL
+    void *target;           // as the kind says
+    bool *is_given;         // may be NULL
     const char *value_name; // "T", NULL for flags
     const char *help;
 } cli_option_t;
@@ -42,9 +42,9 @@ typedef struct {
 
 typedef enum { CLI_PARSED, CLI_HELP, CLI_USAGE } cli_parsed_t;
 
-// Fills the targets; positional arguments are collected in `positional`. argv[0] is the verb. now_ns
-// is the wall clock that relative times refer to. CLI_HELP: --help was given. CLI_USAGE: error->text
-// names the argument and the rule, with the nearest option for a misspelt one.
+// Fills the targets; positional arguments are collected in `positional`. argv[0] is the verb.
+// now_ns is the wall clock that relative times refer to. CLI_HELP: --help was given. CLI_USAGE:
+// error->text names the argument and the rule, with the nearest option for a misspelt one.
 cli_parsed_t cli_options_parse(const cli_command_t *command, int argc, char **argv, int64_t now_ns,
                                cli_texts_t *positional, cli_error_t *error);
 void cli_options_help(const cli_command_t *command);

@@ -12,8 +12,8 @@
 #include "client/cli/cli_number.h"
 #include "protocol/bb_time.h"
 
-#define S_COLUMNS_MAX    16
-#define S_TABLE_ROWS     200 // rows whose widths decide the layout of a table
+#define S_COLUMNS_MAX 16
+#define S_TABLE_ROWS  200 // rows whose widths decide the layout of a table
 
 typedef struct {
     cli_cell_kind_t kind;
@@ -195,8 +195,7 @@ static void s_table_layout(cli_output_t *self)
         for (uint32_t r = 0; r < self->held_rows; r++) {
             const s_cell_t *cell = &self->held[r * self->column_count + i];
             self->is_number[i] &= cell->kind == CLI_CELL_NUMBER || cell->kind == CLI_CELL_EMPTY;
-            self->widths[i] =
-                BB_MAX(self->widths[i], cell->text ? s_shown_width(cell->text) : 1);
+            self->widths[i] = BB_MAX(self->widths[i], cell->text ? s_shown_width(cell->text) : 1);
         }
     }
     s_fit(self);

@@ -81,7 +81,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); // a closed pipe is an error of printf, not the end
     cli_context_t context = {.config = getenv("BUSBAR_CONFIG"), .now_ns = cli_wall_ns()};
     // `simulate` and `cluster` read their own options, -c included.
-    bool own_options = argc > 1 && (strcmp(argv[1], "simulate") == 0 || !strcmp(argv[1], "cluster"));
+    bool own_options =
+        argc > 1 && (strcmp(argv[1], "simulate") == 0 || !strcmp(argv[1], "cluster"));
     if (!own_options && !s_take_config(&argc, argv, &context)) {
         return CLI_EXIT_USAGE;
     }

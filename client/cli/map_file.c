@@ -119,7 +119,8 @@ static bool s_keys(s_yaml_t *yaml, const yaml_node_t *mapping, const char *allow
         char padded[80];
         snprintf(padded, sizeof padded, " %.70s ", name ? name : "?");
         if (!name || strchr(name, ' ') || !strstr(allowed, padded)) {
-            return s_fail(yaml, node, "key '%.70s': unknown; expected%s", name ? name : "?", allowed);
+            return s_fail(yaml, node, "key '%.70s': unknown; expected%s", name ? name : "?",
+                          allowed);
         }
         for (yaml_node_pair_t *other = mapping->data.mapping.pairs.start; other < pair; other++) {
             const char *other_name = s_scalar(s_node(yaml, other->key));
@@ -185,8 +186,8 @@ static bool s_type(s_yaml_t *yaml, const yaml_node_t *mapping, uint32_t *type)
 
 static bool s_value(s_yaml_t *yaml, const yaml_node_t *node, bool is_tag, s_value_t *out)
 {
-    const char *allowed = is_tag ? " column value metric type carry "
-                                 : " column metric type scale offset carry ";
+    const char *allowed =
+        is_tag ? " column value metric type carry " : " column metric type scale offset carry ";
     out->scale = 1.0;
     if (!s_keys(yaml, node, allowed) || !s_text(yaml, node, "column", &out->column.name) ||
         !s_text(yaml, node, "metric", &out->metric) || !s_type(yaml, node, &out->type) ||
@@ -197,14 +198,15 @@ static bool s_value(s_yaml_t *yaml, const yaml_node_t *node, bool is_tag, s_valu
         return false;
     }
     if ((out->column.name != NULL) == (out->value != NULL)) {
-        return s_fail(yaml, node, is_tag ? "key 'column': a tag has either a column or a value"
-                                         : "key 'column': missing");
+        return s_fail(yaml, node,
+                      is_tag ? "key 'column': a tag has either a column or a value"
+                             : "key 'column': missing");
     }
     if (!out->metric && !out->column.name) {
         return s_fail(yaml, node, "key 'metric': a fixed tag needs a name");
     }
-    if (out->has_scale && (out->type == BB_TYPE_BOOL || out->type == BB_TYPE_STATE ||
-                           out->type == BB_TYPE_INT64)) {
+    if (out->has_scale &&
+        (out->type == BB_TYPE_BOOL || out->type == BB_TYPE_STATE || out->type == BB_TYPE_INT64)) {
         return s_fail(yaml, node, "key 'scale': only a float can be scaled");
     }
     if (!out->metric) {
@@ -283,8 +285,10 @@ static bool s_time_format(s_yaml_t *yaml, const yaml_node_t *mapping, map_file_t
     static const struct {
         const char *name;
         int64_t unit_ns;
-    } formats[] = {{"rfc3339", 0},          {"epoch_ns", 1},
-                   {"epoch_us", 1000},      {"epoch_ms", 1000000},
+    } formats[] = {{"rfc3339", 0},
+                   {"epoch_ns", 1},
+                   {"epoch_us", 1000},
+                   {"epoch_ms", 1000000},
                    {"epoch_s", 1000000000}};
     const yaml_node_t *node = s_get(yaml, mapping, "format");
     const char *text = s_scalar(node);
@@ -349,9 +353,8 @@ static bool s_time(s_yaml_t *yaml, const yaml_node_t *node, map_file_t *self)
     if (!list) {
         return true;
     }
-    if (list->type != YAML_SEQUENCE_NODE || list->data.sequence.items.top -
-                                                    list->data.sequence.items.start >
-                                                MAP_OFFSETS_MAX) {
+    if (list->type != YAML_SEQUENCE_NODE ||
+        list->data.sequence.items.top - list->data.sequence.items.start > MAP_OFFSETS_MAX) {
         return s_fail(yaml, list, "key 'offsets': expected a list of at most %d", MAP_OFFSETS_MAX);
     }
     for (yaml_node_item_t *item = list->data.sequence.items.start;

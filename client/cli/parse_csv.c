@@ -75,8 +75,8 @@ parse_csv_t *parse_csv_new(char *header, size_t length, cli_precision_t precisio
     self->precision = precision;
     self->now_ns = now_ns;
     self->battery_column = self->time_column = UINT32_MAX;
-    self->column_count = cli_csv_split(self->header, length, ',', self->cells,
-                                       BB_COUNT_OF(self->columns), error);
+    self->column_count =
+        cli_csv_split(self->header, length, ',', self->cells, BB_COUNT_OF(self->columns), error);
     bool good = self->column_count > 0;
     for (uint32_t i = 0; good && i < self->column_count; i++) {
         good = s_column(self, i, self->cells[i], error);

@@ -132,7 +132,8 @@ static cli_line_t s_value(s_text_t *text, cli_field_t *field, cli_error_t *error
         text->at++;
         field->type = BUSBAR_STATE;
         if (!s_string(text, &field->text)) {
-            return cli_bad(error, "field '%.*s': the string has no closing quote", name_length, name);
+            return cli_bad(error, "field '%.*s': the string has no closing quote", name_length,
+                           name);
         }
         return CLI_LINE_RECORD;
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// parse_ndjson - one JSON object a line: {"battery":"b1","time":"2026-01-01T00:00:00Z","voltage_v":3.7}
+// parse_ndjson - one JSON object a line:
+// {"battery":"b1","time":"2026-01-01T00:00:00Z","voltage_v":3.7}
 //
 // Pure. A flat object: `battery` (string) and `time` (RFC 3339 text, or an integer in `precision`;
 // may be missing) and metrics: number -> float64, true/false -> bool, string -> state, null -> no

@@ -86,8 +86,8 @@ static void s_print_influx(const bb_fleet_frame_t *frame)
     bb_fleet_battery_id(frame->battery_index, id);
     size_t length = (size_t)sprintf(line, "battery,battery=%s ", id);
     for (uint32_t m = 0; m < BB_FLEET_METRIC_COUNT; m++) {
-        length += (size_t)sprintf(line + length, "%s%s=", m ? "," : "",
-                                  bb_fleet_metric_info(m)->name);
+        length +=
+            (size_t)sprintf(line + length, "%s%s=", m ? "," : "", bb_fleet_metric_info(m)->name);
         length += s_value_print(line + length, m, frame->scaled[m], true);
     }
     length += (size_t)sprintf(line + length, " %lld\n", (long long)frame->time_wall_ns);
@@ -125,7 +125,8 @@ static void s_on_delivery(void *context, const busbar_delivery_t *delivery)
 {
     s_sink_t *self = context;
     uint32_t bucket = 0;
-    for (int64_t us = delivery->latency_ns / 1000; us > 0 && bucket < S_LATENCY_BUCKETS - 1; us >>= 1) {
+    for (int64_t us = delivery->latency_ns / 1000; us > 0 && bucket < S_LATENCY_BUCKETS - 1;
+         us >>= 1) {
         bucket++;
     }
     self->latencies[bucket]++;
@@ -173,7 +174,8 @@ static busbar_status_t s_send(s_sink_t *self, const bb_fleet_frame_t *frame, bus
             values[m].integer = frame->scaled[m];
         }
     }
-    return busbar_writer_append(self->writer, *handle, self->shape, frame->time_wall_ns, values, fault);
+    return busbar_writer_append(self->writer, *handle, self->shape, frame->time_wall_ns, values,
+                                fault);
 }
 
 static void s_progress(s_sink_t *self, bool at_end)
@@ -213,7 +215,8 @@ static void s_pace(const s_flags_t *flags, const bb_fleet_frame_t *frame, int64_
 
 static uint64_t s_frame_total(const s_flags_t *flags)
 {
-    return (uint64_t)((flags->duration_ns + flags->interval_ns - 1) / flags->interval_ns) * flags->batteries;
+    return (uint64_t)((flags->duration_ns + flags->interval_ns - 1) / flags->interval_ns) *
+           flags->batteries;
 }
 
 static int s_to_text(const s_flags_t *flags, bb_fleet_t *fleet, bool is_influx)
@@ -250,21 +253,24 @@ static int s_summary(s_sink_t *self, uint64_t frames)
     uint64_t unknown_points = totals.unknown_points + totals.failed_points;
     double seconds = (double)(cli_mono_ns() - self->start_mono_ns) / 1e9;
     bool as_json = self->flags->output != NULL;
-    printf(as_json ? "{\"frames\":%llu,\"points\":%llu,\"acked_points\":%llu,\"rejected_points\":%llu,"
-                     "\"rejected_frames\":%llu,\"quarantined_points\":%llu,\"unknown_points\":%llu,"
-                     "\"seconds\":%.3f,\"p99_ms\":%.3f}\n"
-                   : "%llu frames, %llu points: %llu acknowledged, %llu rejected in %llu frames, "
-                     "%llu quarantined, %llu unknown, %.3f s, p99 <= %.1f ms\n",
-           (unsigned long long)frames, (unsigned long long)frames * BB_FLEET_METRIC_COUNT,
-           (unsigned long long)totals.acked_points, (unsigned long long)totals.rejected_points,
-           (unsigned long long)totals.rejected_frames,
-           (unsigned long long)totals.quarantined_points, (unsigned long long)unknown_points,
-           seconds, p99_ms);
+    printf(
+        as_json ? "{\"frames\":%llu,\"points\":%llu,\"acked_points\":%llu,\"rejected_points\":%llu,"
+                  "\"rejected_frames\":%llu,\"quarantined_points\":%llu,\"unknown_points\":%llu,"
+                  "\"seconds\":%.3f,\"p99_ms\":%.3f}\n"
+                : "%llu frames, %llu points: %llu acknowledged, %llu rejected in %llu frames, "
+                  "%llu quarantined, %llu unknown, %.3f s, p99 <= %.1f ms\n",
+        (unsigned long long)frames, (unsigned long long)frames * BB_FLEET_METRIC_COUNT,
+        (unsigned long long)totals.acked_points, (unsigned long long)totals.rejected_points,
+        (unsigned long long)totals.rejected_frames, (unsigned long long)totals.quarantined_points,
+        (unsigned long long)unknown_points, seconds, p99_ms);
     if (self->failed_status != BUSBAR_OK) {
-        cli_complain("simulate: %s (%s)", self->failed_detail, busbar_status_name(self->failed_status));
+        cli_complain("simulate: %s (%s)", self->failed_detail,
+                     busbar_status_name(self->failed_status));
         return cli_exit_of(self->failed_status);
     }
-    return unknown_points ? CLI_EXIT_UNAVAILABLE : totals.rejected_points ? CLI_EXIT_REJECTED : CLI_EXIT_OK;
+    return unknown_points           ? CLI_EXIT_UNAVAILABLE
+           : totals.rejected_points ? CLI_EXIT_REJECTED
+                                    : CLI_EXIT_OK;
 }
 
 static int s_to_cluster(const s_flags_t *flags, bb_fleet_t *fleet)
@@ -319,9 +325,12 @@ static int s_environment(char **words)
 {
     static const struct {
         const char *variable, *option;
-    } names[] = {{"BUSBAR_SIM_BATTERIES", "--batteries"}, {"BUSBAR_SIM_INTERVAL", "--interval"},
-                 {"BUSBAR_SIM_DURATION", "--duration"},   {"BUSBAR_SIM_START", "--start"},
-                 {"BUSBAR_SIM_SEED", "--seed"},           {"BUSBAR_SIM_SPEED", "--speed"},
+    } names[] = {{"BUSBAR_SIM_BATTERIES", "--batteries"},
+                 {"BUSBAR_SIM_INTERVAL", "--interval"},
+                 {"BUSBAR_SIM_DURATION", "--duration"},
+                 {"BUSBAR_SIM_START", "--start"},
+                 {"BUSBAR_SIM_SEED", "--seed"},
+                 {"BUSBAR_SIM_SPEED", "--speed"},
                  {"BUSBAR_SIM_OUT", "--out"}};
     int count = 0;
     for (size_t i = 0; i < BB_COUNT_OF(names); i++) {
@@ -345,7 +354,8 @@ static bool s_flags_check(s_flags_t *flags)
     } else if (flags->speed && strcmp(flags->speed, "max") != 0 &&
                (!cli_double_parse(flags->speed, strlen(flags->speed), false, &flags->factor) ||
                 flags->factor <= 0)) {
-        cli_complain("simulate: --speed: '%s' is neither max nor a number larger than 0", flags->speed);
+        cli_complain("simulate: --speed: '%s' is neither max nor a number larger than 0",
+                     flags->speed);
     } else if (flags->out && strcmp(flags->out, "influx") != 0 && strcmp(flags->out, "csv") != 0) {
         cli_complain("simulate: --out: '%s' is none of influx, csv", flags->out);
     } else if (flags->output && strcmp(flags->output, "json") != 0) {
@@ -365,16 +375,21 @@ int bb_cli_simulate(int argc, char **argv)
                        .seed = 42};
     const cli_option_t options[] = {
         {"--batteries", CLI_COUNT, &flags.batteries, NULL, "N", "default 1000"},
-        {"--interval", CLI_DURATION, &flags.interval_ns, NULL, "D", "one frame of each battery per D (default 10s)"},
+        {"--interval", CLI_DURATION, &flags.interval_ns, NULL, "D",
+         "one frame of each battery per D (default 10s)"},
         {"--duration", CLI_DURATION, &flags.duration_ns, NULL, "D", "default 24h"},
         {"--start", CLI_TIME, &flags.start_ns, NULL, "T", "default 2026-01-01T00:00:00Z"},
-        {"--seed", CLI_COUNT, &flags.seed, NULL, "S", "the same seed gives the same bytes (default 42)"},
+        {"--seed", CLI_COUNT, &flags.seed, NULL, "S",
+         "the same seed gives the same bytes (default 42)"},
         {"--speed", CLI_TEXT, &flags.speed, NULL, "X", "times real time, or max (default)"},
         {"--out", CLI_TEXT, &flags.out, NULL, "F", "influx (default) or csv, on standard output"},
-        {"-c --config", CLI_TEXT, &flags.config, NULL, "FILE", "client file: write into a cluster instead"},
+        {"-c --config", CLI_TEXT, &flags.config, NULL, "FILE",
+         "client file: write into a cluster instead"},
         {"--consistency", CLI_TEXT, &flags.level, NULL, "L", "one, local_quorum (default) or all"},
-        {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D", "how long to wait for an answer (default 10s)"},
-        {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM", "json: with -c, one object at the end"},
+        {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D",
+         "how long to wait for an answer (default 10s)"},
+        {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM",
+         "json: with -c, one object at the end"},
     };
     const cli_command_t command = {
         "simulate",
@@ -382,7 +397,8 @@ int bb_cli_simulate(int argc, char **argv)
         "Telemetry of a fleet: states with legal transitions, metrics that agree with each other.",
         options,
         BB_COUNT_OF(options),
-        "BUSBAR_SIM_BATTERIES, _INTERVAL, _DURATION, _START, _SEED, _SPEED and _OUT stand in for options."};
+        "BUSBAR_SIM_BATTERIES, _INTERVAL, _DURATION, _START, _SEED, _SPEED and _OUT stand in for "
+        "options."};
     const cli_context_t context = {.now_ns = cli_wall_ns()};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
@@ -398,8 +414,9 @@ int bb_cli_simulate(int argc, char **argv)
             bb_fleet_options_t fleet_options = {(uint32_t)flags.batteries, flags.interval_ns,
                                                 flags.start_ns, flags.seed};
             bb_fleet_t *fleet = bb_fleet_new(&fleet_options);
-            exit_status = flags.config ? s_to_cluster(&flags, fleet)
-                                       : s_to_text(&flags, fleet, !flags.out || !strcmp(flags.out, "influx"));
+            exit_status =
+                flags.config ? s_to_cluster(&flags, fleet)
+                             : s_to_text(&flags, fleet, !flags.out || !strcmp(flags.out, "influx"));
             bb_fleet_destroy(&fleet);
         }
     }

@@ -43,7 +43,8 @@ static void s_row(s_import_t *self, uint64_t number, char *line, size_t length)
             cli_loader_empty(self->loader, self->record.empty_count);
             break;
         case CLI_LINE_BAD:
-            cli_loader_reject(self->loader, number, BB_MAX(1, self->record.field_count), error.text);
+            cli_loader_reject(self->loader, number, BB_MAX(1, self->record.field_count),
+                              error.text);
             break;
         }
     }
@@ -174,22 +175,28 @@ int cli_verb_import(const cli_context_t *context, int argc, char **argv)
     cli_loader_options_t loader = {.stamp_ns = context->now_ns,
                                    .show_progress = isatty(STDERR_FILENO)};
     const cli_option_t options[] = {
-        {"--map", CLI_TEXT, &map_path, NULL, "MAP", "YAML: which columns are time, battery and metrics"},
-        {"--revision", CLI_COUNT, &loader.revision, NULL, "N", "revision of every point (default 0)"},
+        {"--map", CLI_TEXT, &map_path, NULL, "MAP",
+         "YAML: which columns are time, battery and metrics"},
+        {"--revision", CLI_COUNT, &loader.revision, NULL, "N",
+         "revision of every point (default 0)"},
         {"--consistency", CLI_TEXT, &level, NULL, "L", "one, local_quorum (default) or all"},
-        {"--timeout", CLI_DURATION, &loader.timeout_ns, NULL, "D", "how long to wait for an answer (default 10s)"},
+        {"--timeout", CLI_DURATION, &loader.timeout_ns, NULL, "D",
+         "how long to wait for an answer (default 10s)"},
         {"-o --output", CLI_TEXT, &output, NULL, "FORM", "json: one object at the end"},
     };
     const cli_command_t command = {
         "import",
         "FILE... --map MAP.yaml [options]",
-        "Reads CSV files (also .gz) and sends every row. A cell that is empty or nan is no value; a\n"
+        "Reads CSV files (also .gz) and sends every row. A cell that is empty or nan is no value; "
+        "a\n"
         "row that cannot be taken is named on standard error and the rest goes on.",
         options,
         BB_COUNT_OF(options),
         "A map:\n"
-        "  time: {column: time, format: rfc3339, zone: UTC}   # or epoch_s, epoch_ms, %d.%m.%Y %H:%M\n"
-        "  # time: {base: 2008-01-01T00:00:00Z, offsets: [{column: cycle, unit: d}, {column: t_s, unit: s}]}\n"
+        "  time: {column: time, format: rfc3339, zone: UTC}   # or epoch_s, epoch_ms, %d.%m.%Y "
+        "%H:%M\n"
+        "  # time: {base: 2008-01-01T00:00:00Z, offsets: [{column: cycle, unit: d}, {column: t_s, "
+        "unit: s}]}\n"
         "  batteries:\n"
         "    - id: unit-1                                     # or column: cell, prefix: nasa-\n"
         "      metrics:\n"
@@ -204,8 +211,8 @@ int cli_verb_import(const cli_context_t *context, int argc, char **argv)
     }
     exit_status = CLI_EXIT_USAGE;
     if (files.count == 0 || !map_path) {
-        cli_complain("import: %s", files.count == 0 ? "at least one FILE is needed"
-                                                    : "--map MAP.yaml is needed");
+        cli_complain("import: %s",
+                     files.count == 0 ? "at least one FILE is needed" : "--map MAP.yaml is needed");
     } else if (output && strcmp(output, "json") != 0) {
         cli_complain("import: -o: '%s' is not json", output);
     } else if (cli_level(level, &loader.level)) {

@@ -19,9 +19,10 @@ typedef struct {
     uint32_t bit;
 } s_aggregate_t;
 
-static const s_aggregate_t s_aggregates[] = {
-    {"mean", BUSBAR_MEAN}, {"min", BUSBAR_MIN},     {"max", BUSBAR_MAX},      {"sum", BUSBAR_SUM},
-    {"count", BUSBAR_COUNT}, {"first", BUSBAR_FIRST}, {"last", BUSBAR_LASTVALUE}};
+static const s_aggregate_t s_aggregates[] = {{"mean", BUSBAR_MEAN},     {"min", BUSBAR_MIN},
+                                             {"max", BUSBAR_MAX},       {"sum", BUSBAR_SUM},
+                                             {"count", BUSBAR_COUNT},   {"first", BUSBAR_FIRST},
+                                             {"last", BUSBAR_LASTVALUE}};
 
 // "mean,min" -> indexes into s_aggregates in the order given. 0 after complaining.
 static uint32_t s_aggregates_parse(const char *text, uint32_t *chosen, uint32_t *bits)
@@ -85,7 +86,8 @@ static void s_aggregate_cell(cli_output_t *output, const busbar_row_t *row, uint
 
 static void s_attributes_cell(cli_output_t *output, const busbar_row_t *row)
 {
-    char text[BB_ATTRIBUTES_MAX * (BB_ATTRIBUTE_KEY_BYTES_MAX + BB_ATTRIBUTE_VALUE_BYTES_MAX + 2) + 1];
+    char text[BB_ATTRIBUTES_MAX * (BB_ATTRIBUTE_KEY_BYTES_MAX + BB_ATTRIBUTE_VALUE_BYTES_MAX + 2) +
+              1];
     size_t length = 0;
     text[0] = '\0';
     for (uint32_t i = 0; i < row->attribute_count; i++) {
@@ -197,8 +199,8 @@ static int s_ask(const cli_context_t *context, const s_flags_t *flags, busbar_qu
         }
         status = busbar_rows_status(rows, &complete, &missing, &missing_count, &fault);
         // A failure in the middle is a partial answer and says so in the document.
-        bool is_written = cli_output_finish(&output, complete && status == BUSBAR_OK, missing,
-                                            missing_count);
+        bool is_written =
+            cli_output_finish(&output, complete && status == BUSBAR_OK, missing, missing_count);
         exit_status = !is_written ? CLI_EXIT_REJECTED : complete ? CLI_EXIT_OK : CLI_EXIT_PARTIAL;
     }
     if (status != BUSBAR_OK) {
@@ -215,12 +217,30 @@ static void s_flags_clear(s_flags_t *flags)
     cli_texts_clear(&flags->metrics);
 }
 
-#define S_OPTION_BATTERY {"--battery", CLI_TEXTS, &flags.batteries, NULL, "ID", "only this battery; may be repeated"}
-#define S_OPTION_METRIC {"--metric", CLI_TEXTS, &flags.metrics, NULL, "M", "only this metric; may be repeated"}
-#define S_OPTION_LEVEL {"--consistency", CLI_TEXT, &flags.level, NULL, "L", "one or local_quorum (default)"}
-#define S_OPTION_NODE {"--node", CLI_TEXT, &flags.node_id, NULL, "ID", "ask this replica alone"}
-#define S_OPTION_TIMEOUT {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D", "how long to wait (default 10s)"}
-#define S_OPTION_OUTPUT {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM", "table (default), csv or json"}
+#define S_OPTION_BATTERY                                                                           \
+    {                                                                                              \
+        "--battery", CLI_TEXTS, &flags.batteries, NULL, "ID", "only this battery; may be repeated" \
+    }
+#define S_OPTION_METRIC                                                                            \
+    {                                                                                              \
+        "--metric", CLI_TEXTS, &flags.metrics, NULL, "M", "only this metric; may be repeated"      \
+    }
+#define S_OPTION_LEVEL                                                                             \
+    {                                                                                              \
+        "--consistency", CLI_TEXT, &flags.level, NULL, "L", "one or local_quorum (default)"        \
+    }
+#define S_OPTION_NODE                                                                              \
+    {                                                                                              \
+        "--node", CLI_TEXT, &flags.node_id, NULL, "ID", "ask this replica alone"                   \
+    }
+#define S_OPTION_TIMEOUT                                                                           \
+    {                                                                                              \
+        "--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D", "how long to wait (default 10s)"  \
+    }
+#define S_OPTION_OUTPUT                                                                            \
+    {                                                                                              \
+        "-o --output", CLI_TEXT, &flags.output, NULL, "FORM", "table (default), csv or json"       \
+    }
 
 int cli_verb_query(const cli_context_t *context, int argc, char **argv)
 {
@@ -228,12 +248,16 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
     const cli_option_t options[] = {
         S_OPTION_BATTERY,
         S_OPTION_METRIC,
-        {"--from", CLI_TIME, &flags.from_ns, &flags.has_from, "T", "first time: RFC 3339, epoch with unit, -1h, now"},
+        {"--from", CLI_TIME, &flags.from_ns, &flags.has_from, "T",
+         "first time: RFC 3339, epoch with unit, -1h, now"},
         {"--to", CLI_TIME, &flags.to_ns, &flags.has_to, "T", "end of the range, not included"},
-        {"--every", CLI_DURATION, &flags.every_ns, &flags.has_every, "D", "bucket width: ns us ms s m h d w"},
+        {"--every", CLI_DURATION, &flags.every_ns, &flags.has_every, "D",
+         "bucket width: ns us ms s m h d w"},
         {"--agg", CLI_TEXT, &flags.aggregates, NULL, "LIST", "mean,min,max,sum,count,first,last"},
-        {"--group-by", CLI_TEXT, &flags.group_by, NULL, "G", "battery (default) or none: merge all batteries"},
-        {"--limit", CLI_COUNT, &flags.limit, &flags.has_limit, "N", "at most N rows, sorted by battery, metric, time"},
+        {"--group-by", CLI_TEXT, &flags.group_by, NULL, "G",
+         "battery (default) or none: merge all batteries"},
+        {"--limit", CLI_COUNT, &flags.limit, &flags.has_limit, "N",
+         "at most N rows, sorted by battery, metric, time"},
         S_OPTION_LEVEL,
         S_OPTION_NODE,
         S_OPTION_TIMEOUT,
@@ -242,12 +266,14 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
     const cli_command_t command = {
         "query",
         "--from T --to T [options]",
-        "Asks for points in [from, to), or with --agg for buckets. A bucket is named by its start and\n"
+        "Asks for points in [from, to), or with --agg for buckets. A bucket is named by its start "
+        "and\n"
         "aligned to the epoch; without --every the range is one bucket.",
         options,
         BB_COUNT_OF(options),
         "  busbar -c client.yaml query --battery b1 --from -1h --to now\n"
-        "  busbar -c client.yaml query --from 2026-01-01T00:00:00Z --to 2026-01-02T00:00:00Z --every 15m \\\n"
+        "  busbar -c client.yaml query --from 2026-01-01T00:00:00Z --to 2026-01-02T00:00:00Z "
+        "--every 15m \\\n"
         "      --agg mean,max --metric power_kw --group-by none -o csv"};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
@@ -283,7 +309,8 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
         goto out;
     }
     if ((flags.has_every && flags.every_ns <= 0) || (flags.has_limit && flags.limit == 0)) {
-        cli_complain("query: %s must be larger than 0", flags.has_every && flags.every_ns <= 0 ? "--every" : "--limit");
+        cli_complain("query: %s must be larger than 0",
+                     flags.has_every && flags.every_ns <= 0 ? "--every" : "--limit");
         goto out;
     }
     query.from_ns = flags.from_ns;
@@ -324,12 +351,9 @@ int cli_verb_battery(const cli_context_t *context, int argc, char **argv)
     s_flags_t flags = {0};
     const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_LEVEL, S_OPTION_NODE,
                                     S_OPTION_TIMEOUT, S_OPTION_OUTPUT};
-    const cli_command_t command = {"battery",
-                                   "ls [options]",
-                                   "Lists the batteries and their attributes.",
-                                   options,
-                                   BB_COUNT_OF(options),
-                                   NULL};
+    const cli_command_t command = {
+        "battery", "ls [options]",       "Lists the batteries and their attributes.",
+        options,   BB_COUNT_OF(options), NULL};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
     if (cli_parse(&command, context, argc, argv, &arguments, &exit_status)) {
@@ -372,14 +396,14 @@ int cli_verb_quarantine(const cli_context_t *context, int argc, char **argv)
     s_flags_t flags = {0};
     const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_METRIC,  S_OPTION_LEVEL,
                                     S_OPTION_NODE,    S_OPTION_TIMEOUT, S_OPTION_OUTPUT};
-    const cli_command_t command = {
-        "quarantine",
-        "ls|release [--battery ID]... [options]",
-        "Points that were more than 10 minutes ahead of the clock when they came: durable, and not\n"
-        "in answers until they are released.",
-        options,
-        BB_COUNT_OF(options),
-        NULL};
+    const cli_command_t command = {"quarantine",
+                                   "ls|release [--battery ID]... [options]",
+                                   "Points that were more than 10 minutes ahead of the clock when "
+                                   "they came: durable, and not\n"
+                                   "in answers until they are released.",
+                                   options,
+                                   BB_COUNT_OF(options),
+                                   NULL};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
     if (cli_parse(&command, context, argc, argv, &arguments, &exit_status)) {

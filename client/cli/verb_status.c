@@ -32,11 +32,12 @@ static void s_status_json(const busbar_cluster_t *cluster)
 
 static void s_status_table(const busbar_cluster_t *cluster)
 {
-    static const char *const columns[] = {"node",    "dc",          "state",         "lag chunks",
-                                          "points",  "head bytes",  "journal bytes", "segment bytes"};
-    printf("cluster %s, epoch %u, %u partitions, %u under-replicated, %llu points in quarantine\n\n",
-           cluster->cluster, cluster->epoch, cluster->partitions, cluster->under_replicated,
-           (unsigned long long)cluster->quarantined_points);
+    static const char *const columns[] = {"node",   "dc",         "state",         "lag chunks",
+                                          "points", "head bytes", "journal bytes", "segment bytes"};
+    printf(
+        "cluster %s, epoch %u, %u partitions, %u under-replicated, %llu points in quarantine\n\n",
+        cluster->cluster, cluster->epoch, cluster->partitions, cluster->under_replicated,
+        (unsigned long long)cluster->quarantined_points);
     cli_output_t *output = cli_output_open(CLI_TABLE, columns, BB_COUNT_OF(columns));
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         const busbar_node_t *node = &cluster->nodes[i];
@@ -58,7 +59,8 @@ int cli_verb_status(const cli_context_t *context, int argc, char **argv)
     const char *form_name = NULL;
     int64_t timeout_ns = 2 * BB_NS_PER_S;
     const cli_option_t options[] = {
-        {"--timeout", CLI_DURATION, &timeout_ns, NULL, "D", "how long a node may take (default 2s)"},
+        {"--timeout", CLI_DURATION, &timeout_ns, NULL, "D",
+         "how long a node may take (default 2s)"},
         {"-o --output", CLI_TEXT, &form_name, NULL, "FORM", "table (default) or json"},
     };
     const cli_command_t command = {"status",
@@ -107,12 +109,13 @@ int cli_verb_settle(const cli_context_t *context, int argc, char **argv)
     int64_t timeout_ns = 60 * BB_NS_PER_S;
     const cli_option_t options[] = {
         {"--timeout", CLI_DURATION, &timeout_ns, NULL, "D", "how long to wait (default 60s)"}};
-    const cli_command_t command = {"settle",
-                                   "[--timeout D]",
-                                   "Returns when every node has sealed, merged and trimmed what it holds.",
-                                   options,
-                                   BB_COUNT_OF(options),
-                                   NULL};
+    const cli_command_t command = {
+        "settle",
+        "[--timeout D]",
+        "Returns when every node has sealed, merged and trimmed what it holds.",
+        options,
+        BB_COUNT_OF(options),
+        NULL};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
     busbar_client_t *client = NULL;

@@ -95,8 +95,8 @@ static bool s_line(s_parser_t *parser, cli_loader_t *loader, uint64_t number, ch
         parsed = parse_csv_row(parser->csv, line, length, &parser->record, &error);
         break;
     case S_NDJSON:
-        parsed = parse_ndjson(parser->precision, parser->now_ns, line, length, &parser->record,
-                              &error);
+        parsed =
+            parse_ndjson(parser->precision, parser->now_ns, line, length, &parser->record, &error);
         break;
     default:
         parsed = parse_influx(&parser->influx, line, length, &parser->record, &error);
@@ -185,23 +185,31 @@ int cli_verb_write(const cli_context_t *context, int argc, char **argv)
 {
     s_flags_t flags = {0};
     const cli_option_t options[] = {
-        {"--format", CLI_TEXT, &flags.format, NULL, "F", "influx (default), csv or ndjson; guessed from the name"},
-        {"--precision", CLI_TEXT, &flags.precision, NULL, "P", "unit of integer times: ns (default), us, ms, s"},
-        {"--battery-tag", CLI_TEXT, &flags.battery_tag, NULL, "TAG", "line protocol: the tag that names the battery"},
-        {"--revision", CLI_COUNT, &flags.revision, NULL, "N", "revision of every point; a higher one wins (default 0)"},
+        {"--format", CLI_TEXT, &flags.format, NULL, "F",
+         "influx (default), csv or ndjson; guessed from the name"},
+        {"--precision", CLI_TEXT, &flags.precision, NULL, "P",
+         "unit of integer times: ns (default), us, ms, s"},
+        {"--battery-tag", CLI_TEXT, &flags.battery_tag, NULL, "TAG",
+         "line protocol: the tag that names the battery"},
+        {"--revision", CLI_COUNT, &flags.revision, NULL, "N",
+         "revision of every point; a higher one wins (default 0)"},
         {"--consistency", CLI_TEXT, &flags.level, NULL, "L", "one, local_quorum (default) or all"},
-        {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D", "how long to wait for an answer (default 10s)"},
+        {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D",
+         "how long to wait for an answer (default 10s)"},
         {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM", "json: one object at the end"},
     };
     const cli_command_t command = {
         "write",
         "[FILE|-] [options]",
-        "Writes points from FILE or standard input (also .gz). A line that cannot be taken is named\n"
+        "Writes points from FILE or standard input (also .gz). A line that cannot be taken is "
+        "named\n"
         "on standard error with its number, field and rule, and the rest goes on.",
         options,
         BB_COUNT_OF(options),
-        "  printf 'pack,battery=b1 voltage_v=412.7,state=\"Idle\"\\n' | busbar -c client.yaml write\n"
-        "  busbar -c client.yaml write day.csv        header: time,battery,<metric>[:float|:int|:bool|:state]..."};
+        "  printf 'pack,battery=b1 voltage_v=412.7,state=\"Idle\"\\n' | busbar -c client.yaml "
+        "write\n"
+        "  busbar -c client.yaml write day.csv        header: "
+        "time,battery,<metric>[:float|:int|:bool|:state]..."};
     cli_texts_t files = {0};
     int exit_status = CLI_EXIT_USAGE;
     if (cli_parse(&command, context, argc, argv, &files, &exit_status)) {

@@ -285,13 +285,14 @@ static void s_frame(bb_fleet_t *fleet, s_battery_t *self, bb_fleet_frame_t *fram
     s_electric(self, frame);
     scaled[BB_FLEET_STATE] = self->state;
     scaled[BB_FLEET_STATE_OF_CHARGE] = s_round(self->charge_pct * 10);
-    scaled[BB_FLEET_TEMPERATURE] = s_round(10 * (self->temperature_c + 0.03 * s_noise(&self->random)));
+    scaled[BB_FLEET_TEMPERATURE] =
+        s_round(10 * (self->temperature_c + 0.03 * s_noise(&self->random)));
     scaled[BB_FLEET_STATE_OF_HEALTH] = s_round(self->health_pct * 100);
     scaled[BB_FLEET_ENERGY_CHARGED] = self->charged_mj / 3600000; // Wh
     scaled[BB_FLEET_ENERGY_DISCHARGED] = self->discharged_mj / 3600000;
-    scaled[BB_FLEET_RESISTANCE] = s_round(100000 * self->resistance_ohm * (2 - self->health_pct / 100));
-    scaled[BB_FLEET_FREQUENCY] =
-        s_round(1000 * (fleet->grid_hz + 0.0008 * s_noise(&self->random)));
+    scaled[BB_FLEET_RESISTANCE] =
+        s_round(100000 * self->resistance_ohm * (2 - self->health_pct / 100));
+    scaled[BB_FLEET_FREQUENCY] = s_round(1000 * (fleet->grid_hz + 0.0008 * s_noise(&self->random)));
     scaled[BB_FLEET_CYCLES] = self->discharged_mj / 3600000 / (int64_t)(self->capacity_kwh * 1000);
     scaled[BB_FLEET_ALARM] = self->state == BB_FLEET_FAULT || scaled[BB_FLEET_TEMPERATURE] > 480;
     s_counters_step(self, scaled[BB_FLEET_POWER], step_ms);

@@ -62,7 +62,7 @@ typedef struct {
 } bb_fleet_metric_info_t;
 
 const bb_fleet_metric_info_t *bb_fleet_metric_info(bb_fleet_metric_t metric);
-const char *bb_fleet_state_name(bb_fleet_state_t state); // "Charging"
+const char *bb_fleet_state_name(bb_fleet_state_t state);            // "Charging"
 bool bb_fleet_is_legal(bb_fleet_state_t from, bb_fleet_state_t to); // staying is legal
 
 typedef struct {

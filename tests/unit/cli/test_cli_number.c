@@ -3,13 +3,13 @@
 // not a number is refused.
 #include "client/cli/cli_number.h"
 
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 static uint64_t s_random(uint64_t *state)
 {
@@ -36,9 +36,23 @@ static void s_expect_parse(const char *text)
 static void test_double_parse_equals_strtod(void **state)
 {
     (void)state;
-    static const char *const good[] = {"0", "-0", "1", "+1", ".5", "5.", "-2.25e3", "1E-3", "9007199254740993",
-                                       "0.1", "412.7", "1e22", "1e23", "123456789012345678901234567890",
-                                       "4.9e-324", "1.7976931348623157e308", "0.000000000000000000000001"};
+    static const char *const good[] = {"0",
+                                       "-0",
+                                       "1",
+                                       "+1",
+                                       ".5",
+                                       "5.",
+                                       "-2.25e3",
+                                       "1E-3",
+                                       "9007199254740993",
+                                       "0.1",
+                                       "412.7",
+                                       "1e22",
+                                       "1e23",
+                                       "123456789012345678901234567890",
+                                       "4.9e-324",
+                                       "1.7976931348623157e308",
+                                       "0.000000000000000000000001"};
     for (size_t i = 0; i < BB_COUNT_OF(good); i++) {
         s_expect_parse(good[i]);
     }
@@ -57,8 +71,9 @@ static void test_double_parse_equals_strtod(void **state)
 static void test_double_parse_refuses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "-", ".", "e5", "1e", "1e+", "0x10", "1 ", " 1", "1,5", "1.2.3", "--1",
-                                      "nan", "inf", "1e999", "12a", "1_000", "+-1", "1e5.5"};
+    static const char *const bad[] = {"",      "-",   ".",     "e5",    "1e",   "1e+", "0x10",
+                                      "1 ",    " 1",  "1,5",   "1.2.3", "--1",  "nan", "inf",
+                                      "1e999", "12a", "1_000", "+-1",   "1e5.5"};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         double number = 7;
         assert_false(cli_double_parse(bad[i], strlen(bad[i]), false, &number));
@@ -93,8 +108,16 @@ static void test_double_print_reads_back(void **state)
     static const struct {
         double number;
         const char *text;
-    } cases[] = {{0, "0"},       {-0.0, "-0.0"},  {412.7, "412.7"}, {-0.05, "-0.05"}, {1e15, "1000000000000000"},
-                 {0.001, "0.001"}, {NAN, "NaN"}, {-INFINITY, "-inf"}, {0.1, "0.1"},   {1e300, "1e+300"}};
+    } cases[] = {{0, "0"},
+                 {-0.0, "-0.0"},
+                 {412.7, "412.7"},
+                 {-0.05, "-0.05"},
+                 {1e15, "1000000000000000"},
+                 {0.001, "0.001"},
+                 {NAN, "NaN"},
+                 {-INFINITY, "-inf"},
+                 {0.1, "0.1"},
+                 {1e300, "1e+300"}};
     for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
         char text[CLI_DOUBLE_BYTES_MAX + 1];
         text[cli_double_print(cases[i].number, text)] = '\0';
@@ -109,8 +132,9 @@ static void test_integers(void **state)
     assert_true(cli_int64_parse("-9223372036854775808", 20, &number) && number == INT64_MIN);
     assert_true(cli_int64_parse("9223372036854775807", 19, &number) && number == INT64_MAX);
     assert_true(cli_int64_parse("+12", 3, &number) && number == 12);
-    static const char *const bad[] = {"", "-", "9223372036854775808", "-9223372036854775809", "1.0", "1e3",
-                                      "12 ", "0x1", "99999999999999999999"};
+    static const char *const bad[] = {
+        "",    "-",   "9223372036854775808", "-9223372036854775809", "1.0", "1e3",
+        "12 ", "0x1", "99999999999999999999"};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         assert_false(cli_int64_parse(bad[i], strlen(bad[i]), &number));
     }
@@ -134,8 +158,10 @@ static void test_bools(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_double_parse_equals_strtod), cmocka_unit_test(test_double_parse_refuses),
-        cmocka_unit_test(test_double_print_reads_back),    cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_double_parse_equals_strtod),
+        cmocka_unit_test(test_double_parse_refuses),
+        cmocka_unit_test(test_double_print_reads_back),
+        cmocka_unit_test(test_integers),
         cmocka_unit_test(test_bools),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

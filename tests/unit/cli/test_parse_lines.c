@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the three line formats give the fields that their definitions say, and every malformed line
 // is refused with a sentence that names the field or the rule. Method: tables of lines.
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "client/cli/parse_csv.h"
 #include "client/cli/parse_influx.h"
@@ -51,9 +51,10 @@ static const cli_field_t *s_field(const char *name)
 static void test_influx_types_tags_and_escapes(void **state)
 {
     (void)state;
-    assert_int_equal(s_influx("pack\\ one,site=a\\,b,battery=b\\ 1,id=x v=412.7,n=-3i,u=7u,on=t,off=FALSE,"
-                              "s=\"say \\\"hi\\\", ok\",k\\=ey=1e3 1700000000000000001"),
-                     CLI_LINE_RECORD);
+    assert_int_equal(
+        s_influx("pack\\ one,site=a\\,b,battery=b\\ 1,id=x v=412.7,n=-3i,u=7u,on=t,off=FALSE,"
+                 "s=\"say \\\"hi\\\", ok\",k\\=ey=1e3 1700000000000000001"),
+        CLI_LINE_RECORD);
     s_expect_text(s_record.battery, "b 1");
     assert_int_equal(s_record.tag_count, 2);
     s_expect_text(s_record.tags[0].key, "site");
@@ -79,7 +80,8 @@ static void test_influx_battery_tag_ranks(void **state)
     assert_int_equal(s_record.tag_count, 1); // device_id stays as an attribute
     const parse_influx_options_t options = {"pack", CLI_S};
     strcpy(s_line, "m,id=i,pack=p v=1 5");
-    assert_int_equal(parse_influx(&options, s_line, strlen(s_line), &s_record, &s_error), CLI_LINE_RECORD);
+    assert_int_equal(parse_influx(&options, s_line, strlen(s_line), &s_record, &s_error),
+                     CLI_LINE_RECORD);
     s_expect_text(s_record.battery, "p");
     assert_true(s_record.time_ns == 5 * INT64_C(1000000000));
 }
@@ -158,7 +160,8 @@ static void test_csv_types(void **state)
     (void)state;
     parse_csv_t *csv = s_csv("\xef\xbb\xbftime,battery,v,n:int,on:bool,\"st:state\",x:float\r");
     assert_non_null(csv);
-    assert_int_equal(s_row(csv, "2026-01-01T00:00:00.5Z,b1,412.7,-3,true,\"a,\"\"b\",NaN\r"), CLI_LINE_RECORD);
+    assert_int_equal(s_row(csv, "2026-01-01T00:00:00.5Z,b1,412.7,-3,true,\"a,\"\"b\",NaN\r"),
+                     CLI_LINE_RECORD);
     s_expect_text(s_record.battery, "b1");
     assert_true(s_record.time_ns == INT64_C(1767225600500000000));
     assert_true(s_field("v")->number == 412.7);
@@ -179,8 +182,9 @@ static void test_csv_types(void **state)
 static void test_csv_refuses(void **state)
 {
     (void)state;
-    static const char *const headers[] = {"time,v", "battery", "time,battery", "battery,v,v", "battery,v:double",
-                                          "battery,battery,v", "battery,", "battery,\"v"};
+    static const char *const headers[] = {"time,v",      "battery",          "time,battery",
+                                          "battery,v,v", "battery,v:double", "battery,battery,v",
+                                          "battery,",    "battery,\"v"};
     for (size_t i = 0; i < BB_COUNT_OF(headers); i++) {
         s_error.text[0] = '\0';
         assert_null(s_csv(headers[i]));
@@ -189,8 +193,8 @@ static void test_csv_refuses(void **state)
     parse_csv_t *csv = s_csv("time,battery,v:float,n:int,on:bool");
     static const struct {
         const char *row, *named;
-    } bad[] = {{"1,b", "cells"},          {"1,b,1,1,1,1", "cells"}, {"1,b,x,1,1", "'v'"},
-               {"1,b,1,1.5,1", "'n'"},    {"1,b,1,1,maybe", "'on'"}, {"soon,b,1,1,1", "'time'"},
+    } bad[] = {{"1,b", "cells"},         {"1,b,1,1,1,1", "cells"},   {"1,b,x,1,1", "'v'"},
+               {"1,b,1,1.5,1", "'n'"},   {"1,b,1,1,maybe", "'on'"},  {"soon,b,1,1,1", "'time'"},
                {"1,b,\"1,1,1", "quote"}, {"1,b,\"1\"x,1,1", "quote"}};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         assert_int_equal(s_row(csv, bad[i].row), CLI_LINE_BAD);
@@ -204,9 +208,11 @@ static void test_csv_refuses(void **state)
 static void test_ndjson_values(void **state)
 {
     (void)state;
-    assert_int_equal(s_ndjson("{ \"battery\" : \"b\\u00e91\\ud83d\\ude00\", \"time\":1700000000000, \"v\":-1.5e2,"
-                              "\"on\":true, \"s\":\"a\\n\\\"\", \"none\":null, \"cycles:int\":12 } "),
-                     CLI_LINE_RECORD);
+    assert_int_equal(
+        s_ndjson(
+            "{ \"battery\" : \"b\\u00e91\\ud83d\\ude00\", \"time\":1700000000000, \"v\":-1.5e2,"
+            "\"on\":true, \"s\":\"a\\n\\\"\", \"none\":null, \"cycles:int\":12 } "),
+        CLI_LINE_RECORD);
     s_expect_text(s_record.battery, "b\xc3\xa9"
                                     "1\xf0\x9f\x98\x80");
     assert_true(s_record.time_ns == INT64_C(1700000000000000000));
@@ -215,22 +221,39 @@ static void test_ndjson_values(void **state)
     assert_true(s_field("v")->number == -150);
     assert_true(s_field("cycles")->type == BUSBAR_INT64 && s_field("cycles")->integer == 12);
     s_expect_text(s_field("s")->text, "a\n\"");
-    assert_int_equal(s_ndjson("{\"battery\":\"b\",\"time\":\"2026-01-01T00:00:00Z\",\"v\":1}"), CLI_LINE_RECORD);
+    assert_int_equal(s_ndjson("{\"battery\":\"b\",\"time\":\"2026-01-01T00:00:00Z\",\"v\":1}"),
+                     CLI_LINE_RECORD);
     assert_true(s_record.time_ns == INT64_C(1767225600000000000));
 }
 
 static void test_ndjson_refuses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "[]", "{", "{\"battery\":\"b\"", "{\"v\":1}", "{\"battery\":1,\"v\":1}", "{\"battery\":\"b\",\"v\":}",
-        "{\"battery\":\"b\",\"v\":01}", "{\"battery\":\"b\",\"v\":+1}", "{\"battery\":\"b\",\"v\":.5}",
-        "{\"battery\":\"b\",\"v\":1.}", "{\"battery\":\"b\",\"v\":NaN}", "{\"battery\":\"b\",\"v\":1e999}",
-        "{\"battery\":\"b\",\"v\":1,\"v\":2}", "{\"battery\":\"b\",\"v\":[1]}", "{\"battery\":\"b\",\"v\":{}}",
-        "{\"battery\":\"b\",\"v\":\"\\x\"}", "{\"battery\":\"b\",\"v\":\"\\ud800\"}", "{\"battery\":\"b\",\"v\":1} x",
-        "{\"battery\":\"b\",\"v\":1,}", "{\"battery\":\"b\" \"v\":1}", "{\"battery\":\"b\",\"time\":\"later\",\"v\":1}",
-        "{\"battery\":\"b\",\"time\":1,\"time\":2,\"v\":1}", "{\"battery\":\"b\",\"v:int\":1.5}",
-        "{\"battery\":\"b\",\"v:bool\":1}", "{\"battery\":\"b\",\"v\":\"open}"};
+    static const char *const bad[] = {"[]",
+                                      "{",
+                                      "{\"battery\":\"b\"",
+                                      "{\"v\":1}",
+                                      "{\"battery\":1,\"v\":1}",
+                                      "{\"battery\":\"b\",\"v\":}",
+                                      "{\"battery\":\"b\",\"v\":01}",
+                                      "{\"battery\":\"b\",\"v\":+1}",
+                                      "{\"battery\":\"b\",\"v\":.5}",
+                                      "{\"battery\":\"b\",\"v\":1.}",
+                                      "{\"battery\":\"b\",\"v\":NaN}",
+                                      "{\"battery\":\"b\",\"v\":1e999}",
+                                      "{\"battery\":\"b\",\"v\":1,\"v\":2}",
+                                      "{\"battery\":\"b\",\"v\":[1]}",
+                                      "{\"battery\":\"b\",\"v\":{}}",
+                                      "{\"battery\":\"b\",\"v\":\"\\x\"}",
+                                      "{\"battery\":\"b\",\"v\":\"\\ud800\"}",
+                                      "{\"battery\":\"b\",\"v\":1} x",
+                                      "{\"battery\":\"b\",\"v\":1,}",
+                                      "{\"battery\":\"b\" \"v\":1}",
+                                      "{\"battery\":\"b\",\"time\":\"later\",\"v\":1}",
+                                      "{\"battery\":\"b\",\"time\":1,\"time\":2,\"v\":1}",
+                                      "{\"battery\":\"b\",\"v:int\":1.5}",
+                                      "{\"battery\":\"b\",\"v:bool\":1}",
+                                      "{\"battery\":\"b\",\"v\":\"open}"};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         s_error.text[0] = '\0';
         if (s_ndjson(bad[i]) != CLI_LINE_BAD || s_error.text[0] == '\0') {
@@ -245,9 +268,10 @@ static void test_ndjson_refuses(void **state)
 static void test_mutated_lines_do_not_crash(void **state)
 {
     (void)state;
-    static const char *const seeds[] = {"m,site=a\\,b,battery=b\\ 1 v=412.7,n=-3i,s=\"say \\\"hi\\\"\" 17",
-                                        "{\"battery\":\"b\\u00e9\",\"time\":17,\"v\":-1.5e2,\"s\":\"a\\n\"}",
-                                        "1,b1,\"4\"\"2\",x,,"};
+    static const char *const seeds[] = {
+        "m,site=a\\,b,battery=b\\ 1 v=412.7,n=-3i,s=\"say \\\"hi\\\"\" 17",
+        "{\"battery\":\"b\\u00e9\",\"time\":17,\"v\":-1.5e2,\"s\":\"a\\n\"}",
+        "1,b1,\"4\"\"2\",x,,"};
     uint64_t random = 3;
     parse_csv_t *csv = s_csv("time,battery,v,n,on,st");
     uint32_t seen[3] = {0};
@@ -263,8 +287,9 @@ static void test_mutated_lines_do_not_crash(void **state)
         memcpy(exact, line, length);
         static const parse_influx_options_t options = {NULL, CLI_NS};
         cli_line_t result = i % 3 == 0 ? parse_influx(&options, exact, length, &s_record, &s_error)
-                            : i % 3 == 1 ? parse_ndjson(CLI_NS, 0, exact, length, &s_record, &s_error)
-                                         : parse_csv_row(csv, exact, length, &s_record, &s_error);
+                            : i % 3 == 1
+                                ? parse_ndjson(CLI_NS, 0, exact, length, &s_record, &s_error)
+                                : parse_csv_row(csv, exact, length, &s_record, &s_error);
         seen[result]++;
         free(exact);
     }
