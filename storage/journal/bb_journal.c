@@ -187,7 +187,8 @@ typedef struct {
     bb_journal_file_header_t *headers; // one per listed file
     uint64_t *seqs;
     uint32_t count;
-    uint64_t seq_max; // the newest file, also when it is set aside
+    uint64_t seq_max;    // the newest file, also when it is set aside
+    uint64_t newest_seq; // the one whose tail may be torn
 } s_opening_t;
 
 static bb_error_t s_open_fault(const s_opening_t *self, bb_error_t error, uint64_t file_seq,
@@ -231,7 +232,9 @@ static bb_error_t s_set_aside(s_opening_t *self, const char *name, uint64_t file
     s_file_path(journal, file_seq, path);
     bb_error_t error;
     if (is_newest && size <= BB_JOURNAL_FILE_HEADER_BYTES) {
+        // The file before it may have been written on when this one could not be begun.
         self->report->torn_bytes += size;
+        self->newest_seq = file_seq - 1;
         error = journal->vfs->remove(journal->vfs, path);
     } else {
         bb_journal_report_damage(self->report, name, 0, size,
@@ -302,6 +305,16 @@ static bb_error_t s_read_headers(s_opening_t *self)
     return BB_OK;
 }
 
+// The end was reported as a damaged stretch already.
+static bool s_ends_damaged(const bb_journal_file_t *file)
+{
+    if (file->damaged_count == 0) {
+        return false;
+    }
+    const bb_journal_stretch_t *last = &file->damaged[file->damaged_count - 1];
+    return last->offset + last->bytes == file->bytes;
+}
+
 static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file_t *file)
 {
     bb_journal_t *journal = self->journal;
@@ -321,7 +334,7 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
         .reader = &journal->reader,
         .name = name,
         .base_seq = header->base_seq,
-        .is_newest = file_seq == self->seq_max,
+        .is_newest = file_seq == self->newest_seq,
         .is_last_of_process =
             is_last || (self->headers[index + 1].flags & BB_JOURNAL_FILE_BEGUN_AT_OPEN) != 0,
         .on_record = self->on_record,
@@ -336,7 +349,7 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
     journal->next_seq = BB_MAX(journal->next_seq, recovery.last_seq + 1);
     bb_journal_dots_seal(&recovery.file->dots);
     bool follows = !is_last && self->seqs[index + 1] == file_seq + 1;
-    if (follows && self->headers[index + 1].base_seq > recovery.last_seq + 1) {
+    if (follows && !s_ends_damaged(recovery.file) && self->headers[index + 1].base_seq > recovery.last_seq + 1) {
         bb_journal_report_damage(self->report, name, size, 0, "records are missing at the end");
     }
     if (recovery.file->bytes < size) {
@@ -351,7 +364,7 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
 static bb_error_t s_recover_file(s_opening_t *self, uint32_t index)
 {
     bb_journal_t *journal = self->journal;
-    bool is_newest = self->seqs[index] == self->seq_max;
+    bool is_newest = self->seqs[index] == self->newest_seq;
     char path[PATH_MAX];
     s_file_path(journal, self->seqs[index], path);
     bb_file_t *file = NULL;
@@ -431,6 +444,7 @@ static bb_error_t s_open(bb_journal_t *self, bb_journal_record_fn on_record, voi
         .seqs = listing.seqs,
         .count = listing.count,
         .seq_max = listing.seq_max,
+        .newest_seq = listing.seq_max,
     };
     error = s_recover_all(&opening);
     free(opening.headers);
