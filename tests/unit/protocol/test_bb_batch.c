@@ -651,8 +651,7 @@ static void test_bad_names_are_refused(void **state)
                                       "\xf4\x90\x80\x80",
                                       "\xf0\x80\x80\x80",
                                       "\xe2\x82",
-                                      "12345678\x80"
-                                      "1234567"};
+                                      "12345678\x80zzzzzzz"};
     static const char *const good[] = {" ",
                                        "\xc3\xa4",
                                        "\xe2\x82\xac",
