@@ -151,7 +151,7 @@ void bb_client_file_destroy(bb_client_file_t **self)
 {
     BB_ASSERT(self);
     if (*self) {
-        bb_keys_wipe(&(*self)->key, sizeof (*self)->key);
+        bb_keys_wipe(&(*self)->key, sizeof(*self)->key);
         free((*self)->nodes);
         free(*self);
         *self = NULL;

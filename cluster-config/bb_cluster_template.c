@@ -18,8 +18,8 @@
 #include "cluster-config/bb_yaml.h"
 
 #define S_PORTS_PER_NODE 4
-#define S_PORT_FIRST 10240 // below are registered services
-#define S_PORT_TRIES 256
+#define S_PORT_FIRST     10240 // below are registered services
+#define S_PORT_TRIES     256
 
 // ---- arguments ----
 
@@ -103,8 +103,7 @@ bb_error_t bb_cluster_template_parse_hosts(bb_cluster_template_t *self, const ch
         }
         bb_template_host_t *host = &self->hosts[self->host_count];
         if (!bb_name_is_valid(pairs.name.data, pairs.name.length) || pairs.value.length == 0 ||
-            !s_copy(host->host, sizeof host->host, pairs.value) ||
-            !bb_host_is_valid(host->host)) {
+            !s_copy(host->host, sizeof host->host, pairs.value) || !bb_host_is_valid(host->host)) {
             return bb_fault_set(fault, BB_ERR_USAGE,
                                 "'%.200s': hosts are written NAME=ADDRESS,NAME=ADDRESS with IPv4 "
                                 "addresses or host names",
@@ -169,17 +168,19 @@ static bb_error_t s_check(const bb_cluster_template_t *template, bb_fault_t *fau
     uint32_t nodes = bb_cluster_template_node_count(template);
     uint32_t partitions = template->partition_count;
     if (nodes < 1 || nodes > BB_NODES_MAX || template->dc_count < 1) {
-        return bb_fault_set(fault, BB_ERR_USAGE, "1 to %d nodes are possible, not %u",
-                            BB_NODES_MAX, nodes);
+        return bb_fault_set(fault, BB_ERR_USAGE, "1 to %d nodes are possible, not %u", BB_NODES_MAX,
+                            nodes);
     }
     if (template->host_count != 0 && template->host_count != nodes) {
-        return bb_fault_set(fault, BB_ERR_USAGE, "%u hosts are given for %u nodes; each node has "
-                                                 "one host",
+        return bb_fault_set(fault, BB_ERR_USAGE,
+                            "%u hosts are given for %u nodes; each node has "
+                            "one host",
                             template->host_count, nodes);
     }
     if (partitions > BB_PARTITIONS_MAX || (partitions & (partitions - 1)) != 0) {
-        return bb_fault_set(fault, BB_ERR_USAGE, "partitions must be a power of two up to %d, "
-                                                 "not %u",
+        return bb_fault_set(fault, BB_ERR_USAGE,
+                            "partitions must be a power of two up to %d, "
+                            "not %u",
                             BB_PARTITIONS_MAX, partitions);
     }
     if (template->store_count > BB_STORES_MAX) {
@@ -190,15 +191,15 @@ static bb_error_t s_check(const bb_cluster_template_t *template, bb_fault_t *fau
     for (uint32_t i = 0; i < template->dc_count; i++) {
         total += s_replicas(template, i);
         if (s_replicas(template, i) > template->dcs[i].node_count) {
-            return bb_fault_set(fault, BB_ERR_USAGE,
-                                "--rf %u needs as many nodes; data centre '%s' has %u",
-                                template->replica_count, template->dcs[i].name,
-                                template->dcs[i].node_count);
+            return bb_fault_set(
+                fault, BB_ERR_USAGE, "--rf %u needs as many nodes; data centre '%s' has %u",
+                template->replica_count, template->dcs[i].name, template->dcs[i].node_count);
         }
     }
     if (total > BB_REPLICAS_MAX) {
-        return bb_fault_set(fault, BB_ERR_USAGE, "%u replicas of each partition in all; at most "
-                                                 "%d are possible",
+        return bb_fault_set(fault, BB_ERR_USAGE,
+                            "%u replicas of each partition in all; at most "
+                            "%d are possible",
                             total, BB_REPLICAS_MAX);
     }
     return BB_OK;
@@ -263,13 +264,13 @@ static bool s_try_ports(s_plan_t *plan, uint16_t first)
         bool is_local = true;
         uint16_t port = first;
         snprintf(node->host, sizeof node->host, "127.0.%u.%u", i / 254, i % 254 + 1);
-        bool found = are_free(template->ports_context, node->host, port, S_PORTS_PER_NODE,
-                              &is_local);
+        bool found =
+            are_free(template->ports_context, node->host, port, S_PORTS_PER_NODE, &is_local);
         if (!is_local) {
             strcpy(node->host, "127.0.0.1");
             port = (uint16_t)(first + S_PORTS_PER_NODE * i);
-            found = are_free(template->ports_context, node->host, port, S_PORTS_PER_NODE,
-                             &is_local);
+            found =
+                are_free(template->ports_context, node->host, port, S_PORTS_PER_NODE, &is_local);
         }
         if (!found) {
             return false;
@@ -500,8 +501,8 @@ static bb_error_t s_write_node_file(const s_plan_t *plan, uint32_t index, const 
                 "  - id: %s\n    dc: \"%s\"\n    host: \"%s\"\n    client_port: %u\n"
                 "    peer_port: %u\n    bulk_port: %u\n    http_port: %u\n"
                 "    public_key: \"%s\"\n",
-                node->id, node->dc, node->host, node->client_port, node->peer_port,
-                node->bulk_port, node->http_port, key);
+                node->id, node->dc, node->host, node->client_port, node->peer_port, node->bulk_port,
+                node->http_port, key);
     }
     fprintf(out, "users:\n");
     for (uint32_t i = 0; i < BB_COUNT_OF(s_users); i++) {
@@ -529,8 +530,7 @@ static bb_error_t s_write_client_file(const s_plan_t *plan, uint32_t user, const
     bb_z85_encode(plan->user_keys[user].public_key, 32, key);
     fprintf(out, "user:\n  name: %s\n  public_key: \"%s\"\n", s_users[user].name, key);
     bb_z85_encode(plan->user_keys[user].secret_key, 32, key);
-    fprintf(out, "  secret_key: \"%s\"\ndc: \"%s\" # preferred\nnodes:\n", key,
-            plan->nodes[0].dc);
+    fprintf(out, "  secret_key: \"%s\"\ndc: \"%s\" # preferred\nnodes:\n", key, plan->nodes[0].dc);
     for (uint32_t i = 0; i < plan->node_count; i++) {
         const bb_config_node_t *node = &plan->nodes[i];
         bb_z85_encode(node->public_key, 32, key);
@@ -558,8 +558,8 @@ static bb_error_t s_write_node(const s_plan_t *plan, uint32_t index, const char 
                                     &plan->node_keys[index], fault);
     }
     if (error == BB_OK) {
-        error = s_write_node_file(plan, index, s_join(folder, "nodes/%s/busbard.yaml", id).text,
-                                  fault);
+        error =
+            s_write_node_file(plan, index, s_join(folder, "nodes/%s/busbard.yaml", id).text, fault);
     }
     if (error == BB_OK && plan->template->host_count) {
         s_path_t link = s_join(folder, "hosts/%s", plan->template->hosts[index].name);
@@ -574,8 +574,8 @@ static bb_error_t s_write_all(const s_plan_t *plan, const char *folder, bb_fault
 {
     char name[BB_KEY_NAME_BYTES_MAX + 1];
     snprintf(name, sizeof name, "cluster:%s", plan->name);
-    bb_error_t error = bb_sign_pair_write(s_join(folder, "cluster.key").text, name,
-                                          &plan->cluster_key, fault);
+    bb_error_t error =
+        bb_sign_pair_write(s_join(folder, "cluster.key").text, name, &plan->cluster_key, fault);
     if (error == BB_OK) {
         error = s_mkdir(s_join(folder, "nodes").text, fault);
     }
@@ -627,9 +627,9 @@ static bb_error_t s_expect_empty(const char *directory, bb_fault_t *fault)
     bb_error_t error = BB_OK;
     for (struct dirent *entry; error == BB_OK && (entry = readdir(folder));) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            error = bb_fault_set(fault, BB_ERR_EXISTS,
-                                 "'%s' is not empty; a cluster needs a new or empty folder",
-                                 directory);
+            error =
+                bb_fault_set(fault, BB_ERR_EXISTS,
+                             "'%s' is not empty; a cluster needs a new or empty folder", directory);
         }
     }
     closedir(folder);

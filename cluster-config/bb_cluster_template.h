@@ -18,9 +18,9 @@
 #include "cluster-config/bb_config.h"
 
 #define BB_PORT_CLIENT_DEFAULT 7711
-#define BB_PORT_PEER_DEFAULT 7712
-#define BB_PORT_BULK_DEFAULT 7713
-#define BB_PORT_HTTP_DEFAULT 7714
+#define BB_PORT_PEER_DEFAULT   7712
+#define BB_PORT_BULK_DEFAULT   7713
+#define BB_PORT_HTTP_DEFAULT   7714
 
 typedef struct {
     char name[BB_NODE_ID_BYTES_MAX + 1];
@@ -38,14 +38,14 @@ typedef bool (*bb_ports_are_free_fn)(void *context, const char *host, uint16_t p
                                      uint32_t count, bool *is_local);
 
 typedef struct {
-    const char *name;         // of the cluster; NULL = the last part of the folder's name
-    uint32_t dc_count;        // 1.. BB_DCS_MAX
+    const char *name;  // of the cluster; NULL = the last part of the folder's name
+    uint32_t dc_count; // 1.. BB_DCS_MAX
     bb_template_dc_t dcs[BB_DCS_MAX];
-    uint32_t host_count;      // 0 = a local cluster; else as many as nodes, in node order
+    uint32_t host_count; // 0 = a local cluster; else as many as nodes, in node order
     bb_template_host_t hosts[BB_NODES_MAX];
-    uint32_t replica_count;   // per data centre; 0 = min(3, its nodes)
-    uint32_t partition_count; // 0 = BB_PARTITIONS_DEFAULT
-    uint32_t store_count;     // 0 = 1
+    uint32_t replica_count;              // per data centre; 0 = min(3, its nodes)
+    uint32_t partition_count;            // 0 = BB_PARTITIONS_DEFAULT
+    uint32_t store_count;                // 0 = 1
     bb_ports_are_free_fn ports_are_free; // NULL = ask the operating system
     void *ports_context;
 } bb_cluster_template_t;

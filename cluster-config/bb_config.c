@@ -12,10 +12,14 @@
 const char *bb_role_name(bb_role_t role)
 {
     switch (role) {
-    case BB_ROLE_NODE: return "node";
-    case BB_ROLE_WRITER: return "writer";
-    case BB_ROLE_READER: return "reader";
-    case BB_ROLE_ADMIN: return "admin";
+    case BB_ROLE_NODE:
+        return "node";
+    case BB_ROLE_WRITER:
+        return "writer";
+    case BB_ROLE_READER:
+        return "reader";
+    case BB_ROLE_ADMIN:
+        return "admin";
     }
     return "unknown";
 }
@@ -33,10 +37,14 @@ uint32_t bb_role_of_name(const char *name)
 const char *bb_log_level_name(bb_log_level_t level)
 {
     switch (level) {
-    case BB_LOG_DEBUG: return "debug";
-    case BB_LOG_INFO: return "info";
-    case BB_LOG_WARNING: return "warning";
-    case BB_LOG_ERROR: return "error";
+    case BB_LOG_DEBUG:
+        return "debug";
+    case BB_LOG_INFO:
+        return "info";
+    case BB_LOG_WARNING:
+        return "warning";
+    case BB_LOG_ERROR:
+        return "error";
     }
     return "unknown";
 }
@@ -95,8 +103,8 @@ static void s_load_replicas(bb_config_t *self, bb_yaml_map_t *cluster)
 
 static void s_load_cluster(bb_config_t *self, bb_yaml_map_t *top)
 {
-    static const char *const keys[] = {"name",       "id",    "placement_key",
-                                       "partitions", "epoch", "replicas", NULL};
+    static const char *const keys[] = {"name",     "id", "placement_key", "partitions", "epoch",
+                                       "replicas", NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "cluster", true);
     bb_yaml_allow(&map, keys);
     bb_yaml_name(&map, "name", true, self->cluster_name);
@@ -114,11 +122,19 @@ static void s_load_cluster(bb_config_t *self, bb_yaml_map_t *top)
 
 static void s_load_limits(bb_config_t *self, bb_yaml_map_t *node)
 {
-    static const char *const keys[] = {
-        "in_flight_bytes",    "peer_queue_bytes", "journal_file_bytes", "map_bytes",
-        "client_connections", "scan_threads",     "io_threads",         "heartbeat",
-        "suspect",            "have_report",      "flush_age",          "drain",
-        NULL};
+    static const char *const keys[] = {"in_flight_bytes",
+                                       "peer_queue_bytes",
+                                       "journal_file_bytes",
+                                       "map_bytes",
+                                       "client_connections",
+                                       "scan_threads",
+                                       "io_threads",
+                                       "heartbeat",
+                                       "suspect",
+                                       "have_report",
+                                       "flush_age",
+                                       "drain",
+                                       NULL};
     bb_config_limits_t *limits = &self->limits;
     *limits = (bb_config_limits_t){
         .in_flight_bytes = 64 * S_MIB,
@@ -139,18 +155,16 @@ static void s_load_limits(bb_config_t *self, bb_yaml_map_t *node)
         return;
     }
     bb_yaml_allow(&map, keys);
-    bb_yaml_size(&map, "in_flight_bytes", BB_BATCH_BYTES_MAX, 64 * S_GIB,
-                 &limits->in_flight_bytes);
+    bb_yaml_size(&map, "in_flight_bytes", BB_BATCH_BYTES_MAX, 64 * S_GIB, &limits->in_flight_bytes);
     bb_yaml_size(&map, "peer_queue_bytes", BB_MESSAGE_BYTES_MAX, 64 * S_GIB,
                  &limits->peer_queue_bytes);
     bb_yaml_size(&map, "journal_file_bytes", 16 * S_MIB, 64 * S_GIB, &limits->journal_file_bytes);
     bb_yaml_size(&map, "map_bytes", 64 * S_MIB, 64 * 1024 * S_GIB, &limits->map_bytes);
-    limits->client_connections = s_number32(&map, "client_connections", false, 1, 1 << 20,
-                                            limits->client_connections);
+    limits->client_connections =
+        s_number32(&map, "client_connections", false, 1, 1 << 20, limits->client_connections);
     limits->scan_threads = s_number32(&map, "scan_threads", false, 1, 64, limits->scan_threads);
     limits->io_threads = s_number32(&map, "io_threads", false, 1, 16, limits->io_threads);
-    bb_yaml_duration(&map, "heartbeat", 10 * BB_NS_PER_MS, 60 * BB_NS_PER_S,
-                     &limits->heartbeat_ns);
+    bb_yaml_duration(&map, "heartbeat", 10 * BB_NS_PER_MS, 60 * BB_NS_PER_S, &limits->heartbeat_ns);
     bb_yaml_duration(&map, "suspect", 50 * BB_NS_PER_MS, 600 * BB_NS_PER_S, &limits->suspect_ns);
     bb_yaml_duration(&map, "have_report", 10 * BB_NS_PER_MS, 60 * BB_NS_PER_S,
                      &limits->have_report_ns);
@@ -242,9 +256,9 @@ static void s_check_node(bb_config_t *self, uint32_t index, bb_yaml_map_t *map)
 
 static void s_load_nodes(bb_config_t *self, bb_yaml_map_t *top)
 {
-    static const char *const keys[] = {"id",          "dc",        "rack",      "weight",
-                                       "host",        "client_port", "peer_port", "bulk_port",
-                                       "http_port",   "public_key", NULL};
+    static const char *const keys[] = {"id",        "dc",          "rack",      "weight",
+                                       "host",      "client_port", "peer_port", "bulk_port",
+                                       "http_port", "public_key",  NULL};
     self->node_count = bb_yaml_list_count(top, "nodes", true, BB_NODES_MAX);
     self->nodes = bb_alloc_zero(self->node_count, sizeof *self->nodes);
     for (uint32_t i = 0; i < self->node_count && top->yaml->error == BB_OK; i++) {
@@ -332,8 +346,8 @@ static void s_check_whole(bb_config_t *self, bb_yaml_map_t *top)
 
 // ---- the whole ----
 
-bb_error_t bb_config_parse(const char *text, size_t length, const char *path,
-                           bb_config_t **config, bb_fault_t *fault)
+bb_error_t bb_config_parse(const char *text, size_t length, const char *path, bb_config_t **config,
+                           bb_fault_t *fault)
 {
     BB_ASSERT(path);
     BB_ASSERT(config);
@@ -398,8 +412,7 @@ bb_error_t bb_config_load_key(const bb_config_t *self, bb_curve_pair_t *pair, bb
     return error;
 }
 
-bb_error_t bb_config_topology(const bb_config_t *self, bb_topology_t **topology,
-                              bb_fault_t *fault)
+bb_error_t bb_config_topology(const bb_config_t *self, bb_topology_t **topology, bb_fault_t *fault)
 {
     bb_placement_dc_t dcs[BB_DCS_MAX];
     for (uint32_t i = 0; i < self->dc_count; i++) {

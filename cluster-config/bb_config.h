@@ -41,7 +41,7 @@ extern "C" {
 
 #define BB_PATH_BYTES_MAX 1023
 #define BB_HOST_BYTES_MAX 255
-#define BB_USERS_MAX 1024
+#define BB_USERS_MAX      1024
 
 // Stable numbers. A user has one role; a node's key has the role node.
 typedef enum {
@@ -87,18 +87,18 @@ typedef struct {
 // Limits of one node; all under node.limits. Sizes may be written 64MiB. Times are written with
 // their unit, so their keys have none: heartbeat: 200ms.
 typedef struct {
-    uint64_t in_flight_bytes;      // 64 MiB: client batches not yet answered, per store; then BUSY
-    uint64_t peer_queue_bytes;     // 64 MiB: waiting for one peer; then dropped, the peer pulls
-    uint64_t journal_file_bytes;   // 64 MiB
-    uint64_t map_bytes;            // 16 GiB of address space reserved per LMDB environment
-    uint32_t client_connections;   // 4096
-    uint32_t scan_threads;         // 2
-    uint32_t io_threads;           // 2
-    int64_t heartbeat_ns;          // 200 ms
-    int64_t suspect_ns;            // 1 s of silence: the peer is down
-    int64_t have_report_ns;        // 500 ms
-    int64_t flush_age_ns;          // 10 min
-    int64_t drain_ns;              // 10 s
+    uint64_t in_flight_bytes;    // 64 MiB: client batches not yet answered, per store; then BUSY
+    uint64_t peer_queue_bytes;   // 64 MiB: waiting for one peer; then dropped, the peer pulls
+    uint64_t journal_file_bytes; // 64 MiB
+    uint64_t map_bytes;          // 16 GiB of address space reserved per LMDB environment
+    uint32_t client_connections; // 4096
+    uint32_t scan_threads;       // 2
+    uint32_t io_threads;         // 2
+    int64_t heartbeat_ns;        // 200 ms
+    int64_t suspect_ns;          // 1 s of silence: the peer is down
+    int64_t have_report_ns;      // 500 ms
+    int64_t flush_age_ns;        // 10 min
+    int64_t drain_ns;            // 10 s
 } bb_config_limits_t;
 
 typedef struct {
@@ -130,8 +130,7 @@ typedef struct {
 // Loads and checks everything that can be checked without opening data: syntax, ranges, duplicate
 // ids, names, keys and host:port pairs, RF above the nodes of a data centre. The key file is not
 // read here (bb_config_load_key). Errors: CONFIG, NOT_FOUND, PERMISSION, IO; nothing to free then.
-BB_MUST_CHECK bb_error_t bb_config_load(const char *path, bb_config_t **config,
-                                        bb_fault_t *fault);
+BB_MUST_CHECK bb_error_t bb_config_load(const char *path, bb_config_t **config, bb_fault_t *fault);
 // The same from memory; `path` stands for the file in faults and relative paths.
 BB_MUST_CHECK bb_error_t bb_config_parse(const char *text, size_t length, const char *path,
                                          bb_config_t **config, bb_fault_t *fault);
@@ -166,7 +165,7 @@ typedef struct {
     char cluster_name[BB_NODE_ID_BYTES_MAX + 1];
     uint8_t cluster_id[16];
     char user_name[BB_NODE_ID_BYTES_MAX + 1];
-    bb_curve_pair_t key; // loaded; wiped by _destroy
+    bb_curve_pair_t key;               // loaded; wiped by _destroy
     char dc[BB_NODE_ID_BYTES_MAX + 1]; // "" = no preference
     uint32_t node_count;
     bb_client_node_t *nodes;

@@ -21,7 +21,7 @@ struct bb_topology {
     bb_topology_node_t *nodes; // its texts are owned
     uint32_t stride;
     uint16_t *replicas;
-    uint32_t *node_partitions; // grouped by node
+    uint32_t *node_partitions;      // grouped by node
     uint32_t *node_partition_first; // node_count + 1
 };
 
@@ -90,9 +90,9 @@ static bb_error_t s_place(const bb_topology_options_t *options, uint16_t **repli
     size_t entries = (size_t)BB_MIN(options->partition_count, (uint32_t)BB_PARTITIONS_MAX) *
                      BB_MIN(stride, (uint32_t)BB_REPLICAS_MAX);
     uint16_t *table = bb_alloc_zero(entries, sizeof *table);
-    bb_error_t error = bb_placement_propose(nodes, options->node_count, options->dcs,
-                                            options->dc_count, options->partition_count, table,
-                                            fault);
+    bb_error_t error =
+        bb_placement_propose(nodes, options->node_count, options->dcs, options->dc_count,
+                             options->partition_count, table, fault);
     free(nodes);
     if (error != BB_OK) {
         free(table);
@@ -240,16 +240,14 @@ uint32_t bb_topology_dc_slot_first(const bb_topology_t *self, uint32_t dc_index)
     return self->dc_slot_first[dc_index];
 }
 
-const uint16_t *bb_topology_dc_nodes(const bb_topology_t *self, uint32_t dc_index,
-                                     uint32_t *count)
+const uint16_t *bb_topology_dc_nodes(const bb_topology_t *self, uint32_t dc_index, uint32_t *count)
 {
     BB_ASSERT(dc_index < self->dc_count);
     *count = self->dc_node_first[dc_index + 1] - self->dc_node_first[dc_index];
     return self->dc_nodes + self->dc_node_first[dc_index];
 }
 
-uint32_t bb_topology_partition_of(const bb_topology_t *self, const void *battery_id,
-                                  size_t length)
+uint32_t bb_topology_partition_of(const bb_topology_t *self, const void *battery_id, size_t length)
 {
     return bb_partition_of(self->placement_key, battery_id, length, self->partition_count);
 }
@@ -301,7 +299,9 @@ bb_topology_need_t bb_topology_need(const bb_topology_t *self, bb_level_t level,
     bb_topology_need_t need = {0};
     uint32_t local_majority = self->dc_replicas[coordinator_dc_index] / 2 + 1;
     switch (level) {
-    case BB_LEVEL_ONE: need.total = 1; break;
+    case BB_LEVEL_ONE:
+        need.total = 1;
+        break;
     case BB_LEVEL_LOCAL_QUORUM:
         need.total = local_majority;
         need.in_dc[coordinator_dc_index] = local_majority;

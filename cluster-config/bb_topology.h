@@ -69,11 +69,9 @@ uint32_t bb_topology_dc_replica_count(const bb_topology_t *self, uint32_t dc_ind
 // The slots of the data centre are [first, first + replica count).
 uint32_t bb_topology_dc_slot_first(const bb_topology_t *self, uint32_t dc_index);
 // Node indexes of a data centre, ascending.
-const uint16_t *bb_topology_dc_nodes(const bb_topology_t *self, uint32_t dc_index,
-                                     uint32_t *count);
+const uint16_t *bb_topology_dc_nodes(const bb_topology_t *self, uint32_t dc_index, uint32_t *count);
 
-uint32_t bb_topology_partition_of(const bb_topology_t *self, const void *battery_id,
-                                  size_t length);
+uint32_t bb_topology_partition_of(const bb_topology_t *self, const void *battery_id, size_t length);
 // Slots of each partition: entries of bb_topology_replicas.
 uint32_t bb_topology_replica_count(const bb_topology_t *self);
 // Node indexes of the replicas of a partition, replica_count of them, never "none".

@@ -274,8 +274,8 @@ static bool s_is_null(const yaml_node_t *node)
             strcmp(s_bytes(node), "null") == 0);
 }
 
-static void s_text(bb_yaml_map_t *map, const char *key, bool required, bool may_be_empty,
-                   char *out, size_t size)
+static void s_text(bb_yaml_map_t *map, const char *key, bool required, bool may_be_empty, char *out,
+                   size_t size)
 {
     const yaml_node_t *node = s_scalar(map, key, required);
     if (!node) {
@@ -316,8 +316,8 @@ static bool s_digits(const char *text, size_t length, uint64_t *out)
     return length > 0;
 }
 
-void bb_yaml_number(bb_yaml_map_t *map, const char *key, bool required, uint64_t min,
-                    uint64_t max, uint64_t *out)
+void bb_yaml_number(bb_yaml_map_t *map, const char *key, bool required, uint64_t min, uint64_t max,
+                    uint64_t *out)
 {
     const yaml_node_t *node = s_scalar(map, key, required);
     uint64_t number = 0;
@@ -523,8 +523,7 @@ uint32_t bb_yaml_list_count(bb_yaml_map_t *map, const char *key, bool required, 
         bb_yaml_refuse(map, key, "must be a list");
         return 0;
     }
-    size_t count =
-        (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+    size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
     if (count > max || (required && count == 0)) {
         bb_yaml_refuse(map, key, "has %zu entries; %d to %u are allowed", count, required, max);
         return 0;
@@ -540,8 +539,8 @@ bb_yaml_map_t bb_yaml_list_map(bb_yaml_map_t *map, const char *key, uint32_t ind
     if (!list) {
         return child;
     }
-    yaml_node_t *node = yaml_document_get_node(&map->yaml->document,
-                                               list->data.sequence.items.start[index]);
+    yaml_node_t *node =
+        yaml_document_get_node(&map->yaml->document, list->data.sequence.items.start[index]);
     if (!node || node->type != YAML_MAPPING_NODE) {
         s_set(map->yaml, node ? node->start_mark.line + 1 : 1, "key '%s': must be a mapping",
               child.where);

@@ -40,8 +40,7 @@ bb_yaml_map_t bb_yaml_open(bb_yaml_t *self, const char *text, size_t length, con
 void bb_yaml_close(bb_yaml_t *self);
 
 // Records a fault at a key of the mapping (or at the mapping, key NULL), unless there is one.
-void bb_yaml_refuse(bb_yaml_map_t *map, const char *key, const char *format, ...)
-    BB_PRINTF(3, 4);
+void bb_yaml_refuse(bb_yaml_map_t *map, const char *key, const char *format, ...) BB_PRINTF(3, 4);
 
 // Every key must be one of `allowed` (NULL-terminated) and given once.
 void bb_yaml_allow(bb_yaml_map_t *map, const char *const *allowed);
@@ -52,8 +51,8 @@ void bb_yaml_text(bb_yaml_map_t *map, const char *key, bool required, char *out,
 // As above, and empty is allowed.
 void bb_yaml_text_or_empty(bb_yaml_map_t *map, const char *key, char *out, size_t size);
 // A plain decimal number in [min, max]; absent: `out` stays, or a fault when `required`.
-void bb_yaml_number(bb_yaml_map_t *map, const char *key, bool required, uint64_t min,
-                    uint64_t max, uint64_t *out);
+void bb_yaml_number(bb_yaml_map_t *map, const char *key, bool required, uint64_t min, uint64_t max,
+                    uint64_t *out);
 // A number of bytes, with or without KiB, MiB, GiB, TiB.
 void bb_yaml_size(bb_yaml_map_t *map, const char *key, uint64_t min, uint64_t max, uint64_t *out);
 // A duration such as 500ms or 1m30s.

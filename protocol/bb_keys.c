@@ -89,10 +89,10 @@ static bool s_sign_pair_is_consistent(const bb_sign_pair_t *pair)
 {
     uint8_t seed[crypto_sign_SEEDBYTES];
     bb_sign_pair_t computed;
-    bool consistent = crypto_sign_ed25519_sk_to_seed(seed, pair->secret_key) == 0 &&
-                      crypto_sign_seed_keypair(computed.public_key, computed.secret_key,
-                                               seed) == 0 &&
-                      sodium_memcmp(&computed, pair, sizeof computed) == 0;
+    bool consistent =
+        crypto_sign_ed25519_sk_to_seed(seed, pair->secret_key) == 0 &&
+        crypto_sign_seed_keypair(computed.public_key, computed.secret_key, seed) == 0 &&
+        sodium_memcmp(&computed, pair, sizeof computed) == 0;
     sodium_memzero(seed, sizeof seed);
     sodium_memzero(&computed, sizeof computed);
     return consistent;
@@ -119,16 +119,24 @@ static bb_error_t s_fault_of_errno(bb_fault_t *fault, const char *doing, const c
     int number = errno;
     bb_error_t error = BB_ERR_IO;
     switch (number) {
-    case EEXIST: error = BB_ERR_EXISTS; break;
-    case ENOENT: error = BB_ERR_NOT_FOUND; break;
+    case EEXIST:
+        error = BB_ERR_EXISTS;
+        break;
+    case ENOENT:
+        error = BB_ERR_NOT_FOUND;
+        break;
     case EACCES:
-    case EPERM: error = BB_ERR_PERMISSION; break;
+    case EPERM:
+        error = BB_ERR_PERMISSION;
+        break;
     case ENOSPC:
-    case EDQUOT: error = BB_ERR_DISK_FULL; break;
-    default: break;
+    case EDQUOT:
+        error = BB_ERR_DISK_FULL;
+        break;
+    default:
+        break;
     }
-    return bb_fault_set(fault, error, "cannot %s key file '%s': %s", doing, path,
-                        strerror(number));
+    return bb_fault_set(fault, error, "cannot %s key file '%s': %s", doing, path, strerror(number));
 }
 
 static bool s_write_all(int file, const char *text, size_t length)
@@ -186,8 +194,8 @@ static bb_error_t s_write(const char *path, const char *kind, const char *name,
 bb_error_t bb_curve_pair_write(const char *path, const char *name, const bb_curve_pair_t *pair,
                                bb_fault_t *fault)
 {
-    return s_write(path, "curve", name, pair->public_key, pair->secret_key,
-                   sizeof pair->secret_key, fault);
+    return s_write(path, "curve", name, pair->public_key, pair->secret_key, sizeof pair->secret_key,
+                   fault);
 }
 
 bb_error_t bb_sign_pair_write(const char *path, const char *name, const bb_sign_pair_t *pair,
@@ -268,8 +276,8 @@ typedef struct {
 } s_document_t;
 
 // One line `key: "value"`; spaces and a comment may follow.
-static bb_error_t s_parse_line(s_document_t *document, const char *path, int line,
-                               const char *text, size_t length, bb_fault_t *fault)
+static bb_error_t s_parse_line(s_document_t *document, const char *path, int line, const char *text,
+                               size_t length, bb_fault_t *fault)
 {
     const char *end = text + length;
     const char *colon = memchr(text, ':', length);
@@ -308,8 +316,8 @@ static bb_error_t s_parse_line(s_document_t *document, const char *path, int lin
     return BB_OK;
 }
 
-static bb_error_t s_parse(s_document_t *document, const char *path, const char *text,
-                          size_t length, bb_fault_t *fault)
+static bb_error_t s_parse(s_document_t *document, const char *path, const char *text, size_t length,
+                          bb_fault_t *fault)
 {
     const char *end = text + length;
     int line = 0;
@@ -350,8 +358,7 @@ static bb_error_t s_decode_key(const s_document_t *document, size_t key, const c
 }
 
 static bb_error_t s_read(const char *path, const char *kind, uint8_t *public_key,
-                         uint8_t *secret_key, size_t secret_length, char *name,
-                         bb_fault_t *fault)
+                         uint8_t *secret_key, size_t secret_length, char *name, bb_fault_t *fault)
 {
     char text[S_FILE_BYTES_MAX + 1];
     size_t length = 0;
@@ -400,8 +407,7 @@ bb_error_t bb_curve_pair_read(const char *path, bb_curve_pair_t *pair, char *nam
     return error;
 }
 
-bb_error_t bb_sign_pair_read(const char *path, bb_sign_pair_t *pair, char *name,
-                             bb_fault_t *fault)
+bb_error_t bb_sign_pair_read(const char *path, bb_sign_pair_t *pair, char *name, bb_fault_t *fault)
 {
     BB_ASSERT(path);
     BB_ASSERT(pair);

@@ -21,9 +21,9 @@
 extern "C" {
 #endif
 
-#define BB_CURVE_KEY_BYTES 32
-#define BB_CURVE_TEXT_BYTES 41 // 40 characters and the terminator
-#define BB_SIGN_SECRET_BYTES 64
+#define BB_CURVE_KEY_BYTES    32
+#define BB_CURVE_TEXT_BYTES   41 // 40 characters and the terminator
+#define BB_SIGN_SECRET_BYTES  64
 #define BB_KEY_NAME_BYTES_MAX 80
 
 // Z85 of `length` bytes (a multiple of 4) into length * 5 / 4 characters and a terminator.
@@ -56,9 +56,9 @@ BB_MUST_CHECK bb_error_t bb_curve_pair_write(const char *path, const char *name,
                                              const bb_curve_pair_t *pair, bb_fault_t *fault);
 BB_MUST_CHECK bb_error_t bb_sign_pair_write(const char *path, const char *name,
                                             const bb_sign_pair_t *pair, bb_fault_t *fault);
-// Errors: PERMISSION (readable by group or others, or not by us; not a regular file), NOT_FOUND, KEY
-// (malformed, as "file:line: ..."; the public key does not belong to the secret one), IO. `name`
-// (BB_KEY_NAME_BYTES_MAX + 1 bytes) may be NULL.
+// Errors: PERMISSION (readable by group or others, or not by us; not a regular file), NOT_FOUND,
+// KEY (malformed, as "file:line: ..."; the public key does not belong to the secret one), IO.
+// `name` (BB_KEY_NAME_BYTES_MAX + 1 bytes) may be NULL.
 BB_MUST_CHECK bb_error_t bb_curve_pair_read(const char *path, bb_curve_pair_t *pair, char *name,
                                             bb_fault_t *fault);
 BB_MUST_CHECK bb_error_t bb_sign_pair_read(const char *path, bb_sign_pair_t *pair, char *name,

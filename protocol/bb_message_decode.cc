@@ -2,15 +2,16 @@
 // The verifier proves that reading is safe; everything after it in this file proves meaning:
 // alignment of 8-byte vectors, the body that belongs to the kind, limits, enum ranges, error
 // numbers. Nothing is copied but tables of slices.
-#include "protocol/message_generated.h"
 #include "protocol/bb_message.h"
 #include "protocol/bb_message_flat.h"
+#include "protocol/message_generated.h"
 
 namespace wire = bb::wire;
 using flatbuffers::String;
 using flatbuffers::Vector;
 
-namespace {
+namespace
+{
 
 bb_error_t s_corrupt(bb_fault_t *fault, const char *field, const char *rule)
 {
@@ -83,12 +84,12 @@ bb_error_t s_decode_nodes(bb_message_t *self, const wire::HelloReply &from, bb_f
     bb_hello_node_t *nodes = s_own<bb_hello_node_t>(self, to.node_count);
     for (uint32_t i = 0; i < to.node_count; i++) {
         const wire::HelloNode &node = *from.nodes()->Get(i);
-        S_REQUIRE(s_text(node.id(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].id) &&
-                      s_text(node.dc(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].dc) &&
-                      s_text(node.rack(), 0, BB_NODE_ID_BYTES_MAX, &nodes[i].rack) &&
-                      s_text(node.client_endpoint(), 1, BB_ENDPOINT_BYTES_MAX,
-                             &nodes[i].client_endpoint),
-                  "hello_reply.nodes", "a text is missing or too long");
+        S_REQUIRE(
+            s_text(node.id(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].id) &&
+                s_text(node.dc(), 1, BB_NODE_ID_BYTES_MAX, &nodes[i].dc) &&
+                s_text(node.rack(), 0, BB_NODE_ID_BYTES_MAX, &nodes[i].rack) &&
+                s_text(node.client_endpoint(), 1, BB_ENDPOINT_BYTES_MAX, &nodes[i].client_endpoint),
+            "hello_reply.nodes", "a text is missing or too long");
         S_REQUIRE(s_fixed(node.public_key(), nodes[i].public_key), "hello_reply.nodes.public_key",
                   "missing");
         nodes[i].weight = node.weight();
@@ -152,10 +153,10 @@ bb_error_t s_decode(bb_message_t *self, const wire::WriteReply &from, bb_fault_t
         rejections[i].frame = rejection.frame();
         S_REQUIRE(bb_error_is_known(rejection.error()), "write_reply.rejections.error", "unknown");
         rejections[i].error = static_cast<bb_error_t>(rejection.error());
-        S_REQUIRE(s_text(rejection.metric(), 0, BB_METRIC_NAME_BYTES_MAX, &rejections[i].metric) &&
-                      s_text(rejection.detail(), 0, BB_MESSAGE_TEXT_BYTES_MAX,
-                             &rejections[i].detail),
-                  "write_reply.rejections", "a text is too long");
+        S_REQUIRE(
+            s_text(rejection.metric(), 0, BB_METRIC_NAME_BYTES_MAX, &rejections[i].metric) &&
+                s_text(rejection.detail(), 0, BB_MESSAGE_TEXT_BYTES_MAX, &rejections[i].detail),
+            "write_reply.rejections", "a text is too long");
     }
     to.rejections = rejections;
     return BB_OK;
@@ -213,12 +214,11 @@ bb_error_t s_decode(bb_message_t *self, const wire::Result &from, bb_fault_t *fa
         const wire::Missing &missing = *from.missing()->Get(i);
         S_REQUIRE(missing.partition() < BB_PARTITIONS_MAX, "result.missing.partition",
                   "out of range");
-        S_REQUIRE(bb_error_is_known(static_cast<int32_t>(missing.error())),
-                  "result.missing.error", "unknown");
+        S_REQUIRE(bb_error_is_known(static_cast<int32_t>(missing.error())), "result.missing.error",
+                  "unknown");
     }
-    to.missing = to.missing_count
-                     ? reinterpret_cast<const bb_missing_t *>(from.missing()->Data())
-                     : nullptr;
+    to.missing =
+        to.missing_count ? reinterpret_cast<const bb_missing_t *>(from.missing()->Data()) : nullptr;
     return BB_OK;
 }
 
@@ -335,8 +335,8 @@ bb_error_t s_decode(bb_message_t *self, const wire::ReplicateAck &from, bb_fault
         const bb_dot_range_t &range = to.ranges[i];
         S_REQUIRE(range.partition < BB_PARTITIONS_MAX && range.reserved == 0,
                   "replicate_ack.ranges", "partition out of range or spare bytes not zero");
-        S_REQUIRE(range.first_seq >= 1 && range.first_seq <= range.last_seq,
-                  "replicate_ack.ranges", "seqs are zero or descend");
+        S_REQUIRE(range.first_seq >= 1 && range.first_seq <= range.last_seq, "replicate_ack.ranges",
+                  "seqs are zero or descend");
     }
     return BB_OK;
 }
@@ -419,23 +419,40 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
                          bb_fault_t *fault)
 {
     switch (kind) {
-    case BB_KIND_HELLO: return s_decode_as<wire::Hello>(self, envelope, fault);
-    case BB_KIND_HELLO_REPLY: return s_decode_as<wire::HelloReply>(self, envelope, fault);
-    case BB_KIND_WRITE: return s_decode_as<wire::Write>(self, envelope, fault);
-    case BB_KIND_WRITE_REPLY: return s_decode_as<wire::WriteReply>(self, envelope, fault);
-    case BB_KIND_QUERY: return s_decode_as<wire::Query>(self, envelope, fault);
-    case BB_KIND_RESULT: return s_decode_as<wire::Result>(self, envelope, fault);
-    case BB_KIND_STATUS_REPLY: return s_decode_as<wire::StatusReply>(self, envelope, fault);
-    case BB_KIND_SETTLE_REPLY: return s_decode_as<wire::SettleReply>(self, envelope, fault);
-    case BB_KIND_RELEASE: return s_decode_as<wire::Release>(self, envelope, fault);
-    case BB_KIND_RELEASE_REPLY: return s_decode_as<wire::ReleaseReply>(self, envelope, fault);
-    case BB_KIND_ERROR: return s_decode_as<wire::ErrorReply>(self, envelope, fault);
-    case BB_KIND_HEARTBEAT: return s_decode_as<wire::Heartbeat>(self, envelope, fault);
-    case BB_KIND_REPLICATE_ACK: return s_decode_as<wire::ReplicateAck>(self, envelope, fault);
-    case BB_KIND_HAVE_REQUEST: return s_decode_as<wire::HaveRequest>(self, envelope, fault);
-    case BB_KIND_HAVE: return s_decode_as<wire::Have>(self, envelope, fault);
-    case BB_KIND_PULL: return s_decode_as<wire::Pull>(self, envelope, fault);
-    case BB_KIND_PULL_DONE: return s_decode_as<wire::PullDone>(self, envelope, fault);
+    case BB_KIND_HELLO:
+        return s_decode_as<wire::Hello>(self, envelope, fault);
+    case BB_KIND_HELLO_REPLY:
+        return s_decode_as<wire::HelloReply>(self, envelope, fault);
+    case BB_KIND_WRITE:
+        return s_decode_as<wire::Write>(self, envelope, fault);
+    case BB_KIND_WRITE_REPLY:
+        return s_decode_as<wire::WriteReply>(self, envelope, fault);
+    case BB_KIND_QUERY:
+        return s_decode_as<wire::Query>(self, envelope, fault);
+    case BB_KIND_RESULT:
+        return s_decode_as<wire::Result>(self, envelope, fault);
+    case BB_KIND_STATUS_REPLY:
+        return s_decode_as<wire::StatusReply>(self, envelope, fault);
+    case BB_KIND_SETTLE_REPLY:
+        return s_decode_as<wire::SettleReply>(self, envelope, fault);
+    case BB_KIND_RELEASE:
+        return s_decode_as<wire::Release>(self, envelope, fault);
+    case BB_KIND_RELEASE_REPLY:
+        return s_decode_as<wire::ReleaseReply>(self, envelope, fault);
+    case BB_KIND_ERROR:
+        return s_decode_as<wire::ErrorReply>(self, envelope, fault);
+    case BB_KIND_HEARTBEAT:
+        return s_decode_as<wire::Heartbeat>(self, envelope, fault);
+    case BB_KIND_REPLICATE_ACK:
+        return s_decode_as<wire::ReplicateAck>(self, envelope, fault);
+    case BB_KIND_HAVE_REQUEST:
+        return s_decode_as<wire::HaveRequest>(self, envelope, fault);
+    case BB_KIND_HAVE:
+        return s_decode_as<wire::Have>(self, envelope, fault);
+    case BB_KIND_PULL:
+        return s_decode_as<wire::Pull>(self, envelope, fault);
+    case BB_KIND_PULL_DONE:
+        return s_decode_as<wire::PullDone>(self, envelope, fault);
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
     case BB_KIND_REPLICATE:

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "protocol/message_generated.h"
 #include "protocol/bb_message.h"
 #include "protocol/bb_message_flat.h"
+#include "protocol/message_generated.h"
 
 namespace wire = bb::wire;
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
 
-namespace {
+namespace
+{
 
 typedef Offset<flatbuffers::String> text_t;
 typedef Offset<void> body_t;
@@ -17,7 +18,10 @@ template <class T> struct s_table_list {
         : offsets(static_cast<Offset<T> *>(bb_alloc(count * sizeof(Offset<T>)))), size(count)
     {
     }
-    ~s_table_list() { free(offsets); }
+    ~s_table_list()
+    {
+        free(offsets);
+    }
     s_table_list(const s_table_list &) = delete;
     s_table_list &operator=(const s_table_list &) = delete;
 
@@ -53,9 +57,8 @@ text_t s_text_cut(FlatBufferBuilder &fbb, bb_slice_t text)
 
 Offset<flatbuffers::Vector<uint8_t>> s_bytes(FlatBufferBuilder &fbb, bb_slice_t bytes)
 {
-    return bytes.length
-               ? fbb.CreateVector(static_cast<const uint8_t *>(bytes.data), bytes.length)
-               : Offset<flatbuffers::Vector<uint8_t>>();
+    return bytes.length ? fbb.CreateVector(static_cast<const uint8_t *>(bytes.data), bytes.length)
+                        : Offset<flatbuffers::Vector<uint8_t>>();
 }
 
 template <class S, size_t N> S s_fixed(const uint8_t (&bytes)[N])
@@ -89,12 +92,11 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_hello_reply_t &self)
         text_t rack = s_text(fbb, node.rack, BB_NODE_ID_BYTES_MAX);
         text_t endpoint = s_text(fbb, node.client_endpoint, BB_ENDPOINT_BYTES_MAX);
         wire::Bytes32 key = s_fixed<wire::Bytes32>(node.public_key);
-        nodes.offsets[i] =
-            wire::CreateHelloNode(fbb, id, dc, rack, endpoint, &key, node.weight);
+        nodes.offsets[i] = wire::CreateHelloNode(fbb, id, dc, rack, endpoint, &key, node.weight);
     }
     auto node_list = nodes.finish(fbb);
-    auto replicas = fbb.CreateVector(self.replicas,
-                                     size_t{self.partition_count} * self.replica_stride);
+    auto replicas =
+        fbb.CreateVector(self.replicas, size_t{self.partition_count} * self.replica_stride);
     text_t cluster = s_text(fbb, self.cluster_name, BB_NODE_ID_BYTES_MAX);
     text_t node_id = s_text(fbb, self.node_id, BB_NODE_ID_BYTES_MAX);
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
@@ -123,8 +125,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_write_reply_t &self)
     }
     auto rejections = list.finish(fbb);
     return wire::CreateWriteReply(fbb, self.acked_points, self.rejected_points,
-                                  self.quarantined_points, self.acked_frames,
-                                  self.rejected_frames, rejections)
+                                  self.quarantined_points, self.acked_frames, self.rejected_frames,
+                                  rejections)
         .Union();
 }
 
@@ -142,16 +144,15 @@ Offset<flatbuffers::Vector<text_t>> s_texts(FlatBufferBuilder &fbb, const bb_sli
 body_t s_encode(FlatBufferBuilder &fbb, const bb_query_t &self)
 {
     BB_ASSERT(bb_query_check(&self, nullptr) == BB_OK);
-    auto partitions = self.partition_count
-                          ? fbb.CreateVector(self.partitions, self.partition_count)
-                          : Offset<flatbuffers::Vector<uint32_t>>();
+    auto partitions = self.partition_count ? fbb.CreateVector(self.partitions, self.partition_count)
+                                           : Offset<flatbuffers::Vector<uint32_t>>();
     auto batteries = s_texts(fbb, self.batteries, self.battery_count, BB_BATTERY_ID_BYTES_MAX);
     auto metrics = s_texts(fbb, self.metrics, self.metric_count, BB_METRIC_NAME_BYTES_MAX);
     auto cursor = s_bytes(fbb, self.cursor);
-    return wire::CreateQuery(fbb, static_cast<uint8_t>(self.mode),
-                             static_cast<uint8_t>(self.level), self.from_wall_ns, self.to_wall_ns,
-                             self.every_ns, self.aggregates, self.group_by_none, partitions,
-                             batteries, metrics, self.row_limit, self.page_bytes_max, cursor)
+    return wire::CreateQuery(fbb, static_cast<uint8_t>(self.mode), static_cast<uint8_t>(self.level),
+                             self.from_wall_ns, self.to_wall_ns, self.every_ns, self.aggregates,
+                             self.group_by_none, partitions, batteries, metrics, self.row_limit,
+                             self.page_bytes_max, cursor)
         .Union();
 }
 
@@ -163,11 +164,11 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_result_t &self)
 {
     BB_ASSERT(self.missing_count <= BB_PARTITIONS_MAX);
     BB_ASSERT(self.cursor.length <= BB_CURSOR_BYTES_MAX);
-    auto missing = self.missing_count
-                       ? fbb.CreateVectorOfStructs(
-                             reinterpret_cast<const wire::Missing *>(self.missing),
-                             self.missing_count)
-                       : Offset<flatbuffers::Vector<const wire::Missing *>>();
+    auto missing =
+        self.missing_count
+            ? fbb.CreateVectorOfStructs(reinterpret_cast<const wire::Missing *>(self.missing),
+                                        self.missing_count)
+            : Offset<flatbuffers::Vector<const wire::Missing *>>();
     auto cursor = s_bytes(fbb, self.cursor);
     return wire::CreateResult(fbb, missing, cursor, self.damaged_window_count).Union();
 }
@@ -187,12 +188,12 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
     text_t cluster = s_text(fbb, self.cluster_name, BB_NODE_ID_BYTES_MAX);
     text_t node_id = s_text(fbb, self.node_id, BB_NODE_ID_BYTES_MAX);
     text_t version = s_text_cut(fbb, self.version);
-    return wire::CreateStatusReply(
-               fbb, cluster, node_id, version, self.ready, self.draining, self.partition_count,
-               self.under_replicated, self.uptime_ns, self.points_total, self.batteries_total,
-               self.head_bytes, self.journal_bytes, self.segment_bytes, self.segment_points,
-               self.unsealed_chunks, self.untrimmed_chunks, self.runs_to_merge,
-               self.quarantined_points, nodes)
+    return wire::CreateStatusReply(fbb, cluster, node_id, version, self.ready, self.draining,
+                                   self.partition_count, self.under_replicated, self.uptime_ns,
+                                   self.points_total, self.batteries_total, self.head_bytes,
+                                   self.journal_bytes, self.segment_bytes, self.segment_points,
+                                   self.unsealed_chunks, self.untrimmed_chunks, self.runs_to_merge,
+                                   self.quarantined_points, nodes)
         .Union();
 }
 
@@ -217,8 +218,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_release_reply_t &self)
 body_t s_encode(FlatBufferBuilder &fbb, const bb_error_reply_t &self)
 {
     text_t detail = s_text_cut(fbb, self.detail);
-    return wire::CreateErrorReply(fbb, static_cast<int32_t>(self.code), detail,
-                                  self.retry_after_ms)
+    return wire::CreateErrorReply(fbb, static_cast<int32_t>(self.code), detail, self.retry_after_ms)
         .Union();
 }
 
@@ -235,8 +235,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_ack_t &self)
 {
     auto ranges = self.range_count
                       ? fbb.CreateVectorOfStructs(
-                            reinterpret_cast<const wire::DotRange *>(self.ranges),
-                            self.range_count)
+                            reinterpret_cast<const wire::DotRange *>(self.ranges), self.range_count)
                       : Offset<flatbuffers::Vector<const wire::DotRange *>>();
     wire::Bytes16 stream = s_fixed<wire::Bytes16>(self.stream.bytes);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
@@ -247,13 +246,11 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_have_request_t &self)
 {
     BB_ASSERT(self.store_index < BB_STORES_MAX);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
-    return wire::CreateHaveRequest(fbb, &incarnation, self.since_version, self.store_index)
-        .Union();
+    return wire::CreateHaveRequest(fbb, &incarnation, self.since_version, self.store_index).Union();
 }
 
-Offset<flatbuffers::Vector<Offset<wire::HaveEntry>>> s_entries(FlatBufferBuilder &fbb,
-                                                               const bb_have_entry_t *entries,
-                                                               uint32_t count)
+Offset<flatbuffers::Vector<Offset<wire::HaveEntry>>>
+s_entries(FlatBufferBuilder &fbb, const bb_have_entry_t *entries, uint32_t count)
 {
     BB_ASSERT(count <= BB_PARTITIONS_MAX);
     s_table_list<wire::HaveEntry> list(count);
@@ -320,7 +317,8 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
 #undef S_KIND
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
-    case BB_KIND_REPLICATE: return 0;
+    case BB_KIND_REPLICATE:
+        return 0;
     }
     BB_ASSERT(!"a known kind");
     return 0;
@@ -338,9 +336,9 @@ extern "C" void bb_message_encode(const bb_message_t *self, uint8_t **out, size_
     FlatBufferBuilder fbb(512, &allocator);
     wire::Body type = static_cast<wire::Body>(0);
     body_t body = s_encode_body(fbb, *self, &type);
-    auto envelope = wire::CreateEnvelope(
-        fbb, BB_WIRE_VERSION, static_cast<wire::Kind>(self->kind), self->epoch, self->request_id,
-        self->trace_id, BB_MIN(self->timeout_ns, BB_DEADLINE_NS_MAX), type, body);
+    auto envelope = wire::CreateEnvelope(fbb, BB_WIRE_VERSION, static_cast<wire::Kind>(self->kind),
+                                         self->epoch, self->request_id, self->trace_id,
+                                         BB_MIN(self->timeout_ns, BB_DEADLINE_NS_MAX), type, body);
     wire::FinishEnvelopeBuffer(fbb, envelope);
     bb::s_copy_out(fbb, out, out_length);
     BB_ASSERT(*out_length <= BB_MESSAGE_BYTES_MAX);

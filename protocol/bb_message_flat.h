@@ -13,13 +13,20 @@
 
 #include "protocol/bb_base.h"
 
-namespace bb {
+namespace bb
+{
 
 class Allocator final : public flatbuffers::Allocator
 {
   public:
-    uint8_t *allocate(size_t size) override { return static_cast<uint8_t *>(bb_alloc(size)); }
-    void deallocate(uint8_t *memory, size_t) override { free(memory); }
+    uint8_t *allocate(size_t size) override
+    {
+        return static_cast<uint8_t *>(bb_alloc(size));
+    }
+    void deallocate(uint8_t *memory, size_t) override
+    {
+        free(memory);
+    }
 };
 
 // A finished buffer as malloc memory of its own. One copy: the builder fills its memory from the

@@ -7,10 +7,10 @@
 
 // Costs are -log2(uniform) x price, in fixed point: 24 fraction bits (at most 64 << 24 = 2^30)
 // times a price of at most 2^33.
-#define S_LOG_BITS 24
-#define S_PRICE_ONE (UINT64_C(1) << 20)
-#define S_PRICE_MIN (UINT64_C(1) << 8)
-#define S_PRICE_MAX (UINT64_C(1) << 33)
+#define S_LOG_BITS     24
+#define S_PRICE_ONE    (UINT64_C(1) << 20)
+#define S_PRICE_MIN    (UINT64_C(1) << 8)
+#define S_PRICE_MAX    (UINT64_C(1) << 33)
 #define S_PRICE_ROUNDS 40
 
 uint32_t bb_partition_of(const uint8_t key[16], const void *id, size_t length,
@@ -42,8 +42,8 @@ typedef struct {
     uint16_t index; // in the caller's list
     uint16_t rack;  // number of its rack in this data centre
     uint32_t weight;
-    uint64_t price;   // higher = gets less
-    uint32_t load;    // replicas it holds
+    uint64_t price; // higher = gets less
+    uint32_t load;  // replicas it holds
     uint32_t load_max;
     uint64_t target; // fair share x 256
 } s_node_t;
@@ -369,14 +369,14 @@ static void s_bound_loads(s_dc_t *dc)
 // ---- the whole ----
 
 static bb_error_t s_check(const bb_placement_node_t *nodes, uint32_t node_count,
-                          const bb_placement_dc_t *dcs, uint32_t dc_count,
-                          uint32_t partition_count, bb_fault_t *fault)
+                          const bb_placement_dc_t *dcs, uint32_t dc_count, uint32_t partition_count,
+                          bb_fault_t *fault)
 {
     if (partition_count == 0 || partition_count > BB_PARTITIONS_MAX ||
         (partition_count & (partition_count - 1)) != 0) {
         return bb_fault_set(fault, BB_ERR_CONFIG,
-                            "partitions must be a power of two up to %d, not %u",
-                            BB_PARTITIONS_MAX, partition_count);
+                            "partitions must be a power of two up to %d, not %u", BB_PARTITIONS_MAX,
+                            partition_count);
     }
     if (node_count == 0 || node_count > BB_NODES_MAX || dc_count == 0 || dc_count > BB_DCS_MAX) {
         return bb_fault_set(fault, BB_ERR_CONFIG,
@@ -404,8 +404,7 @@ static bb_error_t s_check(const bb_placement_node_t *nodes, uint32_t node_count,
         }
         for (uint32_t j = 0; j < i; j++) {
             if (strcmp(nodes[i].id, nodes[j].id) == 0) {
-                return bb_fault_set(fault, BB_ERR_CONFIG, "node '%s' is listed twice",
-                                    nodes[i].id);
+                return bb_fault_set(fault, BB_ERR_CONFIG, "node '%s' is listed twice", nodes[i].id);
             }
         }
     }

@@ -22,8 +22,8 @@ extern "C" {
 #endif
 
 #define BB_PLACEMENT_WEIGHT_DEFAULT 100
-#define BB_PLACEMENT_WEIGHT_MAX 10000
-#define BB_REPLICA_NONE UINT16_MAX
+#define BB_PLACEMENT_WEIGHT_MAX     10000
+#define BB_REPLICA_NONE             UINT16_MAX
 
 // The partition of a battery: the low bits of SipHash-2-4 of its id under the cluster's key.
 // partition_count is a power of two, [1, BB_PARTITIONS_MAX].
@@ -55,10 +55,10 @@ uint32_t bb_placement_stride(const bb_placement_dc_t *dcs, uint32_t dc_count);
 // 4 ms for 6 nodes and 1,024 partitions, 2 s at the limits.
 // BB_ERR_CONFIG, with a sentence: a data centre is unknown, twice, or has fewer nodes than
 // replicas; an id is twice; a weight or count is out of range.
-BB_MUST_CHECK bb_error_t bb_placement_propose(const bb_placement_node_t *nodes,
-                                              uint32_t node_count, const bb_placement_dc_t *dcs,
-                                              uint32_t dc_count, uint32_t partition_count,
-                                              uint16_t *replicas, bb_fault_t *fault);
+BB_MUST_CHECK bb_error_t bb_placement_propose(const bb_placement_node_t *nodes, uint32_t node_count,
+                                              const bb_placement_dc_t *dcs, uint32_t dc_count,
+                                              uint32_t partition_count, uint16_t *replicas,
+                                              bb_fault_t *fault);
 
 #ifdef __cplusplus
 }

@@ -6,11 +6,16 @@
 const char *bb_level_name(bb_level_t level)
 {
     switch (level) {
-    case BB_LEVEL_ONE: return "one";
-    case BB_LEVEL_LOCAL_QUORUM: return "local_quorum";
-    case BB_LEVEL_QUORUM: return "quorum";
-    case BB_LEVEL_EACH_QUORUM: return "each_quorum";
-    case BB_LEVEL_ALL: return "all";
+    case BB_LEVEL_ONE:
+        return "one";
+    case BB_LEVEL_LOCAL_QUORUM:
+        return "local_quorum";
+    case BB_LEVEL_QUORUM:
+        return "quorum";
+    case BB_LEVEL_EACH_QUORUM:
+        return "each_quorum";
+    case BB_LEVEL_ALL:
+        return "all";
     }
     return "unknown";
 }
@@ -68,8 +73,8 @@ bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault)
     if (error != BB_OK) {
         return error;
     }
-    if (self->partition_count > BB_PARTITIONS_MAX ||
-        self->battery_count > BB_BATCH_BATTERIES_MAX || self->cursor.length > BB_CURSOR_BYTES_MAX) {
+    if (self->partition_count > BB_PARTITIONS_MAX || self->battery_count > BB_BATCH_BATTERIES_MAX ||
+        self->cursor.length > BB_CURSOR_BYTES_MAX) {
         return bb_fault_set(fault, BB_ERR_QUERY, "too many partitions, batteries or cursor bytes");
     }
     for (uint32_t i = 0; i < self->partition_count; i++) {
@@ -84,6 +89,6 @@ bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault)
     if (error != BB_OK) {
         return error;
     }
-    return s_check_names(self->metrics, self->metric_count, BB_METRIC_NAME_BYTES_MAX,
-                         "metric name", fault);
+    return s_check_names(self->metrics, self->metric_count, BB_METRIC_NAME_BYTES_MAX, "metric name",
+                         fault);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "protocol/page_generated.h"
 #include "protocol/bb_message_flat.h"
 #include "protocol/bb_query.h"
+#include "protocol/page_generated.h"
 
 namespace wire = bb::wire;
 using flatbuffers::FlatBufferBuilder;
@@ -14,7 +14,8 @@ static_assert(offsetof(bb_bucket_t, sum) == 16 && offsetof(bb_bucket_t, min) == 
 static_assert(offsetof(bb_bucket_t, first_wall_ns) == 48 && offsetof(bb_bucket_t, last) == 72,
               "wire order");
 
-namespace {
+namespace
+{
 
 // ---- reading ----
 
@@ -468,14 +469,13 @@ void bb_page_builder_battery(bb_page_builder_t *self, bb_slice_t battery,
         bb_slice_t key = attributes[i].key;
         bb_slice_t value = attributes[i].value;
         auto key_text = fbb.CreateString(static_cast<const char *>(key.data), key.length);
-        auto value_text = value.length ? fbb.CreateString(static_cast<const char *>(value.data),
-                                                          value.length)
-                                       : Offset<String>();
+        auto value_text =
+            value.length ? fbb.CreateString(static_cast<const char *>(value.data), value.length)
+                         : Offset<String>();
         offsets[i] = wire::CreatePageAttribute(fbb, key_text, value_text);
     }
-    auto list = attribute_count
-                    ? fbb.CreateVector(offsets, attribute_count)
-                    : Offset<flatbuffers::Vector<Offset<wire::PageAttribute>>>();
+    auto list = attribute_count ? fbb.CreateVector(offsets, attribute_count)
+                                : Offset<flatbuffers::Vector<Offset<wire::PageAttribute>>>();
     self->series.push(wire::CreatePageSeries(fbb, battery_text, 0, 0, 0, 0, 0, list));
     self->rows += 1;
 }

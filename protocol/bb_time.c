@@ -106,8 +106,8 @@ bb_civil_t bb_civil_of_wall_ns(int64_t wall_ns)
         (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t month_from_march = (5 * day_of_year + 2) / 153;
-    uint32_t month = (uint32_t)(month_from_march < 10 ? month_from_march + 3
-                                                      : month_from_march - 9);
+    uint32_t month =
+        (uint32_t)(month_from_march < 10 ? month_from_march + 3 : month_from_march - 9);
     return (bb_civil_t){
         .year = (int32_t)(year_of_era + era * 400 + (month <= 2)),
         .month = month,
@@ -128,8 +128,7 @@ static bb_error_t s_civil_to_wall(const s_reader_t *reader, const bb_civil_t *se
     if (self->day < 1 || self->day > bb_civil_month_days(self->year, self->month)) {
         return s_fail(reader, BB_ERR_SYNTAX, "the month has no such day");
     }
-    if (self->hour > 23 || self->minute > 59 || self->second > 59 ||
-        self->nanosecond > 999999999) {
+    if (self->hour > 23 || self->minute > 59 || self->second > 59 || self->nanosecond > 999999999) {
         return s_fail(reader, BB_ERR_SYNTAX,
                       "the time of day must be 00:00:00 to 23:59:59 (no leap seconds)");
     }
@@ -305,8 +304,9 @@ static const struct {
     const char *name;
     int64_t ns;
 } s_units[] = {
-    {"w", 7 * BB_NS_PER_DAY},  {"d", BB_NS_PER_DAY}, {"h", 3600 * BB_NS_PER_S},
-    {"m", 60 * BB_NS_PER_S},   {"s", BB_NS_PER_S},   {"ms", BB_NS_PER_MS},
+    {"w", 7 * BB_NS_PER_DAY},  {"d", BB_NS_PER_DAY},
+    {"h", 3600 * BB_NS_PER_S}, {"m", 60 * BB_NS_PER_S},
+    {"s", BB_NS_PER_S},        {"ms", BB_NS_PER_MS},
     {"us", BB_NS_PER_US},      {"ns", 1},
 };
 
@@ -475,8 +475,8 @@ size_t bb_time_format(int64_t wall_ns, char out[BB_TIME_TEXT_BYTES])
     int length = snprintf(out, BB_TIME_TEXT_BYTES, "%04d-%02u-%02uT%02u:%02u:%02u", civil.year,
                           civil.month, civil.day, civil.hour, civil.minute, civil.second);
     if (civil.nanosecond > 0) {
-        length += snprintf(out + length, BB_TIME_TEXT_BYTES - (size_t)length, ".%09u",
-                           civil.nanosecond);
+        length +=
+            snprintf(out + length, BB_TIME_TEXT_BYTES - (size_t)length, ".%09u", civil.nanosecond);
         while (out[length - 1] == '0') {
             length--;
         }

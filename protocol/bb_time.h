@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-#define BB_TIME_TEXT_BYTES 40     // longest formatted time, with its terminator
+#define BB_TIME_TEXT_BYTES     40 // longest formatted time, with its terminator
 #define BB_DURATION_TEXT_BYTES 64 // longest formatted duration, with its terminator
 
 // A date and a time of day, no zone.

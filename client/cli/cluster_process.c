@@ -98,8 +98,7 @@ static bb_error_t s_load_node(cluster_node_t *node, const char *nodes_folder, co
     return error;
 }
 
-bb_error_t cluster_folder_open(const char *directory, cluster_folder_t *folder,
-                               bb_fault_t *fault)
+bb_error_t cluster_folder_open(const char *directory, cluster_folder_t *folder, bb_fault_t *fault)
 {
     char nodes_folder[PATH_MAX];
     *folder = (cluster_folder_t){.lock = -1};
@@ -123,8 +122,8 @@ bb_error_t cluster_folder_open(const char *directory, cluster_folder_t *folder,
             error = bb_fault_set(fault, BB_ERR_LIMIT, "'%s' has more than %d nodes", nodes_folder,
                                  BB_NODES_MAX);
         } else {
-            error = s_load_node(&folder->nodes[folder->node_count], nodes_folder, entry->d_name,
-                                fault);
+            error =
+                s_load_node(&folder->nodes[folder->node_count], nodes_folder, entry->d_name, fault);
             folder->node_count += error == BB_OK;
         }
     }
@@ -305,8 +304,7 @@ bool cluster_node_is_ready(const cluster_node_t *self, int timeout_ms)
     char answer[64] = "";
     size_t length = 0;
     bool sent =
-        (connect(link, (struct sockaddr *)&address, sizeof address) == 0 ||
-         errno == EINPROGRESS) &&
+        (connect(link, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS) &&
         s_wait(link, POLLOUT, timeout_ms) &&
         getsockopt(link, SOL_SOCKET, SO_ERROR, &failure, &failure_bytes) == 0 && failure == 0 &&
         send(link, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)sizeof request - 1;
@@ -339,8 +337,7 @@ void cluster_node_log_tail(const cluster_node_t *self, char *out, size_t size)
 // ---- starting ----
 
 // In the child: nothing of ours stays but the status pipe, which closes itself at exec.
-static void s_become_busbard(const char *busbard, const char *config_path, int log,
-                             int status_pipe)
+static void s_become_busbard(const char *busbard, const char *config_path, int log, int status_pipe)
 {
     int null = open("/dev/null", O_RDWR);
     if (setsid() < 0 || null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 ||
@@ -363,7 +360,7 @@ static void s_become_busbard(const char *busbard, const char *config_path, int l
         }
     }
     umask(077);
-    char *const arguments[] = {(char *)(uintptr_t)busbard, (char *)(uintptr_t)"--config",
+    char *const arguments[] = {(char *)(uintptr_t)busbard, (char *)(uintptr_t) "--config",
                                (char *)(uintptr_t)config_path, NULL};
     execv(busbard, arguments);
 }

@@ -23,9 +23,9 @@ typedef struct {
     const bb_config_node_t *self; // in config
     // What this process has started; 0 = nothing.
     pid_t child;
-    int exit_status;   // of the child, once child_is_gone; 128 + signal when killed
+    int exit_status; // of the child, once child_is_gone; 128 + signal when killed
     bool child_is_gone;
-    off_t log_start;   // where the child's output begins
+    off_t log_start; // where the child's output begins
 } cluster_node_t;
 
 typedef struct {

@@ -13,9 +13,9 @@
 #include "client/cli/cluster_process.h"
 #include "cluster-config/bb_cluster_template.h"
 
-#define S_POLL_MS 20
+#define S_POLL_MS          20
 #define S_READY_NS_DEFAULT (10 * BB_NS_PER_S)
-#define S_STOP_NS_DEFAULT (15 * BB_NS_PER_S) // a little more than a node takes to drain
+#define S_STOP_NS_DEFAULT  (15 * BB_NS_PER_S) // a little more than a node takes to drain
 
 static void s_pause(void)
 {
@@ -110,16 +110,19 @@ static int s_init(const cli_context_t *context, int argc, char **argv)
         {"--nodes", CLI_COUNT, &nodes, &nodes_given, "3", "nodes, all in data centre dc1"},
         {"--dcs", CLI_TEXT, &dcs, NULL, "DCS", "data centres with nodes, dc1:3,dc2:3"},
         {"--hosts", CLI_TEXT, &hosts, NULL, "HOSTS", "a machine per node, a=192.0.2.1,b=192.0.2.2"},
-        {"--rf", CLI_COUNT, &numbers[0], NULL, "3", "replicas per data centre (default min(3, nodes))"},
+        {"--rf", CLI_COUNT, &numbers[0], NULL, "3",
+         "replicas per data centre (default min(3, nodes))"},
         {"--partitions", CLI_COUNT, &numbers[1], NULL, "1024", "power of two, fixed at creation"},
         {"--stores", CLI_COUNT, &numbers[2], NULL, "1", "stores per node, fixed at creation"},
     };
     const cli_command_t command = {
-        "init",
+        "cluster init",
         "DIR [--name N] [--nodes 3] [--dcs dc1:3,dc2:3] [--hosts a=192.0.2.1,...] [--rf 3]",
         "Configuration, keys and data folders of a new cluster. Nodes are n1, n2, ... Without "
         "--hosts each gets a loopback address and free ports.",
-        options, BB_COUNT_OF(options), NULL};
+        options,
+        BB_COUNT_OF(options),
+        NULL};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
     bb_fault_t fault = {0};
@@ -271,8 +274,7 @@ static bool s_stop(cluster_folder_t *folder, const bool *chosen, int64_t timeout
     bool gone = true;
     for (uint32_t i = 0; i < folder->node_count; i++) {
         cluster_node_t *node = &folder->nodes[i];
-        while (pids[i] != 0 && cluster_node_pid(node) == pids[i] &&
-               cli_mono_ns() < deadline_ns) {
+        while (pids[i] != 0 && cluster_node_pid(node) == pids[i] && cli_mono_ns() < deadline_ns) {
             s_pause();
         }
         if (pids[i] != 0 && cluster_node_pid(node) == pids[i]) {
@@ -309,7 +311,7 @@ static bool s_begin(s_job_t *job, const cli_command_t *command, const cli_contex
     }
     size_t count = job->arguments.count;
     if (needs_nodes ? count < 2 : count != 1) {
-        cli_complain("cluster %s: %s", command->verb,
+        cli_complain("%s: %s", command->verb,
                      needs_nodes ? "a folder and a node are needed" : "one folder is needed");
         return false;
     }
@@ -321,8 +323,8 @@ static bool s_begin(s_job_t *job, const cli_command_t *command, const cli_contex
     for (size_t i = 1; i < count; i++) {
         cluster_node_t *node = cluster_folder_find(&job->folder, job->arguments.items[i]);
         if (!node) {
-            cli_complain("cluster %s: '%s' has no node '%s'", command->verb,
-                         job->arguments.items[0], job->arguments.items[i]);
+            cli_complain("%s: '%s' has no node '%s'", command->verb, job->arguments.items[0],
+                         job->arguments.items[i]);
             return false;
         }
         job->chosen[node - job->folder.nodes] = true;
@@ -344,10 +346,13 @@ static int s_up(const cli_context_t *context, int argc, char **argv)
     int64_t timeout_ns = S_READY_NS_DEFAULT;
     const cli_option_t options[] = {
         {"--timeout", CLI_DURATION, &timeout_ns, NULL, "D", "how long to wait (default 10s)"}};
-    const cli_command_t command = {"up", "DIR [--timeout D]",
+    const cli_command_t command = {"cluster up",
+                                   "DIR [--timeout D]",
                                    "Starts every node of this machine that does not run, and waits "
                                    "until all are ready.",
-                                   options, BB_COUNT_OF(options), NULL};
+                                   options,
+                                   BB_COUNT_OF(options),
+                                   NULL};
     s_job_t *job = bb_alloc_zero(1, sizeof *job);
     if (s_begin(job, &command, context, argc, argv, false, true)) {
         job->exit_status = s_up_all(&job->folder, timeout_ns);
@@ -360,16 +365,19 @@ static int s_down(const cli_context_t *context, int argc, char **argv)
     int64_t timeout_ns = S_STOP_NS_DEFAULT;
     const cli_option_t options[] = {
         {"--timeout", CLI_DURATION, &timeout_ns, NULL, "D", "how long to wait (default 15s)"}};
-    const cli_command_t command = {"down", "DIR [--timeout D]",
+    const cli_command_t command = {"cluster down",
+                                   "DIR [--timeout D]",
                                    "Asks every node to finish its work and end, and waits for it.",
-                                   options, BB_COUNT_OF(options), NULL};
+                                   options,
+                                   BB_COUNT_OF(options),
+                                   NULL};
     s_job_t *job = bb_alloc_zero(1, sizeof *job);
     if (s_begin(job, &command, context, argc, argv, false, true)) {
         for (uint32_t i = 0; i < job->folder.node_count; i++) {
             job->chosen[i] = cluster_node_is_local(&job->folder.nodes[i]);
         }
-        job->exit_status = s_stop(&job->folder, job->chosen, timeout_ns) ? CLI_EXIT_OK
-                                                                         : CLI_EXIT_UNAVAILABLE;
+        job->exit_status =
+            s_stop(&job->folder, job->chosen, timeout_ns) ? CLI_EXIT_OK : CLI_EXIT_UNAVAILABLE;
     }
     return s_end(job);
 }
@@ -399,10 +407,13 @@ static int s_restart(const cli_context_t *context, int argc, char **argv)
     int64_t timeout_ns = S_READY_NS_DEFAULT;
     const cli_option_t options[] = {
         {"--timeout", CLI_DURATION, &timeout_ns, NULL, "D", "how long to wait (default 10s)"}};
-    const cli_command_t command = {"restart", "DIR NODE... [--timeout D]",
+    const cli_command_t command = {"cluster restart",
+                                   "DIR NODE... [--timeout D]",
                                    "Stops a node if it runs, starts it, and waits until it is "
                                    "ready.",
-                                   options, BB_COUNT_OF(options), NULL};
+                                   options,
+                                   BB_COUNT_OF(options),
+                                   NULL};
     s_job_t *job = bb_alloc_zero(1, sizeof *job);
     if (s_begin(job, &command, context, argc, argv, true, true)) {
         job->exit_status = s_restart_nodes(job, timeout_ns);
@@ -441,12 +452,15 @@ static int s_kill_node(cluster_node_t *node, int signal_number)
 static int s_kill(const cli_context_t *context, int argc, char **argv)
 {
     const char *signal_text = "KILL";
-    const cli_option_t options[] = {
-        {"--signal", CLI_TEXT, &signal_text, NULL, "KILL", "KILL, TERM, STOP, CONT, ... or a number"}};
-    const cli_command_t command = {"kill", "DIR NODE... [--signal KILL]",
+    const cli_option_t options[] = {{"--signal", CLI_TEXT, &signal_text, NULL, "KILL",
+                                     "KILL, TERM, STOP, CONT, ... or a number"}};
+    const cli_command_t command = {"cluster kill",
+                                   "DIR NODE... [--signal KILL]",
                                    "Sends a signal to a node; without --signal it is killed at "
                                    "once, as by a power cut of the process.",
-                                   options, BB_COUNT_OF(options), NULL};
+                                   options,
+                                   BB_COUNT_OF(options),
+                                   NULL};
     s_job_t *job = bb_alloc_zero(1, sizeof *job);
     if (s_begin(job, &command, context, argc, argv, true, false)) {
         int signal_number = cluster_signal_of_name(signal_text);

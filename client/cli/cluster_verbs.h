@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // cluster_verbs - busbar cluster init | up | down | restart | kill.
 //
-// Works on a cluster folder (cluster-config/bb_cluster_template.h) and on processes of this machine;
-// nothing here talks to the cluster but GET /readyz. Results go to standard output, one line per
-// node; complaints to standard error.
+// Works on a cluster folder (cluster-config/bb_cluster_template.h) and on processes of this
+// machine; nothing here talks to the cluster but GET /readyz. Results go to standard output, one
+// line per node; complaints to standard error.
 #ifndef CLUSTER_VERBS_H
 #define CLUSTER_VERBS_H
 

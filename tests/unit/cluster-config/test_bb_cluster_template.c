@@ -146,8 +146,9 @@ static void template_writes_a_local_cluster(void **state)
         bb_config_destroy(&config);
     }
     bb_sign_pair_t cluster_key;
-    assert_int_equal(bb_sign_pair_read(s_path("deep/er/my_cluster/cluster.key"), &cluster_key,
-                                       NULL, &fault), BB_OK);
+    assert_int_equal(
+        bb_sign_pair_read(s_path("deep/er/my_cluster/cluster.key"), &cluster_key, NULL, &fault),
+        BB_OK);
     // A second time: there is something already, and it stays as it is.
     assert_int_equal(bb_cluster_template_write(&template, s_path("deep/er/my_cluster"), &fault),
                      BB_ERR_EXISTS);
@@ -168,7 +169,8 @@ static void template_writes_for_hosts(void **state)
     template.replica_count = 1;
     assert_int_equal(bb_cluster_template_parse_dcs(&template, "east:2,west:1", &fault), BB_OK);
     assert_int_equal(bb_cluster_template_parse_hosts(
-                         &template, "a=192.0.2.1,b=192.0.2.2,c=host-c.example", &fault), BB_OK);
+                         &template, "a=192.0.2.1,b=192.0.2.2,c=host-c.example", &fault),
+                     BB_OK);
     s_write(&template, s_path("hosts"));
     assert_int_equal(ports.calls, 0);
     bb_config_t *config = s_load(s_path("hosts/nodes/n3/busbard.yaml"));
@@ -237,18 +239,26 @@ static void template_refuses(void **state)
     (void)state;
     s_ports_t ports;
     bb_fault_t fault = {0};
-    const char *dcs[] = {"", "dc1", "dc1:", ":3", "dc1:0", "dc1:257", "dc1:3x", "dc1:-1",
-                         "dc1:3,", "dc1:3,,dc2:3", "dc1:3,dc1:3", "d/c:3", ",dc1:3",
-                         "dc1:3;dc2:3"};
+    const char *dcs[] = {"",       "dc1",        "dc1:",   ":3",           "dc1:0",       "dc1:257",
+                         "dc1:3x", "dc1:-1",     "dc1:3,", "dc1:3,,dc2:3", "dc1:3,dc1:3", "d/c:3",
+                         ",dc1:3", "dc1:3;dc2:3"};
     for (size_t i = 0; i < BB_COUNT_OF(dcs); i++) {
         bb_cluster_template_t template = {0};
         if (bb_cluster_template_parse_dcs(&template, dcs[i], &fault) != BB_ERR_USAGE) {
             fail_msg("'%s' was accepted", dcs[i]);
         }
     }
-    const char *hosts[] = {"", "a", "a=", "=192.0.2.1", "a=192.0.2.1,", "a=192.0.2.256",
-                           "a=192.0.2.1,a=192.0.2.2", "a=192.0.2.1,b=192.0.2.1", "a b=192.0.2.1",
-                           "a=tcp://x", "a=x y"};
+    const char *hosts[] = {"",
+                           "a",
+                           "a=",
+                           "=192.0.2.1",
+                           "a=192.0.2.1,",
+                           "a=192.0.2.256",
+                           "a=192.0.2.1,a=192.0.2.2",
+                           "a=192.0.2.1,b=192.0.2.1",
+                           "a b=192.0.2.1",
+                           "a=tcp://x",
+                           "a=x y"};
     for (size_t i = 0; i < BB_COUNT_OF(hosts); i++) {
         bb_cluster_template_t template = {0};
         if (bb_cluster_template_parse_hosts(&template, hosts[i], &fault) != BB_ERR_USAGE) {

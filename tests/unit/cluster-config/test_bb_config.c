@@ -305,8 +305,7 @@ static void config_refuses_shared_and_bad_keys(void **state)
     char *text = s_with(base, s_keys[0], "short");
     bb_config_t *config = NULL;
     bb_fault_t fault = {0};
-    assert_int_equal(bb_config_parse(text, strlen(text), "f.yaml", &config, &fault),
-                     BB_ERR_CONFIG);
+    assert_int_equal(bb_config_parse(text, strlen(text), "f.yaml", &config, &fault), BB_ERR_CONFIG);
     assert_string_equal(fault.text,
                         "f.yaml:16: key 'nodes[0].public_key': must be 40 characters of Z85");
     free(text);
@@ -323,8 +322,8 @@ static void config_refuses_what_is_no_configuration(void **state)
                      BB_ERR_NOT_FOUND);
     assert_non_null(strstr(fault.text, "/nonexistent/busbard.yaml"));
     assert_int_equal(bb_config_load(s_folder, &config, &fault), BB_ERR_CONFIG);
-    const char *texts[] = {"", "\n", "- a\n- b\n", "just text\n", "# nothing\n", "{", "a: b: c",
-                           "&x {a: *x}", "? [a]\n: b\n", "\xff\xfe\x00"};
+    const char *texts[] = {"",  "\n",      "- a\n- b\n", "just text\n",  "# nothing\n",
+                           "{", "a: b: c", "&x {a: *x}", "? [a]\n: b\n", "\xff\xfe\x00"};
     for (size_t i = 0; i < BB_COUNT_OF(texts); i++) {
         fault.text[0] = '\0';
         if (bb_config_parse(texts[i], strlen(texts[i]), "f.yaml", &config, &fault) !=

@@ -12,8 +12,16 @@
 #include <cmocka.h>
 
 static const bb_topology_node_t s_nodes[6] = {
-    {.id = "n1", .dc = "dc1", .rack = "a", .weight = 100, .host = "127.0.0.1",
-     .client_port = 1, .peer_port = 2, .bulk_port = 3, .http_port = 4, .public_key = {9}},
+    {.id = "n1",
+     .dc = "dc1",
+     .rack = "a",
+     .weight = 100,
+     .host = "127.0.0.1",
+     .client_port = 1,
+     .peer_port = 2,
+     .bulk_port = 3,
+     .http_port = 4,
+     .public_key = {9}},
     {.id = "n2", .dc = "dc2", .rack = "", .weight = 100, .host = "h2"},
     {.id = "n3", .dc = "dc1", .rack = NULL, .weight = 100, .host = "h3"},
     {.id = "n4", .dc = "dc2", .rack = "", .weight = 100, .host = NULL},
@@ -24,10 +32,16 @@ static const bb_placement_dc_t s_dcs[2] = {{"dc1", 3}, {"dc2", 2}};
 
 static bb_topology_options_t s_options(void)
 {
-    return (bb_topology_options_t){
-        .cluster_name = "demo", .cluster_id = {1, 2}, .placement_key = {3, 4}, .epoch = 7,
-        .partition_count = 64, .dc_count = 2, .dcs = s_dcs, .node_count = 6, .nodes = s_nodes,
-        .self_index = 4};
+    return (bb_topology_options_t){.cluster_name = "demo",
+                                   .cluster_id = {1, 2},
+                                   .placement_key = {3, 4},
+                                   .epoch = 7,
+                                   .partition_count = 64,
+                                   .dc_count = 2,
+                                   .dcs = s_dcs,
+                                   .node_count = 6,
+                                   .nodes = s_nodes,
+                                   .self_index = 4};
 }
 
 static bb_topology_t *s_new(const bb_topology_options_t *options)

@@ -70,8 +70,8 @@ static void z85_decode_refuses(void **state)
 {
     (void)state;
     uint8_t back[8];
-    const char *bad[] = {"Hell", "HelloW", "Hell\"", "Hel o", "Hell\\", "Hell~", "Hell\xc3",
-                         "#####"}; // the last is 85^5 - 1 > 2^32 - 1
+    const char *bad[] = {"Hell",  "HelloW",   "Hell\"", "Hel o", "Hell\\",
+                         "Hell~", "Hell\xc3", "#####"}; // the last is 85^5 - 1 > 2^32 - 1
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         assert_false(bb_z85_decode(bad[i], strlen(bad[i]), back));
     }
@@ -174,11 +174,14 @@ static void key_file_malformed(void **state)
          1},
         {"kind: \"curve\"\nname: \"x\"\npublic_key: \"short\"\nsecret_key: \"" S_SECRET "\"\n", 3},
         {"kind: \"curve\"\nname: \"x\"\npublic_key: \"" S_PUBLIC "\"\nsecret_key: \"" S_PUBLIC
-         "~\"\n", 4},
+         "~\"\n",
+         4},
         {"kind: \"curve\"\nname: \"x\"\npublic_key: \"" S_PUBLIC
-         "\"\nsecret_key: \"~:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs\"\n", 4},
+         "\"\nsecret_key: \"~:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs\"\n",
+         4},
         {"kind: \"curve\"\nname: \"x\"\npublic_key: \"" S_SECRET "\"\nsecret_key: \"" S_SECRET
-         "\"\n", 1}, // they do not belong together
+         "\"\n",
+         1}, // they do not belong together
     };
     const bb_curve_pair_t zero = {{0}, {0}};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {

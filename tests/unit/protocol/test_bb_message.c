@@ -14,17 +14,30 @@
 
 #include "tests/unit/protocol/wire_patch.h"
 
-#define S_TEXT(text) {(text), sizeof(text) - 1}
+#define S_TEXT(text)                                                                               \
+    {                                                                                              \
+        (text), sizeof(text) - 1                                                                   \
+    }
 
 static const bb_hello_node_t s_nodes[2] = {
-    {.id = S_TEXT("n1"), .dc = S_TEXT("dc1"), .rack = S_TEXT("r1"),
-     .client_endpoint = S_TEXT("tcp://127.0.0.1:7711"), .public_key = {1, 2, 3, 31}, .weight = 100},
-    {.id = S_TEXT("n2"), .dc = S_TEXT("dc2"), .rack = {0},
-     .client_endpoint = S_TEXT("tcp://127.0.0.2:7711"), .public_key = {9}, .weight = 50},
+    {.id = S_TEXT("n1"),
+     .dc = S_TEXT("dc1"),
+     .rack = S_TEXT("r1"),
+     .client_endpoint = S_TEXT("tcp://127.0.0.1:7711"),
+     .public_key = {1, 2, 3, 31},
+     .weight = 100},
+    {.id = S_TEXT("n2"),
+     .dc = S_TEXT("dc2"),
+     .rack = {0},
+     .client_endpoint = S_TEXT("tcp://127.0.0.2:7711"),
+     .public_key = {9},
+     .weight = 50},
 };
 static const uint16_t s_replicas[8] = {0, 1, 1, 0, 0, UINT16_MAX, 1, UINT16_MAX};
 static const bb_rejection_t s_rejections[2] = {
-    {.frame = 7, .metric = S_TEXT("state"), .error = BB_ERR_TYPE_CHANGED,
+    {.frame = 7,
+     .metric = S_TEXT("state"),
+     .error = BB_ERR_TYPE_CHANGED,
      .detail = S_TEXT("metric 'state' is float64")},
     {.frame = UINT32_MAX, .metric = {0}, .error = BB_ERR_BATCH_BYTES, .detail = {0}},
 };
@@ -34,7 +47,10 @@ static const bb_slice_t s_metrics[3] = {S_TEXT("voltage_v"), S_TEXT("current_a")
 static const bb_missing_t s_missing[2] = {{4, BB_ERR_BEHIND}, {9, BB_ERR_TIMEOUT}};
 static const bb_status_node_t s_status_nodes[2] = {
     {.node_id = S_TEXT("n1"), .dc = S_TEXT("dc1"), .up = true, .is_self = true, .lag_chunks = 0},
-    {.node_id = S_TEXT("n2"), .dc = S_TEXT("dc1"), .up = false, .is_self = false,
+    {.node_id = S_TEXT("n2"),
+     .dc = S_TEXT("dc1"),
+     .up = false,
+     .is_self = false,
      .lag_chunks = UINT64_C(1) << 40},
 };
 static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
@@ -42,94 +58,147 @@ static const bb_have_entry_t s_entries[2] = {{11, S_TEXT("0123456789abcdef")}, {
 static const uint32_t s_unavailable[2] = {17, 3};
 
 static const bb_kind_t s_kinds[] = {
-    BB_KIND_HELLO, BB_KIND_HELLO_REPLY, BB_KIND_WRITE, BB_KIND_WRITE_REPLY, BB_KIND_QUERY,
-    BB_KIND_RESULT, BB_KIND_STATUS, BB_KIND_STATUS_REPLY, BB_KIND_SETTLE, BB_KIND_SETTLE_REPLY,
-    BB_KIND_RELEASE, BB_KIND_RELEASE_REPLY, BB_KIND_ERROR, BB_KIND_HEARTBEAT, BB_KIND_REPLICATE,
-    BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST, BB_KIND_HAVE, BB_KIND_PULL, BB_KIND_PULL_DONE,
+    BB_KIND_HELLO,        BB_KIND_HELLO_REPLY,  BB_KIND_WRITE,     BB_KIND_WRITE_REPLY,
+    BB_KIND_QUERY,        BB_KIND_RESULT,       BB_KIND_STATUS,    BB_KIND_STATUS_REPLY,
+    BB_KIND_SETTLE,       BB_KIND_SETTLE_REPLY, BB_KIND_RELEASE,   BB_KIND_RELEASE_REPLY,
+    BB_KIND_ERROR,        BB_KIND_HEARTBEAT,    BB_KIND_REPLICATE, BB_KIND_REPLICATE_ACK,
+    BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,         BB_KIND_PULL,      BB_KIND_PULL_DONE,
 };
 
 // A message of the kind in which every field differs from its default.
 static bb_message_t s_sample(bb_kind_t kind)
 {
-    bb_message_t m = {.kind = kind, .epoch = 3, .request_id = UINT64_C(0x1122334455667788),
-                      .trace_id = 99, .timeout_ns = 5 * BB_NS_PER_S};
+    bb_message_t m = {.kind = kind,
+                      .epoch = 3,
+                      .request_id = UINT64_C(0x1122334455667788),
+                      .trace_id = 99,
+                      .timeout_ns = 5 * BB_NS_PER_S};
     switch (kind) {
-    case BB_KIND_HELLO: m.hello = (bb_hello_t){S_TEXT("busbar/0.1.0")}; break;
-    case BB_KIND_HELLO_REPLY:
-        m.hello_reply = (bb_hello_reply_t){
-            .cluster_name = S_TEXT("demo"), .cluster_id = {0xca, 0xfe, 1}, .node_id = S_TEXT("n1"),
-            .partition_count = 4, .placement_key = {7, 7, 9}, .node_count = 2, .nodes = s_nodes,
-            .replica_stride = 2, .replicas = s_replicas};
+    case BB_KIND_HELLO:
+        m.hello = (bb_hello_t){S_TEXT("busbar/0.1.0")};
         break;
-    case BB_KIND_WRITE: m.write.level = BB_LEVEL_ALL; break;
+    case BB_KIND_HELLO_REPLY:
+        m.hello_reply = (bb_hello_reply_t){.cluster_name = S_TEXT("demo"),
+                                           .cluster_id = {0xca, 0xfe, 1},
+                                           .node_id = S_TEXT("n1"),
+                                           .partition_count = 4,
+                                           .placement_key = {7, 7, 9},
+                                           .node_count = 2,
+                                           .nodes = s_nodes,
+                                           .replica_stride = 2,
+                                           .replicas = s_replicas};
+        break;
+    case BB_KIND_WRITE:
+        m.write.level = BB_LEVEL_ALL;
+        break;
     case BB_KIND_WRITE_REPLY:
-        m.write_reply = (bb_write_reply_t){
-            .acked_points = 1200, .rejected_points = 13, .quarantined_points = 2,
-            .acked_frames = 100, .rejected_frames = 1, .rejection_count = 2,
-            .rejections = s_rejections};
+        m.write_reply = (bb_write_reply_t){.acked_points = 1200,
+                                           .rejected_points = 13,
+                                           .quarantined_points = 2,
+                                           .acked_frames = 100,
+                                           .rejected_frames = 1,
+                                           .rejection_count = 2,
+                                           .rejections = s_rejections};
         break;
     case BB_KIND_QUERY:
-        m.query = (bb_query_t){
-            .mode = BB_QUERY_AGGREGATE, .level = BB_LEVEL_LOCAL_QUORUM, .from_wall_ns = 1000,
-            .to_wall_ns = BB_TIME_WALL_NS_LIMIT, .every_ns = 60 * BB_NS_PER_S,
-            .aggregates = BB_AGGREGATE_MEAN | BB_AGGREGATE_LAST, .group_by_none = true,
-            .partition_count = 3, .partitions = s_partitions, .battery_count = 2,
-            .batteries = s_batteries, .metric_count = 3, .metrics = s_metrics, .row_limit = 12345,
-            .page_bytes_max = 65536, .cursor = S_TEXT("\0cursor\xff")};
+        m.query = (bb_query_t){.mode = BB_QUERY_AGGREGATE,
+                               .level = BB_LEVEL_LOCAL_QUORUM,
+                               .from_wall_ns = 1000,
+                               .to_wall_ns = BB_TIME_WALL_NS_LIMIT,
+                               .every_ns = 60 * BB_NS_PER_S,
+                               .aggregates = BB_AGGREGATE_MEAN | BB_AGGREGATE_LAST,
+                               .group_by_none = true,
+                               .partition_count = 3,
+                               .partitions = s_partitions,
+                               .battery_count = 2,
+                               .batteries = s_batteries,
+                               .metric_count = 3,
+                               .metrics = s_metrics,
+                               .row_limit = 12345,
+                               .page_bytes_max = 65536,
+                               .cursor = S_TEXT("\0cursor\xff")};
         break;
     case BB_KIND_RESULT:
-        m.result = (bb_result_t){.missing_count = 2, .missing = s_missing,
-                                 .cursor = S_TEXT("go on here"), .damaged_window_count = 6};
+        m.result = (bb_result_t){.missing_count = 2,
+                                 .missing = s_missing,
+                                 .cursor = S_TEXT("go on here"),
+                                 .damaged_window_count = 6};
         break;
     case BB_KIND_STATUS_REPLY:
-        m.status_reply = (bb_status_reply_t){
-            .cluster_name = S_TEXT("demo"), .node_id = S_TEXT("n1"), .version = S_TEXT("0.1.0"),
-            .ready = true, .draining = true, .partition_count = 1024, .under_replicated = 5,
-            .uptime_ns = 1, .points_total = 2, .batteries_total = 3, .head_bytes = 4,
-            .journal_bytes = 5, .segment_bytes = 6, .segment_points = 7, .unsealed_chunks = 8,
-            .untrimmed_chunks = 9, .runs_to_merge = 10, .quarantined_points = 11, .node_count = 2,
-            .nodes = s_status_nodes};
+        m.status_reply = (bb_status_reply_t){.cluster_name = S_TEXT("demo"),
+                                             .node_id = S_TEXT("n1"),
+                                             .version = S_TEXT("0.1.0"),
+                                             .ready = true,
+                                             .draining = true,
+                                             .partition_count = 1024,
+                                             .under_replicated = 5,
+                                             .uptime_ns = 1,
+                                             .points_total = 2,
+                                             .batteries_total = 3,
+                                             .head_bytes = 4,
+                                             .journal_bytes = 5,
+                                             .segment_bytes = 6,
+                                             .segment_points = 7,
+                                             .unsealed_chunks = 8,
+                                             .untrimmed_chunks = 9,
+                                             .runs_to_merge = 10,
+                                             .quarantined_points = 11,
+                                             .node_count = 2,
+                                             .nodes = s_status_nodes};
         break;
     case BB_KIND_SETTLE_REPLY:
         m.settle_reply = (bb_settle_reply_t){.sealed = true, .merged = false, .trimmed = true};
         break;
     case BB_KIND_RELEASE:
-        m.release = (bb_release_t){.battery_count = 2, .batteries = s_batteries,
-                                   .level = BB_LEVEL_ONE};
+        m.release =
+            (bb_release_t){.battery_count = 2, .batteries = s_batteries, .level = BB_LEVEL_ONE};
         break;
-    case BB_KIND_RELEASE_REPLY: m.release_reply.released_points = 44; break;
+    case BB_KIND_RELEASE_REPLY:
+        m.release_reply.released_points = 44;
+        break;
     case BB_KIND_ERROR:
-        m.error = (bb_error_reply_t){.code = BB_ERR_BUSY, .detail = S_TEXT("1 GiB in flight"),
-                                     .retry_after_ms = 250};
+        m.error = (bb_error_reply_t){
+            .code = BB_ERR_BUSY, .detail = S_TEXT("1 GiB in flight"), .retry_after_ms = 250};
         break;
     case BB_KIND_HEARTBEAT:
-        m.heartbeat = (bb_heartbeat_t){.incarnation = {{1, 2, 3}}, .wall_ns = 1700000000123456789,
-                                       .cluster_id = {8, 9}, .ready = true, .draining = true};
+        m.heartbeat = (bb_heartbeat_t){.incarnation = {{1, 2, 3}},
+                                       .wall_ns = 1700000000123456789,
+                                       .cluster_id = {8, 9},
+                                       .ready = true,
+                                       .draining = true};
         break;
     case BB_KIND_REPLICATE_ACK:
-        m.replicate_ack = (bb_replicate_ack_t){.stream = {{5}}, .incarnation = {{6}},
-                                               .range_count = 2, .ranges = s_ranges};
+        m.replicate_ack = (bb_replicate_ack_t){
+            .stream = {{5}}, .incarnation = {{6}}, .range_count = 2, .ranges = s_ranges};
         break;
     case BB_KIND_HAVE_REQUEST:
-        m.have_request = (bb_have_request_t){.incarnation = {{4}}, .since_version = 71,
-                                             .store_index = BB_STORES_MAX - 1};
+        m.have_request = (bb_have_request_t){
+            .incarnation = {{4}}, .since_version = 71, .store_index = BB_STORES_MAX - 1};
         break;
     case BB_KIND_HAVE:
-        m.have = (bb_have_t){.incarnation = {{4}}, .version = 72, .since_version = 71,
-                             .is_last = true, .store_index = 2, .entry_count = 2,
+        m.have = (bb_have_t){.incarnation = {{4}},
+                             .version = 72,
+                             .since_version = 71,
+                             .is_last = true,
+                             .store_index = 2,
+                             .entry_count = 2,
                              .entries = s_entries};
         break;
     case BB_KIND_PULL:
-        m.pull = (bb_pull_t){.budget_bytes = 4 << 20, .store_index = 1, .entry_count = 2,
-                             .entries = s_entries};
+        m.pull = (bb_pull_t){
+            .budget_bytes = 4 << 20, .store_index = 1, .entry_count = 2, .entries = s_entries};
         break;
     case BB_KIND_PULL_DONE:
-        m.pull_done = (bb_pull_done_t){.more = true, .store_index = 1, .chunk_count = 10,
-                                       .unavailable_count = 2, .unavailable = s_unavailable};
+        m.pull_done = (bb_pull_done_t){.more = true,
+                                       .store_index = 1,
+                                       .chunk_count = 10,
+                                       .unavailable_count = 2,
+                                       .unavailable = s_unavailable};
         break;
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
-    case BB_KIND_REPLICATE: break;
+    case BB_KIND_REPLICATE:
+        break;
     }
     return m;
 }
@@ -157,7 +226,7 @@ static void s_same_entries(const bb_have_entry_t *a, const bb_have_entry_t *b, u
     }
 }
 
-#define S_SAME(field) assert_true(a->field == b->field)
+#define S_SAME(field)       assert_true(a->field == b->field)
 #define S_SAME_BYTES(field) assert_memory_equal(&a->field, &b->field, sizeof a->field)
 
 static void s_same_hello_reply(const bb_hello_reply_t *a, const bb_hello_reply_t *b)
@@ -296,7 +365,8 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
             S_SAME(pull_done.unavailable[i]);
         }
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -308,11 +378,21 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
     S_SAME(trace_id);
     S_SAME(timeout_ns);
     switch (a->kind) {
-    case BB_KIND_HELLO: s_same_text(a->hello.client_name, b->hello.client_name); break;
-    case BB_KIND_HELLO_REPLY: s_same_hello_reply(&a->hello_reply, &b->hello_reply); break;
-    case BB_KIND_WRITE: S_SAME(write.level); break;
-    case BB_KIND_WRITE_REPLY: s_same_write_reply(&a->write_reply, &b->write_reply); break;
-    case BB_KIND_QUERY: s_same_query(&a->query, &b->query); break;
+    case BB_KIND_HELLO:
+        s_same_text(a->hello.client_name, b->hello.client_name);
+        break;
+    case BB_KIND_HELLO_REPLY:
+        s_same_hello_reply(&a->hello_reply, &b->hello_reply);
+        break;
+    case BB_KIND_WRITE:
+        S_SAME(write.level);
+        break;
+    case BB_KIND_WRITE_REPLY:
+        s_same_write_reply(&a->write_reply, &b->write_reply);
+        break;
+    case BB_KIND_QUERY:
+        s_same_query(&a->query, &b->query);
+        break;
     case BB_KIND_RESULT:
         S_SAME(result.missing_count);
         for (uint32_t i = 0; i < a->result.missing_count; i++) {
@@ -322,7 +402,9 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
         s_same_text(a->result.cursor, b->result.cursor);
         S_SAME(result.damaged_window_count);
         break;
-    case BB_KIND_STATUS_REPLY: s_same_status_reply(&a->status_reply, &b->status_reply); break;
+    case BB_KIND_STATUS_REPLY:
+        s_same_status_reply(&a->status_reply, &b->status_reply);
+        break;
     case BB_KIND_SETTLE_REPLY:
         S_SAME(settle_reply.sealed);
         S_SAME(settle_reply.merged);
@@ -333,13 +415,17 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
         S_SAME(release.battery_count);
         s_same_texts(a->release.batteries, b->release.batteries, a->release.battery_count);
         break;
-    case BB_KIND_RELEASE_REPLY: S_SAME(release_reply.released_points); break;
+    case BB_KIND_RELEASE_REPLY:
+        S_SAME(release_reply.released_points);
+        break;
     case BB_KIND_ERROR:
         S_SAME(error.code);
         S_SAME(error.retry_after_ms);
         s_same_text(a->error.detail, b->error.detail);
         break;
-    default: s_same_peer_body(a, b); break;
+    default:
+        s_same_peer_body(a, b);
+        break;
     }
 }
 
@@ -375,8 +461,11 @@ static void message_round_trip_of_every_kind(void **state)
 static void message_round_trip_at_the_limits(void **state)
 {
     (void)state;
-    bb_message_t m = {.kind = BB_KIND_QUERY, .epoch = UINT32_MAX, .request_id = UINT64_MAX,
-                      .trace_id = UINT64_MAX, .timeout_ns = BB_DEADLINE_NS_MAX};
+    bb_message_t m = {.kind = BB_KIND_QUERY,
+                      .epoch = UINT32_MAX,
+                      .request_id = UINT64_MAX,
+                      .trace_id = UINT64_MAX,
+                      .timeout_ns = BB_DEADLINE_NS_MAX};
     m.query = (bb_query_t){.mode = BB_QUERY_BATTERIES, .level = BB_LEVEL_ONE};
     s_round_trip(&m);
     bb_slice_t longest[2];
@@ -387,10 +476,10 @@ static void message_round_trip_at_the_limits(void **state)
     m.query.battery_count = 2;
     m.query.batteries = longest;
     s_round_trip(&m);
-    const bb_kind_t kinds[] = {BB_KIND_HELLO, BB_KIND_WRITE_REPLY, BB_KIND_RESULT,
-                               BB_KIND_SETTLE_REPLY, BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
-                               BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,
-                               BB_KIND_PULL, BB_KIND_PULL_DONE};
+    const bb_kind_t kinds[] = {BB_KIND_HELLO,         BB_KIND_WRITE_REPLY,   BB_KIND_RESULT,
+                               BB_KIND_SETTLE_REPLY,  BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
+                               BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST,  BB_KIND_HAVE,
+                               BB_KIND_PULL,          BB_KIND_PULL_DONE};
     for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
         bb_message_t empty = {.kind = kinds[i]};
         s_round_trip(&empty);
@@ -454,7 +543,7 @@ static void s_expect_refused(bb_kind_t kind, s_damage_fn damage, bb_error_t expe
     }
 // First element of the vector in field `index` of the body.
 #define S_ELEMENT(index) (wire_follow(wire_field(body, index)) + 4)
-#define S_TABLE(index) wire_follow(S_ELEMENT(index))
+#define S_TABLE(index)   wire_follow(S_ELEMENT(index))
 
 S_DAMAGE(s_version, wire_put(wire_field(envelope, S_VERSION), 2, 1))
 S_DAMAGE(s_kind_unknown, wire_put(wire_field(envelope, S_KIND), 13, 1))
@@ -599,8 +688,8 @@ static void message_decode_survives_mutations(void **state)
             for (uint32_t i = 0; i < changes; i++) {
                 uint8_t *at = &copy[s_random(&seed) % length];
                 uint64_t how = s_random(&seed);
-                *at = how % 3 == 0 ? (uint8_t)(how >> 8)
-                                   : (uint8_t)(*at ^ (1u << ((how >> 8) & 7)));
+                *at =
+                    how % 3 == 0 ? (uint8_t)(how >> 8) : (uint8_t)(*at ^ (1u << ((how >> 8) & 7)));
             }
             bb_message_t got;
             if (bb_message_decode(&got, bb_slice(copy, length), NULL) == BB_OK) {

@@ -38,8 +38,8 @@ static void s_add(s_cluster_t *self, const char *dc, int rack, uint32_t weight)
     uint32_t i = self->node_count++;
     snprintf(self->ids[i], sizeof self->ids[i], "%s-%u.%s", i % 2 ? "host" : "n", i * 37 + 1, dc);
     snprintf(self->racks[i], sizeof self->racks[i], "r%d", rack);
-    self->nodes[i] = (bb_placement_node_t){self->ids[i], dc, rack < 0 ? NULL : self->racks[i],
-                                           weight};
+    self->nodes[i] =
+        (bb_placement_node_t){self->ids[i], dc, rack < 0 ? NULL : self->racks[i], weight};
 }
 
 static void s_add_dc(s_cluster_t *self, uint32_t replica_count, uint32_t nodes, uint32_t racks)
@@ -323,8 +323,8 @@ static void proposal_refuses(void **state)
 {
     (void)state;
     uint16_t replicas[64];
-    bb_placement_node_t nodes[3] = {{"a", "dc1", "", 100}, {"b", "dc1", "", 100},
-                                    {"c", "dc1", "", 100}};
+    bb_placement_node_t nodes[3] = {
+        {"a", "dc1", "", 100}, {"b", "dc1", "", 100}, {"c", "dc1", "", 100}};
     bb_placement_dc_t dcs[2] = {{"dc1", 2}, {"dc2", 0}};
     bb_fault_t fault;
 #define S_REFUSED(n, d, p)                                                                         \

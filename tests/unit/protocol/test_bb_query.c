@@ -14,7 +14,10 @@
 
 #include "tests/unit/protocol/wire_patch.h"
 
-#define S_TEXT(text) {(text), sizeof(text) - 1}
+#define S_TEXT(text)                                                                               \
+    {                                                                                              \
+        (text), sizeof(text) - 1                                                                   \
+    }
 
 static bb_slice_t s_text(const char *text)
 {
@@ -40,10 +43,24 @@ static const uint64_t s_floats[3] = {UINT64_C(0x8000000000000000), UINT64_C(0x7f
                                      UINT64_C(0x400d70a3d70a3d71)};
 static const uint64_t s_bools[3] = {0, 1, 1};
 static const bb_bucket_t s_buckets[2] = {
-    {.start_wall_ns = 0, .count = 2, .sum = {1e16, -0.25}, .min = 1, .max = 2,
-     .first_wall_ns = 5, .last_wall_ns = 6, .first = 3, .last = 4},
-    {.start_wall_ns = 60, .count = 1, .sum = {7, 0}, .min = 7, .max = 7, .first_wall_ns = 61,
-     .last_wall_ns = 61, .first = 7, .last = 7},
+    {.start_wall_ns = 0,
+     .count = 2,
+     .sum = {1e16, -0.25},
+     .min = 1,
+     .max = 2,
+     .first_wall_ns = 5,
+     .last_wall_ns = 6,
+     .first = 3,
+     .last = 4},
+    {.start_wall_ns = 60,
+     .count = 1,
+     .sum = {7, 0},
+     .min = 7,
+     .max = 7,
+     .first_wall_ns = 61,
+     .last_wall_ns = 61,
+     .first = 7,
+     .last = 7},
 };
 static const bb_page_attribute_t s_attributes[2] = {
     {S_TEXT("site"), S_TEXT("Aachen")},
@@ -156,8 +173,8 @@ static void page_builder_is_empty_after_finish(void **state)
     uint64_t bits = s_bits(text);
     for (int round = 0; round < 3; round++) {
         if (round != 1) {
-            bb_page_builder_points(builder, s_text("b"), s_text("m"), BB_TYPE_STATE, s_times,
-                                   &bits, 1);
+            bb_page_builder_points(builder, s_text("b"), s_text("m"), BB_TYPE_STATE, s_times, &bits,
+                                   1);
             text->bytes[0] = (char)('x' + round); // the address means something per call only
         }
         uint8_t *bytes;
@@ -420,8 +437,11 @@ static void query_check_refuses_each_bad_field(void **state)
     const uint32_t twice[2] = {2, 2};
     const uint32_t beyond[1] = {BB_PARTITIONS_MAX};
     const bb_slice_t empty[1] = {{NULL, 0}};
-    const bb_query_t good = {.mode = BB_QUERY_RAW, .level = BB_LEVEL_ONE, .from_wall_ns = 0,
-                             .to_wall_ns = BB_TIME_WALL_NS_LIMIT, .partition_count = 2,
+    const bb_query_t good = {.mode = BB_QUERY_RAW,
+                             .level = BB_LEVEL_ONE,
+                             .from_wall_ns = 0,
+                             .to_wall_ns = BB_TIME_WALL_NS_LIMIT,
+                             .partition_count = 2,
                              .partitions = partitions};
     bb_fault_t fault = {0};
     assert_int_equal(bb_query_check(&good, &fault), BB_OK);
