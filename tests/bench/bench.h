@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench - what the parts of busbar-bench share: the yardstick's frames, clocks, results.
+//
+// The yardstick is a fleet of 1,000 batteries with 12 metrics every 10 s, in time order, held in
+// memory before any clock starts. Record, little-endian: i64 time in ms, u32 battery, u32 zero,
+// 12 float64.
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdio.h>
+
+#include "protocol/bb_base.h"
+
+#define BENCH_METRICS 12
+
+typedef struct {
+    int64_t time_ms;
+    uint32_t battery;
+    uint32_t zero;
+    double values[BENCH_METRICS];
+} bench_frame_t;
+static_assert(sizeof(bench_frame_t) == 112, "layout of the raw file");
+
+typedef struct {
+    const bench_frame_t *frames;
+    uint64_t frame_count;
+    uint32_t battery_count;
+    int64_t first_ms, last_ms;
+} bench_data_t;
+
+extern const char *const bench_metric_names[BENCH_METRICS];
+
+// Maps the raw file, or makes `hours` of the project's own fleet when path is NULL.
+bool bench_data_load(bench_data_t *self, const char *path, uint32_t hours);
+void bench_battery_id(uint32_t battery, char out[16]);
+
+int64_t bench_mono_ns(void);
+// User and system CPU time of a process so far, in seconds; 0 when it is gone.
+double bench_process_cpu_s(int pid);
+double bench_median(double *values, size_t count); // sorts
+
+// One JSON line on standard output and in the results file; `note` may be NULL.
+void bench_report(FILE *results, const char *name, double value, const char *unit,
+                  const char *note);
+
+// Loads the yardstick into a cluster that is up and asks the wire questions.
+int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar,
+                  const char *suffix, FILE *results);
+// The storage façade inside this process.
+int bench_engine(const bench_data_t *data, const char *directory, FILE *results);
+// fdatasync, sequential write and memory: what the machine can do in the same run.
+int bench_machine(const char *directory, FILE *results);
+
+#endif

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ingest and questions through libbusbar against real nodes that somebody else has started.
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/busbar.h"
+#include "tests/bench/bench.h"
+
+#define S_NODES_MAX 16
+#define S_REPEATS   7
+
+typedef struct {
+    int pids[S_NODES_MAX];
+    int count;
+} s_nodes_t;
+
+static void s_nodes_find(const char *cluster_directory, s_nodes_t *nodes)
+{
+    char path[4096];
+    nodes->count = 0;
+    snprintf(path, sizeof path, "%s/nodes", cluster_directory);
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        snprintf(path, sizeof path, "%s/nodes/%s/busbard.pid", cluster_directory, entry->d_name);
+        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (file && nodes->count < S_NODES_MAX && fscanf(file, "%d", &nodes->pids[nodes->count]) == 1) {
+            nodes->count++;
+        }
+        if (file) {
+            fclose(file);
+        }
+    }
+    if (directory) {
+        closedir(directory);
+    }
+}
+
+static double s_nodes_cpu_s(const s_nodes_t *nodes)
+{
+    double total = 0;
+    for (int i = 0; i < nodes->count; i++) {
+        total += bench_process_cpu_s(nodes->pids[i]);
+    }
+    return total;
+}
+
+static void s_result(FILE *results, const char *name, const char *suffix, double value, const char *unit,
+                     const char *note)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    bench_report(results, full, value, unit, note);
+}
+
+typedef struct {
+    double *latencies_ms;
+    size_t count, capacity;
+} s_latencies_t;
+
+static void s_on_delivery(void *context, const busbar_delivery_t *delivery)
+{
+    s_latencies_t *self = context;
+    if (self->count == self->capacity) {
+        self->capacity = BB_MAX((size_t)1024, self->capacity * 2);
+        self->latencies_ms = bb_realloc(self->latencies_ms, self->capacity * sizeof *self->latencies_ms);
+    }
+    self->latencies_ms[self->count++] = (double)delivery->latency_ns / 1e6;
+}
+
+static bool s_append_all(busbar_writer_t *writer, const bench_data_t *data, busbar_fault_t *fault)
+{
+    busbar_metric_t metrics[BENCH_METRICS];
+    uint32_t shape;
+    uint32_t *handles = bb_alloc(data->battery_count * sizeof *handles);
+    for (int m = 0; m < BENCH_METRICS; m++) {
+        metrics[m] = (busbar_metric_t){bench_metric_names[m], BUSBAR_FLOAT64};
+    }
+    busbar_status_t status = busbar_writer_shape(writer, metrics, BENCH_METRICS, &shape, fault);
+    for (uint32_t b = 0; status == BUSBAR_OK && b < data->battery_count; b++) {
+        char id[16];
+        bench_battery_id(b, id);
+        status = busbar_writer_battery(writer, id, NULL, 0, &handles[b], fault);
+    }
+    for (uint64_t i = 0; status == BUSBAR_OK && i < data->frame_count; i++) {
+        const bench_frame_t *frame = &data->frames[i];
+        status = busbar_writer_append(writer, handles[frame->battery], shape,
+                                      frame->time_ms * BB_NS_PER_MS,
+                                      (const busbar_value_t *)frame->values, fault);
+    }
+    free(handles);
+    return status == BUSBAR_OK;
+}
+
+static bool s_ingest(busbar_client_t *client, const bench_data_t *data, const s_nodes_t *nodes,
+                     const char *suffix, FILE *results, busbar_fault_t *fault)
+{
+    s_latencies_t latencies = {0};
+    busbar_writer_options_t options = {.timeout_ns = 60 * BUSBAR_SECOND,
+                                       .on_delivery = s_on_delivery,
+                                       .context = &latencies};
+    busbar_totals_t totals;
+    busbar_writer_t *writer = busbar_writer_open(client, &options);
+    double cpu_before = s_nodes_cpu_s(nodes);
+    int64_t begin = bench_mono_ns();
+    bool good = s_append_all(writer, data, fault);
+    busbar_writer_flush(writer, 120 * BUSBAR_SECOND);
+    double seconds = (double)(bench_mono_ns() - begin) / 1e9;
+    double cpu_s = s_nodes_cpu_s(nodes) - cpu_before;
+    busbar_writer_close(&writer, BUSBAR_SECOND, &totals);
+    double mpts = (double)(data->frame_count * BENCH_METRICS) / 1e6;
+    if (!good || totals.acked_points != data->frame_count * BENCH_METRICS) {
+        fprintf(stderr, "busbar-bench: acknowledged %llu of %.0f points: %s\n",
+                (unsigned long long)totals.acked_points, mpts * 1e6,
+                good ? totals.last_detail : fault->text);
+        good = false;
+    }
+    s_result(results, "ingest_native_mpts_per_s", suffix, mpts / seconds, "M points/s",
+             "floor 2 on one node; client and servers share the machine");
+    s_result(results, "ingest_native_cpu_s_per_mpt", suffix, cpu_s / mpts, "CPU s per M points",
+             "servers only, all nodes; floor 0.3 on one node");
+    if (latencies.count > 0) {
+        double median = bench_median(latencies.latencies_ms, latencies.count);
+        s_result(results, "ack_p50_ms", suffix, median, "ms", "batches, at full load");
+        s_result(results, "ack_p99_ms", suffix, latencies.latencies_ms[latencies.count * 99 / 100], "ms",
+                 "batches, at full load");
+    }
+    free(latencies.latencies_ms);
+    return good;
+}
+
+// Median time of one question; *rows is how many rows it has.
+static double s_ask_ms(busbar_client_t *client, const busbar_query_t *query, uint64_t *rows_seen,
+                       busbar_fault_t *fault)
+{
+    double times_ms[S_REPEATS];
+    for (int i = 0; i < S_REPEATS; i++) {
+        busbar_rows_t *rows = NULL;
+        busbar_row_t row;
+        bool complete = false;
+        const uint32_t *missing;
+        size_t missing_count;
+        int64_t begin = bench_mono_ns();
+        *rows_seen = 0;
+        if (busbar_query(client, query, &rows, fault) != BUSBAR_OK) {
+            return -1;
+        }
+        while (busbar_rows_next(rows, &row)) {
+            (*rows_seen)++;
+        }
+        busbar_status_t status = busbar_rows_status(rows, &complete, &missing, &missing_count, fault);
+        busbar_rows_close(&rows);
+        times_ms[i] = (double)(bench_mono_ns() - begin) / 1e6;
+        if (status != BUSBAR_OK || !complete) {
+            return -1;
+        }
+    }
+    return bench_median(times_ms, S_REPEATS);
+}
+
+static bool s_questions(busbar_client_t *client, const bench_data_t *data, const char *suffix, FILE *results,
+                        busbar_fault_t *fault)
+{
+    const char *const charge[] = {"state_of_charge_pct"};
+    const char *const battery[] = {"b000017"};
+    const int64_t from_ns = data->first_ms * BB_NS_PER_MS, to_ns = (data->last_ms + 1) * BB_NS_PER_MS;
+    const busbar_query_t last = {.mode = BUSBAR_LAST, .metrics = charge, .metric_count = 1};
+    const busbar_query_t raw = {.mode = BUSBAR_RAW, .metrics = charge, .metric_count = 1, .batteries = battery,
+                                .battery_count = 1, .from_ns = from_ns, .to_ns = to_ns};
+    const busbar_query_t all = {.mode = BUSBAR_AGGREGATE, .from_ns = from_ns, .to_ns = to_ns, .group_by_none = true,
+                                .aggregates = BUSBAR_COUNT | BUSBAR_SUM | BUSBAR_MIN | BUSBAR_MAX};
+    uint64_t rows = 0;
+    char note[64];
+    double ms = s_ask_ms(client, &last, &rows, fault);
+    snprintf(note, sizeof note, "%llu rows over the wire", (unsigned long long)rows);
+    bool good = rows == data->battery_count;
+    s_result(results, "wire_q1_last_ms", suffix, ms, "ms", note);
+    ms = s_ask_ms(client, &raw, &rows, fault);
+    snprintf(note, sizeof note, "%llu rows over the wire", (unsigned long long)rows);
+    good = good && rows == data->frame_count / data->battery_count;
+    s_result(results, "wire_q2_raw_ms", suffix, ms, "ms", note);
+    ms = s_ask_ms(client, &all, &rows, fault);
+    good = good && rows == BENCH_METRICS;
+    s_result(results, "wire_q7_scan_ms", suffix, ms, "ms", "count, sum, min, max of every point; block statistics used");
+    if (!good) {
+        fprintf(stderr, "busbar-bench: an answer has the wrong number of rows: %s\n", fault->text);
+    }
+    return good;
+}
+
+static double s_folder_bytes(const char *path)
+{
+    char command[4300];
+    double bytes = -1;
+    snprintf(command, sizeof command, "du -sb --apparent-size '%s'/nodes/*/data | awk '{n+=$1} END {print n}'", path);
+    FILE *pipe = popen(command, "r");
+    if (pipe) {
+        if (fscanf(pipe, "%lf", &bytes) != 1) {
+            bytes = -1;
+        }
+        pclose(pipe);
+    }
+    return bytes;
+}
+
+int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar, const char *suffix,
+                  FILE *results)
+{
+    (void)busbar;
+    char path[4096];
+    s_nodes_t nodes;
+    busbar_fault_t fault = {0};
+    busbar_client_t *client = NULL;
+    const busbar_options_t options = {.timeout_ns = 60 * BUSBAR_SECOND};
+    snprintf(path, sizeof path, "%s/client.yaml", cluster_directory);
+    s_nodes_find(cluster_directory, &nodes);
+    if (nodes.count == 0 || busbar_open(path, &options, &client, &fault) != BUSBAR_OK ||
+        busbar_wait_ready(client, 10 * BUSBAR_SECOND, &fault) != BUSBAR_OK) {
+        fprintf(stderr, "busbar-bench: %s: %s\n", path, nodes.count ? fault.text : "no node is up");
+        busbar_close(&client);
+        return 1;
+    }
+    bool good = s_ingest(client, data, &nodes, suffix, results, &fault);
+    if (busbar_settle(client, 300 * BUSBAR_SECOND, &fault) != BUSBAR_OK) {
+        fprintf(stderr, "busbar-bench: settle: %s\n", fault.text);
+        good = false;
+    }
+    double points = (double)data->frame_count * BENCH_METRICS;
+    s_result(results, "bytes_per_point_yardstick", suffix, s_folder_bytes(cluster_directory) / points / nodes.count,
+             "bytes per point and copy", "settled, everything in the data folders; floor 3");
+    good = s_questions(client, data, suffix, results, &fault) && good;
+    busbar_close(&client);
+    return good ? 0 : 1;
+}
