@@ -28,14 +28,14 @@ demo: build
 test: build
 	@.ci/deps test
 	@.ci/deps promtool || echo "deps: promtool could not be fetched; its check will be skipped"
-	@cmake --preset dev >/dev/null && cmake --build --preset dev -j$(JOBS) | tail -n 1
+	@cmake --preset dev >/dev/null && cmake --build --preset dev -j$(JOBS) --target all unit_tests | tail -n 1
 	@/usr/bin/python3 tests/run.py --build build/dev unit sim golden integration
 
 # Unit and simulation tests under the sanitizers.
 sanitize: deps
 	@.ci/deps test
-	@cmake --preset asan >/dev/null && cmake --build --preset asan -j$(JOBS) | tail -n 1
-	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j$(JOBS) | tail -n 1
+	@cmake --preset asan >/dev/null && cmake --build --preset asan -j$(JOBS) --target all unit_tests | tail -n 1
+	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j$(JOBS) --target all unit_tests | tail -n 1
 	@/usr/bin/python3 tests/run.py --build build/asan --label asan unit sim
 	@/usr/bin/python3 tests/run.py --build build/tsan --label tsan unit sim
 
