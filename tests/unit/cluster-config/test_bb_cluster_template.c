@@ -136,7 +136,7 @@ static void template_writes_a_local_cluster(void **state)
             assert_memory_equal(config->users[j].public_key, client->key.public_key, 32);
             assert_memory_equal(client->cluster_id, id, 16);
             assert_string_equal(client->dc, "dc1");
-            char endpoint[64];
+            char endpoint[sizeof client->nodes[0].endpoint];
             snprintf(endpoint, sizeof endpoint, "tcp://%s:%u", config->nodes[i].host,
                      config->nodes[i].client_port);
             assert_string_equal(client->nodes[i].endpoint, endpoint);

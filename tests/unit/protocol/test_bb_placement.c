@@ -36,7 +36,7 @@ static void s_start(s_cluster_t *self, uint32_t partition_count)
 static void s_add(s_cluster_t *self, const char *dc, int rack, uint32_t weight)
 {
     uint32_t i = self->node_count++;
-    snprintf(self->ids[i], sizeof self->ids[i], "%s-%u.%s", i % 2 ? "host" : "n", i * 37 + 1, dc);
+    snprintf(self->ids[i], sizeof self->ids[i], "%s-%u", i % 2 ? "host" : "n", i * 37 + 1);
     snprintf(self->racks[i], sizeof self->racks[i], "r%d", rack);
     self->nodes[i] =
         (bb_placement_node_t){self->ids[i], dc, rack < 0 ? NULL : self->racks[i], weight};
@@ -238,8 +238,8 @@ static void proposal_for_several_data_centres(void **state)
     s_end(&cluster);
 }
 
-// Goal: heavier nodes hold more, in proportion, within 5 %; one that would have to hold more than
-// everything holds everything.
+// Goal: heavier nodes hold more, in proportion, within 5 %; one whose share is more than
+// everything holds nearly everything, and the others share the rest.
 static void proposal_follows_weights(void **state)
 {
     (void)state;
@@ -264,7 +264,7 @@ static void proposal_follows_weights(void **state)
     for (uint32_t i = 0; i < 512; i++) {
         loads[cluster.replicas[i]]++;
     }
-    assert_int_equal(loads[0], 256);
+    assert_in_range(loads[0], 244, 256); // its share is every partition, - 5 %
     assert_in_range(loads[1], 122, 134); // half of the other column, +- 5 %
     assert_in_range(loads[2], 122, 134);
     s_end(&cluster);
