@@ -1,0 +1,964 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/bb_io.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#define S_HELLO_TIMEOUT_NS (2 * BB_NS_PER_S)
+#define S_HELLO_RETRY_NS (300 * BB_NS_PER_MS)
+#define S_SETTLE_NS (250 * BB_NS_PER_MS) // wait for slower links once one is there
+#define S_RECEIVE_BURST 256
+
+typedef struct {
+    bb_exchange_t exchange; // HELLO
+    bb_io_t *io;
+    uint32_t link;
+} s_greeting_t;
+
+struct bb_io {
+    // Constant after the start.
+    void *context;
+    bb_curve_pair_t key;
+    char preferred_dc[BB_NODE_ID_BYTES_MAX + 1];
+    char only_node_id[BB_NODE_ID_BYTES_MAX + 1]; // "" = all
+    char client_name[128];
+    uint8_t cluster_id[16];
+    uint64_t salt;
+    int wake_fd;
+    pthread_t thread;
+    // Shared.
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; // a view, a link's state, a call that is done
+    bb_io_task_t *task_first, *task_last;
+    bool must_stop;
+    bb_view_t *view;      // written by the io thread under the mutex
+    uint32_t link_count;  // likewise; links never go away
+    bb_link_t *links[BB_NODES_MAX]; // state and why: likewise
+    _Atomic uint32_t generation;
+    _Atomic uint8_t ranks[BB_NODES_MAX]; // per link
+    // The io thread's own.
+    s_greeting_t *greetings[BB_NODES_MAX];
+    bb_io_timer_t *timers;
+    uint64_t next_request_id;
+    uint64_t random_state;
+    zmq_pollitem_t items[1 + 2 * BB_NODES_MAX];
+};
+
+int64_t bb_io_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * BB_NS_PER_S + now.tv_nsec;
+}
+
+uint64_t bb_io_random(bb_io_t *self)
+{
+    // xorshift64* (Vigna 2016): jitter needs no more.
+    uint64_t x = self->random_state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    self->random_state = x;
+    return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+// ---- exchanges -------------------------------------------------------------------------------
+
+static void s_list_add(bb_exchange_list_t *list, bb_exchange_t *exchange)
+{
+    exchange->list = list;
+    exchange->next = NULL;
+    exchange->previous = list->last;
+    if (list->last) {
+        list->last->next = exchange;
+    } else {
+        list->first = exchange;
+    }
+    list->last = exchange;
+    list->count++;
+}
+
+static void s_list_remove(bb_exchange_t *exchange)
+{
+    bb_exchange_list_t *list = exchange->list;
+    if (exchange->previous) {
+        exchange->previous->next = exchange->next;
+    } else {
+        list->first = exchange->next;
+    }
+    if (exchange->next) {
+        exchange->next->previous = exchange->previous;
+    } else {
+        list->last = exchange->previous;
+    }
+    list->count--;
+    exchange->list = NULL;
+    exchange->next = exchange->previous = NULL;
+}
+
+bb_error_t bb_exchange_error(const bb_exchange_t *self)
+{
+    BB_ASSERT(self->outcome == BB_OUTCOME_ANSWERED);
+    return self->reply.kind == BB_KIND_ERROR ? self->reply.error.code : BB_OK;
+}
+
+uint32_t bb_exchange_retry_after_ms(const bb_exchange_t *self)
+{
+    return self->outcome == BB_OUTCOME_ANSWERED && self->reply.kind == BB_KIND_ERROR
+               ? self->reply.error.retry_after_ms
+               : 0;
+}
+
+void bb_exchange_clear(bb_exchange_t *self)
+{
+    if (self->reply_envelope.memory) {
+        bb_message_close(&self->reply);
+    }
+    bb_link_frame_free(&self->reply_envelope);
+    bb_link_frame_free(&self->reply_payload);
+    memset(&self->reply, 0, sizeof self->reply);
+}
+
+static void s_end(bb_exchange_t *exchange, bb_outcome_t outcome)
+{
+    if (exchange->list) {
+        s_list_remove(exchange);
+    }
+    exchange->outcome = outcome;
+    exchange->done(exchange);
+}
+
+static void s_end_all(bb_exchange_list_t *list, bb_outcome_t outcome)
+{
+    // What `done` starts anew goes to the end of some list; only those of now are ended.
+    for (uint32_t left = list->count; left > 0 && list->first; left--) {
+        s_end(list->first, outcome);
+    }
+}
+
+static void s_transmit(bb_io_t *self, bb_link_t *link, bb_exchange_t *exchange)
+{
+    bb_message_t *request = &exchange->request;
+    request->request_id = ++self->next_request_id;
+    request->epoch = self->view ? self->view->epoch : 0;
+    request->timeout_ns =
+        BB_MAX(1, BB_MIN(exchange->due_ns - bb_io_now_ns(), BB_DEADLINE_NS_MAX));
+    uint8_t *envelope;
+    size_t length;
+    bb_message_encode(request, &envelope, &length);
+    if (!bb_link_send(link, envelope, length, exchange->payload)) {
+        s_end(exchange, BB_OUTCOME_NOT_SENT);
+        return;
+    }
+    s_list_add(&link->sent, exchange);
+}
+
+void bb_io_start(bb_io_t *self, bb_exchange_t *exchange)
+{
+    exchange->io = self;
+    exchange->list = NULL;
+    exchange->reply_envelope = exchange->reply_payload = (bb_link_frame_t){0};
+    if (exchange->link >= self->link_count) {
+        s_end(exchange, BB_OUTCOME_NOT_SENT);
+        return;
+    }
+    bb_link_t *link = self->links[exchange->link];
+    if (link->state == BB_LINK_READY) {
+        s_transmit(self, link, exchange);
+    } else if (exchange->waits_for_link && link->state == BB_LINK_CONNECTING) {
+        s_list_add(&link->held, exchange);
+    } else {
+        s_end(exchange, BB_OUTCOME_NOT_SENT);
+    }
+}
+
+void bb_io_abort(bb_io_t *self, bb_exchange_t *exchange)
+{
+    (void)self;
+    if (exchange->list) {
+        s_end(exchange, BB_OUTCOME_CANCELLED);
+    }
+}
+
+// ---- links -----------------------------------------------------------------------------------
+
+static void s_liveness(bb_io_t *self, uint32_t index, bb_liveness_event_t event)
+{
+    bb_liveness_step(&self->links[index]->liveness, event, bb_io_now_ns());
+}
+
+// Ranks also change when time passes; they are published once a turn of the loop.
+static void s_publish_ranks(bb_io_t *self, int64_t now_ns)
+{
+    bool is_changed = false;
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        bb_link_t *link = self->links[i];
+        uint8_t rank = bb_liveness_rank(&link->liveness, now_ns);
+        if (rank != atomic_load_explicit(&self->ranks[i], memory_order_relaxed)) {
+            atomic_store_explicit(&self->ranks[i], rank, memory_order_relaxed);
+            is_changed = true;
+        }
+    }
+    if (is_changed) {
+        atomic_fetch_add_explicit(&self->generation, 1, memory_order_release);
+    }
+}
+
+static void s_set_state(bb_io_t *self, uint32_t index, bb_link_state_t state, bb_error_t why,
+                        const char *text)
+{
+    bb_link_t *link = self->links[index];
+    pthread_mutex_lock(&self->mutex);
+    link->state = state;
+    link->why = why;
+    snprintf(link->why_text, sizeof link->why_text, "%s", text);
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->mutex);
+}
+
+static void s_link_down(bb_io_t *self, uint32_t index, bb_link_state_t state, bb_error_t why,
+                        const char *text)
+{
+    bb_link_t *link = self->links[index];
+    // A refusal explains the disconnects that follow it; they do not hide it.
+    if (link->state != BB_LINK_REFUSED || state == BB_LINK_REFUSED) {
+        s_set_state(self, index, state, why, text);
+    }
+    link->is_handshaken = false;
+    link->greet_at_ns = BB_NEVER_NS;
+    s_liveness(self, index, BB_LIVENESS_DISCONNECTED);
+    s_publish_ranks(self, bb_io_now_ns());
+    s_end_all(&link->sent, BB_OUTCOME_DISCONNECTED);
+    s_end_all(&link->held, BB_OUTCOME_NOT_SENT);
+}
+
+// Adds a connection; the io thread or, before it runs, the opener.
+static bb_error_t s_link_add(bb_io_t *self, const char *id, const char *dc, const char *endpoint,
+                             const uint8_t public_key[32], bb_fault_t *fault)
+{
+    if (self->link_count == BB_NODES_MAX) {
+        return bb_fault_set(fault, BB_ERR_LIMIT, "more than %d nodes", BB_NODES_MAX);
+    }
+    bb_link_t *link = bb_alloc_zero(1, sizeof *link);
+    snprintf(link->id, sizeof link->id, "%s", id);
+    snprintf(link->dc, sizeof link->dc, "%s", dc);
+    snprintf(link->endpoint, sizeof link->endpoint, "%s", endpoint);
+    memcpy(link->public_key, public_key, 32);
+    bb_error_t error = bb_link_open(link, self->context, &self->key, fault);
+    if (error != BB_OK) {
+        free(link);
+        return error;
+    }
+    uint32_t index = self->link_count;
+    self->greetings[index] = bb_alloc_zero(1, sizeof *self->greetings[index]);
+    self->greetings[index]->io = self;
+    self->greetings[index]->link = index;
+    atomic_store_explicit(&self->ranks[index], BB_RANK_CONNECTING, memory_order_relaxed);
+    pthread_mutex_lock(&self->mutex);
+    self->links[index] = link;
+    self->link_count = index + 1;
+    pthread_mutex_unlock(&self->mutex);
+    return BB_OK;
+}
+
+static uint32_t s_link_of_id(const bb_io_t *self, const char *id)
+{
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        if (strcmp(self->links[i]->id, id) == 0) {
+            return i;
+        }
+    }
+    return BB_LINK_NONE;
+}
+
+// Connects to the nodes of a view that the client file did not name. The file's own endpoints and
+// keys stay in force: they may lead through an address that only this client can reach.
+static void s_view_connect(bb_io_t *self, bb_view_t *view)
+{
+    for (uint32_t n = 0; n < view->node_count; n++) {
+        bb_view_node_t *node = &view->nodes[n];
+        node->link = s_link_of_id(self, node->id);
+        if (node->link != BB_LINK_NONE || self->only_node_id[0]) {
+            continue;
+        }
+        bb_fault_t fault;
+        if (s_link_add(self, node->id, node->dc, node->endpoint, node->public_key, &fault) ==
+            BB_OK) {
+            node->link = self->link_count - 1;
+        }
+    }
+}
+
+static bb_error_t s_on_hello_reply(bb_io_t *self, const bb_message_t *message, bb_fault_t *fault)
+{
+    const bb_hello_reply_t *reply = &message->hello_reply;
+    if (memcmp(reply->cluster_id, self->cluster_id, sizeof self->cluster_id) != 0) {
+        return bb_fault_set(fault, BB_ERR_CLUSTER, "the node belongs to another cluster, '%.*s'",
+                            (int)reply->cluster_name.length,
+                            (const char *)reply->cluster_name.data);
+    }
+    if (self->view && message->epoch <= self->view->epoch) {
+        return BB_OK;
+    }
+    bb_view_t *view = NULL;
+    bb_error_t error = bb_view_new(reply, message->epoch, &view, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    s_view_connect(self, view);
+    pthread_mutex_lock(&self->mutex);
+    bb_view_t *old = self->view;
+    self->view = view;
+    pthread_mutex_unlock(&self->mutex);
+    bb_view_drop(&old);
+    atomic_fetch_add_explicit(&self->generation, 1, memory_order_release);
+    return BB_OK;
+}
+
+static void s_link_ready(bb_io_t *self, uint32_t index)
+{
+    bb_link_t *link = self->links[index];
+    s_liveness(self, index, BB_LIVENESS_CONNECTED);
+    s_publish_ranks(self, bb_io_now_ns());
+    s_set_state(self, index, BB_LINK_READY, BB_OK, "");
+    for (uint32_t left = link->held.count; left > 0 && link->held.first; left--) {
+        bb_exchange_t *exchange = link->held.first;
+        s_list_remove(exchange);
+        s_transmit(self, link, exchange);
+    }
+}
+
+static void s_on_greeted(bb_exchange_t *exchange)
+{
+    s_greeting_t *greeting = exchange->owner;
+    bb_io_t *self = greeting->io;
+    bb_link_t *link = self->links[greeting->link];
+    link->is_greeting = false;
+    bb_fault_t fault = {0};
+    bb_error_t error = BB_ERR_TIMEOUT;
+    if (exchange->outcome == BB_OUTCOME_ANSWERED) {
+        error = bb_exchange_error(exchange);
+        if (exchange->reply.kind == BB_KIND_HELLO_REPLY) {
+            error = s_on_hello_reply(self, &exchange->reply, &fault);
+        } else if (error == BB_OK) {
+            error = bb_fault_set(&fault, BB_ERR_MESSAGE_CORRUPT, "answered HELLO with %s",
+                                 bb_kind_name(exchange->reply.kind));
+        } else {
+            bb_fault_set(&fault, error, "refused HELLO: %.*s",
+                         (int)exchange->reply.error.detail.length,
+                         (const char *)exchange->reply.error.detail.data);
+        }
+    }
+    bb_exchange_clear(exchange);
+    if (!link->is_handshaken) {
+        return;
+    }
+    if (error == BB_OK) {
+        if (link->state != BB_LINK_READY) {
+            s_link_ready(self, greeting->link);
+        }
+        return;
+    }
+    if (bb_error_retry(error) == BB_RETRY_NEVER) {
+        s_set_state(self, greeting->link, BB_LINK_REFUSED, error, fault.text);
+        s_liveness(self, greeting->link, BB_LIVENESS_DISCONNECTED);
+        s_end_all(&link->held, BB_OUTCOME_NOT_SENT);
+    }
+    link->greet_at_ns = bb_io_now_ns() + S_HELLO_RETRY_NS;
+}
+
+// HELLO: on each new connection and whenever the node seems to know another epoch.
+static void s_greet(bb_io_t *self, uint32_t index)
+{
+    bb_link_t *link = self->links[index];
+    link->greet_at_ns = BB_NEVER_NS;
+    if (link->is_greeting || !link->is_handshaken) {
+        return;
+    }
+    link->is_greeting = true;
+    bb_exchange_t *exchange = &self->greetings[index]->exchange;
+    *exchange = (bb_exchange_t){
+        .link = index,
+        .due_ns = bb_io_now_ns() + S_HELLO_TIMEOUT_NS,
+        .done = s_on_greeted,
+        .owner = self->greetings[index],
+    };
+    exchange->request.kind = BB_KIND_HELLO;
+    exchange->request.hello.client_name =
+        bb_slice(self->client_name, strlen(self->client_name));
+    // Not through bb_io_start: the link only becomes ready by this exchange.
+    s_transmit(self, link, exchange);
+}
+
+static void s_on_event(bb_io_t *self, uint32_t index, bb_link_event_t event, int32_t detail)
+{
+    bb_link_t *link = self->links[index];
+    char text[200];
+    switch (event) {
+    case BB_LINK_EVENT_HANDSHAKE:
+        link->is_handshaken = true;
+        if (link->state == BB_LINK_UNREACHABLE) {
+            s_set_state(self, index, BB_LINK_CONNECTING, BB_OK, "");
+        }
+        s_greet(self, index);
+        break;
+    case BB_LINK_EVENT_LOST:
+        s_link_down(self, index, BB_LINK_UNREACHABLE, BB_ERR_UNAVAILABLE, "the connection was lost");
+        break;
+    case BB_LINK_EVENT_UNREACHABLE:
+        if (!link->is_handshaken) {
+            snprintf(text, sizeof text, "nobody answers at %.150s", link->endpoint);
+            s_link_down(self, index, BB_LINK_UNREACHABLE, BB_ERR_UNAVAILABLE, text);
+        }
+        break;
+    case BB_LINK_EVENT_REFUSED:
+        if (detail >= 300 && detail < 600) {
+            snprintf(text, sizeof text, "it does not take our key (status %d)", (int)detail);
+        } else {
+            snprintf(text, sizeof text,
+                     "the secure handshake failed (0x%x): its key is not the one in the client "
+                     "file, or it is no busbar node",
+                     (unsigned)detail);
+        }
+        s_link_down(self, index, BB_LINK_REFUSED, BB_ERR_IDENTITY, text);
+        break;
+    case BB_LINK_EVENT_NONE:
+        break;
+    default:
+        BB_ASSERT(false);
+    }
+}
+
+static bb_exchange_t *s_find(bb_link_t *link, uint64_t request_id)
+{
+    for (bb_exchange_t *at = link->sent.first; at; at = at->next) {
+        if (at->request.request_id == request_id) {
+            return at;
+        }
+    }
+    return NULL;
+}
+
+static void s_on_answer(bb_io_t *self, uint32_t index, bb_link_frame_t *envelope,
+                        bb_link_frame_t *payload)
+{
+    bb_link_t *link = self->links[index];
+    bb_message_t reply;
+    bb_fault_t fault;
+    if (bb_message_decode(&reply, envelope->bytes, &fault) != BB_OK) {
+        // Whose answer it would have been cannot be known; the request ends by its own time.
+        bb_link_frame_free(envelope);
+        bb_link_frame_free(payload);
+        return;
+    }
+    bool is_unfit = reply.kind == BB_KIND_ERROR &&
+                    (reply.error.code == BB_ERR_STOPPING || reply.error.code == BB_ERR_CLOCK_SKEW ||
+                     reply.error.code == BB_ERR_FENCED);
+    s_liveness(self, index, is_unfit ? BB_LIVENESS_STOPPING : BB_LIVENESS_ANSWERED);
+    bool is_newer = self->view && reply.epoch > self->view->epoch && reply.kind != BB_KIND_HELLO_REPLY;
+    bb_exchange_t *exchange = s_find(link, reply.request_id);
+    if (!exchange) {
+        bb_message_close(&reply); // late: its request was given up
+        bb_link_frame_free(envelope);
+        bb_link_frame_free(payload);
+    } else {
+        exchange->reply = reply;
+        exchange->reply_envelope = *envelope;
+        exchange->reply_payload = *payload;
+        s_end(exchange, BB_OUTCOME_ANSWERED);
+    }
+    if (is_newer) {
+        s_greet(self, index);
+    }
+}
+
+static void s_receive(bb_io_t *self, uint32_t index)
+{
+    bb_link_t *link = self->links[index];
+    bb_link_frame_t envelope, payload;
+    // Answers first: a connection's end must not overtake what came before it.
+    for (int i = 0; i < S_RECEIVE_BURST && bb_link_receive(link, &envelope, &payload); i++) {
+        s_on_answer(self, index, &envelope, &payload);
+    }
+    int32_t detail;
+    bb_link_event_t event;
+    while ((event = bb_link_next_event(link, &detail)) != BB_LINK_EVENT_NONE) {
+        s_on_event(self, index, event, detail);
+    }
+}
+
+// ---- time ------------------------------------------------------------------------------------
+
+void bb_io_timer_clear(bb_io_t *self, bb_io_timer_t *timer)
+{
+    if (!timer->is_armed) {
+        return;
+    }
+    if (timer->previous) {
+        timer->previous->next = timer->next;
+    } else {
+        self->timers = timer->next;
+    }
+    if (timer->next) {
+        timer->next->previous = timer->previous;
+    }
+    timer->is_armed = false;
+    timer->next = timer->previous = NULL;
+}
+
+void bb_io_timer_set(bb_io_t *self, bb_io_timer_t *timer, int64_t due_ns)
+{
+    timer->due_ns = due_ns;
+    if (timer->is_armed) {
+        return;
+    }
+    timer->is_armed = true;
+    timer->previous = NULL;
+    timer->next = self->timers;
+    if (self->timers) {
+        self->timers->previous = timer;
+    }
+    self->timers = timer;
+}
+
+static bb_exchange_t *s_first_late(const bb_exchange_list_t *list, int64_t now_ns)
+{
+    for (bb_exchange_t *at = list->first; at; at = at->next) {
+        if (at->due_ns <= now_ns) {
+            return at;
+        }
+    }
+    return NULL;
+}
+
+static void s_expire(bb_io_t *self, int64_t now_ns)
+{
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        bb_link_t *link = self->links[i];
+        bb_exchange_t *late;
+        while ((late = s_first_late(&link->sent, now_ns)) != NULL) {
+            s_liveness(self, i, BB_LIVENESS_TIMED_OUT);
+            s_end(late, BB_OUTCOME_NO_ANSWER);
+        }
+        while ((late = s_first_late(&link->held, now_ns)) != NULL) {
+            s_end(late, BB_OUTCOME_NOT_SENT);
+        }
+        if (link->greet_at_ns <= now_ns) {
+            s_greet(self, i);
+        }
+    }
+    for (;;) {
+        bb_io_timer_t *timer = self->timers;
+        while (timer && timer->due_ns > now_ns) {
+            timer = timer->next;
+        }
+        if (!timer) {
+            return;
+        }
+        bb_io_timer_clear(self, timer);
+        timer->run(timer);
+    }
+}
+
+static int64_t s_earliest(const bb_exchange_list_t *list, int64_t due_ns)
+{
+    for (const bb_exchange_t *at = list->first; at; at = at->next) {
+        due_ns = BB_MIN(due_ns, at->due_ns);
+    }
+    return due_ns;
+}
+
+static int64_t s_next_due(const bb_io_t *self)
+{
+    int64_t due_ns = BB_NEVER_NS;
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        const bb_link_t *link = self->links[i];
+        due_ns = s_earliest(&link->sent, due_ns);
+        due_ns = s_earliest(&link->held, due_ns);
+        due_ns = BB_MIN(due_ns, link->greet_at_ns);
+        if (link->liveness.state == BB_RANK_SUSPECT) {
+            due_ns = BB_MIN(due_ns, link->liveness.suspect_until_ns);
+        }
+    }
+    for (const bb_io_timer_t *timer = self->timers; timer; timer = timer->next) {
+        due_ns = BB_MIN(due_ns, timer->due_ns);
+    }
+    return due_ns;
+}
+
+// ---- the thread ------------------------------------------------------------------------------
+
+static bool s_run_tasks(bb_io_t *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    bb_io_task_t *task = self->task_first;
+    self->task_first = self->task_last = NULL;
+    bool must_stop = self->must_stop;
+    pthread_mutex_unlock(&self->mutex);
+    while (task) {
+        bb_io_task_t *next = task->next; // run may free it
+        task->run(task);
+        task = next;
+    }
+    return !must_stop;
+}
+
+static void s_wait(bb_io_t *self)
+{
+    int count = 0;
+    self->items[count++] = (zmq_pollitem_t){.fd = self->wake_fd, .events = ZMQ_POLLIN};
+    uint32_t link_count = self->link_count;
+    for (uint32_t i = 0; i < link_count; i++) {
+        self->items[count++] =
+            (zmq_pollitem_t){.socket = self->links[i]->dealer, .events = ZMQ_POLLIN};
+        self->items[count++] =
+            (zmq_pollitem_t){.socket = self->links[i]->monitor, .events = ZMQ_POLLIN};
+    }
+    int64_t due_ns = s_next_due(self);
+    long timeout_ms = -1;
+    if (due_ns != BB_NEVER_NS) {
+        int64_t left_ns = due_ns - bb_io_now_ns();
+        timeout_ms =
+            left_ns <= 0 ? 0 : (long)BB_MIN((left_ns + BB_NS_PER_MS - 1) / BB_NS_PER_MS, 60000);
+    }
+    if (zmq_poll(self->items, count, timeout_ms) <= 0) {
+        return;
+    }
+    if (self->items[0].revents) {
+        uint64_t count_woken;
+        if (read(self->wake_fd, &count_woken, sizeof count_woken) < 0) {
+            BB_ASSERT(errno == EAGAIN || errno == EINTR);
+        }
+    }
+    for (uint32_t i = 0; i < link_count; i++) {
+        if (self->items[1 + 2 * i].revents || self->items[2 + 2 * i].revents) {
+            s_receive(self, i);
+        }
+    }
+}
+
+static void *s_main(void *context)
+{
+    bb_io_t *self = context;
+    while (s_run_tasks(self)) {
+        int64_t now_ns = bb_io_now_ns();
+        s_expire(self, now_ns);
+        s_publish_ranks(self, now_ns);
+        s_wait(self);
+    }
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        s_end_all(&self->links[i]->sent, BB_OUTCOME_CANCELLED);
+        bb_link_close(self->links[i]);
+    }
+    return NULL;
+}
+
+static void s_wake(bb_io_t *self)
+{
+    uint64_t one = 1;
+    if (write(self->wake_fd, &one, sizeof one) < 0) {
+        BB_ASSERT(errno == EAGAIN || errno == EINTR);
+    }
+}
+
+// ---- other threads ---------------------------------------------------------------------------
+
+void bb_io_post(bb_io_t *self, bb_io_task_t *task)
+{
+    task->next = NULL;
+    pthread_mutex_lock(&self->mutex);
+    bool was_empty = self->task_first == NULL;
+    if (self->task_last) {
+        self->task_last->next = task;
+    } else {
+        self->task_first = task;
+    }
+    self->task_last = task;
+    pthread_mutex_unlock(&self->mutex);
+    if (was_empty) {
+        s_wake(self);
+    }
+}
+
+static void s_run_submitted(bb_io_task_t *task)
+{
+    bb_exchange_t *exchange =
+        (bb_exchange_t *)(void *)((char *)task - offsetof(bb_exchange_t, task));
+    bb_io_start(exchange->io, exchange);
+}
+
+void bb_io_submit(bb_io_t *self, bb_exchange_t *exchange)
+{
+    exchange->io = self;
+    exchange->task.run = s_run_submitted;
+    bb_io_post(self, &exchange->task);
+}
+
+typedef struct {
+    bb_io_task_t task; // first
+    bb_io_t *io;
+    void (*run)(void *context);
+    void *context;
+    bool is_done;
+} s_call_t;
+
+static void s_run_call(bb_io_task_t *task)
+{
+    s_call_t *call = (s_call_t *)(void *)task;
+    bb_io_t *self = call->io;
+    call->run(call->context);
+    pthread_mutex_lock(&self->mutex);
+    call->is_done = true;
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->mutex);
+}
+
+void bb_io_call(bb_io_t *self, void (*run)(void *context), void *context)
+{
+    s_call_t call = {.task = {.run = s_run_call}, .io = self, .run = run, .context = context};
+    bb_io_post(self, &call.task);
+    pthread_mutex_lock(&self->mutex);
+    while (!call.is_done) {
+        pthread_cond_wait(&self->changed, &self->mutex);
+    }
+    pthread_mutex_unlock(&self->mutex);
+}
+
+bb_view_t *bb_io_view(bb_io_t *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    bb_view_t *view = bb_view_keep(self->view);
+    pthread_mutex_unlock(&self->mutex);
+    return view;
+}
+
+bb_view_t *bb_io_current_view(bb_io_t *self)
+{
+    return self->view;
+}
+
+uint32_t bb_io_generation(const bb_io_t *self)
+{
+    return atomic_load_explicit(&self->generation, memory_order_acquire);
+}
+
+void bb_io_ranks(const bb_io_t *self, const bb_view_t *view, uint8_t *ranks)
+{
+    memset(ranks, BB_RANK_DOWN, BB_NODES_MAX);
+    for (uint32_t n = 0; n < view->node_count; n++) {
+        uint32_t link = view->nodes[n].link;
+        if (link != BB_LINK_NONE) {
+            ranks[n] = atomic_load_explicit(&self->ranks[link], memory_order_relaxed);
+        }
+    }
+}
+
+uint32_t bb_io_link_count(bb_io_t *self)
+{
+    pthread_mutex_lock(&self->mutex);
+    uint32_t count = self->link_count;
+    pthread_mutex_unlock(&self->mutex);
+    return count;
+}
+
+bb_link_state_t bb_io_describe(bb_io_t *self, uint32_t link, char *id, size_t id_size, char *dc,
+                               size_t dc_size, bb_fault_t *why)
+{
+    pthread_mutex_lock(&self->mutex);
+    const bb_link_t *at = self->links[link];
+    bb_link_state_t state = at->state;
+    snprintf(id, id_size, "%s", at->id);
+    snprintf(dc, dc_size, "%s", at->dc);
+    bb_fault_set(why, at->why, "%s", at->why_text);
+    pthread_mutex_unlock(&self->mutex);
+    return state;
+}
+
+uint32_t bb_io_only_node(const bb_io_t *self, const bb_view_t *view)
+{
+    return self->only_node_id[0] ? bb_view_node_of_id(view, self->only_node_id) : BB_LINK_NONE;
+}
+
+const char *bb_io_preferred_dc(const bb_io_t *self)
+{
+    return self->preferred_dc;
+}
+
+uint64_t bb_io_salt(const bb_io_t *self)
+{
+    return self->salt;
+}
+
+// Under the mutex: how many links are in each state, and the sentences of those that failed.
+static void s_survey(const bb_io_t *self, uint32_t counts[4], bb_fault_t *fault, bb_error_t error)
+{
+    char text[400] = "";
+    size_t used = 0;
+    memset(counts, 0, 4 * sizeof *counts);
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        const bb_link_t *link = self->links[i];
+        counts[link->state]++;
+        if (link->state != BB_LINK_READY && used + 1 < sizeof text) {
+            int length = snprintf(text + used, sizeof text - used, "%s%s: %s", used ? "; " : "",
+                                  link->id, link->why_text[0] ? link->why_text : "no answer yet");
+            used += length > 0 ? (size_t)length : 0;
+        }
+    }
+    if (error != BB_OK) {
+        bb_fault_set(fault, error, "no node of the cluster could be reached: %s", text);
+    }
+}
+
+bb_error_t bb_io_wait_ready(bb_io_t *self, int64_t deadline_ns, bb_fault_t *fault)
+{
+    bb_error_t error = BB_OK;
+    int64_t settle_ns = BB_NEVER_NS;
+    pthread_mutex_lock(&self->mutex);
+    for (;;) {
+        uint32_t counts[4];
+        s_survey(self, counts, NULL, BB_OK);
+        int64_t now_ns = bb_io_now_ns();
+        if (self->view && counts[BB_LINK_CONNECTING] == 0) {
+            break;
+        }
+        if (self->view && settle_ns == BB_NEVER_NS) {
+            settle_ns = BB_MIN(now_ns + S_SETTLE_NS, deadline_ns);
+        }
+        if (self->view && now_ns >= settle_ns) {
+            break;
+        }
+        if (!self->view && counts[BB_LINK_REFUSED] == self->link_count) {
+            error = self->links[0]->why;
+            s_survey(self, counts, fault, error);
+            break;
+        }
+        if (now_ns >= deadline_ns) {
+            error = counts[BB_LINK_CONNECTING] == 0 ? BB_ERR_UNAVAILABLE : BB_ERR_TIMEOUT;
+            s_survey(self, counts, fault, error);
+            break;
+        }
+        int64_t until_ns = BB_MIN(deadline_ns, settle_ns);
+        struct timespec until = {until_ns / BB_NS_PER_S, until_ns % BB_NS_PER_S};
+        pthread_cond_timedwait(&self->changed, &self->mutex, &until);
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return error;
+}
+
+// ---- start and end ---------------------------------------------------------------------------
+
+static bb_error_t s_connect_all(bb_io_t *self, const bb_client_file_t *file, bb_fault_t *fault)
+{
+    for (uint32_t i = 0; i < file->node_count; i++) {
+        const bb_client_node_t *node = &file->nodes[i];
+        if (self->only_node_id[0] && strcmp(node->id, self->only_node_id) != 0) {
+            continue;
+        }
+        bb_error_t error =
+            s_link_add(self, node->id, node->dc, node->endpoint, node->public_key, fault);
+        if (error != BB_OK) {
+            return error;
+        }
+    }
+    if (self->link_count == 0) {
+        return bb_fault_set(fault, BB_ERR_PEER_UNKNOWN, "%s: there is no node '%s'", file->path,
+                            self->only_node_id);
+    }
+    return BB_OK;
+}
+
+// The thread gets no signals: they belong to the program's own threads.
+static bool s_start_thread(bb_io_t *self)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool is_ok = pthread_create(&self->thread, NULL, s_main, self) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return is_ok;
+}
+
+static void s_free(bb_io_t *self)
+{
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        bb_link_close(self->links[i]);
+        free(self->links[i]);
+        free(self->greetings[i]);
+    }
+    if (self->context) {
+        zmq_ctx_term(self->context);
+    }
+    if (self->wake_fd >= 0) {
+        close(self->wake_fd);
+    }
+    bb_view_drop(&self->view);
+    pthread_cond_destroy(&self->changed);
+    pthread_mutex_destroy(&self->mutex);
+    bb_keys_wipe(&self->key, sizeof self->key);
+    free(self);
+}
+
+bb_error_t bb_io_new(const bb_io_options_t *options, bb_io_t **io, bb_fault_t *fault)
+{
+    const bb_client_file_t *file = options->file;
+    bb_io_t *self = bb_alloc_zero(1, sizeof *self);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&self->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&self->mutex, NULL);
+    self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    self->context = zmq_ctx_new();
+    self->key = file->key;
+    memcpy(self->cluster_id, file->cluster_id, sizeof self->cluster_id);
+    // Without a preference the data centre of the first node is home, so that reads and writes at
+    // local_quorum mean the same one.
+    snprintf(self->preferred_dc, sizeof self->preferred_dc, "%s",
+             file->dc[0] || file->node_count == 0 ? file->dc : file->nodes[0].dc);
+    snprintf(self->only_node_id, sizeof self->only_node_id, "%s",
+             options->node_id ? options->node_id : "");
+    snprintf(self->client_name, sizeof self->client_name, "%s",
+             options->client_name ? options->client_name : "libbusbar");
+    bb_error_t error = bb_random_bytes(&self->salt, sizeof self->salt);
+    self->random_state = self->salt | 1;
+    self->next_request_id = self->salt >> 16;
+    if (error == BB_OK && (self->wake_fd < 0 || !self->context)) {
+        error = bb_fault_set(fault, BB_ERR_INTERNAL, "cannot make an event descriptor: %s",
+                             strerror(errno));
+    }
+    if (error == BB_OK) {
+        error = s_connect_all(self, file, fault);
+    }
+    if (error == BB_OK && !s_start_thread(self)) {
+        error = bb_fault_set(fault, BB_ERR_INTERNAL, "cannot start a thread");
+    }
+    if (error != BB_OK) {
+        s_free(self);
+        return error;
+    }
+    *io = self;
+    return BB_OK;
+}
+
+void bb_io_destroy(bb_io_t **self)
+{
+    bb_io_t *io = *self;
+    if (!io) {
+        return;
+    }
+    pthread_mutex_lock(&io->mutex);
+    io->must_stop = true;
+    pthread_mutex_unlock(&io->mutex);
+    s_wake(io);
+    pthread_join(io->thread, NULL);
+    s_free(io);
+    *self = NULL;
+}
