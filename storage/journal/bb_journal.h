@@ -41,7 +41,7 @@ typedef struct {
 
 typedef struct {
     bb_vfs_t *vfs;
-    const char *directory; // made if missing
+    const char *directory;   // made if missing
     uint64_t file_bytes_max; // 0 = 64 MiB
     uint64_t owner;          // written into each file and checked: a journal of another store is
                              // refused (BB_ERR_FOREIGN)

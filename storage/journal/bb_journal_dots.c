@@ -87,8 +87,7 @@ void bb_journal_dots_add(bb_journal_dots_t *self, uint32_t partition, const bb_s
         self->range_capacity = BB_MAX(16u, self->range_capacity * 2);
         self->ranges = bb_realloc(self->ranges, self->range_capacity * sizeof *self->ranges);
     }
-    self->ranges[self->range_count++] =
-        (bb_journal_dot_range_t){partition, stream_index, seq, seq};
+    self->ranges[self->range_count++] = (bb_journal_dot_range_t){partition, stream_index, seq, seq};
     self->slots[slot] = self->range_count;
 }
 

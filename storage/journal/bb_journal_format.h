@@ -10,10 +10,10 @@
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
 
-#define BB_JOURNAL_VERSION 1
-#define BB_JOURNAL_FILE_HEADER_BYTES 40
+#define BB_JOURNAL_VERSION             1
+#define BB_JOURNAL_FILE_HEADER_BYTES   40
 #define BB_JOURNAL_RECORD_HEADER_BYTES 40
-#define BB_JOURNAL_ALIGNMENT 8
+#define BB_JOURNAL_ALIGNMENT           8
 // Chunks header and batch of one record, without padding.
 #define BB_JOURNAL_PAYLOAD_BYTES_MAX BB_MESSAGE_BYTES_MAX
 

@@ -92,8 +92,7 @@ bb_error_t bb_journal_reader_at(bb_journal_reader_t *self, uint64_t offset,
 bb_error_t bb_journal_reader_find(bb_journal_reader_t *self, uint64_t offset, uint64_t seq,
                                   bb_journal_found_t *found)
 {
-    for (; offset + BB_JOURNAL_RECORD_HEADER_BYTES <= self->limit;
-         offset += BB_JOURNAL_ALIGNMENT) {
+    for (; offset + BB_JOURNAL_RECORD_HEADER_BYTES <= self->limit; offset += BB_JOURNAL_ALIGNMENT) {
         bb_error_t error = bb_journal_reader_at(self, offset, found);
         if (error == BB_OK && found->header.seq > seq) {
             return BB_OK;

@@ -55,8 +55,7 @@ typedef struct {
     uint64_t torn_count;
 } s_state_t;
 
-static void s_damage(bb_journal_recovery_t *self, uint64_t offset, uint64_t bytes,
-                     const char *what)
+static void s_damage(bb_journal_recovery_t *self, uint64_t offset, uint64_t bytes, const char *what)
 {
     bb_journal_report_damage(self->report, self->name, offset, bytes, what);
     bb_journal_file_t *file = self->file;

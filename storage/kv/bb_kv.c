@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define S_READERS_MAX 512
+#define S_READERS_MAX   512
 #define S_KEY_BYTES_MAX 511
-#define S_META_PAGES 2
+#define S_META_PAGES    2
 
 struct bb_kv_env {
     MDB_env *lmdb;
@@ -42,22 +42,30 @@ struct bb_kv_cursor {
 static bb_error_t s_error(int number)
 {
     switch (number) {
-    case MDB_SUCCESS: return BB_OK;
+    case MDB_SUCCESS:
+        return BB_OK;
     case MDB_NOTFOUND:
-    case ENOENT: return BB_ERR_NOT_FOUND;
+    case ENOENT:
+        return BB_ERR_NOT_FOUND;
     case MDB_MAP_FULL:
     case MDB_TXN_FULL:
     case ENOSPC:
-    case EDQUOT: return BB_ERR_DISK_FULL;
+    case EDQUOT:
+        return BB_ERR_DISK_FULL;
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
-    case MDB_INVALID: return BB_ERR_CORRUPT;
-    case MDB_VERSION_MISMATCH: return BB_ERR_FORMAT;
-    case MDB_READERS_FULL: return BB_ERR_BUSY;
+    case MDB_INVALID:
+        return BB_ERR_CORRUPT;
+    case MDB_VERSION_MISMATCH:
+        return BB_ERR_FORMAT;
+    case MDB_READERS_FULL:
+        return BB_ERR_BUSY;
     case EACCES:
     case EPERM:
-    case EROFS: return BB_ERR_PERMISSION;
-    default: return BB_ERR_IO;
+    case EROFS:
+        return BB_ERR_PERMISSION;
+    default:
+        return BB_ERR_IO;
     }
 }
 

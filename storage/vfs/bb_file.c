@@ -26,16 +26,22 @@ static bb_error_t s_error(int number)
 {
     switch (number) {
     case ENOENT:
-    case ENOTDIR: return BB_ERR_NOT_FOUND;
+    case ENOTDIR:
+        return BB_ERR_NOT_FOUND;
     case EEXIST:
-    case ENOTEMPTY: return BB_ERR_EXISTS;
+    case ENOTEMPTY:
+        return BB_ERR_EXISTS;
     case ENOSPC:
-    case EDQUOT: return BB_ERR_DISK_FULL;
-    case EWOULDBLOCK: return BB_ERR_LOCKED;
+    case EDQUOT:
+        return BB_ERR_DISK_FULL;
+    case EWOULDBLOCK:
+        return BB_ERR_LOCKED;
     case EACCES:
     case EPERM:
-    case EROFS: return BB_ERR_PERMISSION;
-    default: return BB_ERR_IO;
+    case EROFS:
+        return BB_ERR_PERMISSION;
+    default:
+        return BB_ERR_IO;
     }
 }
 
@@ -76,8 +82,8 @@ static bb_error_t s_read_at(bb_vfs_t *vfs, bb_file_t *file, uint64_t offset, voi
     (void)vfs;
     size_t done = 0;
     while (done < length) {
-        ssize_t count = pread(file->descriptor, (char *)data + done, length - done,
-                              (off_t)(offset + done));
+        ssize_t count =
+            pread(file->descriptor, (char *)data + done, length - done, (off_t)(offset + done));
         if (count < 0 && errno == EINTR) {
             continue;
         }
@@ -119,8 +125,8 @@ static bb_error_t s_write_at(bb_vfs_t *vfs, bb_file_t *file, uint64_t offset,
         memcpy(window, pieces, (size_t)window_count * sizeof *pieces);
         int at = 0;
         while (at < window_count) {
-            ssize_t count = pwritev(file->descriptor, window + at, window_count - at,
-                                    (off_t)offset);
+            ssize_t count =
+                pwritev(file->descriptor, window + at, window_count - at, (off_t)offset);
             if (count < 0 && errno == EINTR) {
                 continue;
             }

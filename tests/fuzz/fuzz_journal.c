@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define S_FILE "/journal/000000000001.journal"
+#define S_FILE  "/journal/000000000001.journal"
 #define S_OWNER 7
 
 static bb_error_t s_count(void *context, uint64_t file_seq, const bb_chunks_t *chunks,
@@ -35,7 +35,8 @@ static size_t s_record(uint8_t *out, size_t *length, uint64_t seq, const uint8_t
     }
     bb_slice_t chunks = bb_slice(data + 2, chunks_bytes);
     bb_slice_t batch = bb_slice(data + 2 + chunks_bytes, batch_bytes);
-    bb_journal_record_header_t header = {.seq = seq, .group_seq = seq,
+    bb_journal_record_header_t header = {.seq = seq,
+                                         .group_seq = seq,
                                          .chunks_bytes = (uint32_t)chunks_bytes,
                                          .batch_bytes = (uint32_t)batch_bytes};
     uint8_t *at = out + *length;
@@ -67,8 +68,8 @@ static void s_make_file(bb_sim_disk_t *disk, const uint8_t *data, size_t size)
 
 static bb_error_t s_open(bb_sim_disk_t *disk, uint64_t *count)
 {
-    const bb_journal_options_t options = {.vfs = bb_sim_disk_vfs(disk), .directory = "/journal",
-                                          .owner = S_OWNER};
+    const bb_journal_options_t options = {
+        .vfs = bb_sim_disk_vfs(disk), .directory = "/journal", .owner = S_OWNER};
     bb_journal_t *journal = NULL;
     bb_journal_report_t report;
     bb_fault_t fault;

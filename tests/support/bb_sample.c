@@ -24,14 +24,14 @@ static void s_add_part(bb_batch_builder_t *builder, uint32_t partition,
     s_require(bb_batch_builder_battery(builder, partition, s_text(id), NULL, 0, &battery, NULL));
     for (uint32_t i = 0; i < plan->frame_count; i++) {
         uint32_t state;
-        s_require(bb_batch_builder_state(builder, s_text(i % 2 ? "Idle" : "Charging"), &state,
-                                         NULL));
+        s_require(
+            bb_batch_builder_state(builder, s_text(i % 2 ? "Idle" : "Charging"), &state, NULL));
         double soc = 50.0 + (double)plan->seq + i / 8.0;
         uint64_t values[2];
         memcpy(&values[order[0]], &soc, sizeof soc);
         values[order[1]] = state;
-        int64_t time_wall_ns = INT64_C(1767225600) * BB_NS_PER_S +
-                               (int64_t)(plan->seq * 3600 + i) * BB_NS_PER_S;
+        int64_t time_wall_ns =
+            INT64_C(1767225600) * BB_NS_PER_S + (int64_t)(plan->seq * 3600 + i) * BB_NS_PER_S;
         s_require(bb_batch_builder_frame(builder, battery, shape, time_wall_ns, values));
     }
 }
@@ -61,9 +61,11 @@ void bb_sample_make(bb_sample_t *self, bb_sample_plan_t plan)
     for (uint32_t i = 0; i < plan.part_count; i++) {
         seqs[i] = plan.seq;
     }
-    bb_chunks_t chunks = {.stream = {{plan.stream}}, .epoch = 1,
+    bb_chunks_t chunks = {.stream = {{plan.stream}},
+                          .epoch = 1,
                           .origin_wall_ns = INT64_C(1767225600) * BB_NS_PER_S,
-                          .part_count = plan.part_count, .seqs = seqs};
+                          .part_count = plan.part_count,
+                          .seqs = seqs};
     uint8_t *encoded;
     size_t length;
     bb_chunks_encode(&chunks, &encoded, &length);

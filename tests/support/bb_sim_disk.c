@@ -7,35 +7,7 @@
 #include <string.h>
 
 #include "tests/support/bb_sim_disk_attach.h"
-
-#define S_SECTOR_BYTES 512
-
-// One change of a file's bytes since its last complete sync. A truncation has bytes == NULL.
-typedef struct {
-    uint64_t offset; // truncation: the new size
-    size_t length;
-    uint8_t *bytes;
-    bool durable; // synced, but behind one that was lost by a failed sync
-    bool lost;    // a sync failed over it: no later sync writes it
-} s_change_t;
-
-typedef struct {
-    uint8_t *bytes;
-    size_t size;
-    size_t capacity;
-} s_image_t;
-
-struct bb_sim_node {
-    uint32_t references;
-    bool is_directory;
-    s_image_t now;    // what readers see
-    s_image_t synced; // what a crash cannot take away
-    s_change_t *changes;
-    uint32_t change_count, change_capacity;
-    bb_file_t *lock_owner;
-    const bb_sim_attachment_class_t *object_class;
-    void *object;
-};
+#include "tests/support/bb_sim_node.h"
 
 struct bb_file {
     bb_sim_node_t *node;
@@ -75,182 +47,6 @@ struct bb_sim_disk {
     uint64_t halt_at;
     bool halted;
 };
-
-// ---- images ----------------------------------------------------------------------------------
-static void s_image_resize(s_image_t *self, uint64_t size)
-{
-    if (size > self->capacity) {
-        self->capacity = BB_MAX((size_t)size, self->capacity * 2);
-        self->bytes = bb_realloc(self->bytes, self->capacity);
-    }
-    if (size > self->size) {
-        memset(self->bytes + self->size, 0, (size_t)size - self->size);
-    }
-    self->size = (size_t)size;
-}
-
-static void s_image_write(s_image_t *self, uint64_t offset, const uint8_t *bytes, size_t length)
-{
-    if (length == 0) {
-        return;
-    }
-    if (offset + length > self->size) {
-        s_image_resize(self, offset + length);
-    }
-    memcpy(self->bytes + offset, bytes, length);
-}
-
-static void s_image_copy(s_image_t *self, const s_image_t *other)
-{
-    s_image_resize(self, other->size);
-    if (other->size > 0) {
-        memcpy(self->bytes, other->bytes, other->size);
-    }
-}
-
-static void s_image_apply(s_image_t *self, const s_change_t *change)
-{
-    if (change->bytes) {
-        s_image_write(self, change->offset, change->bytes, change->length);
-    } else {
-        s_image_resize(self, change->offset);
-    }
-}
-
-// ---- nodes -----------------------------------------------------------------------------------
-static bb_sim_node_t *s_node_new(bool is_directory)
-{
-    bb_sim_node_t *node = bb_alloc_zero(1, sizeof *node);
-    node->references = 1;
-    node->is_directory = is_directory;
-    return node;
-}
-
-static bb_sim_node_t *s_node_retain(bb_sim_node_t *node)
-{
-    node->references++;
-    return node;
-}
-
-static void s_node_forget_changes(bb_sim_node_t *node, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        free(node->changes[i].bytes);
-    }
-    node->change_count -= count;
-    if (node->change_count > 0) {
-        memmove(node->changes, node->changes + count, node->change_count * sizeof *node->changes);
-    }
-}
-
-static void s_node_release(bb_sim_node_t *node)
-{
-    if (!node || --node->references > 0) {
-        return;
-    }
-    s_node_forget_changes(node, node->change_count);
-    if (node->object) {
-        node->object_class->destroy(node->object);
-    }
-    free(node->changes);
-    free(node->now.bytes);
-    free(node->synced.bytes);
-    free(node);
-}
-
-static void s_node_change(bb_sim_node_t *node, s_change_t change)
-{
-    if (node->change_count == node->change_capacity) {
-        node->change_capacity = BB_MAX(8u, node->change_capacity * 2);
-        node->changes = bb_realloc(node->changes, node->change_capacity * sizeof change);
-    }
-    node->changes[node->change_count++] = change;
-    s_image_apply(&node->now, &change);
-}
-
-static void s_node_write(bb_sim_node_t *node, uint64_t offset, const void *bytes, size_t length)
-{
-    if (length == 0) {
-        return;
-    }
-    s_change_t change = {.offset = offset, .length = length, .bytes = bb_alloc(length)};
-    memcpy(change.bytes, bytes, length);
-    s_node_change(node, change);
-}
-
-static void s_node_sync(bb_sim_node_t *node, bool succeeds)
-{
-    uint32_t applied = 0;
-    for (uint32_t i = 0; i < node->change_count; i++) {
-        s_change_t *change = &node->changes[i];
-        change->durable = change->durable || (succeeds && !change->lost);
-        change->lost = change->lost || !change->durable;
-    }
-    while (applied < node->change_count && node->changes[applied].durable) {
-        s_image_apply(&node->synced, &node->changes[applied]);
-        applied++;
-    }
-    s_node_forget_changes(node, applied);
-}
-
-// Applies the sectors of a write that the crash let through.
-static void s_crash_sectors(bb_sim_node_t *node, const s_change_t *change, bb_random_t *random)
-{
-    if (!change->bytes) {
-        if (bb_random_chance(random, 1, 2)) {
-            s_image_apply(&node->synced, change);
-        }
-        return;
-    }
-    size_t done = 0;
-    while (done < change->length) {
-        uint64_t at = change->offset + done;
-        size_t step = (size_t)(S_SECTOR_BYTES - at % S_SECTOR_BYTES);
-        step = BB_MIN(step, change->length - done);
-        if (bb_random_chance(random, 1, 2)) {
-            s_image_write(&node->synced, at, change->bytes + done, step);
-        }
-        done += step;
-    }
-}
-
-// The last write of a kept prefix ends at a sector boundary.
-static void s_crash_torn(bb_sim_node_t *node, const s_change_t *change, bb_random_t *random)
-{
-    if (!change->bytes) {
-        return;
-    }
-    uint64_t end = change->offset + bb_random_below(random, change->length + 1);
-    end -= end % S_SECTOR_BYTES;
-    if (end > change->offset) {
-        s_image_write(&node->synced, change->offset, change->bytes,
-                      (size_t)(end - change->offset));
-    }
-}
-
-static void s_node_crash(bb_sim_node_t *node, bb_random_t *random)
-{
-    if (node->change_count > 0) {
-        uint64_t mood = bb_random_below(random, 4); // 0 none, 1 all, 2 a prefix, 3 any sectors
-        uint64_t prefix = mood == 2 ? bb_random_below(random, node->change_count) : UINT64_MAX;
-        for (uint32_t i = 0; i < node->change_count; i++) {
-            const s_change_t *change = &node->changes[i];
-            if (change->durable || mood == 1 || (mood == 2 && i < prefix)) {
-                s_image_apply(&node->synced, change);
-            } else if (mood == 2 && i == prefix) {
-                s_crash_torn(node, change, random);
-            } else if (mood == 3) {
-                s_crash_sectors(node, change, random);
-            }
-        }
-        s_node_forget_changes(node, node->change_count);
-        s_image_copy(&node->now, &node->synced);
-    }
-    node->lock_owner = NULL;
-    if (node->object) {
-        node->object_class->crash(node->object, random);
-    }
-}
 
 // ---- paths and entries -----------------------------------------------------------------------
 // A malloc'd copy without leading, trailing and doubled slashes.
@@ -409,7 +205,7 @@ static void s_log(bb_sim_disk_t *self, s_name_change_kind_t kind, const char *pa
 static void s_log_free(s_name_change_t *change)
 {
     if (change->kind != S_CREATE) {
-        s_node_release(change->node);
+        bb_sim_node_drop(change->node);
     }
     free(change->path);
     free(change->target);
@@ -431,12 +227,16 @@ static void s_log_undo_last(bb_sim_disk_t *self)
 {
     s_name_change_t *change = &self->log[--self->log_count];
     switch (change->kind) {
-    case S_CREATE: s_node_release(s_take(self, change->path)); break;
-    case S_REMOVE: s_insert(self, change->path, s_node_retain(change->node)); break;
+    case S_CREATE:
+        bb_sim_node_drop(s_take(self, change->path));
+        break;
+    case S_REMOVE:
+        s_insert(self, change->path, bb_sim_node_retain(change->node));
+        break;
     case S_RENAME:
         s_move(self, change->target, change->path);
         if (change->node) {
-            s_insert(self, change->target, s_node_retain(change->node));
+            s_insert(self, change->target, bb_sim_node_retain(change->node));
         }
         break;
     }
@@ -512,7 +312,7 @@ static bb_error_t s_open_node(bb_sim_disk_t *self, const char *path, uint32_t mo
         if (!(mode & BB_FILE_WRITE) || !s_has_parent(self, path) || path[0] == '\0') {
             return BB_ERR_NOT_FOUND;
         }
-        node = s_node_new(false);
+        node = bb_sim_node_new(false);
         s_create(self, path, node);
     }
     *out = node;
@@ -535,7 +335,7 @@ static bb_error_t s_open(bb_vfs_t *vfs, const char *path, uint32_t mode, bb_file
                             bb_error_message(error));
     }
     *file = bb_alloc_zero(1, sizeof **file);
-    **file = (bb_file_t){s_node_retain(node), self->lives, (mode & BB_FILE_WRITE) != 0};
+    **file = (bb_file_t){bb_sim_node_retain(node), self->lives, (mode & BB_FILE_WRITE) != 0};
     self->open_count++;
     return BB_OK;
 }
@@ -549,7 +349,7 @@ static void s_close(bb_vfs_t *vfs, bb_file_t **file)
     if ((*file)->node->lock_owner == *file) {
         (*file)->node->lock_owner = NULL;
     }
-    s_node_release((*file)->node);
+    bb_sim_node_drop((*file)->node);
     free(*file);
     *file = NULL;
     self->open_count--;
@@ -562,7 +362,7 @@ static bb_error_t s_read_at(bb_vfs_t *vfs, bb_file_t *file, uint64_t offset, voi
     if (error != BB_OK) {
         return error;
     }
-    const s_image_t *now = &file->node->now;
+    const bb_sim_image_t *now = &file->node->now;
     *got = 0;
     if (offset < now->size) {
         *got = BB_MIN(length, now->size - (size_t)offset);
@@ -609,7 +409,7 @@ static bb_error_t s_write_at(bb_vfs_t *vfs, bb_file_t *file, uint64_t offset,
         }
         filled += pieces[i].iov_len;
     }
-    s_node_write(file->node, offset, bytes, (size_t)BB_MIN(room, total));
+    bb_sim_node_write(file->node, offset, bytes, (size_t)BB_MIN(room, total));
     free(bytes);
     return error;
 }
@@ -621,7 +421,7 @@ static bb_error_t s_sync(bb_vfs_t *vfs, bb_file_t *file)
     if (file->lives != self->lives || self->halted) {
         return BB_ERR_IO;
     }
-    s_node_sync(file->node, error == BB_OK);
+    bb_sim_node_sync(file->node, error == BB_OK);
     for (uint32_t i = 0; error == BB_OK && i < self->log_count; i++) {
         if (self->log[i].kind == S_CREATE && self->log[i].node == file->node) {
             s_log_settle(self, i + 1);
@@ -647,7 +447,7 @@ static bb_error_t s_truncate(bb_vfs_t *vfs, bb_file_t *file, uint64_t size_bytes
         error = BB_ERR_IO;
     }
     if (error == BB_OK) {
-        s_node_change(file->node, (s_change_t){.offset = size_bytes});
+        bb_sim_node_change(file->node, (bb_sim_change_t){.offset = size_bytes});
     }
     return error;
 }
@@ -770,7 +570,7 @@ static bb_error_t s_make_folders(bb_sim_disk_t *self, char *key)
         *at = '\0';
         bb_sim_node_t *node = s_find(self, key);
         if (!node && key[0] != '\0') {
-            s_create(self, key, s_node_new(true));
+            s_create(self, key, bb_sim_node_new(true));
         }
         *at = end;
         if (node && !node->is_directory) {
@@ -811,8 +611,7 @@ static s_listed_t *s_collect(const bb_sim_disk_t *self, const char *folder, uint
     for (uint32_t i = first; i < limit; i++) {
         const char *name = self->entries[i].path + skip;
         if (!strchr(name, '/')) {
-            listed[(*count)++] =
-                (s_listed_t){bb_strdup(name), self->entries[i].node->is_directory};
+            listed[(*count)++] = (s_listed_t){bb_strdup(name), self->entries[i].node->is_directory};
         }
     }
     return listed;
@@ -897,7 +696,7 @@ void bb_sim_disk_destroy(bb_sim_disk_t **self)
     s_log_settle(disk, disk->log_count);
     for (uint32_t i = 0; i < disk->entry_count; i++) {
         free(disk->entries[i].path);
-        s_node_release(disk->entries[i].node);
+        bb_sim_node_drop(disk->entries[i].node);
     }
     free(disk->entries);
     free(disk->log);
@@ -922,7 +721,7 @@ void bb_sim_disk_crash(bb_sim_disk_t *self, bb_random_t *random)
     }
     s_log_settle(self, self->log_count);
     for (uint32_t i = 0; i < self->entry_count; i++) {
-        s_node_crash(self->entries[i].node, random);
+        bb_sim_node_crash(self->entries[i].node, random);
     }
     self->lives++;
     self->halt_at = 0;
@@ -993,13 +792,13 @@ void bb_sim_disk_put(bb_sim_disk_t *self, const char *path, bb_slice_t content)
         BB_ASSERT(error == BB_OK);
     }
     if (!node) {
-        node = s_node_new(false);
+        node = bb_sim_node_new(false);
         s_create(self, key, node);
     }
     BB_ASSERT(!node->is_directory && !node->object);
-    s_node_change(node, (s_change_t){.offset = 0});
-    s_node_write(node, 0, content.data, content.length);
-    s_node_sync(node, true);
+    bb_sim_node_change(node, (bb_sim_change_t){.offset = 0});
+    bb_sim_node_write(node, 0, content.data, content.length);
+    bb_sim_node_sync(node, true);
     s_log_settle(self, self->log_count);
     free(parent);
     free(key);
@@ -1029,7 +828,7 @@ bb_sim_node_t *bb_sim_disk_attach(bb_sim_disk_t *self, const char *directory,
     memcpy(path + length, "/data.mdb", sizeof "/data.mdb");
     bb_sim_node_t *node = s_find(self, path + (length == 0));
     if (!node && object && s_is_directory(self, folder)) {
-        node = s_node_new(false);
+        node = bb_sim_node_new(false);
         node->object_class = object_class;
         node->object = object;
         s_create(self, path + (length == 0), node);
@@ -1041,7 +840,7 @@ bb_sim_node_t *bb_sim_disk_attach(bb_sim_disk_t *self, const char *directory,
         return NULL;
     }
     self->open_count++;
-    return s_node_retain(node);
+    return bb_sim_node_retain(node);
 }
 
 void *bb_sim_node_object(const bb_sim_node_t *node)
@@ -1051,7 +850,7 @@ void *bb_sim_node_object(const bb_sim_node_t *node)
 
 void bb_sim_node_release(bb_sim_disk_t *self, bb_sim_node_t **node)
 {
-    s_node_release(*node);
+    bb_sim_node_drop(*node);
     *node = NULL;
     self->open_count--;
 }

@@ -11,20 +11,20 @@
 #define S_KEY_BYTES_MAX 511
 // LMDB keeps values up to about half a page inside the page, where they are only 2-byte aligned.
 #define S_INLINE_BYTES_MAX 2000
-#define S_PAGE_BYTES 4096
+#define S_PAGE_BYTES       4096
 
 typedef struct {
     uint32_t references;
     uint32_t key_length;
     size_t value_length;
-    uint8_t *value; // inside `bytes`
+    uint8_t *value;  // inside `bytes`
     uint8_t bytes[]; // key, then room for the value at the alignment LMDB would give
 } s_pair_t;
 
 typedef struct {
     uint32_t references;
     uint32_t count;
-    uint64_t bytes; // of keys and values
+    uint64_t bytes;    // of keys and values
     s_pair_t *pairs[]; // sorted by key
 } s_version_t;
 
@@ -191,8 +191,8 @@ static bb_error_t s_open(bb_kv_driver_t *driver, const char *directory, size_t m
     BB_ASSERT(!map->is_open); // LMDB: never twice in one process
     map->is_open = true;
     *env = bb_alloc_zero(1, sizeof **env);
-    **env = (bb_kv_env_t){.disk = disk, .node = node, .lives = bb_sim_disk_lives(disk),
-                          .map_bytes = map_bytes};
+    **env = (bb_kv_env_t){
+        .disk = disk, .node = node, .lives = bb_sim_disk_lives(disk), .map_bytes = map_bytes};
     return BB_OK;
 }
 
@@ -353,8 +353,7 @@ static void s_take_out(bb_kv_txn_t *txn, uint32_t index)
     s_pair_t *pair = txn->pairs[index];
     txn->bytes -= pair->key_length + pair->value_length;
     txn->count--;
-    memmove(txn->pairs + index, txn->pairs + index + 1,
-            (txn->count - index) * sizeof *txn->pairs);
+    memmove(txn->pairs + index, txn->pairs + index + 1, (txn->count - index) * sizeof *txn->pairs);
     s_pair_release(pair);
 }
 
@@ -378,8 +377,7 @@ static bb_error_t s_reserve(bb_kv_txn_t *txn, bb_slice_t key, size_t length, voi
     if (index < txn->count && s_compare(txn->pairs[index], key) == 0) {
         s_take_out(txn, index);
     }
-    memmove(txn->pairs + index + 1, txn->pairs + index,
-            (txn->count - index) * sizeof *txn->pairs);
+    memmove(txn->pairs + index + 1, txn->pairs + index, (txn->count - index) * sizeof *txn->pairs);
     txn->pairs[index] = pair;
     txn->count++;
     txn->bytes += pair->key_length + length;

@@ -17,7 +17,7 @@
 #include "tests/support/bb_sim_disk.h"
 
 #define S_FOLDER "/node/journal"
-#define S_OWNER UINT64_C(0x1234567890abcdef)
+#define S_OWNER  UINT64_C(0x1234567890abcdef)
 
 enum { S_SAMPLES = 48, S_FOUND_MAX = 256 };
 
@@ -35,10 +35,11 @@ static inline int s_bench_setup(void **state)
 {
     s_bench_t *bench = calloc(1, sizeof *bench);
     for (uint32_t i = 0; i < S_SAMPLES; i++) {
-        bb_sample_make(&bench->samples[i],
-                       (bb_sample_plan_t){.stream = (uint8_t)(1 + i % 2), .seq = i + 1,
-                                          .partition = i % 5, .part_count = 1 + i % 3,
-                                          .frame_count = 1 + i % 4});
+        bb_sample_make(&bench->samples[i], (bb_sample_plan_t){.stream = (uint8_t)(1 + i % 2),
+                                                              .seq = i + 1,
+                                                              .partition = i % 5,
+                                                              .part_count = 1 + i % 3,
+                                                              .frame_count = 1 + i % 4});
     }
     *state = bench;
     return 0;
@@ -82,8 +83,10 @@ static inline bb_error_t s_try_open(s_bench_t *bench, bb_sim_disk_t *disk, uint6
                                     bb_fault_t *fault)
 {
     bench->found_count = 0;
-    const bb_journal_options_t options = {.vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER,
-                                          .file_bytes_max = file_bytes_max, .owner = S_OWNER};
+    const bb_journal_options_t options = {.vfs = bb_sim_disk_vfs(disk),
+                                          .directory = S_FOLDER,
+                                          .file_bytes_max = file_bytes_max,
+                                          .owner = S_OWNER};
     return bb_journal_open(&options, s_on_record, bench, report, journal, fault);
 }
 
@@ -93,8 +96,8 @@ static inline bb_journal_t *s_open(s_bench_t *bench, bb_sim_disk_t *disk, uint64
     bb_journal_t *journal = NULL;
     bb_fault_t fault = {0};
     bb_journal_report_t unread;
-    bb_error_t error = s_try_open(bench, disk, file_bytes_max, report ? report : &unread, &journal,
-                                  &fault);
+    bb_error_t error =
+        s_try_open(bench, disk, file_bytes_max, report ? report : &unread, &journal, &fault);
     assert_string_equal(error == BB_OK ? "" : fault.text, "");
     assert_int_equal(error, BB_OK);
     return journal;

@@ -250,7 +250,7 @@ static void s_test_names(void **state)
     s_write(place, a, 0, "new");
     s_write(place, b, 0, "old");
     assert_int_equal(vfs->rename(vfs, from, s_at(place, "b")), BB_OK); // replaces a file
-    s_expect(place, b, "old", 3); // still open, without a name
+    s_expect(place, b, "old", 3);                                      // still open, without a name
     s_expect(place, a, "new", 3);
     vfs->close(vfs, &a);
     vfs->close(vfs, &b);
@@ -357,10 +357,10 @@ static void s_test_remove_tree_links(void **state)
     vfs->close(vfs, &file);
 }
 
-#define S_BOTH(test)                                                                             \
-    {#test "_posix", test, s_setup_posix, s_teardown, NULL},                                     \
-    {                                                                                            \
-        #test "_sim", test, s_setup_sim, s_teardown, NULL                                        \
+#define S_BOTH(test)                                                                               \
+    {#test "_posix", test, s_setup_posix, s_teardown, NULL},                                       \
+    {                                                                                              \
+#test "_sim", test, s_setup_sim, s_teardown, NULL                                          \
     }
 
 int main(void)

@@ -179,8 +179,8 @@ typedef struct {
     uint32_t calls_max; // 0 = all
 } s_marks_t;
 
-static bool s_mark(void *context, uint32_t partition, const bb_stream_t *stream,
-                   uint64_t first_seq, uint64_t last_seq)
+static bool s_mark(void *context, uint32_t partition, const bb_stream_t *stream, uint64_t first_seq,
+                   uint64_t last_seq)
 {
     s_marks_t *marks = context;
     assert_in_range(partition, 0, S_PARTITIONS - 1);
@@ -352,8 +352,8 @@ static void s_test_foreign_and_format(void **state)
     bb_journal_t *journal = s_open(bench, disk, 0, NULL);
     s_write(bench, journal, 0, 3);
     bb_journal_close(&journal);
-    bb_journal_options_t options = {.vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER,
-                                    .owner = S_OWNER + 1};
+    bb_journal_options_t options = {
+        .vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER, .owner = S_OWNER + 1};
     bb_fault_t fault = {0};
     bb_journal_report_t report;
     bench->found_count = 0;
@@ -378,8 +378,12 @@ static void s_test_stranger_names(void **state)
 {
     s_bench_t *bench = *state;
     bb_sim_disk_t *disk = bb_sim_disk_new();
-    const char *names[] = {"readme", "1.journal", "000000000001.journal~", "x00000000001.journal",
-                           "99999999999999999999.journal", ".journal"};
+    const char *names[] = {"readme",
+                           "1.journal",
+                           "000000000001.journal~",
+                           "x00000000001.journal",
+                           "99999999999999999999.journal",
+                           ".journal"};
     for (size_t i = 0; i < BB_COUNT_OF(names); i++) {
         char path[96];
         snprintf(path, sizeof path, S_FOLDER "/%s", names[i]);
@@ -424,8 +428,8 @@ static void s_test_posix(void **state)
     assert_non_null(mkdtemp(root));
     char folder[64];
     snprintf(folder, sizeof folder, "%s/a/journal", root);
-    bb_journal_options_t options = {.vfs = bb_vfs_posix(), .directory = folder, .owner = 5,
-                                    .file_bytes_max = 8192};
+    bb_journal_options_t options = {
+        .vfs = bb_vfs_posix(), .directory = folder, .owner = 5, .file_bytes_max = 8192};
     for (uint32_t round = 0; round < 4; round++) {
         bb_journal_t *journal = NULL;
         bb_fault_t fault = {0};
@@ -451,10 +455,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(s_test_dots_of_files, s_bench_setup, s_bench_teardown),
         cmocka_unit_test(s_test_dots_random),
         cmocka_unit_test_setup_teardown(s_test_disk_full, s_bench_setup, s_bench_teardown),
-        cmocka_unit_test_setup_teardown(s_test_failed_sync_fences, s_bench_setup,
-                                        s_bench_teardown),
-        cmocka_unit_test_setup_teardown(s_test_foreign_and_format, s_bench_setup,
-                                        s_bench_teardown),
+        cmocka_unit_test_setup_teardown(s_test_failed_sync_fences, s_bench_setup, s_bench_teardown),
+        cmocka_unit_test_setup_teardown(s_test_foreign_and_format, s_bench_setup, s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_stranger_names, s_bench_setup, s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_callback_refuses, s_bench_setup, s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_posix, s_bench_setup, s_bench_teardown),

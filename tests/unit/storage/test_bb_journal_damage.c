@@ -148,8 +148,8 @@ static void s_test_flips(void **state)
     for (uint64_t file_seq = 1; file_seq <= 2; file_seq++) {
         for (size_t offset = 0; offset < lengths[file_seq - 1]; offset++) {
             disk = s_disk(files[0], lengths[0], files[1], lengths[1]);
-            assert_true(bb_sim_disk_flip(disk, s_file_name(file_seq), offset,
-                                         (uint8_t)(1 << offset % 8)));
+            assert_true(
+                bb_sim_disk_flip(disk, s_file_name(file_seq), offset, (uint8_t)(1 << offset % 8)));
             uint32_t hit = s_hit(bench, file_seq, offset);
             for (int opening = 0; opening < 2; opening++) {
                 bb_journal_report_t report;
@@ -268,6 +268,32 @@ static void s_test_unborn_file(void **state)
     }
 }
 
+// Goal: when a new file could not be begun (the disk was full), the old one may have been written
+// on and torn: its tail is a tail. Method: file 3 with half a header, file 2 without its last byte.
+static void s_test_unborn_file_and_torn_tail(void **state)
+{
+    s_bench_t *bench = *state;
+    bb_sim_disk_t *disk = s_small_journal(bench);
+    size_t length;
+    uint8_t *bytes = s_copy(disk, 2, &length);
+    uint8_t zeros[BB_JOURNAL_FILE_HEADER_BYTES] = {0};
+    bb_sim_disk_put(disk, s_file_name(2), bb_slice(bytes, length - 1));
+    bb_sim_disk_put(disk, s_file_name(3), bb_slice(zeros, sizeof zeros / 2));
+    bb_journal_report_t report;
+    bb_journal_t *journal = s_open(bench, disk, 0, &report);
+    s_expect_found(bench, 0, 8);
+    assert_int_equal(report.damaged_count, 0);
+    assert_int_equal(report.torn_bytes, s_record_bytes(bench, 8) - 1 + sizeof zeros / 2);
+    s_write(bench, journal, 8, 10);
+    bb_journal_close(&journal);
+    journal = s_open(bench, disk, 0, &report);
+    s_expect_found(bench, 0, 10);
+    assert_int_equal(report.torn_bytes + report.damaged_count, 0);
+    bb_journal_close(&journal);
+    bb_sim_disk_destroy(&disk);
+    free(bytes);
+}
+
 // ---- files made by hand ----------------------------------------------------------------------
 typedef struct {
     uint8_t bytes[16384];
@@ -286,7 +312,8 @@ static void s_hand_header(s_hand_t *hand, uint64_t base_seq)
 static void s_hand_record(s_hand_t *hand, uint64_t seq, uint64_t group_seq, bb_slice_t chunks,
                           bb_slice_t batch)
 {
-    bb_journal_record_header_t header = {.seq = seq, .group_seq = group_seq,
+    bb_journal_record_header_t header = {.seq = seq,
+                                         .group_seq = group_seq,
                                          .chunks_bytes = (uint32_t)chunks.length,
                                          .batch_bytes = (uint32_t)batch.length};
     assert_true(hand->length + bb_journal_record_bytes(&header) <= sizeof hand->bytes);
@@ -390,8 +417,8 @@ static void s_test_bad_headers(void **state)
 {
     (void)state;
     uint8_t bytes[BB_JOURNAL_RECORD_HEADER_BYTES];
-    bb_journal_record_header_t good = {.seq = 5, .group_seq = 4, .chunks_bytes = 8,
-                                       .batch_bytes = 16};
+    bb_journal_record_header_t good = {
+        .seq = 5, .group_seq = 4, .chunks_bytes = 8, .batch_bytes = 16};
     bb_journal_record_header_t read;
     bb_journal_place_t place = {S_OWNER, 1};
     bb_journal_record_header_encode(&good, place, 0, bytes);
@@ -427,8 +454,7 @@ static void s_test_bad_headers(void **state)
     assert_false(bb_journal_record_is_valid(&header, (bb_journal_place_t){1, 1}, hand.bytes));
     uint8_t *payload = hand.bytes + BB_JOURNAL_RECORD_HEADER_BYTES;
     payload[7] = 1;
-    uint32_t checksum =
-        bb_journal_payload_checksum(bb_slice(payload, 8), bb_slice(payload + 8, 8));
+    uint32_t checksum = bb_journal_payload_checksum(bb_slice(payload, 8), bb_slice(payload + 8, 8));
     bb_journal_record_header_encode(&header, place, checksum, hand.bytes);
     assert_true(bb_journal_record_header_decode(&header, hand.bytes));
     assert_false(bb_journal_record_is_valid(&header, place, hand.bytes));
@@ -609,13 +635,21 @@ static void s_test_failure_everywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        S_TEST(s_test_torn_tails),        S_TEST(s_test_short_older_file),
-        S_TEST(s_test_flips),             S_TEST(s_test_two_stretches),
-        S_TEST(s_test_set_aside),         S_TEST(s_test_unborn_file),
-        S_TEST(s_test_hand_made_is_fine), S_TEST(s_test_bad_inside),
-        S_TEST(s_test_seq_gaps),          S_TEST(s_test_bad_headers),
-        S_TEST(s_test_rot_while_open),    S_TEST(s_test_crash_everywhere),
-        S_TEST(s_test_crash_in_recovery), S_TEST(s_test_failure_everywhere),
+        S_TEST(s_test_torn_tails),
+        S_TEST(s_test_short_older_file),
+        S_TEST(s_test_flips),
+        S_TEST(s_test_two_stretches),
+        S_TEST(s_test_set_aside),
+        S_TEST(s_test_unborn_file),
+        S_TEST(s_test_unborn_file_and_torn_tail),
+        S_TEST(s_test_hand_made_is_fine),
+        S_TEST(s_test_bad_inside),
+        S_TEST(s_test_seq_gaps),
+        S_TEST(s_test_bad_headers),
+        S_TEST(s_test_rot_while_open),
+        S_TEST(s_test_crash_everywhere),
+        S_TEST(s_test_crash_in_recovery),
+        S_TEST(s_test_failure_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,8 +103,8 @@ static void s_test_golden(void **state)
 
     bb_sim_disk_t *disk = bb_sim_disk_new();
     bb_sim_disk_put(disk, s_file_name(1), bb_slice(bytes, length));
-    bb_journal_options_t options = {.vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER,
-                                    .owner = S_OWNER};
+    bb_journal_options_t options = {
+        .vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER, .owner = S_OWNER};
     s_copies_t copies = {.count = 0};
     bb_journal_report_t report;
     bb_journal_t *journal = NULL;

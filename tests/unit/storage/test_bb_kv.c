@@ -59,8 +59,7 @@ static bb_kv_env_t *s_open(s_place_t *place, bool create)
 {
     bb_kv_env_t *env = NULL;
     bb_fault_t fault = {0};
-    bb_error_t error =
-        place->kv->open(place->kv, place->root, S_MAP_BYTES, create, &env, &fault);
+    bb_error_t error = place->kv->open(place->kv, place->root, S_MAP_BYTES, create, &env, &fault);
     assert_string_equal(error == BB_OK ? "" : fault.text, "");
     return env;
 }
@@ -279,8 +278,8 @@ static void s_test_random(void **state)
             next[index].length = (size_t)bb_random_below(&random, sizeof bytes);
             next[index].byte = (uint8_t)bb_random_next(&random);
             memset(bytes, next[index].byte, next[index].length);
-            assert_int_equal(
-                place->kv->put(txn, s_text(name), bb_slice(bytes, next[index].length)), BB_OK);
+            assert_int_equal(place->kv->put(txn, s_text(name), bb_slice(bytes, next[index].length)),
+                             BB_OK);
         }
         if (bb_random_chance(&random, 1, 4)) {
             place->kv->abort(&txn);
@@ -471,10 +470,10 @@ static void s_test_sim_folders(void **state)
     assert_int_equal(bb_sim_disk_used_bytes(place->disk), 0);
 }
 
-#define S_BOTH(test)                                                                             \
-    {#test "_lmdb", test, s_setup_lmdb, s_teardown, NULL},                                       \
-    {                                                                                            \
-        #test "_sim", test, s_setup_sim, s_teardown, NULL                                        \
+#define S_BOTH(test)                                                                               \
+    {#test "_lmdb", test, s_setup_lmdb, s_teardown, NULL},                                         \
+    {                                                                                              \
+#test "_sim", test, s_setup_sim, s_teardown, NULL                                          \
     }
 
 int main(void)

@@ -104,7 +104,8 @@ static void s_test_crash_truncate(void **state)
 }
 
 // Goal: names survive as a prefix of what was done to them; a directory sync makes them durable.
-// Method: create a, rename a to b, create c; the states allowed after a crash are the four prefixes.
+// Method: create a, rename a to b, create c; the states allowed after a crash are the four
+// prefixes.
 static void s_test_crash_names(void **state)
 {
     (void)state;
@@ -293,7 +294,7 @@ static void s_test_capacity(void **state)
     bb_sim_disk_capacity_set(disk, 100);
     assert_int_equal(s_fill(vfs, file, 0, 'a', 60), BB_OK);
     assert_int_equal(s_fill(vfs, file, 60, 'b', 60), BB_ERR_DISK_FULL);
-    assert_int_equal(bb_sim_disk_used_bytes(disk), 100); // what fitted
+    assert_int_equal(bb_sim_disk_used_bytes(disk), 100);     // what fitted
     assert_int_equal(s_fill(vfs, file, 0, 'c', 100), BB_OK); // overwriting needs no room
     assert_int_equal(vfs->truncate(vfs, file, 10), BB_OK);
     assert_int_equal(s_fill(vfs, file, 10, 'd', 90), BB_OK);
@@ -358,11 +359,16 @@ static void s_test_repeats(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_crash_keeps_synced), cmocka_unit_test(s_test_crash_truncate),
-        cmocka_unit_test(s_test_crash_names),        cmocka_unit_test(s_test_crash_removals),
-        cmocka_unit_test(s_test_failed_sync),        cmocka_unit_test(s_test_dead_handles),
-        cmocka_unit_test(s_test_faults_by_count),    cmocka_unit_test(s_test_faults_by_seed),
-        cmocka_unit_test(s_test_capacity),           cmocka_unit_test(s_test_flip),
+        cmocka_unit_test(s_test_crash_keeps_synced),
+        cmocka_unit_test(s_test_crash_truncate),
+        cmocka_unit_test(s_test_crash_names),
+        cmocka_unit_test(s_test_crash_removals),
+        cmocka_unit_test(s_test_failed_sync),
+        cmocka_unit_test(s_test_dead_handles),
+        cmocka_unit_test(s_test_faults_by_count),
+        cmocka_unit_test(s_test_faults_by_seed),
+        cmocka_unit_test(s_test_capacity),
+        cmocka_unit_test(s_test_flip),
         cmocka_unit_test(s_test_repeats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
