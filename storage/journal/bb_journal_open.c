@@ -340,7 +340,7 @@ bb_error_t bb_journal_open(const bb_journal_options_t *options, bb_journal_recor
                            bb_fault_t *fault)
 {
     BB_ASSERT(options->vfs && options->directory && on_record);
-    bb_journal_report_t unread;
+    bb_journal_report_t unread = {0};
     report = report ? report : &unread;
     *report = (bb_journal_report_t){0};
     if (strlen(options->directory) + BB_JOURNAL_NAME_BYTES > PATH_MAX) {
