@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_mailbox - where an actor receives: many senders, one receiver, bounded in bytes.
+//
+// An inproc PULL socket that carries pointers to posts. The supervisor makes all mailboxes before
+// the actors and destroys them after the last one; the receiving end belongs to one actor, each
+// bb_outlet_t (the sending end) to the thread that uses it. Sending never waits: past the bound it
+// is BB_ERR_BUSY, unless the post must go (answers and commands, whose number is bounded by what
+// was admitted).
+#ifndef BB_MAILBOX_H
+#define BB_MAILBOX_H
+
+#include "node/runtime/bb_post.h"
+
+typedef struct bb_mailbox bb_mailbox_t;
+typedef struct bb_outlet bb_outlet_t;
+
+bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max);
+// What is left is destroyed with it. All outlets must be gone.
+void bb_mailbox_destroy(bb_mailbox_t **self);
+void *bb_mailbox_socket(bb_mailbox_t *self); // libzmq handle, to poll for input
+bb_post_t *bb_mailbox_receive(bb_mailbox_t *self); // NULL when empty; never waits
+// Posts waiting or, with _begin and _end around the work, being worked on; any thread.
+uint32_t bb_mailbox_load(const bb_mailbox_t *self);
+void bb_mailbox_begin(bb_mailbox_t *self);
+void bb_mailbox_end(bb_mailbox_t *self);
+
+bb_outlet_t *bb_outlet_new(bb_mailbox_t *mailbox);
+void bb_outlet_destroy(bb_outlet_t **self);
+// Takes the post on success. BUSY: the post stays the caller's.
+BB_MUST_CHECK bb_error_t bb_outlet_send(bb_outlet_t *self, bb_post_t **post, size_t bytes);
+void bb_outlet_send_always(bb_outlet_t *self, bb_post_t **post);
+
+#endif
