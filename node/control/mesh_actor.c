@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/control/mesh_actor.h"
+
+#include <czmq.h>
+
+#include "node/control/bb_detector.h"
+#include "node/query/bb_store_split.h"
+#include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_frame.h"
+#include "node/runtime/bb_socket.h"
+#include "node/runtime/bb_tsan.h"
+
+#define S_MESSAGES_PER_ROUND 128
+#define S_PUBLISH_NS (INT64_C(500) * BB_NS_PER_MS)
+#define S_SMALL_MESSAGES_MAX 10000 // waiting for one peer
+#define S_BULK_MESSAGES_MAX 4096
+
+typedef struct {
+    zsock_t *small, *bulk; // DEALERs; NULL for ourselves
+    bool is_ready, is_draining;
+} s_peer_t;
+
+typedef struct {
+    bb_node_t *node;
+    bb_log_t log;
+    zsock_t *pipe;
+    zsock_t *peer_in, *bulk_in; // ROUTERs
+    bb_outlet_t *stores[BB_STORES_MAX];
+    bb_outlet_t *router, *observer, *supervisor;
+    bb_detector_t *detector;
+    uint32_t node_count, self_index;
+    s_peer_t *peers;
+    bool is_skewed, has_told_seen, must_publish;
+    int64_t heartbeat_mono_ns, publish_mono_ns, detector_mono_ns;
+} s_mesh_t;
+
+static const char *s_name(const s_mesh_t *self, uint32_t node_index)
+{
+    return bb_topology_node(self->node->topology, node_index)->id;
+}
+
+// ---- verdicts of the detector --------------------------------------------------------------------
+static void s_tell_stores_peer(s_mesh_t *self, const bb_detector_change_t *change)
+{
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        bb_post_t *post = bb_post_new(BB_POST_PEER_STATE);
+        post->peer_state = (bb_post_peer_state_t){change->peer_index, change->is_up,
+                                                  change->incarnation};
+        bb_outlet_send_always(self->stores[i], &post);
+    }
+}
+
+static void s_tell_stores_clock(s_mesh_t *self)
+{
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        bb_post_t *post = bb_post_new(BB_POST_CLOCK);
+        post->is_skewed = self->is_skewed;
+        bb_outlet_send_always(self->stores[i], &post);
+    }
+}
+
+static void s_act(s_mesh_t *self, const bb_detector_actions_t *actions)
+{
+    for (uint32_t i = 0; i < actions->change_count; i++) {
+        const bb_detector_change_t *change = &actions->changes[i];
+        bb_log_info(&self->log, change->is_up ? "peer up" : "peer down",
+                    BB_LOG_TEXT("peer", s_name(self, change->peer_index)));
+        s_tell_stores_peer(self, change);
+        self->must_publish = true;
+    }
+    if (actions->skew_changed) {
+        self->is_skewed = actions->is_skewed;
+        self->must_publish = true;
+        bb_log_warning(&self->log,
+                       self->is_skewed ? "clock is over 60 s off the median of the nodes"
+                                       : "clock agrees with the median of the nodes again");
+        s_tell_stores_clock(self);
+    }
+    self->detector_mono_ns = actions->wake_mono_ns;
+    if (!self->has_told_seen && bb_detector_has_seen_all(self->detector)) {
+        self->has_told_seen = true;
+        bb_post_t *post = bb_post_new(BB_POST_EVENT);
+        post->event.kind = BB_EVENT_PEERS_SEEN;
+        bb_outlet_send_always(self->supervisor, &post);
+    }
+}
+
+static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
+{
+    bb_outlet_t *readers[] = {self->router, self->observer};
+    for (size_t r = 0; r < BB_COUNT_OF(readers); r++) {
+        bb_post_t *post = bb_post_new(BB_POST_PEERS);
+        post->peers = (bb_post_peers_t){
+            .node_count = self->node_count,
+            .is_skewed = self->is_skewed,
+            .views = bb_alloc_zero(self->node_count, sizeof *post->peers.views),
+        };
+        for (uint32_t i = 0; i < self->node_count; i++) {
+            post->peers.views[i] = (bb_peer_view_t){
+                .is_up = bb_detector_is_up(self->detector, i),
+                .is_ready = self->peers[i].is_ready,
+                .is_draining = self->peers[i].is_draining,
+                .queued_bytes = atomic_load_explicit(&self->node->peer_queued_bytes[i],
+                                                     memory_order_relaxed),
+                .clock_offset_ns = bb_detector_offset_ns(self->detector, i),
+            };
+        }
+        bb_outlet_send_always(readers[r], &post);
+    }
+    self->must_publish = false;
+    self->publish_mono_ns = now_mono_ns + S_PUBLISH_NS;
+}
+
+// ---- sending -------------------------------------------------------------------------------------
+static void s_transmit(s_mesh_t *self, uint32_t peer_index, bool is_bulk,
+                       const bb_outbound_t *message)
+{
+    if (peer_index >= self->node_count || peer_index == self->self_index) {
+        return;
+    }
+    bb_metrics_t *metrics = self->node->metrics;
+    _Atomic uint64_t *account = &self->node->peer_queued_bytes[peer_index];
+    size_t bytes = bb_outbound_bytes(message);
+    uint64_t queued = atomic_load_explicit(account, memory_order_relaxed);
+    if (is_bulk && queued > 0 && queued + bytes > self->node->config->limits.peer_queue_bytes) {
+        bb_metrics_add(metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
+        return;
+    }
+    zsock_t *socket = is_bulk ? self->peers[peer_index].bulk : self->peers[peer_index].small;
+    bb_buffer_t *with_chunks[] = {message->envelope, message->chunks, message->body};
+    bb_buffer_t *without_chunks[] = {message->envelope, message->body};
+    bool is_sent = message->chunks
+                       ? bb_frame_send(zsock_resolve(socket), NULL, 0, with_chunks, 3, account)
+                       : bb_frame_send(zsock_resolve(socket), NULL, 0, without_chunks, 2, account);
+    if (!is_sent) {
+        bb_metrics_add(metrics, BB_METRIC_PEER_DROPPED_UNCONNECTED, 1);
+        return;
+    }
+    bb_metrics_add(metrics, is_bulk ? BB_METRIC_BULK_OUT : BB_METRIC_PEER_OUT, 1);
+    bb_metrics_add(metrics, is_bulk ? BB_METRIC_BULK_BYTES_OUT : BB_METRIC_PEER_BYTES_OUT, bytes);
+}
+
+static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
+{
+    bb_node_state_t state = bb_node_state(self->node);
+    bb_message_t message = {.kind = BB_KIND_HEARTBEAT,
+                            .epoch = bb_topology_epoch(self->node->topology)};
+    message.heartbeat = (bb_heartbeat_t){
+        .incarnation = self->node->incarnation,
+        .wall_ns = bb_clock_wall_ns(),
+        .ready = state == BB_NODE_READY || state == BB_NODE_MEETING_PEERS,
+        .draining = state == BB_NODE_DRAINING,
+    };
+    memcpy(message.heartbeat.cluster_id, bb_topology_cluster_id(self->node->topology), 16);
+    uint8_t *encoded;
+    size_t length;
+    bb_message_encode(&message, &encoded, &length);
+    bb_outbound_t outbound = {.envelope = bb_buffer_new(encoded, length, NULL, NULL)};
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        s_transmit(self, i, false, &outbound);
+    }
+    bb_outbound_drop(&outbound);
+    self->heartbeat_mono_ns = now_mono_ns + self->node->config->limits.heartbeat_ns;
+}
+
+// ---- receiving -----------------------------------------------------------------------------------
+// One message of a peer on its way to a store. The post owns everything.
+static void s_to_store(s_mesh_t *self, uint32_t store_index, bb_post_t **post)
+{
+    bb_post_request_t *request = &(*post)->request;
+    size_t bytes = bb_buffer_slice(request->envelope).length +
+                   bb_buffer_slice(request->chunks).length +
+                   bb_buffer_slice(request->batch).length;
+    if (bb_outlet_send(self->stores[store_index], post, bytes) != BB_OK) {
+        bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_STORE, 1);
+        bb_post_destroy(post);
+    }
+}
+
+static bb_post_t *s_peer_post(uint32_t peer_index, const bb_message_t *message,
+                              bb_buffer_t *envelope, bb_buffer_t *chunks, bb_buffer_t *batch)
+{
+    bb_post_t *post = bb_post_new(BB_POST_PEER);
+    post->request = (bb_post_request_t){
+        .peer_index = peer_index,
+        .received_mono_ns = bb_clock_mono_ns(),
+        .message = *message,
+        .envelope = envelope,
+        .chunks = chunks,
+        .batch = batch,
+    };
+    return post;
+}
+
+// A message like `content` with an envelope of its own.
+static bb_post_t *s_peer_post_copy(uint32_t peer_index, const bb_message_t *content,
+                                   bb_buffer_t *chunks, bb_buffer_t *batch)
+{
+    uint8_t *encoded;
+    size_t length;
+    bb_message_t message = *content;
+    bb_message_encode(&message, &encoded, &length);
+    bb_buffer_t *envelope = bb_buffer_new(encoded, length, NULL, NULL);
+    bb_error_t error = bb_message_decode(&message, bb_buffer_slice(envelope), NULL);
+    BB_ASSERT(error == BB_OK);
+    return s_peer_post(peer_index, &message, envelope, chunks, batch);
+}
+
+static void s_bad(s_mesh_t *self, uint32_t peer_index, const char *what, const char *detail)
+{
+    bb_metrics_add(self->node->metrics, BB_METRIC_PEER_MALFORMED, 1);
+    bb_log_warning(&self->log, "peer message refused",
+                   BB_LOG_TEXT("peer", peer_index < self->node_count ? s_name(self, peer_index)
+                                                                     : ""),
+                   BB_LOG_TEXT("what", what), BB_LOG_TEXT("detail", detail));
+}
+
+// Several stores: each gets the ranges of its own partitions.
+static void s_split_ack(s_mesh_t *self, uint32_t peer_index, const bb_message_t *message)
+{
+    const bb_replicate_ack_t *ack = &message->replicate_ack;
+    bb_dot_range_t *ranges = bb_alloc_zero((size_t)ack->range_count + 1, sizeof *ranges);
+    for (uint32_t s = 0; s < self->node->store_count; s++) {
+        bb_message_t part = *message;
+        part.replicate_ack.ranges = ranges;
+        part.replicate_ack.range_count = 0;
+        for (uint32_t i = 0; i < ack->range_count; i++) {
+            if (bb_store_of_partition(ack->ranges[i].partition, self->node->store_count) == s) {
+                ranges[part.replicate_ack.range_count++] = ack->ranges[i];
+            }
+        }
+        if (part.replicate_ack.range_count > 0) {
+            bb_post_t *post = s_peer_post_copy(peer_index, &part, NULL, NULL);
+            s_to_store(self, s, &post);
+        }
+    }
+    free(ranges);
+}
+
+static void s_split_opened(s_mesh_t *self, uint32_t peer_index, const bb_message_t *message,
+                           const bb_chunks_t *chunks, const bb_batch_t *batch)
+{
+    bool *keep = bb_alloc_zero((size_t)batch->part_count + 1, sizeof *keep);
+    for (uint32_t s = 0; s < self->node->store_count; s++) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < batch->part_count; i++) {
+            keep[i] = bb_store_of_partition(batch->parts[i].partition, self->node->store_count) ==
+                      s;
+            kept += keep[i];
+        }
+        uint8_t *chunks_bytes, *batch_bytes;
+        size_t chunks_length, batch_length;
+        if (kept == 0 || bb_chunks_subset(chunks, batch, keep, &chunks_bytes, &chunks_length,
+                                          &batch_bytes, &batch_length) != BB_OK) {
+            continue;
+        }
+        bb_post_t *post =
+            s_peer_post_copy(peer_index, message,
+                             bb_buffer_new(chunks_bytes, chunks_length, NULL, NULL),
+                             bb_buffer_new(batch_bytes, batch_length, NULL, NULL));
+        s_to_store(self, s, &post);
+    }
+    free(keep);
+}
+
+// Several stores: the common case, a batch whose parts all belong to one, passes as it is.
+static void s_split_replicate(s_mesh_t *self, bb_post_t **post_p)
+{
+    bb_post_request_t *request = &(*post_p)->request;
+    bb_chunks_t chunks;
+    bb_batch_t batch;
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_chunks_decode(&chunks, bb_buffer_slice(request->chunks), &fault);
+    if (error == BB_OK) {
+        error = bb_batch_open(&batch, bb_buffer_slice(request->batch), &fault);
+    }
+    if (error != BB_OK) {
+        s_bad(self, request->peer_index, "REPLICATE", fault.text);
+        bb_post_destroy(post_p);
+        return;
+    }
+    uint32_t store_index =
+        batch.part_count > 0
+            ? bb_store_of_partition(batch.parts[0].partition, self->node->store_count)
+            : 0;
+    bool is_one = true;
+    for (uint32_t i = 1; i < batch.part_count && is_one; i++) {
+        is_one = bb_store_of_partition(batch.parts[i].partition, self->node->store_count) ==
+                 store_index;
+    }
+    if (!is_one && bb_chunks_match(&chunks, &batch, &fault) == BB_OK) {
+        s_split_opened(self, request->peer_index, &request->message, &chunks, &batch);
+    }
+    bb_batch_close(&batch);
+    if (is_one) {
+        s_to_store(self, store_index, post_p);
+    } else {
+        bb_post_destroy(post_p);
+    }
+}
+
+static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbeat_t *heartbeat)
+{
+    if (memcmp(heartbeat->cluster_id, bb_topology_cluster_id(self->node->topology), 16) != 0) {
+        s_bad(self, peer_index, "HEARTBEAT", "of another cluster");
+        return;
+    }
+    s_peer_t *peer = &self->peers[peer_index];
+    self->must_publish |= peer->is_ready != heartbeat->ready ||
+                          peer->is_draining != heartbeat->draining;
+    peer->is_ready = heartbeat->ready;
+    peer->is_draining = heartbeat->draining;
+    bb_detector_heartbeat_t event = {
+        .peer_index = peer_index,
+        .incarnation = heartbeat->incarnation,
+        .peer_wall_ns = heartbeat->wall_ns,
+        .own_wall_ns = bb_clock_wall_ns(),
+    };
+    bb_detector_actions_t actions;
+    bb_error_t error = bb_detector_heartbeat(self->detector, bb_clock_mono_ns(), &event, &actions);
+    BB_ASSERT(error == BB_OK); // the index was checked
+    s_act(self, &actions);
+}
+
+// Which store a message that names one is for; BB_STORES_MAX: none of ours.
+static uint32_t s_named_store(const s_mesh_t *self, const bb_message_t *message)
+{
+    uint32_t store_index;
+    switch (message->kind) {
+    case BB_KIND_HAVE_REQUEST:
+        store_index = message->have_request.store_index;
+        break;
+    case BB_KIND_HAVE:
+        store_index = message->have.store_index;
+        break;
+    case BB_KIND_PULL:
+        store_index = message->pull.store_index;
+        break;
+    case BB_KIND_PULL_DONE:
+        store_index = message->pull_done.store_index;
+        break;
+    default:
+        return BB_STORES_MAX;
+    }
+    return store_index < self->node->store_count ? store_index : BB_STORES_MAX;
+}
+
+// Takes the post.
+static void s_dispatch(s_mesh_t *self, bb_post_t *post)
+{
+    bb_post_request_t *request = &post->request;
+    bb_message_t *message = &request->message;
+    bool has_chunks = request->chunks && request->batch;
+    if (has_chunks != (message->kind == BB_KIND_REPLICATE)) {
+        s_bad(self, request->peer_index, bb_kind_name(message->kind), "wrong number of frames");
+        bb_post_destroy(&post);
+    } else if (message->kind == BB_KIND_REPLICATE) {
+        if (self->node->store_count == 1) {
+            s_to_store(self, 0, &post);
+        } else {
+            s_split_replicate(self, &post);
+        }
+    } else if (message->kind == BB_KIND_REPLICATE_ACK) {
+        if (self->node->store_count == 1) {
+            s_to_store(self, 0, &post);
+        } else {
+            s_split_ack(self, request->peer_index, message);
+            bb_post_destroy(&post);
+        }
+    } else {
+        uint32_t store_index = s_named_store(self, message);
+        if (store_index < BB_STORES_MAX) {
+            s_to_store(self, store_index, &post);
+        } else {
+            s_bad(self, request->peer_index, bb_kind_name(message->kind),
+                  "not for a store of this node");
+            bb_post_destroy(&post);
+        }
+    }
+}
+
+static uint32_t s_sender(const s_mesh_t *self, const bb_received_t *received)
+{
+    bb_principal_t principal;
+    if (!bb_principal_parse(received->user_id, &principal) || principal.role != BB_ROLE_NODE) {
+        return BB_NODE_NONE;
+    }
+    return bb_topology_node_of_id(self->node->topology,
+                                  bb_slice(principal.name, strlen(principal.name)));
+}
+
+static void s_on_message(s_mesh_t *self, bb_received_t *received)
+{
+    uint32_t peer_index = s_sender(self, received);
+    if (peer_index == BB_NODE_NONE || peer_index == self->self_index) {
+        s_bad(self, BB_NODE_NONE, "connection", "not another node of this cluster");
+        return;
+    }
+    if (received->frame_count != 1 && received->frame_count != 3) {
+        s_bad(self, peer_index, "message", "wrong number of frames");
+        return;
+    }
+    bb_message_t message;
+    bb_fault_t fault = {0};
+    if (bb_message_decode(&message, bb_buffer_slice(received->frames[0]), &fault) != BB_OK) {
+        s_bad(self, peer_index, "message", fault.text);
+        return;
+    }
+    if (message.kind == BB_KIND_HEARTBEAT) {
+        s_on_heartbeat(self, peer_index, &message.heartbeat);
+        bb_message_close(&message);
+        return;
+    }
+    bb_post_t *post = s_peer_post(peer_index, &message, received->frames[0], received->frames[1],
+                                  received->frames[2]);
+    received->frames[0] = received->frames[1] = received->frames[2] = NULL;
+    s_dispatch(self, post);
+}
+
+static void s_on_socket(s_mesh_t *self, zsock_t *socket, bb_metric_t count, bb_metric_t bytes)
+{
+    for (uint32_t i = 0; i < S_MESSAGES_PER_ROUND; i++) {
+        bb_received_t received;
+        if (!bb_received_read(&received, zsock_resolve(socket))) {
+            break;
+        }
+        bb_metrics_add(self->node->metrics, count, 1);
+        bb_metrics_add(self->node->metrics, bytes, received.bytes);
+        s_on_message(self, &received);
+        bb_received_drop(&received);
+    }
+}
+
+static void s_on_mailbox(s_mesh_t *self)
+{
+    for (uint32_t i = 0; i < 4 * S_MESSAGES_PER_ROUND; i++) {
+        bb_post_t *post = bb_mailbox_receive(self->node->mesh);
+        if (!post) {
+            break;
+        }
+        if (post->kind == BB_POST_SEND) {
+            s_transmit(self, post->send.peer_index, post->send.is_bulk, &post->send.outbound);
+        }
+        bb_post_destroy(&post);
+    }
+}
+
+// ---- loop ----------------------------------------------------------------------------------------
+static void s_on_time(s_mesh_t *self)
+{
+    int64_t now_mono_ns = bb_clock_mono_ns();
+    if (now_mono_ns >= self->heartbeat_mono_ns) {
+        s_send_heartbeats(self, now_mono_ns);
+    }
+    if (now_mono_ns >= self->detector_mono_ns) {
+        bb_detector_actions_t actions;
+        bb_detector_tick(self->detector, now_mono_ns, &actions);
+        s_act(self, &actions);
+    }
+    if (self->must_publish || now_mono_ns >= self->publish_mono_ns) {
+        s_publish(self, now_mono_ns);
+    }
+}
+
+static void s_run(s_mesh_t *self)
+{
+    zmq_pollitem_t items[] = {
+        {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
+        {.socket = zsock_resolve(self->peer_in), .events = ZMQ_POLLIN},
+        {.socket = bb_mailbox_socket(self->node->mesh), .events = ZMQ_POLLIN},
+        {.socket = zsock_resolve(self->bulk_in), .events = ZMQ_POLLIN},
+    };
+    while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM
+        int64_t wake_mono_ns = BB_MIN(self->heartbeat_mono_ns,
+                                      BB_MIN(self->publish_mono_ns, self->detector_mono_ns));
+        long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns, 1000);
+        if (zmq_poll(items, 4, wait_ms) < 0 && zmq_errno() != EINTR) {
+            break;
+        }
+        // Heartbeats and acknowledgements first, then what leaves, then bulk.
+        s_on_socket(self, self->peer_in, BB_METRIC_PEER_IN, BB_METRIC_PEER_BYTES_IN);
+        s_on_mailbox(self);
+        s_on_socket(self, self->bulk_in, BB_METRIC_BULK_IN, BB_METRIC_BULK_BYTES_IN);
+        s_on_time(self);
+    }
+}
+
+static void s_connect(s_mesh_t *self)
+{
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        self->stores[i] = bb_outlet_new(self->node->stores[i]);
+    }
+    self->router = bb_outlet_new(self->node->router);
+    self->observer = bb_outlet_new(self->node->observer);
+    self->supervisor = bb_outlet_new(self->node->supervisor);
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        const bb_topology_node_t *node = bb_topology_node(self->node->topology, i);
+        if (i != self->self_index) {
+            self->peers[i].small =
+                bb_socket_connect(&self->node->keys, node->public_key, node->host,
+                                  node->peer_port, S_SMALL_MESSAGES_MAX);
+            self->peers[i].bulk =
+                bb_socket_connect(&self->node->keys, node->public_key, node->host,
+                                  node->bulk_port, S_BULK_MESSAGES_MAX);
+        }
+    }
+}
+
+static void s_destroy(s_mesh_t **self_p)
+{
+    s_mesh_t *self = *self_p;
+    *self_p = NULL;
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        zsock_destroy(&self->peers[i].small);
+        zsock_destroy(&self->peers[i].bulk);
+    }
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        bb_outlet_destroy(&self->stores[i]);
+    }
+    bb_outlet_destroy(&self->router);
+    bb_outlet_destroy(&self->observer);
+    bb_outlet_destroy(&self->supervisor);
+    zsock_destroy(&self->peer_in);
+    zsock_destroy(&self->bulk_in);
+    bb_detector_destroy(&self->detector);
+    free(self->peers);
+    BB_TSAN_RELEASE(self->node);
+    free(self);
+}
+
+static void s_mesh_actor(zsock_t *pipe, void *argument)
+{
+    s_mesh_t *self = argument;
+    self->pipe = pipe;
+    s_connect(self);
+    zsock_signal(pipe, 0);
+    bb_detector_actions_t actions; // a node alone has seen all its peers
+    bb_detector_tick(self->detector, bb_clock_mono_ns(), &actions);
+    s_act(self, &actions);
+    s_run(self);
+    s_destroy(&self);
+}
+
+zactor_t *bb_mesh_actor_new(bb_node_t *node, zsock_t **peer, zsock_t **bulk)
+{
+    s_mesh_t *self = bb_alloc_zero(1, sizeof *self);
+    self->node = node;
+    self->peer_in = *peer;
+    self->bulk_in = *bulk;
+    *peer = *bulk = NULL;
+    self->node_count = bb_topology_node_count(node->topology);
+    self->self_index = bb_topology_self_index(node->topology);
+    self->peers = bb_alloc_zero(self->node_count, sizeof *self->peers);
+    self->detector =
+        bb_detector_new(self->node_count, self->self_index, node->config->limits.suspect_ns);
+    self->must_publish = true;
+    bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "mesh", UINT32_MAX);
+    return zactor_new(s_mesh_actor, self);
+}

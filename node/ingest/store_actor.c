@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ingest/store_actor.h"
+
+#include <czmq.h>
+
+#include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_tsan.h"
+
+#define S_POSTS_PER_COMMIT 256
+#define S_STAGED_BYTES_PER_COMMIT (8u << 20)
+#define S_WAIT_MS_MAX 1000
+#define S_PUBLISH_NS (INT64_C(250) * BB_NS_PER_MS)
+// After an answer the figures may be asked for at once: publish them sooner.
+#define S_PUBLISH_ANSWER_NS (INT64_C(25) * BB_NS_PER_MS)
+
+typedef struct {
+    bb_node_t *node;
+    uint32_t index;
+    bb_log_t log;
+    zsock_t *pipe;
+    bb_mailbox_t *mailbox;
+    bb_outlet_t *router, *mesh, *background, *observer, *supervisor;
+    bb_outlet_t *scans[BB_SCAN_THREADS_MAX];
+    bb_shard_t *shard; // NULL: could not be opened
+    bool is_skewed, is_fenced;
+    bool is_draining, drain_told;
+    bool is_stopping, stop_told;
+    bool job_is_out, has_answered;
+    int64_t published_mono_ns;
+} s_store_t;
+
+static bb_shard_time_t s_now(const s_store_t *self)
+{
+    return (bb_shard_time_t){.mono_ns = bb_clock_mono_ns(), .wall_ns = bb_clock_wall_ns(),
+                             .is_skewed = self->is_skewed};
+}
+
+static void s_event(s_store_t *self, bb_event_kind_t kind, const bb_fault_t *fault)
+{
+    bb_post_t *post = bb_post_new(BB_POST_EVENT);
+    post->event.kind = kind;
+    post->event.index = self->index;
+    if (fault) {
+        post->event.fault = *fault;
+    }
+    bb_outlet_send_always(self->supervisor, &post);
+}
+
+// ---- what leaves the shard -----------------------------------------------------------------------
+static void s_send(void *context, uint32_t peer_index, bool is_bulk, const bb_outbound_t *message)
+{
+    s_store_t *self = context;
+    bb_post_t *post = bb_post_new(BB_POST_SEND);
+    post->send = (bb_post_send_t){peer_index, is_bulk, bb_outbound_keep(message)};
+    if (bb_outlet_send(self->mesh, &post, bb_outbound_bytes(message)) != BB_OK) {
+        bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
+        bb_post_destroy(&post); // messages to peers may be lost: the peer pulls
+    }
+}
+
+static void s_answer(void *context, uint64_t ticket, const bb_outbound_t *message)
+{
+    s_store_t *self = context;
+    bb_post_t *post = bb_post_new(BB_POST_ANSWER);
+    post->answer = (bb_post_answer_t){ticket, self->index, bb_outbound_keep(message)};
+    bb_outlet_send_always(self->router, &post);
+    self->has_answered = true;
+}
+
+static void s_answer_error(s_store_t *self, uint64_t ticket, uint64_t request_id, bb_error_t error,
+                           const char *detail)
+{
+    bb_message_t message = {.kind = BB_KIND_ERROR,
+                            .epoch = bb_topology_epoch(self->node->topology),
+                            .request_id = request_id};
+    message.error = (bb_error_reply_t){.code = error, .detail = bb_slice(detail, strlen(detail))};
+    uint8_t *encoded;
+    size_t length;
+    bb_message_encode(&message, &encoded, &length);
+    bb_outbound_t outbound = {.envelope = bb_buffer_new(encoded, length, NULL, NULL)};
+    s_answer(self, ticket, &outbound);
+    bb_outbound_drop(&outbound);
+}
+
+static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
+                   bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
+                   int64_t deadline_mono_ns)
+{
+    s_store_t *self = context;
+    if (self->is_stopping) {
+        bb_snapshot_close(&snapshot);
+        s_answer_error(self, ticket, request_id, BB_ERR_STOPPING, "");
+        return;
+    }
+    bb_post_t *post = bb_post_new(BB_POST_SCAN);
+    post->scan = (bb_post_scan_t){
+        .ticket = ticket,
+        .request_id = request_id,
+        .store_index = self->index,
+        .snapshot = snapshot,
+        .request = bb_buffer_keep(request),
+        .missing = bb_alloc_zero((size_t)missing_count + 1, sizeof *missing),
+        .missing_count = missing_count,
+        .deadline_mono_ns = deadline_mono_ns,
+    };
+    if (missing_count > 0) {
+        memcpy(post->scan.missing, missing, missing_count * sizeof *missing);
+    }
+    uint32_t least = 0;
+    for (uint32_t i = 1; i < self->node->scan_count; i++) {
+        if (bb_mailbox_load(self->node->scans[i]) < bb_mailbox_load(self->node->scans[least])) {
+            least = i;
+        }
+    }
+    bb_outlet_send_always(self->scans[least], &post); // bounded by what the router admitted
+}
+
+static void s_job(void *context, bb_store_job_t *job)
+{
+    s_store_t *self = context;
+    BB_ASSERT(!self->job_is_out);
+    self->job_is_out = true;
+    bb_post_t *post = bb_post_new(BB_POST_JOB);
+    post->job = (bb_post_job_t){.store_index = self->index, .job = job};
+    bb_outlet_send_always(self->background, &post);
+}
+
+// ---- publishing ----------------------------------------------------------------------------------
+static void s_publish(s_store_t *self, int64_t now_mono_ns)
+{
+    bb_post_t *post = bb_post_new(BB_POST_STATS);
+    post->stats.store_index = self->index;
+    bb_shard_stats(self->shard, &post->stats.stats);
+    if (post->stats.stats.is_fenced && !self->is_fenced) {
+        self->is_fenced = true;
+        bb_log_error(&self->log, "store fenced: a sync failed, nothing more is acknowledged");
+    }
+    bb_post_t *copy = bb_post_new(BB_POST_STATS);
+    copy->stats = post->stats;
+    bb_outlet_send_always(self->router, &post);
+    bb_outlet_send_always(self->observer, &copy);
+    self->published_mono_ns = now_mono_ns;
+    self->has_answered = false;
+}
+
+static int64_t s_publish_due_mono_ns(const s_store_t *self)
+{
+    return self->published_mono_ns + (self->has_answered ? S_PUBLISH_ANSWER_NS : S_PUBLISH_NS);
+}
+
+// ---- what comes in -------------------------------------------------------------------------------
+static void s_on_client(s_store_t *self, bb_post_request_t *request)
+{
+    bb_message_t *message = &request->message;
+    bb_shard_time_t now = s_now(self);
+    int64_t waited_ns = now.mono_ns - request->received_mono_ns;
+    if (waited_ns >= message->timeout_ns) { // the router gives every request a deadline
+        bb_metrics_add(self->node->metrics, BB_METRIC_REFUSED_LATE, 1);
+        s_answer_error(self, request->ticket, message->request_id, BB_ERR_TIMEOUT,
+                       "the deadline passed while the request waited; nothing was done");
+        return;
+    }
+    message->timeout_ns -= waited_ns;
+    bb_shard_client(self->shard, now, request->ticket, message, request->envelope, request->batch);
+}
+
+static void s_on_post(s_store_t *self, bb_post_t *post)
+{
+    switch (post->kind) {
+    case BB_POST_CLIENT:
+        s_on_client(self, &post->request);
+        break;
+    case BB_POST_PEER:
+        bb_shard_peer(self->shard, s_now(self), post->request.peer_index, &post->request.message,
+                      post->request.chunks, post->request.batch);
+        break;
+    case BB_POST_PEER_STATE:
+        bb_shard_peer_state(self->shard, s_now(self), post->peer_state.peer_index,
+                            post->peer_state.is_up, &post->peer_state.incarnation);
+        break;
+    case BB_POST_CLOCK:
+        self->is_skewed = post->is_skewed;
+        break;
+    case BB_POST_JOB_DONE:
+        self->job_is_out = false;
+        bb_shard_job_done(self->shard, s_now(self), post->job.job, post->job.error);
+        break;
+    case BB_POST_DRAIN:
+        self->is_draining = true;
+        bb_shard_drain(self->shard, s_now(self));
+        break;
+    case BB_POST_STOP:
+        self->is_stopping = true;
+        break;
+    default:
+        BB_ASSERT(!"a post that a store never gets");
+    }
+}
+
+static void s_take_posts(s_store_t *self)
+{
+    for (uint32_t i = 0; i < S_POSTS_PER_COMMIT; i++) {
+        bb_post_t *post = bb_mailbox_receive(self->mailbox);
+        if (!post) {
+            break;
+        }
+        s_on_post(self, post);
+        bb_post_destroy(&post);
+        if (bb_shard_staged_bytes(self->shard) >= S_STAGED_BYTES_PER_COMMIT) {
+            break;
+        }
+    }
+}
+
+static void s_tell_supervisor(s_store_t *self)
+{
+    if (self->is_draining && !self->drain_told && bb_shard_is_drained(self->shard)) {
+        self->drain_told = true;
+        s_event(self, BB_EVENT_STORE_DRAINED, NULL);
+    }
+    // Stopped: no job is out and no snapshot will be given out any more.
+    if (self->is_stopping && !self->stop_told && !self->job_is_out) {
+        self->stop_told = true;
+        s_event(self, BB_EVENT_STORE_STOPPED, NULL);
+    }
+}
+
+static void s_run(s_store_t *self)
+{
+    zmq_pollitem_t items[] = {
+        {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
+        {.socket = bb_mailbox_socket(self->mailbox), .events = ZMQ_POLLIN},
+    };
+    while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM is all that is ever said on the pipe
+        int64_t wake_mono_ns =
+            BB_MIN(bb_shard_wake_mono_ns(self->shard), s_publish_due_mono_ns(self));
+        if (self->stop_told) {
+            wake_mono_ns = BB_NEVER_NS;
+        }
+        long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns, S_WAIT_MS_MAX);
+        if (zmq_poll(items, 2, wait_ms) < 0 && zmq_errno() != EINTR) {
+            break;
+        }
+        if (self->stop_told) {
+            continue; // what still arrives is dropped with the mailbox
+        }
+        s_take_posts(self);
+        bb_shard_commit(self->shard, s_now(self));
+        int64_t now_mono_ns = bb_clock_mono_ns();
+        if (now_mono_ns >= s_publish_due_mono_ns(self)) {
+            s_publish(self, now_mono_ns);
+        }
+        s_tell_supervisor(self);
+    }
+}
+
+// ---- life ----------------------------------------------------------------------------------------
+void bb_store_actor_directory(const bb_config_t *config, uint32_t index, char *out, size_t size)
+{
+    snprintf(out, size, "%s/store-%02u", config->data_dir, index);
+}
+
+static void s_open(s_store_t *self)
+{
+    const bb_config_t *config = self->node->config;
+    char directory[BB_PATH_BYTES_MAX + 16];
+    bb_store_actor_directory(config, self->index, directory, sizeof directory);
+    bb_shard_options_t options = {
+        .store = {.vfs = bb_vfs_posix(),
+                  .kv = bb_kv_lmdb(),
+                  .directory = directory,
+                  .node_id = config->node_id,
+                  .store_index = self->index,
+                  .store_count = self->node->store_count,
+                  .partition_count = bb_topology_partition_count(self->node->topology),
+                  .memory_bytes = (size_t)(config->memory_bytes / self->node->store_count),
+                  .journal_file_bytes = config->limits.journal_file_bytes,
+                  .kv_map_bytes = (size_t)config->limits.map_bytes},
+        .topology = self->node->topology,
+        .stream = self->node->incarnation,
+        .in_flight_bytes_max = config->limits.in_flight_bytes,
+        .peer_unacked_bytes_max = config->limits.peer_queue_bytes,
+        .have_report_interval_ns = config->limits.have_report_ns,
+        .flush_age_ns_max = config->limits.flush_age_ns,
+        .out = {.context = self, .send = s_send, .answer = s_answer, .scan = s_scan,
+                .job = s_job},
+    };
+    memcpy(options.store.cluster_id, config->cluster_id, sizeof options.store.cluster_id);
+    bb_store_report_t report = {0};
+    bb_fault_t fault = {0};
+    int64_t begin_mono_ns = bb_clock_mono_ns();
+    bb_error_t error = bb_shard_open(&options, &report, &self->shard, &fault);
+    fault.error = error;
+    if (error != BB_OK) {
+        self->shard = NULL;
+    } else {
+        bb_log_info(&self->log, "store open", BB_LOG_TEXT("directory", directory),
+                    BB_LOG_U64("journal_records", report.journal_records),
+                    BB_LOG_U64("journal_bytes", report.journal_bytes),
+                    BB_LOG_U64("torn_bytes", report.torn_bytes),
+                    BB_LOG_U64("damaged", report.damaged_count),
+                    BB_LOG_U64("batteries", report.battery_count),
+                    BB_LOG_U64("windows", report.window_count),
+                    BB_LOG_I64("ms", (bb_clock_mono_ns() - begin_mono_ns) / BB_NS_PER_MS));
+        if (report.damaged_count > 0) {
+            bb_log_error(&self->log, "journal damaged", BB_LOG_U64("records", report.damaged_count),
+                         BB_LOG_U64("bytes", report.damaged_bytes),
+                         BB_LOG_TEXT("first", report.first_damage));
+        }
+    }
+    s_event(self, BB_EVENT_STORE_OPENED, &fault);
+}
+
+static void s_connect(s_store_t *self)
+{
+    self->mailbox = self->node->stores[self->index];
+    self->router = bb_outlet_new(self->node->router);
+    self->mesh = bb_outlet_new(self->node->mesh);
+    self->background = bb_outlet_new(self->node->background);
+    self->observer = bb_outlet_new(self->node->observer);
+    self->supervisor = bb_outlet_new(self->node->supervisor);
+    for (uint32_t i = 0; i < self->node->scan_count; i++) {
+        self->scans[i] = bb_outlet_new(self->node->scans[i]);
+    }
+}
+
+static void s_destroy(s_store_t **self_p)
+{
+    s_store_t *self = *self_p;
+    *self_p = NULL;
+    if (self->shard) {
+        bb_shard_close(&self->shard);
+    }
+    bb_outlet_destroy(&self->router);
+    bb_outlet_destroy(&self->mesh);
+    bb_outlet_destroy(&self->background);
+    bb_outlet_destroy(&self->observer);
+    bb_outlet_destroy(&self->supervisor);
+    for (uint32_t i = 0; i < self->node->scan_count; i++) {
+        bb_outlet_destroy(&self->scans[i]);
+    }
+    BB_TSAN_RELEASE(self->node);
+    free(self);
+}
+
+static void s_store_actor(zsock_t *pipe, void *argument)
+{
+    s_store_t *self = argument;
+    self->pipe = pipe;
+    s_connect(self);
+    zsock_signal(pipe, 0); // recovery may take long: the supervisor must not wait here
+    s_open(self);
+    if (self->shard) {
+        s_run(self);
+    } else {
+        zmq_pollitem_t item = {.socket = zsock_resolve(pipe), .events = ZMQ_POLLIN};
+        zmq_poll(&item, 1, -1); // $TERM
+    }
+    s_destroy(&self);
+}
+
+zactor_t *bb_store_actor_new(bb_node_t *node, uint32_t index)
+{
+    s_store_t *self = bb_alloc_zero(1, sizeof *self);
+    self->node = node;
+    self->index = index;
+    bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "store", index);
+    return zactor_new(s_store_actor, self);
+}
