@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes die, pause and come back under load: what was acknowledged stays readable on every replica,
+what cannot be promised fails explicitly, and a stop drains."""
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import cluster
+from cluster import BUSBAR, BUSBARD, EVER, Cluster, case, expect
+
+BATTERIES, SECONDS, METRICS = 100, 480, 16
+TOTAL = BATTERIES * SECONDS * METRICS
+
+
+class Load:
+    """The fleet simulator writing into the cluster; `acked` grows while it runs."""
+
+    def __init__(self, group, seed, speed="40", batteries=BATTERIES, seconds=SECONDS, timeout="30s",
+                 start="2026-01-01T00:00:00Z"):
+        self.acked = 0
+        self.lines = []
+        self.process = subprocess.Popen(
+            [BUSBAR, "simulate", "-c", group.client(), "--batteries", str(batteries), "--interval", "1s",
+             "--duration", f"{seconds}s", "--start", start, "--seed", str(seed), "--speed", speed, "--timeout", timeout,
+             "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            found = re.search(r"acknowledged (\d+) points", line)
+            if found:
+                self.acked = int(found.group(1))
+
+    def wait_for(self, points, timeout_s=60):
+        limit = time.monotonic() + timeout_s
+        while self.acked < points and self.process.poll() is None:
+            expect(time.monotonic() < limit, f"{points} points were not acknowledged in {timeout_s} s")
+            time.sleep(0.05)
+
+    def finish(self, timeout_s=120):
+        """(exit status, summary)"""
+        try:
+            self.process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.reader.join(timeout=10)
+        out = self.process.stdout.read()
+        return self.process.returncode, json.loads(out) if out.strip() else {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def alone(node):
+    return ["--consistency", "one", "--node", node, "--timeout", "60s"]
+
+
+def expect_all(load, total):
+    status, summary = load.finish()
+    expect(status == 0, f"the load ended with {status}: {load.lines[-3:]}")
+    expect(summary["acked_points"] == total, f"{summary}, expected {total} points")
+    expect(summary["unknown_points"] == 0 and summary["rejected_points"] == 0, f"{summary}")
+
+
+def killed_under_load(group):
+    with case("a node killed by SIGKILL under load: every point is acknowledged"), Load(group, 1) as load:
+        load.wait_for(TOTAL // 10)
+        group.kill("n2")
+        expect(group.pid("n2") == 0, "n2 still runs")
+        at_kill = load.acked
+        expect(group.count("--timeout", "30s") >= at_kill, "acknowledged points are not readable")
+        load.wait_for(TOTAL // 2)
+        group.restart("n2")
+        expect_all(load, TOTAL)
+    with case("after its return every replica alone has every acknowledged point, lag 0"):
+        group.wait_in_step()
+        for node in group.nodes():
+            found = group.count(*alone(node))
+            expect(found == TOTAL, f"{node} has {found} of {TOTAL} points")
+
+
+def paused_under_load(group):
+    with case("a node paused by SIGSTOP under load: nothing fails, it catches up after SIGCONT"), \
+            Load(group, 2, batteries=50, seconds=240) as load:
+        total = 50 * 240 * METRICS
+        load.wait_for(total // 10)
+        group.kill("n3", "STOP")
+        try:
+            load.wait_for(total // 2)
+        finally:
+            group.kill("n3", "CONT")
+        expect_all(load, total)
+        group.wait_in_step()
+        counts = {node: group.count(*alone(node)) for node in group.nodes()}
+        expect(len(set(counts.values())) == 1, f"replicas differ: {counts}")
+
+
+def two_down(group):
+    line = 'pack,battery=lonely voltage_v={},state="Idle" 1700000000{:09d}\n'
+    group.kill("n1")
+    group.kill("n3")
+    with case("two of three down: a write at local_quorum fails explicitly with status 4"):
+        summary, done = group.write(line.format(1, 1), "--timeout", "3s", timeout_s=60)
+        expect(done.returncode == 4, f"status {done.returncode}: {done.stderr}")
+        expect(summary.get("acked_points") == 0, f"{summary}")
+        expect(summary["unknown_points"] + summary["rejected_points"] == 2, f"{summary}")
+        expect(done.stderr.strip(), "no word on standard error")
+    with case("two of three down: a query at local_quorum is never silently complete"):
+        done = group.cli("query", *EVER, "--battery", "lonely", "--timeout", "3s", "-o", "json", timeout_s=60)
+        expect(done.returncode in (3, 4), f"status {done.returncode}: {done.stdout[:300]}")
+        expect(done.stderr.strip(), "no word on standard error")
+        if done.stdout:
+            answer = json.loads(done.stdout)
+            expect(not answer["complete"] and answer["missing_partitions"], f"{answer}")
+    with case("two of three down: --consistency one writes and reads"):
+        summary, done = group.write(line.format(2, 2), "--consistency", "one")
+        expect(done.returncode == 0 and summary["acked_points"] == 2, f"{summary} {done.stderr}")
+        rows = group.json("query", *EVER, "--battery", "lonely", "--metric", "voltage_v",
+                          "--consistency", "one")["rows"]
+        expect(["lonely", "voltage_v", "2023-11-14T22:13:20.000000002Z", 2] in rows, f"{rows}")
+    with case("status tells who is down"):
+        nodes = {n["id"]: n["up"] for n in group.status()["nodes"]}
+        expect(nodes == {"n1": False, "n2": True, "n3": False}, f"{nodes}")
+    group.restart("n1")
+    group.restart("n3")
+    with case("what one replica acknowledged reaches the others when they return"):
+        group.wait_in_step()
+        for node in group.nodes():
+            rows = group.json("query", *EVER, "--battery", "lonely", "--metric", "voltage_v",
+                              *alone(node))["rows"]
+            expect(["lonely", "voltage_v", "2023-11-14T22:13:20.000000002Z", 2] in rows, f"{node}: {rows}")
+
+
+def all_killed(group):
+    with case("all nodes killed by SIGKILL at once under load: no acknowledged point is lost"):
+        month = ["--from", "2026-02-01T00:00:00Z", "--to", "2026-03-01T00:00:00Z"]
+        with Load(group, 3, batteries=50, seconds=2400, timeout="3s", start="2026-02-01T00:00:00Z") as load:
+            load.wait_for(50 * 60 * METRICS)
+            for node in group.nodes():
+                group.kill(node)
+            acked = load.acked
+            load.process.kill()
+            load.process.wait()
+        group.up()
+        group.wait_in_step()
+        found = group.count(*month, "--timeout", "60s")
+        expect(acked > 0 and found >= acked, f"{found} points, acknowledged {acked}")
+        counts = {node: group.count(*month, *alone(node)) for node in group.nodes()}
+        expect(set(counts.values()) == {found}, f"replicas differ: {counts}, all together {found}")
+
+
+def drained(group):
+    with case("SIGTERM under load drains: exit status 0, nothing unknown"):
+        group.kill("n2", "TERM")
+        group.wait("n2 has ended", lambda: group.pid("n2") == 0, 30)
+        with open(os.devnull, "wb") as null, \
+                subprocess.Popen([BUSBARD, "--config", group.path("n2", "busbard.yaml")],
+                                 stdin=null, stdout=null, stderr=null) as node:
+            try:
+                group.wait_in_step()
+                with Load(group, 4, batteries=50, seconds=240) as load:
+                    total = 50 * 240 * METRICS
+                    load.wait_for(total // 5)
+                    node.send_signal(signal.SIGTERM)
+                    code = node.wait(timeout=30)
+                    expect_all(load, total)
+                expect(code == 0, f"the node ended with {code}")
+            finally:
+                if node.poll() is None:
+                    node.kill()
+        group.restart("n2")
+        group.wait_in_step()
+
+
+def restarted(group):
+    with case("a stop and start of the whole cluster keeps everything"):
+        before = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+        group.down()
+        for node in group.nodes():
+            expect(group.pid(node) == 0, f"{node} still runs")
+        group.up()
+        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+        expect(after == before, "answers differ from those before the stop")
+    with case("settle leaves nothing unsealed or untrimmed, and changes no answer"):
+        group.good("settle", "--timeout", "120s", timeout_s=150)
+        for node in group.status()["nodes"]:
+            left = (node["unsealed_chunks"], node["untrimmed_chunks"])
+            expect(left == (0, 0), f"{node['id']}: unsealed, untrimmed = {left}")
+        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+        expect(after == before, "answers differ from those before settling")
+    with case("settled data survive a SIGKILL of every node"):
+        for node in group.nodes():
+            group.kill(node)
+        group.up()
+        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+        expect(after == before, "answers differ from those before")
+
+
+def main():
+    with Cluster("--nodes", "3") as group:
+        killed_under_load(group)
+        paused_under_load(group)
+        two_down(group)
+        all_killed(group)
+        drained(group)
+        restarted(group)
+    cluster.finish()
+
+
+if __name__ == "__main__":
+    main()
