@@ -218,7 +218,7 @@ static void s_set_state(bb_io_t *self, uint32_t index, bb_link_state_t state, bb
     pthread_mutex_lock(&self->mutex);
     link->state = state;
     link->why = why;
-    snprintf(link->why_text, sizeof link->why_text, "%s", text);
+    snprintf(link->why_text, sizeof link->why_text, "%.*s", (int)sizeof link->why_text - 1, text);
     pthread_cond_broadcast(&self->changed);
     pthread_mutex_unlock(&self->mutex);
 }
