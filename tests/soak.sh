@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/soak.sh SECONDS: long proofs, bounded in time. Half of it goes to the simulator with fresh
+# seeds, a quarter to the fuzzers (clang), the rest to kills and restarts of real processes.
+# What fails is shown with its seed; the last line is `N passed, M failed, K skipped`.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:-600}
+case $seconds in '' | *[!0-9]*) echo "usage: tests/soak.sh SECONDS" >&2; exit 2 ;; esac
+bin=${BB_BIN:-$PWD/build/bin}
+export BB_BIN=$bin
+shared=$(dirname "$PWD")/shared
+[ -d "$shared" ] && export BB_SHARED=${BB_SHARED:-$shared}
+passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+begin=$SECONDS
+left() { echo $((seconds * $1 / 100 - (SECONDS - begin))); } # until that percentage of the time
+
+ok() { passed=$((passed + 1)); }
+bad() {
+    failed=$((failed + 1))
+    printf 'not ok - %s\n' "$1"
+    tail -n 20 "$work/log" | sed 's/^/    /'
+}
+skip() {
+    skipped=$((skipped + 1))
+    printf 'skip - %s\n' "$1"
+}
+
+echo "== simulator: fresh seeds until $((seconds / 2)) s"
+if [ -x "$bin/busbar-sim" ]; then
+    first=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+    echo "first seed $first"
+    seed=$first
+    while [ "$(left 50)" -gt 0 ]; do
+        if timeout 120 "$bin/busbar-sim" --seed "$seed" >"$work/log" 2>&1; then ok; else bad "busbar-sim --seed $seed"; fi
+        seed=$((seed + 1))
+    done
+    echo "last seed $((seed - 1))"
+else
+    skip "simulator: busbar-sim is not built"
+fi
+
+echo "== fuzzers until $((seconds * 3 / 4)) s"
+if command -v clang >/dev/null && [ -f tests/fuzz/CMakeLists.txt ] &&
+    cmake -S . -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+        -DBB_SANITIZE=address,undefined -DBB_FUZZ=ON >"$work/log" 2>&1 &&
+    names=$(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//') &&
+    # shellcheck disable=SC2086
+    cmake --build build/fuzz --target $names >"$work/log" 2>&1; then
+    count=$(wc -w <<<"$names")
+    share=$(($(left 75) / count))
+    for name in $names; do
+        program=$(find build/fuzz -name "$name" -type f -perm -u+x | head -n 1)
+        mkdir -p "build/fuzz/corpus/$name"
+        if [ -z "$program" ]; then
+            skip "$name is not built"
+        elif timeout $((share + 60)) "$program" -max_total_time=$((share > 1 ? share : 1)) -max_len=65536 -print_final_stats=1 \
+            -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" >"$work/log" 2>&1; then
+            ok
+            echo "$name: $(awk -F: '/number_of_executed_units/ { print $2 + 0 }' "$work/log") runs"
+        else
+            bad "$name (what it found is under build/fuzz)"
+        fi
+    done
+else
+    skip "fuzzers: clang with libFuzzer is needed"
+fi
+
+echo "== real processes until $seconds s"
+if [ -x "$bin/busbar" ] && [ -x "$bin/busbard" ]; then
+    rounds=0
+    while [ "$rounds" -eq 0 ] || [ "$(left 100)" -gt 60 ]; do
+        rounds=$((rounds + 1))
+        timeout 900 /usr/bin/python3 tests/integration/test_failover.py >"$work/log" 2>&1
+        code=$?
+        passed=$((passed + $(grep -c '^ok - ' "$work/log")))
+        found=$(grep -c '^not ok - ' "$work/log")
+        [ "$code" -ne 0 ] && [ "$found" -eq 0 ] && found=1
+        failed=$((failed + found))
+        [ "$found" -gt 0 ] && { echo "round $rounds:"; grep -v '^ok - ' "$work/log" | sed 's/^/    /'; }
+    done
+    echo "$rounds rounds of kills and restarts"
+else
+    skip "real processes: the programs are not built"
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
