@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tests of node/runtime/bb_mailbox and bb_post: order, bounds, ownership. Inproc sockets only.
+#include "node/runtime/bb_mailbox.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <zmq.h>
+
+static bb_post_t *s_event(uint32_t index)
+{
+    bb_post_t *post = bb_post_new(BB_POST_EVENT);
+    post->event.index = index;
+    return post;
+}
+
+// Goal: posts of one sender arrive in order; an empty mailbox says so without waiting.
+static void s_test_order(void **state)
+{
+    (void)state;
+    bb_mailbox_t *mailbox = bb_mailbox_new("test", 1000);
+    bb_outlet_t *outlet = bb_outlet_new(mailbox);
+    assert_null(bb_mailbox_receive(mailbox));
+    for (uint32_t i = 0; i < 100; i++) {
+        bb_post_t *post = s_event(i);
+        bb_outlet_send_always(outlet, &post);
+        assert_null(post);
+    }
+    assert_int_equal(bb_mailbox_load(mailbox), 100);
+    for (uint32_t i = 0; i < 100; i++) {
+        bb_post_t *post = bb_mailbox_receive(mailbox);
+        assert_non_null(post);
+        assert_int_equal(post->event.index, i);
+        bb_post_destroy(&post);
+    }
+    assert_null(bb_mailbox_receive(mailbox));
+    assert_int_equal(bb_mailbox_load(mailbox), 0);
+    bb_outlet_destroy(&outlet);
+    bb_mailbox_destroy(&mailbox);
+}
+
+// Goal: past the bound a post is refused and stays the sender's; receiving makes room again; one
+// post fits an empty mailbox whatever its size; posts that must go are not counted.
+static void s_test_bound(void **state)
+{
+    (void)state;
+    bb_mailbox_t *mailbox = bb_mailbox_new("test", 1000);
+    bb_outlet_t *outlet = bb_outlet_new(mailbox);
+    bb_post_t *first = s_event(1), *second = s_event(2), *third = s_event(3), *must = s_event(4);
+    assert_int_equal(bb_outlet_send(outlet, &first, 5000), BB_OK);
+    assert_int_equal(bb_outlet_send(outlet, &second, 1), BB_ERR_BUSY);
+    assert_non_null(second);
+    bb_outlet_send_always(outlet, &must);
+    bb_post_t *post = bb_mailbox_receive(mailbox);
+    bb_post_destroy(&post);
+    assert_int_equal(bb_outlet_send(outlet, &second, 600), BB_OK);
+    assert_int_equal(bb_outlet_send(outlet, &third, 401), BB_ERR_BUSY);
+    assert_int_equal(bb_outlet_send(outlet, &third, 400), BB_OK);
+    bb_outlet_destroy(&outlet);
+    bb_mailbox_destroy(&mailbox); // frees the three that wait
+    assert_null(mailbox);
+}
+
+static void s_count_free(void *data, void *hint)
+{
+    free(data);
+    ++*(int *)hint;
+}
+
+// Goal: whatever a post holds is let go exactly once, also when nobody took it.
+static void s_test_ownership(void **state)
+{
+    (void)state;
+    int freed = 0;
+    bb_buffer_t *envelope = bb_buffer_new(bb_alloc(16), 16, s_count_free, &freed);
+    bb_buffer_t *body = bb_buffer_new(bb_alloc(16), 16, s_count_free, &freed);
+    bb_outbound_t outbound = {.envelope = envelope, .body = body};
+    assert_int_equal(bb_outbound_bytes(&outbound), 32);
+    bb_mailbox_t *mailbox = bb_mailbox_new("test", 1000);
+    bb_outlet_t *outlet = bb_outlet_new(mailbox);
+    for (uint32_t i = 0; i < 3; i++) {
+        bb_post_t *post = bb_post_new(i == 1 ? BB_POST_ANSWER : BB_POST_SEND);
+        if (i == 1) {
+            post->answer.outbound = bb_outbound_keep(&outbound);
+        } else {
+            post->send.outbound = bb_outbound_keep(&outbound);
+        }
+        assert_int_equal(bb_outlet_send(outlet, &post, 32), BB_OK);
+    }
+    bb_outbound_drop(&outbound);
+    assert_null(outbound.envelope);
+    bb_post_t *post = bb_mailbox_receive(mailbox);
+    bb_post_destroy(&post);
+    assert_int_equal(freed, 0);
+    bb_outlet_destroy(&outlet);
+    bb_mailbox_destroy(&mailbox);
+    assert_int_equal(freed, 2);
+}
+
+static void *s_sender(void *argument)
+{
+    bb_outlet_t *outlet = bb_outlet_new(argument);
+    for (uint32_t i = 0; i < 1000; i++) {
+        bb_post_t *post = s_event(i);
+        bb_outlet_send_always(outlet, &post);
+    }
+    bb_outlet_destroy(&outlet);
+    return NULL;
+}
+
+// Goal: posts of several threads all arrive, each sender's in its order, and the sanitizer sees the
+// hand-over.
+static void s_test_threads(void **state)
+{
+    (void)state;
+    bb_mailbox_t *mailbox = bb_mailbox_new("test", 1000);
+    pthread_t threads[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, s_sender, mailbox), 0);
+    }
+    uint32_t received = 0;
+    uint64_t sum = 0;
+    while (received < 3000) {
+        zmq_pollitem_t item = {.socket = bb_mailbox_socket(mailbox), .events = ZMQ_POLLIN};
+        zmq_poll(&item, 1, 1000);
+        for (bb_post_t *post = bb_mailbox_receive(mailbox); post;
+             post = bb_mailbox_receive(mailbox)) {
+            sum += post->event.index;
+            received++;
+            bb_post_destroy(&post);
+        }
+    }
+    assert_int_equal(sum, 3 * 999 * 1000 / 2);
+    for (uint32_t i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    bb_mailbox_destroy(&mailbox);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(s_test_order),
+        cmocka_unit_test(s_test_bound),
+        cmocka_unit_test(s_test_ownership),
+        cmocka_unit_test(s_test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
