@@ -3,13 +3,14 @@
 // not a number is refused.
 #include "client/cli/cli_number.h"
 
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+// cmocka comes last: it needs the headers above.
+#include <cmocka.h>
 
 static uint64_t s_random(uint64_t *state)
 {

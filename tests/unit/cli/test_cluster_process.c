@@ -9,10 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+// cmocka comes last: it needs the headers above.
+#include <cmocka.h>
 #include <sys/stat.h>
 #include <unistd.h>
 // cmocka comes last: it needs the headers above.
-#include <cmocka.h>
 
 #include "cluster-config/bb_cluster_template.h"
 

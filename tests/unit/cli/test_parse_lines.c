@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the three line formats give the fields that their definitions say, and every malformed line
 // is refused with a sentence that names the field or the rule. Method: tables of lines.
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+// cmocka comes last: it needs the headers above.
+#include <cmocka.h>
 
 #include "client/cli/parse_csv.h"
 #include "client/cli/parse_influx.h"
