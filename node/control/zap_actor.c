@@ -179,8 +179,9 @@ bb_error_t bb_zap_self_test(bb_node_t *node, bb_fault_t *fault)
         bb_keys_wipe(&stranger, sizeof stranger);
         return error;
     }
-    const char *endpoint = zsock_last_endpoint(server);
+    char *endpoint = zsock_last_endpoint(server); // ours to free
     uint16_t port = (uint16_t)atoi(strrchr(endpoint, ':') + 1);
+    freen(endpoint);
     void *handle = zsock_resolve(server);
     bb_metric_t refused = BB_METRIC_HANDSHAKES_REFUSED;
     uint64_t before = atomic_load(&node->metrics->counters[refused]);
