@@ -100,10 +100,12 @@ static void s_on_request(s_zap_t *self)
     } else {
         s_answer(self, &request, "400", "not listed", "");
         bb_metrics_add(self->node->metrics, BB_METRIC_HANDSHAKES_REFUSED, 1);
-        bb_log_warning(&self->log, "connection refused",
-                       BB_LOG_SLICE("domain", s_part(&request, S_DOMAIN)),
-                       BB_LOG_SLICE("address", s_part(&request, S_ADDRESS)),
-                       BB_LOG_SLICE("mechanism", s_part(&request, S_MECHANISM)));
+        // While the node starts, the stranger is our own self-test.
+        bool is_self_test = bb_node_state(self->node) == BB_NODE_STARTING;
+        BB_LOG_AT(&self->log, is_self_test ? BB_LOG_DEBUG : BB_LOG_WARNING, "connection refused",
+                  BB_LOG_SLICE("domain", s_part(&request, S_DOMAIN)),
+                  BB_LOG_SLICE("address", s_part(&request, S_ADDRESS)),
+                  BB_LOG_SLICE("mechanism", s_part(&request, S_MECHANISM)));
     }
     for (uint32_t i = 0; i < request.part_count; i++) {
         zmq_msg_close(&request.parts[i]);
