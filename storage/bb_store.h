@@ -62,7 +62,8 @@ uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition);
 // ---- intake ----------------------------------------------------------------------------------
 // Coordinator only: the points of a batch that may not be taken because (battery, metric) already
 // has another type, here or earlier in the batch, or the store has too many windows. Calls `reject`
-// once per (run, metric) or (frame). Returns how many points were named. Changes nothing.
+// once per (run, metric), with frame UINT32_MAX, or once per frame of the batch, with metric
+// UINT32_MAX. Returns how many points were named. Changes nothing.
 typedef void (*bb_store_reject_fn)(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                                    uint32_t metric, bb_error_t error, const char *detail);
 uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reject_fn reject,

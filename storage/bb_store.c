@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening, recovery, closing.
+//
+// busbar.store, little-endian, no padding, 128 bytes:
+//      0  magic 'BBST'     4  u32 format   8  cluster id (16)   24  u32 store index   28  u32 store count
+//     32  u32 partitions  36  u32 bytes of the node id   40  node id (64)   104  zero (20)
+//    124  CRC-32C of bytes [0, 124)
+//
+// It is written and synced before any other folder is made. So an unreadable one beside no journal
+// is a first start that lost power and is written again; beside a journal it is damage.
+#include "storage/bb_store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/bb_crc32c.h"
+#include "storage/bb_store_flush.h"
+#include "storage/bb_store_private.h"
+#include "storage/head/bb_hash.h"
+
+#define S_FORMAT 1u
+#define S_MAP_BYTES_DEFAULT ((size_t)16 << 30)
+#define S_DIRECTORY_BYTES_MAX (BB_WINDOW_PATH_BYTES - 64)
+
+typedef struct {
+    char magic[4];
+    uint32_t format;
+    uint8_t cluster_id[16];
+    uint32_t store_index, store_count, partition_count;
+    uint32_t node_id_length;
+    char node_id[64];
+    uint8_t zero[20];
+    uint32_t checksum;
+} s_identity_t;
+static_assert(sizeof(s_identity_t) == 128, "on-disk layout");
+static_assert(BB_NODE_ID_BYTES_MAX <= 64, "the node id fits");
+
+// ---- windows list ----------------------------------------------------------------------------
+uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t kind, uint32_t day,
+                               bool *found)
+{
+    uint64_t wanted = (uint64_t)kind << 32 | day;
+    uint32_t first = 0;
+    uint32_t limit = self->count;
+    while (first < limit) {
+        uint32_t middle = first + (limit - first) / 2;
+        const bb_window_t *window = self->items[middle].window;
+        if (((uint64_t)bb_window_kind(window) << 32 | bb_window_day(window)) < wanted) {
+            first = middle + 1;
+        } else {
+            limit = middle;
+        }
+    }
+    *found = first < self->count && bb_window_kind(self->items[first].window) == kind &&
+             bb_window_day(self->items[first].window) == day;
+    return first;
+}
+
+void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
+                             const bb_window_counts_t *counts)
+{
+    bool found;
+    uint32_t at = bb_store_windows_find(self, bb_window_kind(window), bb_window_day(window), &found);
+    BB_ASSERT(!found);
+    if (self->count == self->capacity) {
+        self->capacity = self->capacity ? self->capacity * 2 : 16;
+        self->items = bb_realloc(self->items, self->capacity * sizeof *self->items);
+    }
+    memmove(&self->items[at + 1], &self->items[at], (self->count - at) * sizeof *self->items);
+    self->items[at] = (bb_store_window_t){window, *counts};
+    self->count++;
+}
+
+// ---- identity --------------------------------------------------------------------------------
+static void s_identity_of(const bb_store_options_t *options, s_identity_t *identity)
+{
+    memset(identity, 0, sizeof *identity);
+    memcpy(identity->magic, "BBST", sizeof identity->magic);
+    identity->format = S_FORMAT;
+    memcpy(identity->cluster_id, options->cluster_id, sizeof identity->cluster_id);
+    identity->store_index = options->store_index;
+    identity->store_count = options->store_count;
+    identity->partition_count = options->partition_count;
+    identity->node_id_length = (uint32_t)strlen(options->node_id);
+    memcpy(identity->node_id, options->node_id, identity->node_id_length);
+    identity->checksum = bb_crc32c(0, identity, offsetof(s_identity_t, checksum));
+}
+
+static bb_error_t s_identity_check(const s_identity_t *found, const s_identity_t *wanted,
+                                   const char *path, bb_fault_t *fault)
+{
+    if (found->format != S_FORMAT) {
+        return bb_fault_set(fault, BB_ERR_FORMAT, "%s: format %u, this program knows %u", path,
+                            found->format, S_FORMAT);
+    }
+    if (memcmp(found->cluster_id, wanted->cluster_id, sizeof found->cluster_id) != 0) {
+        return bb_fault_set(fault, BB_ERR_FOREIGN, "%s: the folder belongs to another cluster",
+                            path);
+    }
+    uint32_t length = BB_MIN(found->node_id_length, (uint32_t)sizeof found->node_id);
+    if (length != wanted->node_id_length ||
+        memcmp(found->node_id, wanted->node_id, length) != 0) {
+        return bb_fault_set(fault, BB_ERR_FOREIGN, "%s: the folder belongs to node '%.*s', not '%s'",
+                            path, (int)length, found->node_id, wanted->node_id);
+    }
+    if (found->store_index != wanted->store_index || found->store_count != wanted->store_count ||
+        found->partition_count != wanted->partition_count) {
+        return bb_fault_set(fault, BB_ERR_FOREIGN,
+                            "%s: store %u of %u with %u partitions, expected %u of %u with %u",
+                            path, found->store_index, found->store_count, found->partition_count,
+                            wanted->store_index, wanted->store_count, wanted->partition_count);
+    }
+    return BB_OK;
+}
+
+static void s_count_name(void *context, const char *name, bool is_directory)
+{
+    (void)name;
+    (void)is_directory;
+    ++*(uint32_t *)context;
+}
+
+static bb_error_t s_identity_write(bb_store_t *self, const s_identity_t *wanted, const char *path,
+                                   bb_fault_t *fault)
+{
+    char journal[BB_WINDOW_PATH_BYTES];
+    snprintf(journal, sizeof journal, "%s/journal", self->directory);
+    uint32_t entry_count = 0;
+    bb_error_t error = self->vfs->list(self->vfs, journal, s_count_name, &entry_count);
+    if (error == BB_OK && entry_count > 0) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "%s: unreadable, but there is a journal", path);
+    }
+    union {
+        const s_identity_t *source;
+        void *base;
+    } bytes = {.source = wanted};
+    struct iovec piece = {bytes.base, sizeof *wanted};
+    error = self->vfs->write_at(self->vfs, self->identity_file, 0, &piece, 1);
+    if (error == BB_OK) {
+        error = self->vfs->sync(self->vfs, self->identity_file);
+    }
+    if (error == BB_OK) {
+        error = self->vfs->sync_directory(self->vfs, self->directory);
+    }
+    return error == BB_OK ? BB_OK : bb_fault_set(fault, error, "%s: cannot be written", path);
+}
+
+static bb_error_t s_identity_open(bb_store_t *self, const bb_store_options_t *options,
+                                  bb_fault_t *fault)
+{
+    char path[BB_WINDOW_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/busbar.store", self->directory);
+    bb_error_t error =
+        self->vfs->open(self->vfs, path, BB_FILE_WRITE, &self->identity_file, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = self->vfs->lock(self->vfs, self->identity_file);
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "%s: %s", path, bb_error_message(error));
+    }
+    s_identity_t wanted;
+    s_identity_of(options, &wanted);
+    s_identity_t found;
+    size_t got = 0;
+    error = self->vfs->read_at(self->vfs, self->identity_file, 0, &found, sizeof found, &got);
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "%s: cannot be read", path);
+    }
+    if (got == sizeof found && memcmp(found.magic, wanted.magic, sizeof found.magic) == 0 &&
+        found.checksum == bb_crc32c(0, &found, offsetof(s_identity_t, checksum))) {
+        return s_identity_check(&found, &wanted, path, fault);
+    }
+    return s_identity_write(self, &wanted, path, fault);
+}
+
+// ---- meta --------------------------------------------------------------------------------------
+static bb_error_t s_load_seal(void *context, const bb_meta_seal_t *seal, bb_fault_t *fault)
+{
+    (void)fault;
+    ((bb_store_t *)context)->sealed_through = seal->sealed_through;
+    return BB_OK;
+}
+
+static bb_error_t s_load_have(void *context, uint32_t partition, bb_slice_t encoded,
+                              bb_fault_t *fault)
+{
+    bb_store_t *self = context;
+    if (partition >= self->partition_count) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: have-set of partition %u", partition);
+    }
+    // The value may lie at any even address.
+    uint8_t *copy = bb_alloc(encoded.length + 1);
+    memcpy(copy, encoded.data, encoded.length);
+    bb_error_t error = bb_have_set_decode(&self->have[partition], copy, encoded.length);
+    free(copy);
+    return error == BB_OK ? BB_OK
+                          : bb_fault_set(fault, BB_ERR_CORRUPT,
+                                         "meta: have-set of partition %u is damaged", partition);
+}
+
+static bb_error_t s_load_name(void *context, bool is_metric, uint32_t number, bb_slice_t record,
+                              bb_fault_t *fault)
+{
+    bb_store_t *self = context;
+    return bb_dictionary_load(self->dictionary, is_metric, number, record, fault);
+}
+
+static bb_error_t s_load_window(void *context, bb_window_kind_t kind, uint32_t day,
+                                const bb_meta_window_t *record, bb_fault_t *fault)
+{
+    bb_store_t *self = context;
+    if (record->number == 0 || day > BB_TIME_WALL_NS_LIMIT / BB_NS_PER_DAY) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: window of day %u is damaged", day);
+    }
+    bb_store_windows_insert(&self->windows, bb_window_new(self->pool, kind, day, record->number),
+                            &record->counts);
+    bb_store_day_add(self, day);
+    return BB_OK;
+}
+
+static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
+{
+    char path[BB_WINDOW_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/meta", self->directory);
+    bb_error_t error = self->vfs->make_directory(self->vfs, path);
+    if (error == BB_OK) {
+        error = self->vfs->sync_directory(self->vfs, self->directory);
+    }
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "%s: cannot be made", path);
+    }
+    error = self->kv->open(self->kv, path, self->map_bytes, true, &self->meta, fault);
+    bb_kv_txn_t *txn = NULL;
+    if (error == BB_OK) {
+        error = self->kv->begin(self->meta, false, &txn);
+    }
+    if (error != BB_OK) {
+        return error;
+    }
+    bb_meta_visitor_t visitor = {self, s_load_seal, s_load_have, s_load_name, s_load_window};
+    error = bb_meta_read(self->kv, txn, &visitor, fault);
+    self->kv->abort(&txn);
+    return error;
+}
+
+// ---- folders -----------------------------------------------------------------------------------
+// Exactly the folders that meta names count; see bb_store_merge.c for why. The others are what a
+// crash left behind.
+typedef struct {
+    bb_store_t *store;
+    bb_window_kind_t kind;
+    char **names;
+    uint32_t count, capacity;
+} s_leftovers_t;
+
+static void s_collect(void *context, const char *name, bool is_directory)
+{
+    s_leftovers_t *self = context;
+    uint32_t day;
+    uint64_t number;
+    (void)is_directory;
+    if (bb_window_name_parse(name, &day, &number)) {
+        bool found;
+        uint32_t at = bb_store_windows_find(&self->store->windows, self->kind, day, &found);
+        if (found && bb_window_number(self->store->windows.items[at].window) == number) {
+            return;
+        }
+    }
+    if (self->count == self->capacity) {
+        self->capacity = self->capacity ? self->capacity * 2 : 8;
+        self->names = bb_realloc(self->names, self->capacity * sizeof *self->names);
+    }
+    self->names[self->count++] = bb_strdup(name);
+}
+
+static bb_error_t s_tidy(bb_store_t *self, bb_window_kind_t kind, bb_fault_t *fault)
+{
+    char folder[BB_WINDOW_PATH_BYTES];
+    bb_window_path(self->pool, kind, 0, 0, folder);
+    s_leftovers_t leftovers = {.store = self, .kind = kind};
+    bb_error_t error = self->vfs->make_directory(self->vfs, folder);
+    if (error == BB_OK) {
+        error = self->vfs->list(self->vfs, folder, s_collect, &leftovers);
+    }
+    for (uint32_t i = 0; i < leftovers.count; i++) {
+        char path[BB_WINDOW_PATH_BYTES + 256];
+        snprintf(path, sizeof path, "%s/%s", folder, leftovers.names[i]);
+        if (error == BB_OK) {
+            error = self->vfs->remove_tree(self->vfs, path);
+        }
+        free(leftovers.names[i]);
+    }
+    free(leftovers.names);
+    return error == BB_OK ? BB_OK : bb_fault_set(fault, error, "%s: cannot be tidied", folder);
+}
+
+// ---- journal -----------------------------------------------------------------------------------
+static bb_error_t s_replay(void *context, uint64_t file_seq, const bb_chunks_t *chunks,
+                           bb_slice_t chunks_encoded, const bb_batch_t *batch)
+{
+    bb_store_t *self = context;
+    (void)chunks_encoded;
+    if (file_seq <= self->sealed_through) {
+        return BB_OK; // in windows already; kept for peers
+    }
+    for (uint32_t i = 0; i < batch->part_count; i++) {
+        if (batch->parts[i].partition >= self->partition_count) {
+            return BB_ERR_CORRUPT;
+        }
+    }
+    bb_error_t error = bb_store_apply(self, chunks, batch);
+    // A part that did not fit into a have-set when it came does not fit now: it was never counted.
+    return error == BB_ERR_LIMIT ? BB_OK : error;
+}
+
+static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *options,
+                                 bb_store_report_t *report, bb_fault_t *fault)
+{
+    char path[BB_WINDOW_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/journal", self->directory);
+    s_identity_t identity;
+    s_identity_of(options, &identity);
+    bb_journal_options_t journal_options = {
+        .vfs = self->vfs,
+        .directory = path,
+        .file_bytes_max = options->journal_file_bytes,
+        .owner = bb_hash_bytes(0, &identity, sizeof identity),
+    };
+    bb_journal_report_t found = {0};
+    bb_error_t error = bb_journal_open(&journal_options, s_replay, self, &found, &self->journal,
+                                       fault);
+    report->journal_records = found.record_count;
+    report->journal_bytes = found.bytes;
+    report->torn_bytes = found.torn_bytes;
+    report->damaged_count = found.damaged_count;
+    report->damaged_bytes = found.damaged_bytes;
+    memcpy(report->first_damage, found.first_damage, sizeof report->first_damage);
+    return error;
+}
+
+// ---- open and close ------------------------------------------------------------------------------
+static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
+                         bb_store_report_t *report, bb_fault_t *fault)
+{
+    bb_error_t error = self->vfs->make_directory(self->vfs, self->directory);
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "%s: cannot be made", self->directory);
+    }
+    error = s_identity_open(self, options, fault);
+    if (error == BB_OK) {
+        self->pool = bb_window_pool_new(self->vfs, self->kv, self->directory, self->map_bytes);
+        error = s_meta_open(self, fault);
+    }
+    if (error == BB_OK) {
+        error = s_tidy(self, BB_WINDOW_NORMAL, fault);
+    }
+    if (error == BB_OK) {
+        error = s_tidy(self, BB_WINDOW_QUARANTINE, fault);
+    }
+    if (error == BB_OK) {
+        error = s_journal_open(self, options, report, fault);
+    }
+    if (error == BB_OK) {
+        // The folders themselves must outlive a crash before anything in them is promised.
+        error = self->vfs->sync_directory(self->vfs, self->directory);
+    }
+    report->battery_count = bb_dictionary_battery_count(self->dictionary);
+    report->window_count = self->windows.count;
+    return error;
+}
+
+bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *report,
+                         bb_store_t **store, bb_fault_t *fault)
+{
+    BB_ASSERT(options && report && store);
+    BB_ASSERT(options->partition_count >= 1 && options->partition_count <= BB_PARTITIONS_MAX);
+    BB_ASSERT(options->store_index < options->store_count);
+    memset(report, 0, sizeof *report);
+    if (strlen(options->directory) > S_DIRECTORY_BYTES_MAX) {
+        return bb_fault_set(fault, BB_ERR_CONFIG, "%s: the path is too long", options->directory);
+    }
+    if (strlen(options->node_id) > BB_NODE_ID_BYTES_MAX) {
+        return bb_fault_set(fault, BB_ERR_CONFIG, "node id '%s' is too long", options->node_id);
+    }
+    bb_store_t *self = bb_alloc_zero(1, sizeof *self);
+    uint64_t seed;
+    memcpy(&seed, options->cluster_id, sizeof seed);
+    self->vfs = options->vfs;
+    self->kv = options->kv;
+    self->directory = bb_strdup(options->directory);
+    self->partition_count = options->partition_count;
+    self->memory_bytes = options->memory_bytes;
+    self->map_bytes = options->kv_map_bytes ? options->kv_map_bytes : S_MAP_BYTES_DEFAULT;
+    self->dictionary = bb_dictionary_new(seed, self->partition_count);
+    self->active = bb_head_new(&self->shape_serials);
+    self->have = bb_alloc_zero(self->partition_count, sizeof *self->have);
+    self->have_versions = bb_alloc_zero(self->partition_count, sizeof *self->have_versions);
+    bb_error_t error = s_open(self, options, report, fault);
+    if (error != BB_OK) {
+        bb_store_close(&self);
+        return error;
+    }
+    *store = self;
+    return BB_OK;
+}
+
+void bb_store_close(bb_store_t **store)
+{
+    bb_store_t *self = *store;
+    if (!self) {
+        return;
+    }
+    BB_ASSERT(!self->is_job_alive);
+    bb_journal_close(&self->journal);
+    bb_flush_destroy(&self->frozen);
+    bb_head_release(&self->active);
+    for (uint32_t i = 0; i < self->windows.count; i++) {
+        bb_window_release(&self->windows.items[i].window);
+    }
+    free(self->windows.items);
+    bb_window_pool_destroy(&self->pool);
+    if (self->meta) {
+        self->kv->close(&self->meta);
+    }
+    for (uint32_t i = 0; i < self->partition_count; i++) {
+        bb_have_set_clear(&self->have[i]);
+    }
+    free(self->have);
+    free(self->have_versions);
+    bb_dictionary_destroy(&self->dictionary);
+    free(self->days);
+    bb_store_scratch_free(&self->scratch);
+    if (self->identity_file) {
+        self->vfs->close(self->vfs, &self->identity_file);
+    }
+    free(self->directory);
+    free(self);
+    *store = NULL;
+}
+
+// ---- small answers -------------------------------------------------------------------------------
+const bb_have_set_t *bb_store_have(const bb_store_t *self, uint32_t partition)
+{
+    BB_ASSERT(partition < self->partition_count);
+    return &self->have[partition];
+}
+
+uint64_t bb_store_version(const bb_store_t *self)
+{
+    return self->version;
+}
+
+uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition)
+{
+    BB_ASSERT(partition < self->partition_count);
+    return self->have_versions[partition];
+}
+
+bool bb_store_is_fenced(const bb_store_t *self)
+{
+    return self->is_fenced;
+}
+
+uint64_t bb_store_staged_bytes(const bb_store_t *self)
+{
+    return bb_journal_staged_bytes(self->journal);
+}
+
+static uint64_t s_head_bytes(const bb_store_t *self)
+{
+    return bb_head_bytes(self->active) + (self->frozen ? bb_flush_bytes(self->frozen) : 0);
+}
+
+bool bb_store_wants_flush(const bb_store_t *self)
+{
+    bool failed_before = self->frozen && !self->is_job_alive;
+    return failed_before || bb_head_bytes(self->active) >= self->memory_bytes / 3;
+}
+
+bool bb_store_is_full(const bb_store_t *self)
+{
+    return s_head_bytes(self) >= self->memory_bytes;
+}
+
+void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
+{
+    *stats = (bb_store_stats_t){
+        .head_bytes = s_head_bytes(self),
+        .head_points = bb_head_points(self->active),
+        .frozen_points = self->frozen ? bb_flush_points(self->frozen) : 0,
+        .journal_bytes = bb_journal_bytes(self->journal),
+        .window_count = self->windows.count,
+        .battery_count = bb_dictionary_battery_count(self->dictionary),
+        .metric_count = bb_dictionary_metric_count(self->dictionary),
+        .quarantined_points = self->quarantined_points,
+        .type_conflicts = self->type_conflicts,
+        .value_conflicts = self->value_conflicts,
+    };
+    uint64_t first = bb_journal_file_first(self->journal);
+    uint64_t last = bb_journal_file_last(self->journal);
+    if (first > 0) {
+        stats->journal_files = last - first + 1;
+        stats->journal_sealed_files =
+            self->sealed_through >= first ? BB_MIN(self->sealed_through, last) - first + 1 : 0;
+    }
+    for (uint32_t i = 0; i < self->windows.count; i++) {
+        const bb_window_counts_t *counts = &self->windows.items[i].counts;
+        stats->segment_bytes += counts->run_bytes;
+        stats->segment_points += counts->point_count;
+        stats->runs += counts->run_count;
+        stats->runs_mergeable += bb_window_excess(counts);
+    }
+}

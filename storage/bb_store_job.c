@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Jobs: begun and ended on the store's thread, run in any.
+#include <stdlib.h>
+
+#include "storage/bb_store.h"
+#include "storage/bb_store_flush.h"
+#include "storage/bb_store_merge.h"
+#include "storage/bb_store_private.h"
+
+struct bb_store_job {
+    bb_store_job_kind_t kind;
+    bb_flush_t *flush; // borrowed of the store
+    bb_merge_t *merge; // owned
+    bool must_fence;
+};
+
+bool bb_store_wants_merge(const bb_store_t *self)
+{
+    return bb_merge_is_wanted(self);
+}
+
+// Freezes the head, unless one waits already because its job failed.
+static bb_error_t s_freeze(bb_store_t *self)
+{
+    if (self->frozen) {
+        return BB_OK;
+    }
+    if (bb_head_points(self->active) == 0) {
+        return BB_ERR_NOT_FOUND;
+    }
+    if (self->waiting_count > 0) {
+        // A record that is in the journal but not in the head must not be in a sealed file.
+        return BB_ERR_BUSY;
+    }
+    uint64_t sealed_through = 0;
+    bb_error_t error = bb_journal_rotate(self->journal, &sealed_through);
+    if (error != BB_OK) {
+        self->is_fenced |= error == BB_ERR_FENCED;
+        return error;
+    }
+    self->frozen = bb_flush_new(self, sealed_through);
+    return BB_OK;
+}
+
+bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
+                              double runs_per_battery_min, bb_store_job_t **job)
+{
+    BB_ASSERT(!self->is_job_alive);
+    if (self->is_fenced) {
+        return BB_ERR_FENCED;
+    }
+    bb_merge_t *merge = NULL;
+    if (kind == BB_JOB_FLUSH) {
+        bb_error_t error = s_freeze(self);
+        if (error != BB_OK) {
+            return error;
+        }
+    } else {
+        merge = bb_merge_new(self, runs_per_battery_min);
+        if (!merge) {
+            return BB_ERR_NOT_FOUND;
+        }
+    }
+    *job = bb_alloc_zero(1, sizeof **job);
+    **job = (bb_store_job_t){
+        .kind = kind,
+        .flush = kind == BB_JOB_FLUSH ? self->frozen : NULL,
+        .merge = merge,
+    };
+    self->is_job_alive = true;
+    return BB_OK;
+}
+
+bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
+{
+    return job->kind == BB_JOB_FLUSH ? bb_flush_run(job->flush, &job->must_fence, fault)
+                                     : bb_merge_run(job->merge, &job->must_fence, fault);
+}
+
+void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
+{
+    BB_ASSERT(self->is_job_alive);
+    self->is_job_alive = false;
+    self->is_fenced |= (*job)->must_fence;
+    if (error == BB_OK && (*job)->kind == BB_JOB_FLUSH) {
+        bb_flush_publish(self->frozen, self);
+        bb_flush_destroy(&self->frozen);
+    } else if (error == BB_OK) {
+        bb_merge_publish((*job)->merge, self);
+    }
+    bb_merge_destroy(&(*job)->merge);
+    free(*job);
+    *job = NULL;
+}

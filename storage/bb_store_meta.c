@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/bb_store_meta.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// A waiting record: u32 bytes of the key, u32 bytes of the value, key, value.
+#define S_RECORD_BYTES 8u
+#define S_KEY_BYTES_MAX 8u
+
+void bb_meta_batch_free(bb_meta_batch_t *self)
+{
+    free(self->bytes);
+    *self = (bb_meta_batch_t){0};
+}
+
+// Appends a record and returns the room for its value.
+static uint8_t *s_add(bb_meta_batch_t *self, const uint8_t *key, uint32_t key_length,
+                      size_t value_length)
+{
+    BB_ASSERT(value_length <= UINT32_MAX);
+    size_t needed = self->length + S_RECORD_BYTES + key_length + value_length;
+    if (needed > self->capacity) {
+        self->capacity = BB_MAX(needed, self->capacity * 2);
+        self->bytes = bb_realloc(self->bytes, self->capacity);
+    }
+    uint32_t lengths[2] = {key_length, (uint32_t)value_length};
+    uint8_t *at = self->bytes + self->length;
+    memcpy(at, lengths, sizeof lengths);
+    memcpy(at + sizeof lengths, key, key_length);
+    self->length = needed;
+    return at + sizeof lengths + key_length;
+}
+
+void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through)
+{
+    bb_meta_seal_t seal = {.format = BB_META_FORMAT, .sealed_through = sealed_through};
+    memcpy(s_add(self, (const uint8_t *)"C", 1, sizeof seal), &seal, sizeof seal);
+}
+
+void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have)
+{
+    const uint8_t key[3] = {'H', (uint8_t)(partition >> 8), (uint8_t)partition};
+    bb_have_set_encode(have, s_add(self, key, sizeof key, bb_have_set_encoded_bytes(have)));
+}
+
+static void s_number_key(uint8_t *out, uint32_t number)
+{
+    uint32_t big = __builtin_bswap32(number);
+    memcpy(out, &big, sizeof big);
+}
+
+void bb_meta_batch_window(bb_meta_batch_t *self, const bb_window_t *window,
+                          const bb_window_counts_t *counts)
+{
+    uint8_t key[6] = {'W', (uint8_t)bb_window_kind(window)};
+    s_number_key(key + 2, bb_window_day(window));
+    bb_meta_window_t record = {.number = bb_window_number(window), .counts = *counts};
+    memcpy(s_add(self, key, sizeof key, sizeof record), &record, sizeof record);
+}
+
+void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t record)
+{
+    uint8_t key[5] = {is_metric ? 'M' : 'N'};
+    s_number_key(key + 1, number);
+    memcpy(s_add(self, key, sizeof key, record.length), record.data, record.length);
+}
+
+bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv, bb_kv_txn_t *txn)
+{
+    size_t at = 0;
+    while (at < self->length) {
+        uint32_t lengths[2];
+        memcpy(lengths, self->bytes + at, sizeof lengths);
+        const uint8_t *key = self->bytes + at + sizeof lengths;
+        bb_error_t error = kv->put(txn, bb_slice(key, lengths[0]),
+                                   bb_slice(key + lengths[0], lengths[1]));
+        if (error != BB_OK) {
+            return error;
+        }
+        at += S_RECORD_BYTES + lengths[0] + lengths[1];
+    }
+    return BB_OK;
+}
+
+// ---- reading -------------------------------------------------------------------------------------
+static uint32_t s_number(const uint8_t *bytes)
+{
+    uint32_t big;
+    memcpy(&big, bytes, sizeof big);
+    return __builtin_bswap32(big);
+}
+
+static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_slice_t value,
+                          bb_fault_t *fault)
+{
+    uint8_t bytes[S_KEY_BYTES_MAX] = {0};
+    memcpy(bytes, key.data, BB_MIN(key.length, sizeof bytes));
+    if (bytes[0] == 'C' && key.length == 1 && value.length == sizeof(bb_meta_seal_t)) {
+        bb_meta_seal_t seal;
+        memcpy(&seal, value.data, sizeof seal);
+        if (seal.format != BB_META_FORMAT) {
+            return bb_fault_set(fault, BB_ERR_FORMAT, "meta: format %u, expected %u", seal.format,
+                                BB_META_FORMAT);
+        }
+        return visitor->seal(visitor->context, &seal, fault);
+    }
+    if (bytes[0] == 'H' && key.length == 3) {
+        return visitor->have(visitor->context, (uint32_t)bytes[1] << 8 | bytes[2], value, fault);
+    }
+    if ((bytes[0] == 'M' || bytes[0] == 'N') && key.length == 5) {
+        return visitor->name(visitor->context, bytes[0] == 'M', s_number(bytes + 1), value, fault);
+    }
+    if (bytes[0] == 'W' && key.length == 6 && bytes[1] < BB_WINDOW_KIND_COUNT &&
+        value.length == sizeof(bb_meta_window_t)) {
+        bb_meta_window_t window;
+        memcpy(&window, value.data, sizeof window);
+        return visitor->window(visitor->context, (bb_window_kind_t)bytes[1], s_number(bytes + 2),
+                               &window, fault);
+    }
+    return bb_fault_set(fault, BB_ERR_CORRUPT,
+                        "meta: a record with key 0x%02x of %zu bytes and a value of %zu bytes",
+                        bytes[0], key.length, value.length);
+}
+
+bb_error_t bb_meta_read(bb_kv_driver_t *kv, bb_kv_txn_t *txn, const bb_meta_visitor_t *visitor,
+                        bb_fault_t *fault)
+{
+    bb_kv_cursor_t *cursor = NULL;
+    bb_slice_t key;
+    bb_slice_t value;
+    bb_error_t error = kv->cursor(txn, &cursor);
+    if (error == BB_OK) {
+        error = kv->seek(cursor, bb_slice(NULL, 0), &key, &value);
+        while (error == BB_OK) {
+            error = s_visit(visitor, key, value, fault);
+            if (error == BB_OK) {
+                error = kv->next(cursor, &key, &value);
+            }
+        }
+        kv->cursor_close(&cursor);
+    }
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}

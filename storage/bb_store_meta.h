@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_store_meta - the records of a store's meta map, and how they get there.
+//
+// Pure but for the driver it is given. Keys (numbers big-endian, so that they sort) and values
+// (little-endian, no padding):
+//
+//   'C'                     bb_meta_seal_t: format version, journal files sealed so far
+//   'H' u16 partition       have-set, as bb_have_set_encode writes it
+//   'M' u32 metric          name
+//   'N' u32 battery         record of bb_dictionary.c
+//   'W' u8 kind u32 day     bb_meta_window_t: which folder counts, and what is in it
+//
+// 'M' sorts before 'N': metrics are known before the batteries whose types name them.
+#ifndef BB_STORE_META_H
+#define BB_STORE_META_H
+
+#include "protocol/bb_have_set.h"
+#include "storage/bb_store_window.h"
+#include "storage/head/bb_dictionary.h"
+
+#define BB_META_FORMAT 1u
+
+typedef struct {
+    uint32_t format;
+    uint32_t zero;
+    uint64_t sealed_through; // journal files up to this one are in windows
+} bb_meta_seal_t;
+static_assert(sizeof(bb_meta_seal_t) == 16, "on-disk layout");
+
+typedef struct {
+    uint64_t number;
+    bb_window_counts_t counts;
+} bb_meta_window_t;
+static_assert(sizeof(bb_meta_window_t) == 64, "on-disk layout");
+
+// Records that wait to be written. A cleared structure is empty.
+typedef struct {
+    uint8_t *bytes;
+    size_t length, capacity;
+} bb_meta_batch_t;
+
+void bb_meta_batch_free(bb_meta_batch_t *self);
+void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through);
+void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have);
+void bb_meta_batch_window(bb_meta_batch_t *self, const bb_window_t *window,
+                          const bb_window_counts_t *counts);
+// For bb_dictionary_drain; context is the batch.
+void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t record);
+// Puts all of them.
+BB_MUST_CHECK bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv,
+                                             bb_kv_txn_t *txn);
+
+// What is in the map, as it is met in the order of keys. Any error ends the walk.
+typedef struct {
+    void *context;
+    bb_error_t (*seal)(void *context, const bb_meta_seal_t *seal, bb_fault_t *fault);
+    bb_error_t (*have)(void *context, uint32_t partition, bb_slice_t encoded, bb_fault_t *fault);
+    bb_error_t (*name)(void *context, bool is_metric, uint32_t number, bb_slice_t record,
+                       bb_fault_t *fault);
+    bb_error_t (*window)(void *context, bb_window_kind_t kind, uint32_t day,
+                         const bb_meta_window_t *window, bb_fault_t *fault);
+} bb_meta_visitor_t;
+
+// BB_ERR_CORRUPT: a key or value that is none of ours; BB_ERR_FORMAT: a newer format.
+BB_MUST_CHECK bb_error_t bb_meta_read(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                      const bb_meta_visitor_t *visitor, bb_fault_t *fault);
+
+#endif

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_store_private - what the files bb_store*.c share; nobody else includes it.
+//
+// Owner: the store's thread, for everything but what a job or snapshot was given.
+#ifndef BB_STORE_PRIVATE_H
+#define BB_STORE_PRIVATE_H
+
+#include "storage/bb_store.h"
+#include "storage/bb_store_meta.h"
+#include "storage/bb_store_window.h"
+#include "storage/head/bb_dictionary.h"
+#include "storage/head/bb_head.h"
+#include "storage/journal/bb_journal.h"
+
+// A window with so many runs per battery is worth merging.
+#define BB_MERGE_RUNS_MIN 4.0
+// Commits of one window are cut at about this many bytes.
+#define BB_COMMIT_BYTES_MAX (64u << 20)
+
+typedef struct {
+    bb_window_t *window;
+    bb_window_counts_t counts;
+} bb_store_window_t;
+
+// Sorted by (kind, day).
+typedef struct {
+    bb_store_window_t *items;
+    uint32_t count, capacity;
+} bb_store_windows_t;
+
+typedef struct bb_flush bb_flush_t; // a frozen generation on its way to windows: bb_store_flush.h
+
+// Memory that apply and check use again and again.
+typedef struct {
+    bool *keep;
+    uint32_t keep_capacity;
+    uint32_t *batteries;
+    uint32_t battery_capacity;
+    const bb_head_shape_t **shapes;
+    uint32_t shape_capacity;
+    uint64_t *texts;
+    uint32_t text_capacity;
+} bb_store_scratch_t;
+
+struct bb_store {
+    bb_vfs_t *vfs;
+    bb_kv_driver_t *kv;
+    char *directory;
+    uint32_t partition_count;
+    uint64_t memory_bytes;
+    size_t map_bytes; // per environment
+    bb_file_t *identity_file; // holds the lock
+    bb_kv_env_t *meta;
+    bb_journal_t *journal;
+    bb_window_pool_t *pool;
+    bb_store_windows_t windows;
+
+    bb_dictionary_t *dictionary;
+    uint32_t shape_serials;
+    bb_head_t *active;
+    bb_flush_t *frozen; // NULL when nothing waits to be flushed
+    uint32_t *days;     // every day that has points here, ascending
+    uint32_t day_count, day_capacity;
+
+    bb_have_set_t *have;      // per partition
+    uint64_t *have_versions;  // per partition: `version` when it last changed
+    uint64_t version;
+    uint64_t have_saved_version; // have-sets changed later are not in meta yet
+    uint64_t sealed_through;
+    uint64_t waiting_count; // records staged or synced and not yet applied
+
+    bool is_fenced;
+    bool is_job_alive;
+    uint64_t quarantined_points, type_conflicts, value_conflicts;
+    bb_store_scratch_t scratch;
+};
+
+// ---- windows list ------------------------------------------------------------------------------
+// Position of (kind, day), or where it would be put; *found says which.
+uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t kind, uint32_t day,
+                               bool *found);
+// Takes the reference.
+void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
+                             const bb_window_counts_t *counts);
+
+// ---- intake ------------------------------------------------------------------------------------
+static inline uint32_t bb_day_of(int64_t wall_ns)
+{
+    return (uint32_t)(wall_ns / BB_NS_PER_DAY); // times are never negative
+}
+// True if the day was new.
+bool bb_store_day_add(bb_store_t *self, uint32_t day);
+void bb_store_scratch_free(bb_store_scratch_t *self);
+
+#endif

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+// Taking a snapshot: the part of a query that needs the store's own thread.
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/bb_store.h"
+#include "storage/bb_store_flush.h"
+#include "storage/bb_store_private.h"
+#include "storage/scan/bb_snapshot.h"
+
+#define S_PAGE_BYTES_DEFAULT (1u << 20)
+// What a series costs in a page besides its points, and what a bucket costs.
+#define S_SERIES_BYTES 64u
+
+typedef struct {
+    bb_store_t *store;
+    const bb_query_t *query;
+    bb_snapshot_t *snapshot;
+    bb_scan_cursor_t cursor;
+    uint32_t wanted_count; // metrics asked for that exist; all when none are named
+    uint64_t page_bytes;   // soft limit
+    uint64_t bytes;        // that the batteries taken will at least give
+} s_taking_t;
+
+static bool s_uses_time(const bb_query_t *query)
+{
+    return query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
+}
+
+// ---- metrics ---------------------------------------------------------------------------------
+static void s_take_metrics(s_taking_t *self)
+{
+    bb_dictionary_t *dictionary = self->store->dictionary;
+    bb_snapshot_t *snapshot = self->snapshot;
+    uint32_t count = bb_dictionary_metric_count(dictionary);
+    snapshot->metric_count = count;
+    snapshot->metric_names =
+        bb_arena_alloc(&snapshot->arena, count * sizeof *snapshot->metric_names);
+    for (uint32_t i = 0; i < count; i++) {
+        snapshot->metric_names[i] = bb_dictionary_metric_name(dictionary, i);
+    }
+    snapshot->metric_ranks = bb_arena_copy(
+        &snapshot->arena, bb_dictionary_metric_ranks(dictionary), count * sizeof(uint32_t));
+    self->wanted_count = count;
+    if (self->query->metric_count == 0) {
+        return;
+    }
+    self->wanted_count = 0;
+    snapshot->metric_is_wanted = bb_arena_alloc(&snapshot->arena, count + 1);
+    memset(snapshot->metric_is_wanted, 0, count + 1);
+    for (uint32_t i = 0; i < self->query->metric_count; i++) {
+        uint32_t metric = bb_dictionary_metric_find(dictionary, self->query->metrics[i]);
+        if (metric != BB_NUMBER_NONE && !snapshot->metric_is_wanted[metric]) {
+            snapshot->metric_is_wanted[metric] = true;
+            self->wanted_count++;
+        }
+    }
+}
+
+// ---- head ------------------------------------------------------------------------------------
+static uint32_t s_wanted_of(const bb_snapshot_t *snapshot, const bb_head_shape_t *shape)
+{
+    if (!snapshot->metric_is_wanted) {
+        return shape->metric_count;
+    }
+    uint32_t count = 0;
+    for (uint32_t m = 0; m < shape->metric_count; m++) {
+        count += snapshot->metric_is_wanted[shape->metrics[m]];
+    }
+    return count;
+}
+
+// At least so many bytes will the group add to the page.
+static uint64_t s_estimate(const bb_query_t *query, const bb_head_rows_t *rows, uint32_t metrics)
+{
+    uint64_t row_count = 1;
+    if (query->mode == BB_QUERY_RAW && rows->is_ascending &&
+        rows->first_wall_ns >= query->from_wall_ns && rows->last_wall_ns < query->to_wall_ns) {
+        row_count = rows->row_count;
+    }
+    return metrics * (S_SERIES_BYTES + row_count * 2 * sizeof(uint64_t));
+}
+
+static void s_take_groups(s_taking_t *self, const bb_head_t *head, uint32_t battery)
+{
+    bb_snapshot_t *snapshot = self->snapshot;
+    const bb_query_t *query = self->query;
+    for (const bb_head_group_t *group = bb_head_first_of(head, battery); group;
+         group = group->next_of_battery) {
+        if (group->is_quarantined && query->mode != BB_QUERY_QUARANTINE) {
+            continue;
+        }
+        if (s_uses_time(query) && (group->first_wall_ns >= query->to_wall_ns ||
+                                   group->last_wall_ns < query->from_wall_ns)) {
+            continue;
+        }
+        uint32_t metrics = s_wanted_of(snapshot, group->shape);
+        if (metrics == 0) {
+            continue;
+        }
+        if (snapshot->row_group_count == snapshot->row_group_capacity) {
+            snapshot->row_group_capacity =
+                snapshot->row_group_capacity ? snapshot->row_group_capacity * 2 : 64;
+            snapshot->rows = bb_realloc(snapshot->rows,
+                                        snapshot->row_group_capacity * sizeof *snapshot->rows);
+        }
+        bb_head_rows_t rows = bb_head_publish(group);
+        snapshot->rows[snapshot->row_group_count++] = rows;
+        if (query->mode == BB_QUERY_RAW || query->mode == BB_QUERY_LAST) {
+            self->bytes += s_estimate(query, &rows, metrics);
+        }
+    }
+}
+
+// ---- batteries -------------------------------------------------------------------------------
+static bool s_is_enough(const s_taking_t *self)
+{
+    // A group over all batteries cannot be cut.
+    return !self->query->group_by_none &&
+           (self->snapshot->battery_count >= BB_SNAPSHOT_BATTERIES_MAX ||
+            self->bytes > self->page_bytes);
+}
+
+// False: the page has enough; the battery is left for the next.
+static bool s_take_battery(s_taking_t *self, uint32_t number)
+{
+    bb_snapshot_t *snapshot = self->snapshot;
+    bb_dictionary_t *dictionary = self->store->dictionary;
+    bb_slice_t id = bb_dictionary_battery_id(dictionary, number);
+    uint32_t partition = bb_dictionary_battery_partition(dictionary, number);
+    if (s_is_enough(self)) {
+        snapshot->is_complete = false;
+        snapshot->next_partition = partition;
+        snapshot->next_battery = id;
+        return false;
+    }
+    if (snapshot->battery_count == snapshot->battery_capacity) {
+        snapshot->battery_capacity =
+            snapshot->battery_capacity ? snapshot->battery_capacity * 2 : 64;
+        snapshot->batteries = bb_realloc(
+            snapshot->batteries, snapshot->battery_capacity * sizeof *snapshot->batteries);
+    }
+    bb_snapshot_battery_t battery = {
+        .id = id,
+        .number = number,
+        .partition = partition,
+        .rows_first = snapshot->row_group_count,
+    };
+    if (self->query->mode == BB_QUERY_BATTERIES) {
+        bb_slice_t packed = bb_dictionary_attributes(dictionary, number);
+        battery.attributes = bb_slice(
+            bb_arena_copy(&snapshot->arena, packed.data, packed.length), packed.length);
+        self->bytes += S_SERIES_BYTES + id.length + packed.length;
+    } else {
+        s_take_groups(self, self->store->active, number);
+        if (self->store->frozen) {
+            s_take_groups(self, bb_flush_head(self->store->frozen), number);
+        }
+        battery.rows_count = snapshot->row_group_count - battery.rows_first;
+    }
+    if (self->query->mode == BB_QUERY_LAST) {
+        const bb_type_entry_t *types =
+            bb_dictionary_types(dictionary, number, &battery.type_count);
+        battery.types = bb_arena_copy(&snapshot->arena, types,
+                                      battery.type_count * sizeof *types);
+    }
+    snapshot->batteries[snapshot->battery_count++] = battery;
+    return true;
+}
+
+static int s_compare_numbers(const void *a, const void *b, void *context)
+{
+    const bb_dictionary_t *dictionary = context;
+    uint32_t left = *(const uint32_t *)a;
+    uint32_t right = *(const uint32_t *)b;
+    uint32_t left_partition = bb_dictionary_battery_partition(dictionary, left);
+    uint32_t right_partition = bb_dictionary_battery_partition(dictionary, right);
+    if (left_partition != right_partition) {
+        return left_partition < right_partition ? -1 : 1;
+    }
+    return bb_dictionary_compare(bb_dictionary_battery_id(dictionary, left),
+                                 bb_dictionary_battery_id(dictionary, right));
+}
+
+static bool s_is_asked(const bb_query_t *query, uint32_t partition)
+{
+    uint32_t first = 0;
+    uint32_t limit = query->partition_count;
+    while (first < limit) {
+        uint32_t middle = first + (limit - first) / 2;
+        if (query->partitions[middle] < partition) {
+            first = middle + 1;
+        } else {
+            limit = middle;
+        }
+    }
+    return first < query->partition_count && query->partitions[first] == partition;
+}
+
+static bool s_is_before_cursor(const s_taking_t *self, uint32_t number)
+{
+    const bb_dictionary_t *dictionary = self->store->dictionary;
+    uint32_t partition = bb_dictionary_battery_partition(dictionary, number);
+    if (!self->cursor.is_set || partition > self->cursor.partition) {
+        return false;
+    }
+    return partition < self->cursor.partition ||
+           bb_dictionary_compare(bb_dictionary_battery_id(dictionary, number),
+                                 self->cursor.battery) < 0;
+}
+
+// The batteries that the query names.
+static void s_take_named(s_taking_t *self)
+{
+    const bb_query_t *query = self->query;
+    bb_dictionary_t *dictionary = self->store->dictionary;
+    uint32_t *numbers = bb_alloc(query->battery_count * sizeof *numbers);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < query->battery_count; i++) {
+        uint32_t number = bb_dictionary_battery_find(dictionary, query->batteries[i]);
+        if (number != BB_NUMBER_NONE && !s_is_before_cursor(self, number) &&
+            s_is_asked(query, bb_dictionary_battery_partition(dictionary, number))) {
+            numbers[count++] = number;
+        }
+    }
+    qsort_r(numbers, count, sizeof *numbers, s_compare_numbers, dictionary);
+    for (uint32_t i = 0; i < count; i++) {
+        bool is_repeated = i > 0 && numbers[i] == numbers[i - 1];
+        if (!is_repeated && !s_take_battery(self, numbers[i])) {
+            break;
+        }
+    }
+    free(numbers);
+}
+
+// All batteries of the query's partitions.
+static void s_take_all(s_taking_t *self)
+{
+    const bb_query_t *query = self->query;
+    bb_dictionary_t *dictionary = self->store->dictionary;
+    for (uint32_t i = 0; i < query->partition_count; i++) {
+        uint32_t partition = query->partitions[i];
+        if (self->cursor.is_set && partition < self->cursor.partition) {
+            continue;
+        }
+        if (partition >= self->store->partition_count) {
+            break; // ascending; nothing can be there
+        }
+        uint32_t count;
+        const uint32_t *numbers = bb_dictionary_partition(dictionary, partition, &count);
+        uint32_t first = 0;
+        if (self->cursor.is_set && partition == self->cursor.partition) {
+            first = bb_dictionary_partition_seek(dictionary, partition, self->cursor.battery);
+        }
+        for (uint32_t b = first; b < count; b++) {
+            if (!s_take_battery(self, numbers[b])) {
+                return;
+            }
+        }
+    }
+}
+
+// ---- windows ---------------------------------------------------------------------------------
+static void s_take_window(s_taking_t *self, const bb_store_window_t *window)
+{
+    bb_window_retain(window->window);
+    self->snapshot->windows[self->snapshot->window_count++] = (bb_snapshot_window_t){
+        .window = window->window,
+        .day = bb_window_day(window->window),
+        .is_quarantine = bb_window_kind(window->window) == BB_WINDOW_QUARANTINE,
+    };
+}
+
+static int s_compare_windows(const void *a, const void *b)
+{
+    const bb_snapshot_window_t *left = a;
+    const bb_snapshot_window_t *right = b;
+    if (left->day != right->day) {
+        return left->day < right->day ? -1 : 1;
+    }
+    return left->is_quarantine - right->is_quarantine;
+}
+
+static void s_take_windows(s_taking_t *self)
+{
+    const bb_store_windows_t *windows = &self->store->windows;
+    const bb_query_t *query = self->query;
+    bb_snapshot_t *snapshot = self->snapshot;
+    if (query->mode == BB_QUERY_BATTERIES) {
+        return;
+    }
+    snapshot->windows = bb_alloc((windows->count + 1) * sizeof *snapshot->windows);
+    for (uint32_t i = 0; i < windows->count; i++) {
+        const bb_store_window_t *window = &windows->items[i];
+        if (bb_window_kind(window->window) == BB_WINDOW_QUARANTINE &&
+            query->mode != BB_QUERY_QUARANTINE) {
+            continue;
+        }
+        int64_t first_wall_ns = (int64_t)bb_window_day(window->window) * BB_NS_PER_DAY;
+        if (s_uses_time(query) && (first_wall_ns >= query->to_wall_ns ||
+                                   first_wall_ns + BB_NS_PER_DAY <= query->from_wall_ns)) {
+            continue;
+        }
+        s_take_window(self, window);
+    }
+    if (query->mode == BB_QUERY_QUARANTINE) {
+        qsort(snapshot->windows, snapshot->window_count, sizeof *snapshot->windows,
+              s_compare_windows);
+    }
+}
+
+// ---- the whole -------------------------------------------------------------------------------
+bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query, bb_snapshot_t **snapshot,
+                             bb_fault_t *fault)
+{
+    s_taking_t taking = {
+        .store = self,
+        .query = query,
+        .page_bytes = query->page_bytes_max ? query->page_bytes_max : S_PAGE_BYTES_DEFAULT,
+    };
+    bb_error_t error = bb_scan_cursor_decode(query->cursor, &taking.cursor, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    if (query->group_by_none) {
+        taking.cursor = (bb_scan_cursor_t){0}; // names a series, not a battery
+    }
+    taking.snapshot = bb_alloc_zero(1, sizeof *taking.snapshot);
+    taking.snapshot->kv = self->kv;
+    taking.snapshot->is_complete = true;
+    bb_head_retain(self->active);
+    taking.snapshot->heads[0] = self->active;
+    if (self->frozen) {
+        taking.snapshot->heads[1] = bb_flush_head_retain(self->frozen);
+    }
+    s_take_metrics(&taking);
+    if (taking.wanted_count > 0 || query->mode == BB_QUERY_BATTERIES) {
+        if (query->battery_count > 0) {
+            s_take_named(&taking);
+        } else {
+            s_take_all(&taking);
+        }
+        s_take_windows(&taking);
+    }
+    *snapshot = taking.snapshot;
+    return BB_OK;
+}
+
+void bb_snapshot_close(bb_snapshot_t **snapshot)
+{
+    bb_snapshot_t *self = *snapshot;
+    if (!self) {
+        return;
+    }
+    for (uint32_t i = 0; i < self->window_count; i++) {
+        bb_snapshot_window_t *window = &self->windows[i];
+        if (window->txn) {
+            if (window->cursor) {
+                self->kv->cursor_close(&window->cursor);
+            }
+            self->kv->abort(&window->txn);
+            bb_window_env_release(window->window);
+        }
+        bb_window_release(&window->window);
+    }
+    bb_head_release(&self->heads[0]);
+    bb_head_release(&self->heads[1]);
+    bb_arena_free(&self->arena);
+    free(self->batteries);
+    free(self->rows);
+    free(self->windows);
+    free(self);
+    *snapshot = NULL;
+}
+
+bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
+{
+    bb_snapshot_window_t *window = &self->windows[window_index];
+    if (window->txn) {
+        return BB_OK;
+    }
+    if (window->is_damaged) {
+        return BB_ERR_CORRUPT;
+    }
+    bb_kv_env_t *env = NULL;
+    bb_error_t error = bb_window_env_acquire(window->window, false, &env, NULL);
+    if (error != BB_OK) {
+        window->is_damaged = true;
+        return error;
+    }
+    error = self->kv->begin(env, false, &window->txn);
+    if (error == BB_OK) {
+        error = self->kv->cursor(window->txn, &window->cursor);
+    }
+    if (error != BB_OK) {
+        window->is_damaged = true;
+        self->kv->abort(&window->txn);
+        bb_window_env_release(window->window);
+    }
+    return error;
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/scan/bb_battery_view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// Times of so many rows of one battery are kept decoded for all its metrics.
+#define S_CACHED_ROWS_MAX (4u << 20)
+
+void bb_battery_view_init(bb_battery_view_t *self, bb_snapshot_t *snapshot, int64_t from_wall_ns,
+                          int64_t to_wall_ns, bool has_quarantine)
+{
+    *self = (bb_battery_view_t){
+        .snapshot = snapshot,
+        .from_wall_ns = from_wall_ns,
+        .to_wall_ns = to_wall_ns,
+        .has_quarantine = has_quarantine,
+        .block_times = bb_alloc(BB_BLOCK_ROWS_MAX * sizeof(int64_t)),
+    };
+}
+
+void bb_battery_view_free(bb_battery_view_t *self)
+{
+    free(self->runs);
+    free(self->rows);
+    free(self->series);
+    free(self->block_times);
+    bb_arena_free(&self->arena);
+    *self = (bb_battery_view_t){0};
+}
+
+void bb_battery_view_note_damage(bb_battery_view_t *self, const bb_view_run_t *run)
+{
+    self->is_damaged = true;
+    self->snapshot->windows[run->window].is_damaged = true;
+}
+
+// ---- frames of the head ------------------------------------------------------------------------
+typedef struct {
+    int64_t time_wall_ns;
+    const uint64_t *values;
+} s_frame_t;
+
+static int s_compare_frames(const void *a, const void *b)
+{
+    int64_t left = ((const s_frame_t *)a)->time_wall_ns;
+    int64_t right = ((const s_frame_t *)b)->time_wall_ns;
+    return (left > right) - (left < right);
+}
+
+// Frames arrived in another order than that of their times.
+static void s_sort(bb_battery_view_t *self, bb_view_rows_t *rows)
+{
+    (void)self;
+    s_frame_t *frames = bb_alloc((rows->count + 1) * sizeof *frames);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        frames[i] = (s_frame_t){rows->times[i], rows->values[i]};
+    }
+    qsort(frames, rows->count, sizeof *frames, s_compare_frames);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        rows->times[i] = frames[i].time_wall_ns;
+        rows->values[i] = frames[i].values;
+    }
+    free(frames);
+}
+
+static void s_add_rows(bb_battery_view_t *self, const bb_head_rows_t *source, int64_t from_wall_ns,
+                       int64_t to_wall_ns, uint64_t count_max)
+{
+    if (self->rows_count == self->rows_capacity) {
+        self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
+        self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
+    }
+    bb_view_rows_t *rows = &self->rows[self->rows_count];
+    *rows = (bb_view_rows_t){
+        .shape = source->shape,
+        .revision = source->revision,
+        .is_quarantine = source->is_quarantined,
+        .times = bb_arena_alloc(&self->arena, count_max * sizeof *rows->times),
+        .values = bb_arena_alloc(&self->arena, count_max * sizeof *rows->values),
+    };
+    size_t width = 1 + (size_t)source->shape->metric_count;
+    uint64_t left = source->row_count;
+    for (const bb_head_slab_t *slab = source->slabs; left > 0;) {
+        uint64_t count = BB_MIN(left, (uint64_t)slab->capacity);
+        const uint64_t *row = slab->rows;
+        for (uint64_t i = 0; i < count && rows->count < count_max; i++, row += width) {
+            int64_t time = (int64_t)row[0];
+            if (time >= from_wall_ns && time < to_wall_ns) {
+                rows->times[rows->count] = time;
+                rows->values[rows->count] = row + 1;
+                rows->count++;
+            }
+        }
+        left -= count;
+        if (left > 0) {
+            slab = slab->next; // only now: the owner sets it before it publishes more rows
+        }
+    }
+    if (!source->is_ascending) {
+        s_sort(self, rows);
+    }
+    self->rows_count += rows->count > 0;
+}
+
+// The last row of an ascending group, without walking its rows.
+static void s_add_last_row(bb_battery_view_t *self, const bb_head_rows_t *source)
+{
+    const bb_head_slab_t *slab = source->slabs;
+    uint64_t left = source->row_count;
+    while (left > slab->capacity) {
+        left -= slab->capacity;
+        slab = slab->next;
+    }
+    size_t width = 1 + (size_t)source->shape->metric_count;
+    if (self->rows_count == self->rows_capacity) {
+        self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
+        self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
+    }
+    bb_view_rows_t *rows = &self->rows[self->rows_count++];
+    *rows = (bb_view_rows_t){
+        .shape = source->shape,
+        .revision = source->revision,
+        .is_quarantine = source->is_quarantined,
+        .count = 1,
+        .times = bb_arena_alloc(&self->arena, sizeof *rows->times),
+        .values = bb_arena_alloc(&self->arena, sizeof *rows->values),
+    };
+    const uint64_t *row = slab->rows + (left - 1) * width;
+    rows->times[0] = (int64_t)row[0];
+    rows->values[0] = row + 1;
+}
+
+void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t *battery,
+                           bool only_newest)
+{
+    self->battery = battery;
+    self->is_damaged = false;
+    self->rows_count = 0;
+    self->series_count = 0;
+    bb_arena_reset(&self->arena);
+    bb_battery_view_forget_runs(self);
+    for (uint32_t i = 0; i < battery->rows_count; i++) {
+        const bb_head_rows_t *rows = &self->snapshot->rows[battery->rows_first + i];
+        if (only_newest && rows->is_ascending) {
+            s_add_last_row(self, rows);
+        } else if (only_newest) {
+            s_add_rows(self, rows, rows->last_wall_ns, rows->last_wall_ns + 1, rows->row_count);
+        } else {
+            s_add_rows(self, rows, self->from_wall_ns, self->to_wall_ns, rows->row_count);
+        }
+    }
+}
+
+// ---- runs --------------------------------------------------------------------------------------
+void bb_battery_view_forget_runs(bb_battery_view_t *self)
+{
+    self->run_count = 0;
+    self->cached_rows = 0;
+    self->block_times_run = NULL;
+}
+
+static void s_add_run(bb_battery_view_t *self, uint32_t window_index, bb_slice_t value)
+{
+    bb_snapshot_window_t *window = &self->snapshot->windows[window_index];
+    if ((uintptr_t)value.data % 8 != 0) {
+        value.data = bb_arena_copy(&self->arena, value.data, value.length);
+    }
+    bb_view_run_t run = {
+        .day = window->day,
+        .window = window_index,
+        .is_quarantine = window->is_quarantine,
+    };
+    if (bb_run_open(&run.run, value, NULL) != BB_OK) {
+        bb_battery_view_note_damage(self, &run);
+        return;
+    }
+    if (run.run.last_wall_ns < self->from_wall_ns || run.run.first_wall_ns >= self->to_wall_ns) {
+        return;
+    }
+    if (self->run_count == self->run_capacity) {
+        self->run_capacity = self->run_capacity ? self->run_capacity * 2 : 16;
+        self->runs = bb_realloc(self->runs, self->run_capacity * sizeof *self->runs);
+    }
+    self->runs[self->run_count++] = run;
+}
+
+void bb_battery_view_load(bb_battery_view_t *self, uint32_t window_index)
+{
+    bb_snapshot_t *snapshot = self->snapshot;
+    bb_snapshot_window_t *window = &snapshot->windows[window_index];
+    if (bb_snapshot_window_open(snapshot, window_index) != BB_OK) {
+        self->is_damaged = true;
+        return;
+    }
+    uint8_t key[BB_RUN_KEY_BYTES];
+    bb_run_key_encode(key, self->battery->partition, self->battery->number, 0);
+    bb_slice_t found;
+    bb_slice_t value;
+    bb_error_t error =
+        snapshot->kv->seek(window->cursor, bb_slice(key, sizeof key), &found, &value);
+    while (error == BB_OK) {
+        uint32_t partition;
+        uint32_t battery;
+        uint64_t run;
+        if (!bb_run_key_decode(found, &partition, &battery, &run) ||
+            partition != self->battery->partition || battery != self->battery->number) {
+            return;
+        }
+        s_add_run(self, window_index, value);
+        error = snapshot->kv->next(window->cursor, &found, &value);
+    }
+    if (error != BB_ERR_NOT_FOUND) {
+        self->is_damaged = true;
+        window->is_damaged = true;
+    }
+}
+
+const int64_t *bb_battery_view_times(bb_battery_view_t *self, bb_view_run_t *run,
+                                     uint32_t block_index)
+{
+    if (!run->times && self->cached_rows + run->run.row_count <= S_CACHED_ROWS_MAX) {
+        self->cached_rows += run->run.row_count;
+        run->times = bb_arena_alloc(&self->arena, run->run.row_count * sizeof *run->times);
+        run->has_times = bb_arena_alloc(&self->arena, run->run.block_count);
+        memset(run->has_times, 0, run->run.block_count);
+    }
+    int64_t *times = self->block_times;
+    if (run->times) {
+        times = run->times + (size_t)block_index * BB_BLOCK_ROWS_MAX;
+        if (run->has_times[block_index]) {
+            return times;
+        }
+    } else if (self->block_times_run == run->run.encoded.data &&
+               self->block_times_index == block_index) {
+        return times;
+    }
+    self->block_times_run = NULL;
+    if (bb_run_block_times(&run->run, block_index, times) != BB_OK) {
+        bb_battery_view_note_damage(self, run);
+        return NULL;
+    }
+    if (run->times) {
+        run->has_times[block_index] = 1;
+    } else {
+        self->block_times_run = run->run.encoded.data;
+        self->block_times_index = block_index;
+    }
+    return times;
+}
+
+// ---- series ------------------------------------------------------------------------------------
+void bb_battery_view_add_series(bb_battery_view_t *self, uint32_t metric, bb_type_t type)
+{
+    if (!bb_snapshot_wants(self->snapshot, metric)) {
+        return;
+    }
+    if (self->series_count == self->series_capacity) {
+        self->series_capacity = self->series_capacity ? self->series_capacity * 2 : 32;
+        self->series = bb_realloc(self->series, self->series_capacity * sizeof *self->series);
+    }
+    self->series[self->series_count++] = (bb_view_series_t){metric, type};
+}
+
+static int s_compare_series(const void *a, const void *b, void *context)
+{
+    const bb_snapshot_t *snapshot = context;
+    const bb_view_series_t *left = a;
+    const bb_view_series_t *right = b;
+    if (left->metric != right->metric) {
+        return snapshot->metric_ranks[left->metric] < snapshot->metric_ranks[right->metric] ? -1
+                                                                                            : 1;
+    }
+    return (left->type > right->type) - (left->type < right->type);
+}
+
+void bb_battery_view_sort_series(bb_battery_view_t *self)
+{
+    if (self->series_count == 0) {
+        return;
+    }
+    qsort_r(self->series, self->series_count, sizeof *self->series, s_compare_series,
+            self->snapshot);
+    uint32_t kept = 1;
+    for (uint32_t i = 1; i < self->series_count; i++) {
+        if (s_compare_series(&self->series[kept - 1], &self->series[i], self->snapshot) != 0) {
+            self->series[kept++] = self->series[i];
+        }
+    }
+    self->series_count = kept;
+}
+
+void bb_battery_view_list_series(bb_battery_view_t *self)
+{
+    self->series_count = 0;
+    const bb_head_shape_t *before = NULL;
+    for (uint32_t i = 0; i < self->rows_count; i++) {
+        const bb_view_rows_t *rows = &self->rows[i];
+        if (rows->shape != before && rows->is_quarantine == self->has_quarantine) {
+            for (uint32_t m = 0; m < rows->shape->metric_count; m++) {
+                bb_battery_view_add_series(self, rows->shape->metrics[m],
+                                           (bb_type_t)rows->shape->types[m]);
+            }
+            before = rows->shape;
+        }
+    }
+    const bb_view_run_t *last = NULL;
+    for (uint32_t i = 0; i < self->run_count; i++) {
+        const bb_view_run_t *run = &self->runs[i];
+        if (run->is_quarantine != self->has_quarantine) {
+            continue; // what is in quarantine decides which series a quarantine query has
+        }
+        bool is_repeated = last && last->run.column_count == run->run.column_count;
+        for (uint32_t c = 0; c < run->run.column_count; c++) {
+            bb_run_column_info_t column = bb_run_column(&run->run, c);
+            if (is_repeated) {
+                bb_run_column_info_t other = bb_run_column(&last->run, c);
+                is_repeated = other.metric == column.metric && other.type == column.type;
+            }
+            if (!is_repeated) {
+                bb_battery_view_add_series(self, column.metric, column.type);
+            }
+        }
+        last = run;
+    }
+    bb_battery_view_sort_series(self);
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_series_sweep - the merged points of one series, in time order, from all its sources.
+//
+// Private to the scan; one thread. A sweep goes day by day, because a window is a day: the sources
+// of a day are the columns of its runs and groups of frames of the head. Each source is a list of
+// pieces (blocks of a run, up to 1,024 frames) that do not overlap; pieces of different sources may.
+//
+//   run 1   [----][----][--]
+//   run 2             [----]  [---]
+//   head                            [----]
+//           solo   cluster    solo   solo
+//
+// Pieces that overlap in time, directly or through others, form a cluster, which is decoded, merged
+// and de-duplicated: at each time the largest (revision, type, value) of the metric stays, so all
+// types of the metric are swept together and the points of the one asked for are given. A piece
+// that overlaps nothing needs no merging, and if it lies inside one bucket not even decoding: its
+// statistics are enough.
+#ifndef BB_SERIES_SWEEP_H
+#define BB_SERIES_SWEEP_H
+
+#include "storage/scan/bb_battery_view.h"
+
+typedef struct bb_series_sweep bb_series_sweep_t;
+
+// What a step gives: statistics, or points.
+typedef struct {
+    bool is_stats;
+    bb_block_stats_t stats;
+    const int64_t *times_wall_ns; // ascending, later than all before; valid until the next step
+    const uint64_t *values;       // STATE: addresses, valid as long as the view's battery and runs
+    uint32_t count;
+} bb_sweep_step_t;
+
+bb_series_sweep_t *bb_series_sweep_new(void);
+void bb_series_sweep_destroy(bb_series_sweep_t **self);
+
+// Starts at the first point of the series at or after from_wall_ns (and inside the view's range).
+// every_ns: width of buckets aligned to the epoch, INT64_MAX = all is one bucket, 0 = no
+// statistics, only points.
+void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uint32_t metric,
+                           bb_type_t type, int64_t from_wall_ns, int64_t every_ns);
+// False at the end. A step may be empty. Damage is noted in the view and left out.
+bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step);
+
+// The newest point of the series on one day of the view. False: none there.
+bool bb_series_sweep_last(bb_series_sweep_t *self, bb_battery_view_t *view, uint32_t metric,
+                          bb_type_t type, uint32_t day, int64_t *time_wall_ns, uint64_t *bits);
+
+#endif

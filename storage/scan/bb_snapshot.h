@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_snapshot - what one page of a query may look at, taken out of the store at one moment.
+//
+// Private to the scan and to bb_store_snapshot.c, which fills it on the store's thread. After that
+// it belongs to the thread that scans. It holds references to head generations and windows, copies
+// of everything in the dictionary that may change, and slices of names that never move.
+//
+// Window environments are opened by the scan when it first needs them. A window only ever gains
+// points, and the generations that were not in windows at the moment are held here; so the answer
+// contains everything of that moment, and perhaps some points of a flush that ended since.
+#ifndef BB_SNAPSHOT_H
+#define BB_SNAPSHOT_H
+
+#include "protocol/bb_query.h"
+#include "storage/bb_store.h"
+#include "storage/bb_store_window.h"
+#include "storage/head/bb_arena.h"
+#include "storage/head/bb_dictionary.h"
+#include "storage/head/bb_head.h"
+#include "storage/scan/bb_scan_cursor.h"
+
+// Batteries of one page; more are left for the next.
+#define BB_SNAPSHOT_BATTERIES_MAX (16u * 1024u)
+
+typedef struct {
+    bb_slice_t id;
+    uint32_t number;
+    uint32_t partition;
+    uint32_t rows_first, rows_count;   // into rows
+    const bb_type_entry_t *types;      // LAST only
+    uint32_t type_count;
+    bb_slice_t attributes;             // BATTERIES only, packed
+} bb_snapshot_battery_t;
+
+typedef struct {
+    bb_window_t *window;
+    uint32_t day;
+    bool is_quarantine;
+    bool is_damaged; // could not be opened, or something in it did not verify
+    bb_kv_txn_t *txn;
+    bb_kv_cursor_t *cursor;
+} bb_snapshot_window_t;
+
+struct bb_snapshot {
+    bb_kv_driver_t *kv;
+    bb_arena_t arena;
+    bb_head_t *heads[2]; // NULL or retained
+    bb_snapshot_battery_t *batteries; // by (partition, id)
+    uint32_t battery_count, battery_capacity;
+    bool is_complete; // no battery is left for the next page
+    uint32_t next_partition; // where it goes on, if not
+    bb_slice_t next_battery;
+    bb_head_rows_t *rows;
+    uint32_t row_group_count, row_group_capacity;
+    bb_snapshot_window_t *windows; // by day; of one day the normal one first
+    uint32_t window_count;
+    uint32_t metric_count;
+    bb_slice_t *metric_names;
+    uint32_t *metric_ranks; // order of names
+    bool *metric_is_wanted; // NULL = all
+};
+
+// Begins a read transaction on the window if there is none. BB_ERR_CORRUPT or what opening it
+// gave; the window is marked damaged then.
+BB_MUST_CHECK bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index);
+
+static inline bool bb_snapshot_wants(const bb_snapshot_t *self, uint32_t metric)
+{
+    return metric < self->metric_count &&
+           (!self->metric_is_wanted || self->metric_is_wanted[metric]);
+}
+
+#endif
