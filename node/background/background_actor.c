@@ -25,12 +25,11 @@ static void s_run(s_background_t *self, bb_post_job_t *job)
     } else {
         bb_metrics_add(self->node->metrics, BB_METRIC_JOBS_FAILED, 1);
         bb_log_error(&self->log, "job failed", BB_LOG_U64("store", job->store_index),
-                     BB_LOG_TEXT("error", bb_error_name(error)),
-                     BB_LOG_TEXT("detail", fault.text));
+                     BB_LOG_TEXT("error", bb_error_name(error)), BB_LOG_TEXT("detail", fault.text));
     }
     bb_post_t *post = bb_post_new(BB_POST_JOB_DONE);
-    post->job = (bb_post_job_t){.store_index = job->store_index, .job = job->job, .error = error,
-                                .fault = fault};
+    post->job = (bb_post_job_t){
+        .store_index = job->store_index, .job = job->job, .error = error, .fault = fault};
     job->job = NULL;
     bb_outlet_send_always(self->stores[post->job.store_index], &post);
 }
@@ -38,8 +37,7 @@ static void s_run(s_background_t *self, bb_post_job_t *job)
 static void s_on_mailbox(s_background_t *self)
 {
     bb_mailbox_t *mailbox = self->node->background;
-    for (bb_post_t *post = bb_mailbox_receive(mailbox); post;
-         post = bb_mailbox_receive(mailbox)) {
+    for (bb_post_t *post = bb_mailbox_receive(mailbox); post; post = bb_mailbox_receive(mailbox)) {
         if (post->kind == BB_POST_JOB) {
             s_run(self, &post->job);
         }

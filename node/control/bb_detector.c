@@ -88,8 +88,7 @@ static void s_finish(bb_detector_t *self, bb_detector_actions_t *actions)
     }
 }
 
-static void s_change(const bb_detector_t *self, uint32_t peer_index,
-                     bb_detector_actions_t *actions)
+static void s_change(const bb_detector_t *self, uint32_t peer_index, bb_detector_actions_t *actions)
 {
     actions->changes[actions->change_count++] = (bb_detector_change_t){
         .peer_index = peer_index,
@@ -105,8 +104,7 @@ bb_error_t bb_detector_heartbeat(bb_detector_t *self, int64_t now_mono_ns,
     BB_ASSERT(self);
     BB_ASSERT(heartbeat);
     BB_ASSERT(actions);
-    if (heartbeat->peer_index >= self->node_count ||
-        heartbeat->peer_index == self->self_index) {
+    if (heartbeat->peer_index >= self->node_count || heartbeat->peer_index == self->self_index) {
         return BB_ERR_PEER_UNKNOWN;
     }
     actions->change_count = 0;
@@ -118,8 +116,7 @@ bb_error_t bb_detector_heartbeat(bb_detector_t *self, int64_t now_mono_ns,
     peer->incarnation = heartbeat->incarnation;
     peer->heard_mono_ns = now_mono_ns;
     // A peer may say any number; the difference must not overflow.
-    if (__builtin_sub_overflow(heartbeat->peer_wall_ns, heartbeat->own_wall_ns,
-                               &peer->offset_ns)) {
+    if (__builtin_sub_overflow(heartbeat->peer_wall_ns, heartbeat->own_wall_ns, &peer->offset_ns)) {
         peer->offset_ns = heartbeat->peer_wall_ns < 0 ? INT64_MIN : INT64_MAX;
     }
     if (changed) {

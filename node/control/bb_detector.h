@@ -33,9 +33,9 @@ typedef struct {
 typedef struct {
     uint32_t change_count; // at most one per peer
     bb_detector_change_t changes[BB_NODES_MAX];
-    bool is_skewed;         // our clock, by the rule above
+    bool is_skewed; // our clock, by the rule above
     bool skew_changed;
-    int64_t wake_mono_ns;   // when the next peer could become suspect; BB_NEVER_NS if none is up
+    int64_t wake_mono_ns; // when the next peer could become suspect; BB_NEVER_NS if none is up
 } bb_detector_actions_t;
 
 typedef struct {

@@ -78,8 +78,7 @@ void bb_http_parse(const char *bytes, size_t length, bb_http_request_t *request)
     request->status = s_parse_line(bytes, line_length, request);
 }
 
-size_t bb_http_head(char *out, size_t size, int status, const char *content_type,
-                    size_t body_bytes)
+size_t bb_http_head(char *out, size_t size, int status, const char *content_type, size_t body_bytes)
 {
     int length = snprintf(out, size,
                           "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"

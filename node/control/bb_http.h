@@ -9,7 +9,7 @@
 #include "protocol/bb_base.h"
 
 #define BB_HTTP_REQUEST_BYTES_MAX 4096
-#define BB_HTTP_PATH_BYTES_MAX 255
+#define BB_HTTP_PATH_BYTES_MAX    255
 
 typedef struct {
     int status;   // 0: not complete yet, read on; 200: `path` is asked for; else refuse with it

@@ -83,8 +83,8 @@ bool bb_identity_admit(const bb_identity_t *self, bb_slice_t domain, bb_slice_t 
 
 size_t bb_principal_format(const bb_principal_t *self, char out[BB_PRINCIPAL_BYTES_MAX + 1])
 {
-    int length = snprintf(out, BB_PRINCIPAL_BYTES_MAX + 1, "%s:%s", bb_role_name(self->role),
-                          self->name);
+    int length =
+        snprintf(out, BB_PRINCIPAL_BYTES_MAX + 1, "%s:%s", bb_role_name(self->role), self->name);
     BB_ASSERT(length > 0 && length <= BB_PRINCIPAL_BYTES_MAX);
     return (size_t)length;
 }

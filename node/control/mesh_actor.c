@@ -11,9 +11,9 @@
 #include "node/runtime/bb_tsan.h"
 
 #define S_MESSAGES_PER_ROUND 128
-#define S_PUBLISH_NS (INT64_C(500) * BB_NS_PER_MS)
+#define S_PUBLISH_NS         (INT64_C(500) * BB_NS_PER_MS)
 #define S_SMALL_MESSAGES_MAX 10000 // waiting for one peer
-#define S_BULK_MESSAGES_MAX 4096
+#define S_BULK_MESSAGES_MAX  4096
 
 typedef struct {
     zsock_t *small, *bulk; // DEALERs; NULL for ourselves
@@ -39,13 +39,14 @@ static const char *s_name(const s_mesh_t *self, uint32_t node_index)
     return bb_topology_node(self->node->topology, node_index)->id;
 }
 
-// ---- verdicts of the detector --------------------------------------------------------------------
+// ---- verdicts of the detector
+// --------------------------------------------------------------------
 static void s_tell_stores_peer(s_mesh_t *self, const bb_detector_change_t *change)
 {
     for (uint32_t i = 0; i < self->node->store_count; i++) {
         bb_post_t *post = bb_post_new(BB_POST_PEER_STATE);
-        post->peer_state = (bb_post_peer_state_t){change->peer_index, change->is_up,
-                                                  change->incarnation};
+        post->peer_state =
+            (bb_post_peer_state_t){change->peer_index, change->is_up, change->incarnation};
         bb_outlet_send_always(self->stores[i], &post);
     }
 }
@@ -71,8 +72,8 @@ static void s_act(s_mesh_t *self, const bb_detector_actions_t *actions)
     if (actions->skew_changed) {
         self->is_skewed = actions->is_skewed;
         self->must_publish = true;
-        bb_log_warning(&self->log,
-                       self->is_skewed ? "clock is over 60 s off the median of the nodes"
+        bb_log_warning(&self->log, self->is_skewed
+                                       ? "clock is over 60 s off the median of the nodes"
                                        : "clock agrees with the median of the nodes again");
         s_tell_stores_clock(self);
     }
@@ -100,8 +101,8 @@ static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
                 .is_up = bb_detector_is_up(self->detector, i),
                 .is_ready = self->peers[i].is_ready,
                 .is_draining = self->peers[i].is_draining,
-                .queued_bytes = atomic_load_explicit(&self->node->peer_queued_bytes[i],
-                                                     memory_order_relaxed),
+                .queued_bytes =
+                    atomic_load_explicit(&self->node->peer_queued_bytes[i], memory_order_relaxed),
                 .clock_offset_ns = bb_detector_offset_ns(self->detector, i),
             };
         }
@@ -111,7 +112,8 @@ static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
     self->publish_mono_ns = now_mono_ns + S_PUBLISH_NS;
 }
 
-// ---- sending -------------------------------------------------------------------------------------
+// ---- sending
+// -------------------------------------------------------------------------------------
 static void s_transmit(s_mesh_t *self, uint32_t peer_index, bool is_bulk,
                        const bb_outbound_t *message)
 {
@@ -163,14 +165,14 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
     self->heartbeat_mono_ns = now_mono_ns + self->node->config->limits.heartbeat_ns;
 }
 
-// ---- receiving -----------------------------------------------------------------------------------
-// One message of a peer on its way to a store. The post owns everything.
+// ---- receiving
+// ----------------------------------------------------------------------------------- One message
+// of a peer on its way to a store. The post owns everything.
 static void s_to_store(s_mesh_t *self, uint32_t store_index, bb_post_t **post)
 {
     bb_post_request_t *request = &(*post)->request;
     size_t bytes = bb_buffer_slice(request->envelope).length +
-                   bb_buffer_slice(request->chunks).length +
-                   bb_buffer_slice(request->batch).length;
+                   bb_buffer_slice(request->chunks).length + bb_buffer_slice(request->batch).length;
     if (bb_outlet_send(self->stores[store_index], post, bytes) != BB_OK) {
         bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_STORE, 1);
         bb_post_destroy(post);
@@ -209,10 +211,10 @@ static bb_post_t *s_peer_post_copy(uint32_t peer_index, const bb_message_t *cont
 static void s_bad(s_mesh_t *self, uint32_t peer_index, const char *what, const char *detail)
 {
     bb_metrics_add(self->node->metrics, BB_METRIC_PEER_MALFORMED, 1);
-    bb_log_warning(&self->log, "peer message refused",
-                   BB_LOG_TEXT("peer", peer_index < self->node_count ? s_name(self, peer_index)
-                                                                     : ""),
-                   BB_LOG_TEXT("what", what), BB_LOG_TEXT("detail", detail));
+    bb_log_warning(
+        &self->log, "peer message refused",
+        BB_LOG_TEXT("peer", peer_index < self->node_count ? s_name(self, peer_index) : ""),
+        BB_LOG_TEXT("what", what), BB_LOG_TEXT("detail", detail));
 }
 
 // Several stores: each gets the ranges of its own partitions.
@@ -244,8 +246,8 @@ static void s_split_opened(s_mesh_t *self, uint32_t peer_index, const bb_message
     for (uint32_t s = 0; s < self->node->store_count; s++) {
         uint32_t kept = 0;
         for (uint32_t i = 0; i < batch->part_count; i++) {
-            keep[i] = bb_store_of_partition(batch->parts[i].partition, self->node->store_count) ==
-                      s;
+            keep[i] =
+                bb_store_of_partition(batch->parts[i].partition, self->node->store_count) == s;
             kept += keep[i];
         }
         uint8_t *chunks_bytes, *batch_bytes;
@@ -254,10 +256,9 @@ static void s_split_opened(s_mesh_t *self, uint32_t peer_index, const bb_message
                                           &batch_bytes, &batch_length) != BB_OK) {
             continue;
         }
-        bb_post_t *post =
-            s_peer_post_copy(peer_index, message,
-                             bb_buffer_new(chunks_bytes, chunks_length, NULL, NULL),
-                             bb_buffer_new(batch_bytes, batch_length, NULL, NULL));
+        bb_post_t *post = s_peer_post_copy(peer_index, message,
+                                           bb_buffer_new(chunks_bytes, chunks_length, NULL, NULL),
+                                           bb_buffer_new(batch_bytes, batch_length, NULL, NULL));
         s_to_store(self, s, &post);
     }
     free(keep);
@@ -279,14 +280,13 @@ static void s_split_replicate(s_mesh_t *self, bb_post_t **post_p)
         bb_post_destroy(post_p);
         return;
     }
-    uint32_t store_index =
-        batch.part_count > 0
-            ? bb_store_of_partition(batch.parts[0].partition, self->node->store_count)
-            : 0;
+    uint32_t store_index = batch.part_count > 0 ? bb_store_of_partition(batch.parts[0].partition,
+                                                                        self->node->store_count)
+                                                : 0;
     bool is_one = true;
     for (uint32_t i = 1; i < batch.part_count && is_one; i++) {
-        is_one = bb_store_of_partition(batch.parts[i].partition, self->node->store_count) ==
-                 store_index;
+        is_one =
+            bb_store_of_partition(batch.parts[i].partition, self->node->store_count) == store_index;
     }
     if (!is_one && bb_chunks_match(&chunks, &batch, &fault) == BB_OK) {
         s_split_opened(self, request->peer_index, &request->message, &chunks, &batch);
@@ -306,8 +306,8 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
         return;
     }
     s_peer_t *peer = &self->peers[peer_index];
-    self->must_publish |= peer->is_ready != heartbeat->ready ||
-                          peer->is_draining != heartbeat->draining;
+    self->must_publish |=
+        peer->is_ready != heartbeat->ready || peer->is_draining != heartbeat->draining;
     peer->is_ready = heartbeat->ready;
     peer->is_draining = heartbeat->draining;
     bb_detector_heartbeat_t event = {
@@ -445,7 +445,8 @@ static void s_on_mailbox(s_mesh_t *self)
     }
 }
 
-// ---- loop ----------------------------------------------------------------------------------------
+// ---- loop
+// ----------------------------------------------------------------------------------------
 static void s_on_time(s_mesh_t *self)
 {
     int64_t now_mono_ns = bb_clock_mono_ns();
@@ -471,8 +472,8 @@ static void s_run(s_mesh_t *self)
         {.socket = zsock_resolve(self->bulk_in), .events = ZMQ_POLLIN},
     };
     while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM
-        int64_t wake_mono_ns = BB_MIN(self->heartbeat_mono_ns,
-                                      BB_MIN(self->publish_mono_ns, self->detector_mono_ns));
+        int64_t wake_mono_ns =
+            BB_MIN(self->heartbeat_mono_ns, BB_MIN(self->publish_mono_ns, self->detector_mono_ns));
         long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns, 1000);
         if (zmq_poll(items, 4, wait_ms) < 0 && zmq_errno() != EINTR) {
             break;
@@ -497,11 +498,10 @@ static void s_connect(s_mesh_t *self)
         const bb_topology_node_t *node = bb_topology_node(self->node->topology, i);
         if (i != self->self_index) {
             self->peers[i].small =
-                bb_socket_connect(&self->node->keys, node->public_key, node->host,
-                                  node->peer_port, S_SMALL_MESSAGES_MAX);
-            self->peers[i].bulk =
-                bb_socket_connect(&self->node->keys, node->public_key, node->host,
-                                  node->bulk_port, S_BULK_MESSAGES_MAX);
+                bb_socket_connect(&self->node->keys, node->public_key, node->host, node->peer_port,
+                                  S_SMALL_MESSAGES_MAX);
+            self->peers[i].bulk = bb_socket_connect(&self->node->keys, node->public_key, node->host,
+                                                    node->bulk_port, S_BULK_MESSAGES_MAX);
         }
     }
 }

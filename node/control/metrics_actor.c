@@ -12,7 +12,7 @@
 #include "node/runtime/bb_tsan.h"
 
 #define S_CONNECTIONS_MAX 32
-#define S_CONNECTION_NS (INT64_C(5) * BB_NS_PER_S)
+#define S_CONNECTION_NS   (INT64_C(5) * BB_NS_PER_S)
 
 typedef struct {
     int fd; // -1 = free
@@ -57,14 +57,14 @@ bb_error_t bb_metrics_listen(const char *host, uint16_t port, int *listener, bb_
             close(fd);
         }
         return bb_fault_set(fault, reason == EADDRINUSE ? BB_ERR_PORT_IN_USE : BB_ERR_IO,
-                            "cannot listen on %s:%u (http port): %s", host, port,
-                            strerror(reason));
+                            "cannot listen on %s:%u (http port): %s", host, port, strerror(reason));
     }
     *listener = fd;
     return BB_OK;
 }
 
-// ---- pages ---------------------------------------------------------------------------------------
+// ---- pages
+// ---------------------------------------------------------------------------------------
 static uint64_t s_open_files(void)
 {
     DIR *directory = opendir("/proc/self/fd");
@@ -105,8 +105,7 @@ static char *s_render(s_metrics_t *self, size_t *length)
 {
     uint64_t counters[BB_METRIC_COUNT];
     for (uint32_t i = 0; i < BB_METRIC_COUNT; i++) {
-        counters[i] = atomic_load_explicit(&self->node->metrics->counters[i],
-                                           memory_order_relaxed);
+        counters[i] = atomic_load_explicit(&self->node->metrics->counters[i], memory_order_relaxed);
     }
     const bb_shard_stats_t *stores[BB_STORES_MAX];
     for (uint32_t i = 0; i < self->node->store_count; i++) {
@@ -168,8 +167,7 @@ static void s_answer(s_connection_t *connection, int status, bool is_head, const
     }
 }
 
-static void s_serve(s_metrics_t *self, s_connection_t *connection,
-                    const bb_http_request_t *request)
+static void s_serve(s_metrics_t *self, s_connection_t *connection, const bb_http_request_t *request)
 {
     static const char plain[] = "text/plain; charset=utf-8";
     bb_metrics_add(self->node->metrics, BB_METRIC_HTTP_REQUESTS, 1);
@@ -199,7 +197,8 @@ static void s_serve(s_metrics_t *self, s_connection_t *connection,
     s_answer(connection, status, request->is_head, plain, text, strlen(text));
 }
 
-// ---- connections ---------------------------------------------------------------------------------
+// ---- connections
+// ---------------------------------------------------------------------------------
 static void s_close(s_connection_t *connection)
 {
     close(connection->fd);
@@ -269,7 +268,8 @@ static void s_read(s_metrics_t *self, s_connection_t *connection)
     }
 }
 
-// ---- loop ----------------------------------------------------------------------------------------
+// ---- loop
+// ----------------------------------------------------------------------------------------
 static void s_on_mailbox(s_metrics_t *self)
 {
     for (bb_post_t *post = bb_mailbox_receive(self->node->observer); post;
@@ -309,8 +309,8 @@ static void s_run(s_metrics_t *self)
             }
         }
         // With no connection free the listener is left alone: the backlog holds the others.
-        items[LISTENER] = (zmq_pollitem_t){
-            .fd = self->listener, .events = count < S_CONNECTIONS_MAX ? ZMQ_POLLIN : 0};
+        items[LISTENER] = (zmq_pollitem_t){.fd = self->listener,
+                                           .events = count < S_CONNECTIONS_MAX ? ZMQ_POLLIN : 0};
         if (zmq_poll(items, FIRST + count, count > 0 ? 500 : 5000) < 0 && zmq_errno() != EINTR) {
             break;
         }

@@ -17,7 +17,7 @@
 #include "node/runtime/bb_tsan.h"
 
 #define S_EXIT_IN_USE 5
-#define S_UNBOUNDED UINT64_MAX
+#define S_UNBOUNDED   UINT64_MAX
 // A job cannot be interrupted; past this the process ends without waiting: the journal has it all.
 #define S_STOP_NS (INT64_C(20) * BB_NS_PER_S)
 
@@ -41,7 +41,8 @@ static void s_set_state(s_supervisor_t *self, bb_node_state_t state)
     atomic_store_explicit(&self->node.state, state, memory_order_relaxed);
 }
 
-// ---- events --------------------------------------------------------------------------------------
+// ---- events
+// --------------------------------------------------------------------------------------
 static void s_on_event(s_supervisor_t *self, const bb_post_event_t *event)
 {
     switch (event->kind) {
@@ -141,7 +142,8 @@ static bool s_is_stopped(const s_supervisor_t *self)
     return self->stores_stopped == self->stores_open;
 }
 
-// ---- start ---------------------------------------------------------------------------------------
+// ---- start
+// ---------------------------------------------------------------------------------------
 static void s_raise_file_limit(s_supervisor_t *self)
 {
     struct rlimit limit;
@@ -202,8 +204,7 @@ static bb_error_t s_lock_folder(s_supervisor_t *self, bb_fault_t *fault)
         bb_store_actor_directory(self->node.config, i, path, sizeof path);
         error = vfs->make_directory(vfs, path);
         if (error != BB_OK) {
-            return bb_fault_set(fault, error, "cannot make %s: %s", path,
-                                bb_error_message(error));
+            return bb_fault_set(fault, error, "cannot make %s: %s", path, bb_error_message(error));
         }
     }
     return BB_OK;
@@ -234,19 +235,19 @@ static bb_error_t s_bind(s_supervisor_t *self, bb_fault_t *fault)
                                         .receive_max = 64,
                                         .send_max = 256,
                                         .is_mandatory = true};
-    const bb_server_options_t small = {.domain = "peer", .backlog = 1024, .receive_max = 10000,
-                                       .send_max = 1};
-    const bb_server_options_t bulk = {.domain = "peer", .backlog = 1024, .receive_max = 64,
-                                      .send_max = 1};
-    bb_error_t error = bb_socket_serve(&self->node.keys, me->host, me->client_port, &client,
-                                       &self->client, fault);
+    const bb_server_options_t small = {
+        .domain = "peer", .backlog = 1024, .receive_max = 10000, .send_max = 1};
+    const bb_server_options_t bulk = {
+        .domain = "peer", .backlog = 1024, .receive_max = 64, .send_max = 1};
+    bb_error_t error =
+        bb_socket_serve(&self->node.keys, me->host, me->client_port, &client, &self->client, fault);
     if (error == BB_OK) {
-        error = bb_socket_serve(&self->node.keys, me->host, me->peer_port, &small, &self->peer,
-                                fault);
+        error =
+            bb_socket_serve(&self->node.keys, me->host, me->peer_port, &small, &self->peer, fault);
     }
     if (error == BB_OK) {
-        error = bb_socket_serve(&self->node.keys, me->host, me->bulk_port, &bulk, &self->bulk,
-                                fault);
+        error =
+            bb_socket_serve(&self->node.keys, me->host, me->bulk_port, &bulk, &self->bulk, fault);
     }
     return error;
 }
@@ -308,7 +309,8 @@ static bb_error_t s_start(s_supervisor_t *self, bb_fault_t *fault)
     return BB_OK;
 }
 
-// ---- stop ----------------------------------------------------------------------------------------
+// ---- stop
+// ----------------------------------------------------------------------------------------
 static void s_post_to(bb_mailbox_t *mailbox, bb_post_kind_t kind)
 {
     bb_outlet_t *outlet = bb_outlet_new(mailbox);
@@ -428,10 +430,9 @@ static void s_serve(s_supervisor_t *self)
         bb_log_info(&self->log, "listening", BB_LOG_TEXT("node", config->node_id),
                     BB_LOG_TEXT("cluster", config->cluster_name), BB_LOG_TEXT("host", me->host),
                     BB_LOG_U64("client_port", me->client_port),
-                    BB_LOG_U64("peer_port", me->peer_port),
-                    BB_LOG_U64("bulk_port", me->bulk_port),
-                    BB_LOG_U64("http_port", me->http_port),
-                    BB_LOG_U64("pid", (uint64_t)getpid()), BB_LOG_TEXT("version", BB_VERSION));
+                    BB_LOG_U64("peer_port", me->peer_port), BB_LOG_U64("bulk_port", me->bulk_port),
+                    BB_LOG_U64("http_port", me->http_port), BB_LOG_U64("pid", (uint64_t)getpid()),
+                    BB_LOG_TEXT("version", BB_VERSION));
     }
     s_wait(self, s_is_met, bb_clock_mono_ns() + config->limits.suspect_ns);
     if (!self->has_signal) {
@@ -446,8 +447,8 @@ int bb_supervisor_run(const bb_config_t *config, const bb_topology_t *topology,
 {
     s_supervisor_t *self = bb_alloc_zero(1, sizeof *self);
     s_init(self, config, topology, keys);
-    bb_error_t error = bb_random_bytes(self->node.incarnation.bytes,
-                                       sizeof self->node.incarnation.bytes);
+    bb_error_t error =
+        bb_random_bytes(self->node.incarnation.bytes, sizeof self->node.incarnation.bytes);
     BB_ASSERT(error == BB_OK); // no randomness, no dots
     s_raise_file_limit(self);
     s_block_signals(self);

@@ -147,8 +147,9 @@ zactor_t *bb_zap_actor_new(bb_node_t *node)
     return zactor_new(s_zap_actor, self);
 }
 
-// ---- self-test -----------------------------------------------------------------------------------
-// True when the server received something within the time.
+// ---- self-test
+// ----------------------------------------------------------------------------------- True when the
+// server received something within the time.
 static bool s_is_let_in(const bb_curve_pair_t *client_keys, const bb_node_t *node, uint16_t port,
                         void *server, long wait_ms)
 {
@@ -173,8 +174,8 @@ bb_error_t bb_zap_self_test(bb_node_t *node, bb_fault_t *fault)
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "cannot make a key for the self-test");
     }
-    const bb_server_options_t options = {.domain = "peer", .backlog = 16, .receive_max = 16,
-                                         .send_max = 16};
+    const bb_server_options_t options = {
+        .domain = "peer", .backlog = 16, .receive_max = 16, .send_max = 16};
     zsock_t *server = NULL;
     error = bb_socket_serve(&node->keys, "127.0.0.1", 0, &options, &server, fault);
     if (error != BB_OK) {
@@ -195,8 +196,9 @@ bb_error_t bb_zap_self_test(bb_node_t *node, bb_fault_t *fault)
     }
     bb_keys_wipe(&stranger, sizeof stranger);
     if (was_let_in || !was_refused) {
-        error = bb_fault_set(fault, BB_ERR_IDENTITY, "self-test: a connection with an unknown key %s",
-                             was_let_in ? "was let in" : "was not judged within 2 s");
+        error =
+            bb_fault_set(fault, BB_ERR_IDENTITY, "self-test: a connection with an unknown key %s",
+                         was_let_in ? "was let in" : "was not judged within 2 s");
     } else if (!s_is_let_in(&node->keys, node, port, handle, 2000)) {
         error = bb_fault_set(fault, BB_ERR_IDENTITY,
                              "self-test: a connection with this node's own key was refused");

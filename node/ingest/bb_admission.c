@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#define S_NONE UINT32_MAX
+#define S_NONE         UINT32_MAX
 #define S_RETRY_MS_MIN 10
 #define S_RETRY_MS_MAX 500
 

@@ -10,9 +10,9 @@
 #include "node/runtime/bb_socket.h"
 #include "node/runtime/bb_tsan.h"
 
-#define S_REQUESTS_MAX 65536
+#define S_REQUESTS_MAX       65536
 #define S_MESSAGES_PER_ROUND 64
-#define S_SWEEP_NS BB_NS_PER_S
+#define S_SWEEP_NS           BB_NS_PER_S
 // A store answers by the deadline; past this much more it never will.
 #define S_SWEEP_GRACE_NS (INT64_C(10) * BB_NS_PER_S)
 
@@ -42,7 +42,8 @@ static void s_task_destroy(s_task_t *task)
     }
 }
 
-// ---- answers -------------------------------------------------------------------------------------
+// ---- answers
+// -------------------------------------------------------------------------------------
 typedef struct {
     const uint8_t *routing_id;
     size_t routing_id_length;
@@ -83,7 +84,8 @@ static void s_refuse(s_router_t *self, const s_address_t *to, bb_error_t error, 
                      uint32_t retry_after_ms)
 {
     bb_message_t message = {.kind = BB_KIND_ERROR};
-    message.error = (bb_error_reply_t){.code = error, .detail = bb_slice(detail, strlen(detail)),
+    message.error = (bb_error_reply_t){.code = error,
+                                       .detail = bb_slice(detail, strlen(detail)),
                                        .retry_after_ms = retry_after_ms};
     s_reply(self, to, &message);
 }
@@ -171,7 +173,8 @@ static void s_on_answer(s_router_t *self, const bb_post_answer_t *answer)
     }
 }
 
-// ---- HELLO and STATUS ----------------------------------------------------------------------------
+// ---- HELLO and STATUS
+// ----------------------------------------------------------------------------
 static void s_hello(s_router_t *self, const s_address_t *to)
 {
     const bb_topology_t *topology = self->node->topology;
@@ -261,8 +264,9 @@ static void s_status(s_router_t *self, const s_address_t *to)
     s_reply(self, to, &message);
 }
 
-// ---- requests for the stores ---------------------------------------------------------------------
-// Everything about one request on its way in.
+// ---- requests for the stores
+// --------------------------------------------------------------------- Everything about one
+// request on its way in.
 typedef struct {
     s_address_t from;
     bb_message_t message; // views into envelope
@@ -449,8 +453,8 @@ static bool s_admit(s_router_t *self, s_request_t *request, const bb_received_t 
     };
     memcpy(admitted.routing_id, received->routing_id, sizeof admitted.routing_id);
     uint32_t retry_after_ms = 0;
-    bb_error_t error = bb_admission_take(self->admission, &admitted, &request->ticket,
-                                         &retry_after_ms);
+    bb_error_t error =
+        bb_admission_take(self->admission, &admitted, &request->ticket, &retry_after_ms);
     if (error != BB_OK) {
         s_refuse_early(self, &request->from, received->user_id, error,
                        error == BB_ERR_BUSY ? "too many bytes or requests are in flight" : "",
@@ -483,8 +487,8 @@ static bb_error_t s_judge(s_router_t *self, const bb_received_t *received,
                             bb_kind_name(message->kind), received->frame_count);
     }
     uint32_t epoch = bb_topology_epoch(self->node->topology);
-    if (message->kind != BB_KIND_HELLO && message->kind != BB_KIND_STATUS &&
-        message->epoch != 0 && message->epoch != epoch) {
+    if (message->kind != BB_KIND_HELLO && message->kind != BB_KIND_STATUS && message->epoch != 0 &&
+        message->epoch != epoch) {
         return bb_fault_set(fault, BB_ERR_EPOCH, "the message has epoch %u, the node %u",
                             message->epoch, epoch);
     }
@@ -529,7 +533,8 @@ static void s_on_request(s_router_t *self, bb_received_t *received)
     bb_message_close(&request.message);
 }
 
-// ---- loop ----------------------------------------------------------------------------------------
+// ---- loop
+// ----------------------------------------------------------------------------------------
 static void s_on_client(s_router_t *self)
 {
     for (uint32_t i = 0; i < S_MESSAGES_PER_ROUND; i++) {
@@ -634,8 +639,8 @@ zactor_t *bb_router_actor_new(bb_node_t *node, zsock_t **client)
     self->client = *client;
     *client = NULL;
     self->socket = zsock_resolve(self->client);
-    self->admission = bb_admission_new(
-        node->config->limits.in_flight_bytes * node->store_count, S_REQUESTS_MAX);
+    self->admission =
+        bb_admission_new(node->config->limits.in_flight_bytes * node->store_count, S_REQUESTS_MAX);
     bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "router", UINT32_MAX);
     return zactor_new(s_router_actor, self);
 }

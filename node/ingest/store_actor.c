@@ -6,10 +6,10 @@
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_tsan.h"
 
-#define S_POSTS_PER_COMMIT 256
+#define S_POSTS_PER_COMMIT        256
 #define S_STAGED_BYTES_PER_COMMIT (8u << 20)
-#define S_WAIT_MS_MAX 1000
-#define S_PUBLISH_NS (INT64_C(250) * BB_NS_PER_MS)
+#define S_WAIT_MS_MAX             1000
+#define S_PUBLISH_NS              (INT64_C(250) * BB_NS_PER_MS)
 // After an answer the figures may be asked for at once: publish them sooner.
 #define S_PUBLISH_ANSWER_NS (INT64_C(25) * BB_NS_PER_MS)
 
@@ -31,8 +31,8 @@ typedef struct {
 
 static bb_shard_time_t s_now(const s_store_t *self)
 {
-    return (bb_shard_time_t){.mono_ns = bb_clock_mono_ns(), .wall_ns = bb_clock_wall_ns(),
-                             .is_skewed = self->is_skewed};
+    return (bb_shard_time_t){
+        .mono_ns = bb_clock_mono_ns(), .wall_ns = bb_clock_wall_ns(), .is_skewed = self->is_skewed};
 }
 
 static void s_event(s_store_t *self, bb_event_kind_t kind, const bb_fault_t *fault)
@@ -46,7 +46,8 @@ static void s_event(s_store_t *self, bb_event_kind_t kind, const bb_fault_t *fau
     bb_outlet_send_always(self->supervisor, &post);
 }
 
-// ---- what leaves the shard -----------------------------------------------------------------------
+// ---- what leaves the shard
+// -----------------------------------------------------------------------
 static void s_send(void *context, uint32_t peer_index, bool is_bulk, const bb_outbound_t *message)
 {
     s_store_t *self = context;
@@ -125,7 +126,8 @@ static void s_job(void *context, bb_store_job_t *job)
     bb_outlet_send_always(self->background, &post);
 }
 
-// ---- publishing ----------------------------------------------------------------------------------
+// ---- publishing
+// ----------------------------------------------------------------------------------
 static void s_publish(s_store_t *self, int64_t now_mono_ns)
 {
     bb_post_t *post = bb_post_new(BB_POST_STATS);
@@ -148,7 +150,8 @@ static int64_t s_publish_due_mono_ns(const s_store_t *self)
     return self->published_mono_ns + (self->has_answered ? S_PUBLISH_ANSWER_NS : S_PUBLISH_NS);
 }
 
-// ---- what comes in -------------------------------------------------------------------------------
+// ---- what comes in
+// -------------------------------------------------------------------------------
 static void s_on_client(s_store_t *self, bb_post_request_t *request)
 {
     bb_message_t *message = &request->message;
@@ -254,7 +257,8 @@ static void s_run(s_store_t *self)
     }
 }
 
-// ---- life ----------------------------------------------------------------------------------------
+// ---- life
+// ----------------------------------------------------------------------------------------
 void bb_store_actor_directory(const bb_config_t *config, uint32_t index, char *out, size_t size)
 {
     snprintf(out, size, "%s/store-%02u", config->data_dir, index);
@@ -282,8 +286,7 @@ static void s_open(s_store_t *self)
         .peer_unacked_bytes_max = config->limits.peer_queue_bytes,
         .have_report_interval_ns = config->limits.have_report_ns,
         .flush_age_ns_max = config->limits.flush_age_ns,
-        .out = {.context = self, .send = s_send, .answer = s_answer, .scan = s_scan,
-                .job = s_job},
+        .out = {.context = self, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
     };
     memcpy(options.store.cluster_id, config->cluster_id, sizeof options.store.cluster_id);
     bb_store_report_t report = {0};

@@ -36,8 +36,8 @@ static bb_error_t s_read_cursor(const bb_query_t *query, uint32_t store_count,
                             store_count);
     }
     slice->store_index = bytes[2];
-    slice->query.cursor = bb_slice(bytes + BB_STORE_CURSOR_BYTES,
-                                   query->cursor.length - BB_STORE_CURSOR_BYTES);
+    slice->query.cursor =
+        bb_slice(bytes + BB_STORE_CURSOR_BYTES, query->cursor.length - BB_STORE_CURSOR_BYTES);
     return BB_OK;
 }
 
@@ -167,8 +167,8 @@ bb_error_t bb_gather_cut(bb_gather_t *self, const bb_batch_t *batch, uint32_t st
     uint32_t first = 0, sub_first = 0;
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t count = batch->parts[i].frame_count;
-        keep[i] = bb_store_of_partition(batch->parts[i].partition, self->store_count) ==
-                  store_index;
+        keep[i] =
+            bb_store_of_partition(batch->parts[i].partition, self->store_count) == store_index;
         if (keep[i]) {
             store->spans[store->span_count++] = (s_span_t){sub_first, first, count};
             sub_first += count;

@@ -55,8 +55,7 @@ static bb_missing_t *s_missing(const bb_post_scan_t *scan, const bb_scan_result_
             is_named = missing[k].partition == result->damaged_partitions[i];
         }
         if (!is_named) {
-            missing[(*count)++] =
-                (bb_missing_t){result->damaged_partitions[i], BB_ERR_CORRUPT};
+            missing[(*count)++] = (bb_missing_t){result->damaged_partitions[i], BB_ERR_CORRUPT};
         }
     }
     return missing;
@@ -110,8 +109,7 @@ static void s_scan(s_scan_t *self, bb_post_scan_t *scan)
 
 static void s_on_mailbox(s_scan_t *self, bb_mailbox_t *mailbox)
 {
-    for (bb_post_t *post = bb_mailbox_receive(mailbox); post;
-         post = bb_mailbox_receive(mailbox)) {
+    for (bb_post_t *post = bb_mailbox_receive(mailbox); post; post = bb_mailbox_receive(mailbox)) {
         if (post->kind == BB_POST_SCAN) {
             bb_mailbox_begin(mailbox);
             s_scan(self, &post->scan);

@@ -11,7 +11,7 @@
 
 #include "node/runtime/bb_buffer.h"
 
-#define BB_FRAMES_MAX 4
+#define BB_FRAMES_MAX        4
 #define BB_USER_ID_BYTES_MAX 64
 
 // One received message of a ROUTER: who it is from, and its frames after the routing id.

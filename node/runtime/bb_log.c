@@ -171,8 +171,7 @@ void bb_log_write(bb_log_t *self, bb_log_level_t level, const char *message,
                   const bb_log_field_t *fields, size_t field_count)
 {
     uint32_t suppressed = 0;
-    if (level < self->level ||
-        !bb_log_is_due(self, message, bb_clock_mono_ns(), &suppressed)) {
+    if (level < self->level || !bb_log_is_due(self, message, bb_clock_mono_ns(), &suppressed)) {
         return;
     }
     char line[BB_LOG_LINE_BYTES_MAX];

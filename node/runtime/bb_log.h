@@ -12,10 +12,10 @@
 
 #include "cluster-config/bb_config.h"
 
-#define BB_LOG_REPEATS_MAX 10
-#define BB_LOG_WINDOW_NS (INT64_C(10) * BB_NS_PER_S)
+#define BB_LOG_REPEATS_MAX    10
+#define BB_LOG_WINDOW_NS      (INT64_C(10) * BB_NS_PER_S)
 #define BB_LOG_LINE_BYTES_MAX 2048
-#define BB_LOG_SLOTS 32
+#define BB_LOG_SLOTS          32
 
 typedef struct {
     const char *message; // literal: its address is its name; NULL = free
@@ -26,12 +26,17 @@ typedef struct {
 typedef struct {
     bb_log_level_t level; // quieter lines are not written
     int fd;
-    const char *actor; // borrowed for the life of the log
+    const char *actor;    // borrowed for the life of the log
     uint32_t actor_index; // UINT32_MAX = not numbered
     bb_log_repeat_t repeats[BB_LOG_SLOTS];
 } bb_log_t;
 
-typedef enum { BB_LOG_FIELD_NONE, BB_LOG_FIELD_TEXT, BB_LOG_FIELD_U64, BB_LOG_FIELD_I64 } bb_log_field_kind_t;
+typedef enum {
+    BB_LOG_FIELD_NONE,
+    BB_LOG_FIELD_TEXT,
+    BB_LOG_FIELD_U64,
+    BB_LOG_FIELD_I64
+} bb_log_field_kind_t;
 
 typedef struct {
     bb_log_field_kind_t kind;
@@ -42,14 +47,22 @@ typedef struct {
 } bb_log_field_t;
 
 #define BB_LOG_TEXT(name, value)                                                                   \
-    {.kind = BB_LOG_FIELD_TEXT, .key = (name), .text = (value), .text_length = -1}
+    {                                                                                              \
+        .kind = BB_LOG_FIELD_TEXT, .key = (name), .text = (value), .text_length = -1               \
+    }
 #define BB_LOG_SLICE(name, slice)                                                                  \
-    {.kind = BB_LOG_FIELD_TEXT, .key = (name), .text = (slice).data,                               \
-     .text_length = (int64_t)(slice).length}
+    {                                                                                              \
+        .kind = BB_LOG_FIELD_TEXT, .key = (name), .text = (slice).data,                            \
+        .text_length = (int64_t)(slice).length                                                     \
+    }
 #define BB_LOG_U64(name, value)                                                                    \
-    {.kind = BB_LOG_FIELD_U64, .key = (name), .number = (uint64_t)(value)}
+    {                                                                                              \
+        .kind = BB_LOG_FIELD_U64, .key = (name), .number = (uint64_t)(value)                       \
+    }
 #define BB_LOG_I64(name, value)                                                                    \
-    {.kind = BB_LOG_FIELD_I64, .key = (name), .number = (uint64_t)(int64_t)(value)}
+    {                                                                                              \
+        .kind = BB_LOG_FIELD_I64, .key = (name), .number = (uint64_t)(int64_t)(value)              \
+    }
 
 void bb_log_init(bb_log_t *self, bb_log_level_t level, int fd, const char *actor,
                  uint32_t actor_index);
@@ -71,9 +84,9 @@ void bb_log_write(bb_log_t *self, bb_log_level_t level, const char *message,
         const bb_log_field_t bb_log_fields[] = {{.kind = BB_LOG_FIELD_NONE}, ##__VA_ARGS__};       \
         bb_log_write((log), (at), (message), bb_log_fields + 1, BB_COUNT_OF(bb_log_fields) - 1);   \
     } while (0)
-#define bb_log_debug(log, message, ...) BB_LOG_AT(log, BB_LOG_DEBUG, message, ##__VA_ARGS__)
-#define bb_log_info(log, message, ...) BB_LOG_AT(log, BB_LOG_INFO, message, ##__VA_ARGS__)
+#define bb_log_debug(log, message, ...)   BB_LOG_AT(log, BB_LOG_DEBUG, message, ##__VA_ARGS__)
+#define bb_log_info(log, message, ...)    BB_LOG_AT(log, BB_LOG_INFO, message, ##__VA_ARGS__)
 #define bb_log_warning(log, message, ...) BB_LOG_AT(log, BB_LOG_WARNING, message, ##__VA_ARGS__)
-#define bb_log_error(log, message, ...) BB_LOG_AT(log, BB_LOG_ERROR, message, ##__VA_ARGS__)
+#define bb_log_error(log, message, ...)   BB_LOG_AT(log, BB_LOG_ERROR, message, ##__VA_ARGS__)
 
 #endif

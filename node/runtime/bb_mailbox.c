@@ -123,8 +123,7 @@ static void s_send(bb_outlet_t *self, bb_post_t **post_p, size_t bytes)
 
 bb_error_t bb_outlet_send(bb_outlet_t *self, bb_post_t **post, size_t bytes)
 {
-    uint64_t pending =
-        atomic_load_explicit(&self->mailbox->pending_bytes, memory_order_relaxed);
+    uint64_t pending = atomic_load_explicit(&self->mailbox->pending_bytes, memory_order_relaxed);
     // One post always fits an empty mailbox, whatever its size.
     if (pending > 0 && pending + bytes > self->mailbox->bytes_max) {
         return BB_ERR_BUSY;

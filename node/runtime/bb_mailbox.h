@@ -17,7 +17,7 @@ typedef struct bb_outlet bb_outlet_t;
 bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max);
 // What is left is destroyed with it. All outlets must be gone.
 void bb_mailbox_destroy(bb_mailbox_t **self);
-void *bb_mailbox_socket(bb_mailbox_t *self); // libzmq handle, to poll for input
+void *bb_mailbox_socket(bb_mailbox_t *self);       // libzmq handle, to poll for input
 bb_post_t *bb_mailbox_receive(bb_mailbox_t *self); // NULL when empty; never waits
 // Posts waiting or, with _begin and _end around the work, being worked on; any thread.
 uint32_t bb_mailbox_load(const bb_mailbox_t *self);

@@ -74,8 +74,8 @@ static const s_store_metric_t s_store_metrics[] = {
     {"points_rejected_total", "counter", "Points refused by name", S_FIELD(points_rejected), 1},
     {"points_quarantined_total", "counter", "Points too far ahead of the clock",
      S_FIELD(points_quarantined), 1},
-    {"writes_acked_total", "counter", "Batches acknowledged at their level",
-     S_FIELD(writes_acked), 1},
+    {"writes_acked_total", "counter", "Batches acknowledged at their level", S_FIELD(writes_acked),
+     1},
     {"writes_busy_total", "counter", "Batches answered busy", S_FIELD(writes_busy), 1},
     {"writes_timeout_total", "counter", "Batches whose level was not met in time",
      S_FIELD(writes_timeout), 1},
@@ -108,8 +108,8 @@ static const s_store_metric_t s_store_metrics[] = {
     {"segment_points", "gauge", "Points in segments", S_FIELD(store.segment_points), 1},
     {"windows", "gauge", "Day windows", S_FIELD(store.window_count), 1},
     {"runs", "gauge", "Runs in segments", S_FIELD(store.runs), 1},
-    {"runs_mergeable", "gauge", "Runs that a merge would take away",
-     S_FIELD(store.runs_mergeable), 1},
+    {"runs_mergeable", "gauge", "Runs that a merge would take away", S_FIELD(store.runs_mergeable),
+     1},
     {"batteries", "gauge", "Batteries known", S_FIELD(store.battery_count), 1},
     {"quarantined_points", "gauge", "Points in quarantine", S_FIELD(store.quarantined_points), 1},
     {"type_conflicts", "gauge", "Series that hold two types", S_FIELD(store.type_conflicts), 1},
@@ -170,8 +170,10 @@ static void s_ack_latency(s_text_t *out, const bb_metrics_view_t *view)
         for (uint32_t b = 0; b < BUCKETS; b++) {
             count += view->stores[i] ? view->stores[i]->ack_latency_buckets[b] : 0;
             if (b + 1 < BUCKETS) {
-                s_printf(out, "busbar_ack_latency_seconds_bucket{store=\"%u\",le=\"%.6f\"} %" PRIu64
-                              "\n", i, (double)(UINT64_C(1) << b) * 1e-6, count);
+                s_printf(out,
+                         "busbar_ack_latency_seconds_bucket{store=\"%u\",le=\"%.6f\"} %" PRIu64
+                         "\n",
+                         i, (double)(UINT64_C(1) << b) * 1e-6, count);
             }
         }
         s_printf(out, "busbar_ack_latency_seconds_bucket{store=\"%u\",le=\"+Inf\"} %" PRIu64 "\n",
@@ -202,8 +204,9 @@ static void s_peers(s_text_t *out, const bb_metrics_view_t *view)
     s_family(out, "node_up", "gauge", "1 when this node hears the other one; itself always");
     for (uint32_t n = 0; n < count; n++) {
         s_node_label(out, "node_up", view->topology, n);
-        s_printf(out, "%d\n", n == bb_topology_self_index(view->topology) ||
-                                  (view->peers && view->peers->views[n].is_up));
+        s_printf(out, "%d\n",
+                 n == bb_topology_self_index(view->topology) ||
+                     (view->peers && view->peers->views[n].is_up));
     }
     s_family(out, "node_lag_chunks", "gauge",
              "Chunks that the node is known to lack, as far as this node knows");

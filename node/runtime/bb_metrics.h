@@ -21,8 +21,7 @@
       "Bytes of messages sent, by socket")                                                         \
     X(PEER_BYTES_OUT, "socket_sent_bytes", "socket=\"peer\"", "")                                  \
     X(BULK_BYTES_OUT, "socket_sent_bytes", "socket=\"bulk\"", "")                                  \
-    X(CLIENT_IN, "socket_received_messages", "socket=\"client\"",                                  \
-      "Messages received, by socket")                                                              \
+    X(CLIENT_IN, "socket_received_messages", "socket=\"client\"", "Messages received, by socket")  \
     X(PEER_IN, "socket_received_messages", "socket=\"peer\"", "")                                  \
     X(BULK_IN, "socket_received_messages", "socket=\"bulk\"", "")                                  \
     X(CLIENT_OUT, "socket_sent_messages", "socket=\"client\"", "Messages sent, by socket")         \
@@ -63,7 +62,7 @@ typedef enum {
 #define BB_METRIC_ENUM(name, family, labels, help) BB_METRIC_##name,
     BB_METRIC_LIST(BB_METRIC_ENUM)
 #undef BB_METRIC_ENUM
-    BB_METRIC_COUNT,
+        BB_METRIC_COUNT,
 } bb_metric_t;
 
 typedef struct {

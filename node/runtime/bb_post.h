@@ -88,7 +88,7 @@ typedef struct {
 
 typedef struct {
     uint32_t node_count;
-    bool is_skewed; // this node
+    bool is_skewed;        // this node
     bb_peer_view_t *views; // node_count
 } bb_post_peers_t;
 

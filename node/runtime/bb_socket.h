@@ -12,11 +12,11 @@
 #include "protocol/bb_keys.h"
 
 typedef struct {
-    const char *domain;    // "client" or "peer"
+    const char *domain; // "client" or "peer"
     uint32_t backlog;
-    uint32_t receive_max;  // messages waiting per connection; 0 = no bound
+    uint32_t receive_max; // messages waiting per connection; 0 = no bound
     uint32_t send_max;
-    bool is_mandatory;     // sending to someone who is gone fails instead of vanishing
+    bool is_mandatory; // sending to someone who is gone fails instead of vanishing
 } bb_server_options_t;
 
 // A ROUTER, bound to tcp://host:port. PORT_IN_USE, IO (address not of this machine) by name.

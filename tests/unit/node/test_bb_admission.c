@@ -12,8 +12,8 @@
 
 static bb_admitted_t s_request(uint64_t request_id, size_t bytes)
 {
-    return (bb_admitted_t){.kind = BB_KIND_WRITE, .request_id = request_id, .bytes = bytes,
-                           .deadline_mono_ns = 1000};
+    return (bb_admitted_t){
+        .kind = BB_KIND_WRITE, .request_id = request_id, .bytes = bytes, .deadline_mono_ns = 1000};
 }
 
 static bb_error_t s_take(bb_admission_t *admission, uint64_t request_id, size_t bytes,
@@ -136,7 +136,8 @@ static void s_test_against_model(void **state)
             size_t bytes = (size_t)bb_random_below(&random, 1000);
             uint64_t ticket;
             uint32_t retry_after_ms;
-            bool fits = count < REQUESTS_MAX && (count == 0 || bytes_in_flight + bytes <= BYTES_MAX);
+            bool fits =
+                count < REQUESTS_MAX && (count == 0 || bytes_in_flight + bytes <= BYTES_MAX);
             bb_error_t error = s_take(admission, step, bytes, &ticket, &retry_after_ms);
             assert_int_equal(error, fits ? BB_OK : BB_ERR_BUSY);
             if (fits) {
@@ -163,8 +164,8 @@ static void s_test_against_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_bytes),  cmocka_unit_test(s_test_tickets),
-        cmocka_unit_test(s_test_expiry), cmocka_unit_test(s_test_drain),
+        cmocka_unit_test(s_test_bytes),         cmocka_unit_test(s_test_tickets),
+        cmocka_unit_test(s_test_expiry),        cmocka_unit_test(s_test_drain),
         cmocka_unit_test(s_test_against_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

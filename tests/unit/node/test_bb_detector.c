@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #define S_SECOND BB_NS_PER_S
-#define S_WALL (INT64_C(1700000000) * BB_NS_PER_S)
+#define S_WALL   (INT64_C(1700000000) * BB_NS_PER_S)
 
 static bb_stream_t s_stream(uint8_t number)
 {
@@ -99,15 +99,15 @@ static void s_test_skew(void **state)
         int64_t offsets[4];
         bool is_skewed;
     } cases[] = {
-        {1, {far}, false},               // two nodes disagree: nobody knows who is right
-        {2, {far, far}, true},           // both others agree with each other, not with us
-        {2, {far, 0}, false},            // one other is wrong
-        {2, {-far, far}, false},         // we are the middle
-        {2, {limit, limit}, false},      // at the limit, not past it
+        {1, {far}, false},          // two nodes disagree: nobody knows who is right
+        {2, {far, far}, true},      // both others agree with each other, not with us
+        {2, {far, 0}, false},       // one other is wrong
+        {2, {-far, far}, false},    // we are the middle
+        {2, {limit, limit}, false}, // at the limit, not past it
         {2, {limit + 1, limit + 1}, true},
         {2, {-far, -far}, true},
-        {3, {far, far, 0}, false},       // even number: the middle one nearer to 0
-        {3, {far, far, far}, true},      // even number: both middles are off
+        {3, {far, far, 0}, false},  // even number: the middle one nearer to 0
+        {3, {far, far, far}, true}, // even number: both middles are off
         {4, {far, far, far, 0}, true},
         {2, {INT64_MAX - S_WALL, INT64_MAX - S_WALL}, true}, // no overflow
     };

@@ -112,8 +112,8 @@ static void s_test_principal_text(void **state)
     memset(long_name + 6, 'x', BB_NODE_ID_BYTES_MAX);
     assert_true(bb_principal_parse(long_name, &parsed));
     long_name[6 + BB_NODE_ID_BYTES_MAX] = 'x';
-    const char *const bad[] = {"",      "node",  "node:",  ":n1",   "root:n1", "Node:n1",
-                               "n1",    " node:n1", long_name, "averyveryverylongrole:x"};
+    const char *const bad[] = {"",        "node", "node:",    ":n1",     "root:n1",
+                               "Node:n1", "n1",   " node:n1", long_name, "averyveryverylongrole:x"};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         assert_false(bb_principal_parse(bad[i], &parsed));
     }
@@ -127,15 +127,24 @@ static void s_test_roles(void **state)
         bb_kind_t kind;
         bool writer, reader, admin;
     } table[] = {
-        {BB_KIND_HELLO, true, true, true},      {BB_KIND_WRITE, true, false, true},
-        {BB_KIND_QUERY, false, true, true},     {BB_KIND_STATUS, true, true, true},
-        {BB_KIND_SETTLE, false, false, true},   {BB_KIND_RELEASE, false, false, true},
-        {BB_KIND_HELLO_REPLY, false, false, false}, {BB_KIND_WRITE_REPLY, false, false, false},
-        {BB_KIND_RESULT, false, false, false},  {BB_KIND_ERROR, false, false, false},
-        {BB_KIND_HEARTBEAT, false, false, false}, {BB_KIND_REPLICATE, false, false, false},
-        {BB_KIND_REPLICATE_ACK, false, false, false}, {BB_KIND_HAVE, false, false, false},
-        {BB_KIND_HAVE_REQUEST, false, false, false}, {BB_KIND_PULL, false, false, false},
-        {BB_KIND_PULL_DONE, false, false, false}, {(bb_kind_t)0, false, false, false},
+        {BB_KIND_HELLO, true, true, true},
+        {BB_KIND_WRITE, true, false, true},
+        {BB_KIND_QUERY, false, true, true},
+        {BB_KIND_STATUS, true, true, true},
+        {BB_KIND_SETTLE, false, false, true},
+        {BB_KIND_RELEASE, false, false, true},
+        {BB_KIND_HELLO_REPLY, false, false, false},
+        {BB_KIND_WRITE_REPLY, false, false, false},
+        {BB_KIND_RESULT, false, false, false},
+        {BB_KIND_ERROR, false, false, false},
+        {BB_KIND_HEARTBEAT, false, false, false},
+        {BB_KIND_REPLICATE, false, false, false},
+        {BB_KIND_REPLICATE_ACK, false, false, false},
+        {BB_KIND_HAVE, false, false, false},
+        {BB_KIND_HAVE_REQUEST, false, false, false},
+        {BB_KIND_PULL, false, false, false},
+        {BB_KIND_PULL_DONE, false, false, false},
+        {(bb_kind_t)0, false, false, false},
         {(bb_kind_t)99, false, false, false},
     };
     for (size_t i = 0; i < BB_COUNT_OF(table); i++) {

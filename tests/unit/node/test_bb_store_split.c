@@ -21,7 +21,8 @@ static bb_slice_t s_text(const char *text)
 static void s_test_query_walk(void **state)
 {
     (void)state;
-    const uint32_t partitions[] = {1, 3, 4, 5, 9, 11, 13}; // of 4 stores: 0: 4; 1: 1 5 9 13; 3: 3 11
+    const uint32_t partitions[] = {1, 3,  4, 5,
+                                   9, 11, 13}; // of 4 stores: 0: 4; 1: 1 5 9 13; 3: 3 11
     bb_query_t query = {.mode = BB_QUERY_RAW, .partition_count = 7, .partitions = partitions};
     const struct {
         uint32_t store, count, first;
@@ -54,8 +55,8 @@ static void s_test_query_inner_cursor(void **state)
     bb_fault_t fault;
     assert_int_equal(bb_query_slice(&query, 2, &slice, &fault), BB_OK);
     uint8_t cursor[BB_CURSOR_BYTES_MAX];
-    size_t length = bb_query_slice_cursor(slice.store_index, slice.next_index, 2, s_text("inner"),
-                                          cursor);
+    size_t length =
+        bb_query_slice_cursor(slice.store_index, slice.next_index, 2, s_text("inner"), cursor);
     assert_int_equal(length, BB_STORE_CURSOR_BYTES + 5);
     bb_query_slice_drop(&slice);
     query.cursor = bb_slice(cursor, length);
@@ -73,12 +74,12 @@ static void s_test_query_bad_cursor(void **state)
     const uint32_t partitions[] = {0, 2};
     bb_query_t query = {.mode = BB_QUERY_RAW, .partition_count = 2, .partitions = partitions};
     const uint8_t bad[][5] = {
-        {0xb5, 2, 0},           // too short (3 bytes)
-        {0xb4, 2, 0, 0, 1},     // another mark
-        {0xb5, 3, 0, 0, 1},     // of a node with three stores
-        {0xb5, 2, 2, 0, 1},     // store out of range
-        {0xb5, 2, 1, 0, 1},     // a store without partitions of this query
-        {0xb5, 2, 0, 1, 1},     // reserved byte
+        {0xb5, 2, 0},       // too short (3 bytes)
+        {0xb4, 2, 0, 0, 1}, // another mark
+        {0xb5, 3, 0, 0, 1}, // of a node with three stores
+        {0xb5, 2, 2, 0, 1}, // store out of range
+        {0xb5, 2, 1, 0, 1}, // a store without partitions of this query
+        {0xb5, 2, 0, 1, 1}, // reserved byte
     };
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         query.cursor = bb_slice(bad[i], i == 0 ? 3 : 5);
@@ -117,12 +118,13 @@ static void s_batch(const uint32_t *partitions, uint32_t partition_count, uint32
         char id[32];
         snprintf(id, sizeof id, "b%u", partitions[p]);
         uint32_t battery;
-        assert_int_equal(bb_batch_builder_battery(builder, partitions[p], s_text(id), NULL, 0,
-                                                  &battery, NULL), BB_OK);
+        assert_int_equal(
+            bb_batch_builder_battery(builder, partitions[p], s_text(id), NULL, 0, &battery, NULL),
+            BB_OK);
         for (uint32_t f = 0; f < frames_each; f++) {
             uint64_t value = (uint64_t)time_wall_ns;
-            assert_int_equal(bb_batch_builder_frame(builder, battery, shape, time_wall_ns++,
-                                                    &value), BB_OK);
+            assert_int_equal(
+                bb_batch_builder_frame(builder, battery, shape, time_wall_ns++, &value), BB_OK);
         }
     }
     bb_batch_builder_finish(builder, encoded, length, NULL);
@@ -157,13 +159,15 @@ static void s_test_write_round_trip(void **state)
         }
         for (uint32_t f = 0; f < part.frame_count; f++) {
             snprintf(details[f], sizeof details[f], "%lld", (long long)part.times_wall_ns[f]);
-            rejections[f] = (bb_rejection_t){.frame = f, .metric = s_text("v"),
+            rejections[f] = (bb_rejection_t){.frame = f,
+                                             .metric = s_text("v"),
                                              .error = BB_ERR_TYPE_CHANGED,
                                              .detail = s_text(details[f])};
         }
         frames_seen += part.frame_count;
         bb_message_t reply = {.kind = BB_KIND_WRITE_REPLY};
-        reply.write_reply = (bb_write_reply_t){.acked_points = 2, .rejected_points = part.frame_count,
+        reply.write_reply = (bb_write_reply_t){.acked_points = 2,
+                                               .rejected_points = part.frame_count,
                                                .quarantined_points = 1,
                                                .rejected_frames = part.frame_count,
                                                .rejection_count = part.frame_count,
@@ -202,8 +206,7 @@ static void s_test_write_foreign_store(void **state)
     bb_batch_t batch;
     assert_int_equal(bb_batch_open(&batch, bb_slice(encoded, length), NULL), BB_OK);
     bb_gather_t *gather = bb_gather_new(BB_KIND_WRITE, 2, 1);
-    assert_int_equal(bb_gather_cut(gather, &batch, 1, &part_bytes, &part_length),
-                     BB_ERR_NOT_FOUND);
+    assert_int_equal(bb_gather_cut(gather, &batch, 1, &part_bytes, &part_length), BB_ERR_NOT_FOUND);
     bb_gather_destroy(&gather);
     bb_batch_close(&batch);
     free(encoded);
@@ -216,7 +219,8 @@ static void s_answer_error(bb_gather_t *gather, uint32_t store, bb_error_t error
     bb_gather_add(gather, store, &message);
 }
 
-// Goal: one error makes the joint answer an error: wrong request before unknown outcome before later.
+// Goal: one error makes the joint answer an error: wrong request before unknown outcome before
+// later.
 static void s_test_errors(void **state)
 {
     (void)state;
@@ -256,7 +260,8 @@ static void s_test_settle_release(void **state)
     (void)state;
     bb_message_t joint;
     bb_gather_t *gather = bb_gather_new(BB_KIND_SETTLE, 3, 3);
-    const bb_settle_reply_t replies[] = {{true, true, true}, {true, false, true}, {true, true, true}};
+    const bb_settle_reply_t replies[] = {
+        {true, true, true}, {true, false, true}, {true, true, true}};
     for (uint32_t s = 0; s < 3; s++) {
         bb_message_t reply = {.kind = BB_KIND_SETTLE_REPLY};
         reply.settle_reply = replies[s];

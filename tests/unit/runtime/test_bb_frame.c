@@ -50,8 +50,8 @@ static bb_buffer_t *s_buffer(size_t length, uint8_t fill, int *freed)
     return bb_buffer_new(data, length, s_count_free, freed);
 }
 
-// Goal: every frame size arrives intact and aligned; NULL frames are left out; large frames are lent
-// (the account says so) and come back to zero when the receiver lets go.
+// Goal: every frame size arrives intact and aligned; NULL frames are left out; large frames are
+// lent (the account says so) and come back to zero when the receiver lets go.
 static void s_test_round_trip(void **state)
 {
     s_pair_t *pair = *state;

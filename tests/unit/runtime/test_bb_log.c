@@ -24,8 +24,10 @@ static void s_test_format(void **state)
     (void)state;
     char out[BB_LOG_LINE_BYTES_MAX + 1];
     const bb_log_field_t fields[] = {
-        BB_LOG_TEXT("peer", "n2"),          BB_LOG_U64("count", UINT64_MAX),
-        BB_LOG_I64("offset_ns", -5),        BB_LOG_TEXT("empty", ""),
+        BB_LOG_TEXT("peer", "n2"),
+        BB_LOG_U64("count", UINT64_MAX),
+        BB_LOG_I64("offset_ns", -5),
+        BB_LOG_TEXT("empty", ""),
         BB_LOG_SLICE("cut", bb_slice("abcdef", 3)),
     };
     assert_string_equal(s_line(out, sizeof out, "peer down", 0, fields, BB_COUNT_OF(fields)),
@@ -34,8 +36,8 @@ static void s_test_format(void **state)
     assert_string_equal(s_line(out, sizeof out, "ready", 7, NULL, 0),
                         "ts=2023-11-14T22:13:20.123Z level=warning actor=store-2 msg=ready "
                         "suppressed=7\n");
-    size_t length = bb_log_format(out, sizeof out, 0, BB_LOG_INFO, "mesh", UINT32_MAX, "x", 0, NULL,
-                                  0);
+    size_t length =
+        bb_log_format(out, sizeof out, 0, BB_LOG_INFO, "mesh", UINT32_MAX, "x", 0, NULL, 0);
     out[length] = '\0';
     assert_string_equal(out, "ts=1970-01-01T00:00:00.000Z level=info actor=mesh msg=x\n");
 }
@@ -48,9 +50,10 @@ static void s_test_escapes(void **state)
     const struct {
         const char *value, *expected;
     } cases[] = {
-        {"a b", "\"a b\""},         {"a\"b", "\"a\\\"b\""},     {"a\\b", "\"a\\\\b\""},
-        {"a\nlevel=error", "\"a\\nlevel=error\""}, {"a=b", "\"a=b\""},
-        {"\x1b[31m", "\"\\x1b[31m\""}, {"\x7f", "\"\\x7f\""},   {"\r", "\"\\x0d\""},
+        {"a b", "\"a b\""},     {"a\"b", "\"a\\\"b\""},
+        {"a\\b", "\"a\\\\b\""}, {"a\nlevel=error", "\"a\\nlevel=error\""},
+        {"a=b", "\"a=b\""},     {"\x1b[31m", "\"\\x1b[31m\""},
+        {"\x7f", "\"\\x7f\""},  {"\r", "\"\\x0d\""},
         {"Grüße", "Grüße"},
     };
     for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
@@ -119,8 +122,8 @@ static void s_test_many_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_format),  cmocka_unit_test(s_test_escapes),
-        cmocka_unit_test(s_test_cut),     cmocka_unit_test(s_test_repeats),
+        cmocka_unit_test(s_test_format),        cmocka_unit_test(s_test_escapes),
+        cmocka_unit_test(s_test_cut),           cmocka_unit_test(s_test_repeats),
         cmocka_unit_test(s_test_many_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

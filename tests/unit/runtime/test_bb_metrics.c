@@ -16,12 +16,17 @@ static bb_topology_t *s_topology(void)
     const bb_placement_dc_t dcs[] = {{.name = "dc1", .replica_count = 2}};
     bb_topology_node_t nodes[2] = {0};
     for (uint32_t i = 0; i < 2; i++) {
-        nodes[i] = (bb_topology_node_t){.id = i ? "n\"2" : "n1", .dc = "dc1", .rack = "",
-                                        .weight = 100, .host = "h"};
+        nodes[i] = (bb_topology_node_t){
+            .id = i ? "n\"2" : "n1", .dc = "dc1", .rack = "", .weight = 100, .host = "h"};
     }
-    const bb_topology_options_t options = {.cluster_name = "c", .epoch = 1, .partition_count = 8,
-                                           .dc_count = 1, .dcs = dcs, .node_count = 2,
-                                           .nodes = nodes, .self_index = 0};
+    const bb_topology_options_t options = {.cluster_name = "c",
+                                           .epoch = 1,
+                                           .partition_count = 8,
+                                           .dc_count = 1,
+                                           .dcs = dcs,
+                                           .node_count = 2,
+                                           .nodes = nodes,
+                                           .self_index = 0};
     bb_topology_t *topology = NULL;
     bb_fault_t fault = {0};
     assert_int_equal(bb_topology_new(&options, &topology, &fault), BB_OK);
@@ -36,8 +41,12 @@ static char *s_render(const bb_shard_stats_t *stats, const bb_post_peers_t *peer
     }
     bb_topology_t *topology = s_topology();
     const bb_shard_stats_t *stores[] = {stats, NULL};
-    const bb_metrics_view_t view = {.counters = counters, .topology = topology, .store_count = 2,
-                                    .stores = stores, .peers = peers, .is_ready = true,
+    const bb_metrics_view_t view = {.counters = counters,
+                                    .topology = topology,
+                                    .store_count = 2,
+                                    .stores = stores,
+                                    .peers = peers,
+                                    .is_ready = true,
                                     .version = "1.2.3"};
     size_t length;
     char *text = bb_metrics_render(&view, &length);
@@ -114,12 +123,14 @@ static void s_test_format_rules(void **state)
 static void s_test_values(void **state)
 {
     (void)state;
-    bb_shard_stats_t stats = {.points_accepted = 12345678901, .journal_sync_ns_sum = 2500000000,
-                              .is_fenced = true, .under_replicated = 3};
+    bb_shard_stats_t stats = {.points_accepted = 12345678901,
+                              .journal_sync_ns_sum = 2500000000,
+                              .is_fenced = true,
+                              .under_replicated = 3};
     stats.store.head_bytes = 77;
     stats.lag_chunks[1] = 9;
-    bb_peer_view_t views[2] = {{.is_up = true}, {.is_up = false, .queued_bytes = 5,
-                                                 .clock_offset_ns = -1500000000}};
+    bb_peer_view_t views[2] = {{.is_up = true},
+                               {.is_up = false, .queued_bytes = 5, .clock_offset_ns = -1500000000}};
     bb_post_peers_t peers = {.node_count = 2, .views = views};
     char *text = s_render(&stats, &peers);
     assert_true(s_value(text, "busbar_points_accepted_total{store=\"0\"}") == 12345678901.0);
