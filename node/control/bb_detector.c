@@ -56,7 +56,7 @@ static int64_t s_distance(int64_t offset_ns)
 // Median offset of all that are up, seen from our clock.
 static int64_t s_median_offset_ns(const bb_detector_t *self)
 {
-    int64_t offsets[BB_NODES_MAX];
+    int64_t offsets[BB_NODES_MAX] = {0};
     uint32_t count = 0;
     for (uint32_t i = 0; i < self->node_count; i++) {
         if (self->peers[i].is_up) {

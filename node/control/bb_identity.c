@@ -70,7 +70,7 @@ bool bb_identity_admit(const bb_identity_t *self, bb_slice_t domain, bb_slice_t 
     if (!s_is(mechanism, "CURVE") || credentials.length != BB_CURVE_KEY_BYTES) {
         return false;
     }
-    s_entry_t wanted;
+    s_entry_t wanted = {0};
     memcpy(wanted.key, credentials.data, BB_CURVE_KEY_BYTES);
     const s_entry_t *found =
         bsearch(&wanted, self->entries, self->entry_count, sizeof *self->entries, s_compare);

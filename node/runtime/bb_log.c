@@ -94,11 +94,12 @@ static void s_put_field(s_line_t *line, const bb_log_field_t *field)
         break;
     }
     case BB_LOG_FIELD_U64:
-        s_put(line, number, (size_t)snprintf(number, sizeof number, "%" PRIu64, field->number));
+        snprintf(number, sizeof number, "%" PRIu64, field->number);
+        s_puts(line, number);
         break;
     case BB_LOG_FIELD_I64:
-        s_put(line, number,
-              (size_t)snprintf(number, sizeof number, "%" PRId64, (int64_t)field->number));
+        snprintf(number, sizeof number, "%" PRId64, (int64_t)field->number);
+        s_puts(line, number);
         break;
     case BB_LOG_FIELD_NONE:
         break;
@@ -125,7 +126,8 @@ size_t bb_log_format(char *out, size_t size, int64_t wall_ns, bb_log_level_t lev
     s_puts(&line, actor);
     if (actor_index != UINT32_MAX) {
         char number[16];
-        s_put(&line, number, (size_t)snprintf(number, sizeof number, "-%" PRIu32, actor_index));
+        snprintf(number, sizeof number, "-%" PRIu32, actor_index);
+        s_puts(&line, number);
     }
     s_puts(&line, " msg=");
     s_put_value(&line, message, strlen(message));
