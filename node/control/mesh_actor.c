@@ -39,8 +39,7 @@ static const char *s_name(const s_mesh_t *self, uint32_t node_index)
     return bb_topology_node(self->node->topology, node_index)->id;
 }
 
-// ---- verdicts of the detector
-// --------------------------------------------------------------------
+// ---- verdicts of the detector ------------------------------------------------------------------
 static void s_tell_stores_peer(s_mesh_t *self, const bb_detector_change_t *change)
 {
     for (uint32_t i = 0; i < self->node->store_count; i++) {
@@ -112,8 +111,7 @@ static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
     self->publish_mono_ns = now_mono_ns + S_PUBLISH_NS;
 }
 
-// ---- sending
-// -------------------------------------------------------------------------------------
+// ---- sending -----------------------------------------------------------------------------------
 static void s_transmit(s_mesh_t *self, uint32_t peer_index, bool is_bulk,
                        const bb_outbound_t *message)
 {
@@ -165,9 +163,8 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
     self->heartbeat_mono_ns = now_mono_ns + self->node->config->limits.heartbeat_ns;
 }
 
-// ---- receiving
-// ----------------------------------------------------------------------------------- One message
-// of a peer on its way to a store. The post owns everything.
+// ---- receiving ---------------------------------------------------------------------------------
+// One message of a peer on its way to a store. The post owns everything.
 static void s_to_store(s_mesh_t *self, uint32_t store_index, bb_post_t **post)
 {
     bb_post_request_t *request = &(*post)->request;
@@ -445,8 +442,7 @@ static void s_on_mailbox(s_mesh_t *self)
     }
 }
 
-// ---- loop
-// ----------------------------------------------------------------------------------------
+// ---- loop --------------------------------------------------------------------------------------
 static void s_on_time(s_mesh_t *self)
 {
     int64_t now_mono_ns = bb_clock_mono_ns();

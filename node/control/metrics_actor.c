@@ -63,8 +63,7 @@ bb_error_t bb_metrics_listen(const char *host, uint16_t port, int *listener, bb_
     return BB_OK;
 }
 
-// ---- pages
-// ---------------------------------------------------------------------------------------
+// ---- pages -------------------------------------------------------------------------------------
 static uint64_t s_open_files(void)
 {
     DIR *directory = opendir("/proc/self/fd");
@@ -197,8 +196,7 @@ static void s_serve(s_metrics_t *self, s_connection_t *connection, const bb_http
     s_answer(connection, status, request->is_head, plain, text, strlen(text));
 }
 
-// ---- connections
-// ---------------------------------------------------------------------------------
+// ---- connections -------------------------------------------------------------------------------
 static void s_close(s_connection_t *connection)
 {
     close(connection->fd);
@@ -268,8 +266,7 @@ static void s_read(s_metrics_t *self, s_connection_t *connection)
     }
 }
 
-// ---- loop
-// ----------------------------------------------------------------------------------------
+// ---- loop --------------------------------------------------------------------------------------
 static void s_on_mailbox(s_metrics_t *self)
 {
     for (bb_post_t *post = bb_mailbox_receive(self->node->observer); post;

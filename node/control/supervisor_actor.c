@@ -41,8 +41,7 @@ static void s_set_state(s_supervisor_t *self, bb_node_state_t state)
     atomic_store_explicit(&self->node.state, state, memory_order_relaxed);
 }
 
-// ---- events
-// --------------------------------------------------------------------------------------
+// ---- events ------------------------------------------------------------------------------------
 static void s_on_event(s_supervisor_t *self, const bb_post_event_t *event)
 {
     switch (event->kind) {
@@ -142,8 +141,7 @@ static bool s_is_stopped(const s_supervisor_t *self)
     return self->stores_stopped == self->stores_open;
 }
 
-// ---- start
-// ---------------------------------------------------------------------------------------
+// ---- start -------------------------------------------------------------------------------------
 static void s_raise_file_limit(s_supervisor_t *self)
 {
     struct rlimit limit;
@@ -309,8 +307,7 @@ static bb_error_t s_start(s_supervisor_t *self, bb_fault_t *fault)
     return BB_OK;
 }
 
-// ---- stop
-// ----------------------------------------------------------------------------------------
+// ---- stop --------------------------------------------------------------------------------------
 static void s_post_to(bb_mailbox_t *mailbox, bb_post_kind_t kind)
 {
     bb_outlet_t *outlet = bb_outlet_new(mailbox);

@@ -147,9 +147,8 @@ zactor_t *bb_zap_actor_new(bb_node_t *node)
     return zactor_new(s_zap_actor, self);
 }
 
-// ---- self-test
-// ----------------------------------------------------------------------------------- True when the
-// server received something within the time.
+// ---- self-test ----------------------------------------------------------------------------------
+// True when the server received something within the time.
 static bool s_is_let_in(const bb_curve_pair_t *client_keys, const bb_node_t *node, uint16_t port,
                         void *server, long wait_ms)
 {

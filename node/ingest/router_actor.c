@@ -42,8 +42,7 @@ static void s_task_destroy(s_task_t *task)
     }
 }
 
-// ---- answers
-// -------------------------------------------------------------------------------------
+// ---- answers -----------------------------------------------------------------------------------
 typedef struct {
     const uint8_t *routing_id;
     size_t routing_id_length;
@@ -173,8 +172,7 @@ static void s_on_answer(s_router_t *self, const bb_post_answer_t *answer)
     }
 }
 
-// ---- HELLO and STATUS
-// ----------------------------------------------------------------------------
+// ---- HELLO and STATUS --------------------------------------------------------------------------
 static void s_hello(s_router_t *self, const s_address_t *to)
 {
     const bb_topology_t *topology = self->node->topology;
@@ -264,9 +262,8 @@ static void s_status(s_router_t *self, const s_address_t *to)
     s_reply(self, to, &message);
 }
 
-// ---- requests for the stores
-// --------------------------------------------------------------------- Everything about one
-// request on its way in.
+// ---- requests for the stores -------------------------------------------------------------------
+// Everything about one request on its way in.
 typedef struct {
     s_address_t from;
     bb_message_t message; // views into envelope
@@ -533,8 +530,7 @@ static void s_on_request(s_router_t *self, bb_received_t *received)
     bb_message_close(&request.message);
 }
 
-// ---- loop
-// ----------------------------------------------------------------------------------------
+// ---- loop --------------------------------------------------------------------------------------
 static void s_on_client(s_router_t *self)
 {
     for (uint32_t i = 0; i < S_MESSAGES_PER_ROUND; i++) {

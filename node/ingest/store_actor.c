@@ -46,8 +46,7 @@ static void s_event(s_store_t *self, bb_event_kind_t kind, const bb_fault_t *fau
     bb_outlet_send_always(self->supervisor, &post);
 }
 
-// ---- what leaves the shard
-// -----------------------------------------------------------------------
+// ---- what leaves the shard ---------------------------------------------------------------------
 static void s_send(void *context, uint32_t peer_index, bool is_bulk, const bb_outbound_t *message)
 {
     s_store_t *self = context;
@@ -126,8 +125,14 @@ static void s_job(void *context, bb_store_job_t *job)
     bb_outlet_send_always(self->background, &post);
 }
 
-// ---- publishing
-// ----------------------------------------------------------------------------------
+// Only measures; the times that the shard decides by come in with each call.
+static int64_t s_clock_mono_ns(void *context)
+{
+    (void)context;
+    return bb_clock_mono_ns();
+}
+
+// ---- publishing --------------------------------------------------------------------------------
 static void s_publish(s_store_t *self, int64_t now_mono_ns)
 {
     bb_post_t *post = bb_post_new(BB_POST_STATS);
@@ -150,8 +155,7 @@ static int64_t s_publish_due_mono_ns(const s_store_t *self)
     return self->published_mono_ns + (self->has_answered ? S_PUBLISH_ANSWER_NS : S_PUBLISH_NS);
 }
 
-// ---- what comes in
-// -------------------------------------------------------------------------------
+// ---- what comes in -----------------------------------------------------------------------------
 static void s_on_client(s_store_t *self, bb_post_request_t *request)
 {
     bb_message_t *message = &request->message;
@@ -257,8 +261,7 @@ static void s_run(s_store_t *self)
     }
 }
 
-// ---- life
-// ----------------------------------------------------------------------------------------
+// ---- life --------------------------------------------------------------------------------------
 void bb_store_actor_directory(const bb_config_t *config, uint32_t index, char *out, size_t size)
 {
     snprintf(out, size, "%s/store-%02u", config->data_dir, index);
@@ -286,7 +289,12 @@ static void s_open(s_store_t *self)
         .peer_unacked_bytes_max = config->limits.peer_queue_bytes,
         .have_report_interval_ns = config->limits.have_report_ns,
         .flush_age_ns_max = config->limits.flush_age_ns,
-        .out = {.context = self, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
+        .out = {.context = self,
+                .send = s_send,
+                .answer = s_answer,
+                .scan = s_scan,
+                .job = s_job,
+                .clock_mono_ns = s_clock_mono_ns},
     };
     memcpy(options.store.cluster_id, config->cluster_id, sizeof options.store.cluster_id);
     bb_store_report_t report = {0};

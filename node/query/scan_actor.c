@@ -75,6 +75,8 @@ static void s_scan(s_scan_t *self, bb_post_scan_t *scan)
         s_refuse(self, scan, error, fault.text);
         return;
     }
+    uint32_t *room = bb_alloc_zero((size_t)request.query.partition_count + 1, sizeof *room);
+    bb_shard_query_exclude(&request.query, scan->missing, scan->missing_count, room);
     bb_scan_result_t result = {0};
     error = bb_scan_page(scan->snapshot, &request.query, self->page, &result, &fault);
     bb_metrics_add(self->node->metrics, BB_METRIC_SCAN_PAGES, 1);
@@ -104,6 +106,7 @@ static void s_scan(s_scan_t *self, bb_post_scan_t *scan)
         free(missing);
     }
     free(result.cursor);
+    free(room);
     bb_message_close(&request);
 }
 
