@@ -326,8 +326,8 @@ def configuration(group):
     first = good["nodes"][0]
     table = [
         ("an unknown key", lambda c: c.update(colour="red"), ["'colour'"]),
-        ("an unknown key of node", lambda c: c["node"].update(memory="1GiB"), ["'memory'", "node"]),
-        ("an unknown key of limits", lambda c: c["node"].update(limits={"heart_beat": "1s"}), ["'heart_beat'"]),
+        ("an unknown key of node", lambda c: c["node"].update(memory="1GiB"), ["'node.memory'"]),
+        ("an unknown key of limits", lambda c: c["node"].update(limits={"heart_beat": "1s"}), ["'node.limits.heart_beat'"]),
         ("a bad address", nodes(1, host="300.1.1.1:5"), ["host", "300.1.1.1:5"]),
         ("a bad port", nodes(1, client_port=70000), ["client_port", "65535"]),
         ("a port that is no number", nodes(1, peer_port="many"), ["peer_port"]),
