@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ingest/bb_fence.h"
+
+#include <stdlib.h>
+
+typedef enum { S_REPORTS, S_DATA, S_READY, S_MISSING } s_state_t;
+
+typedef struct {
+    uint32_t partition;
+    s_state_t state;
+    bb_error_t error; // MISSING
+    uint32_t target_count;
+    bb_have_set_t *targets; // DATA: what the majority had, as far as we lacked it
+} s_part_t;
+
+typedef struct s_read {
+    struct s_read *next;
+    uint64_t context;
+    uint64_t request_id; // answers to this request or a later one count
+    int64_t deadline_mono_ns;
+    uint32_t part_count, waiting_count;
+    bool is_timeout;
+    s_part_t parts[];
+} s_read_t;
+
+struct bb_fence {
+    const bb_topology_t *topology;
+    bb_have_view_t *view;
+    bb_have_own_fn own;
+    void *own_context;
+    uint32_t self_index, dc_index;
+    s_read_t *waiting, **waiting_end; // in order of arrival
+    s_read_t *ready, **ready_end;
+    uint32_t waiting_count;
+    s_read_t *shown; // the one whose missing list the caller looks at
+    bb_missing_t *missing;
+};
+
+bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb_have_own_fn own,
+                         void *own_context)
+{
+    BB_ASSERT(topology && view && own);
+    bb_fence_t *self = bb_alloc_zero(1, sizeof *self);
+    self->topology = topology;
+    self->view = view;
+    self->own = own;
+    self->own_context = own_context;
+    self->self_index = bb_topology_self_index(topology);
+    self->dc_index = bb_topology_node(topology, self->self_index)->dc_index;
+    self->waiting_end = &self->waiting;
+    self->ready_end = &self->ready;
+    self->missing = bb_alloc_zero(bb_topology_partition_count(topology), sizeof *self->missing);
+    return self;
+}
+
+static void s_targets_drop(s_part_t *part)
+{
+    for (uint32_t i = 0; i < part->target_count; i++) {
+        bb_have_set_clear(&part->targets[i]);
+    }
+    free(part->targets);
+    part->targets = NULL;
+    part->target_count = 0;
+}
+
+static void s_reads_drop(s_read_t *read)
+{
+    while (read) {
+        s_read_t *next = read->next;
+        for (uint32_t i = 0; i < read->part_count; i++) {
+            s_targets_drop(&read->parts[i]);
+        }
+        free(read);
+        read = next;
+    }
+}
+
+void bb_fence_destroy(bb_fence_t **self_pointer)
+{
+    BB_ASSERT(self_pointer);
+    bb_fence_t *self = *self_pointer;
+    *self_pointer = NULL;
+    if (!self) {
+        return;
+    }
+    s_reads_drop(self->waiting);
+    s_reads_drop(self->ready);
+    s_reads_drop(self->shown);
+    free(self->missing);
+    free(self);
+}
+
+bb_error_t bb_fence_begin(bb_fence_t *self, uint64_t context, uint64_t request_id,
+                          const uint32_t *partitions, uint32_t partition_count,
+                          int64_t deadline_mono_ns)
+{
+    BB_ASSERT(self && (partitions || partition_count == 0));
+    if (self->waiting_count >= BB_FENCE_READS_MAX) {
+        return BB_ERR_BUSY;
+    }
+    s_read_t *read = bb_alloc_zero(1, sizeof *read + partition_count * sizeof read->parts[0]);
+    read->context = context;
+    read->request_id = request_id;
+    read->deadline_mono_ns = deadline_mono_ns;
+    read->part_count = partition_count;
+    read->waiting_count = partition_count;
+    for (uint32_t i = 0; i < partition_count; i++) {
+        BB_ASSERT(bb_have_view_is_ours(self->view, partitions[i]));
+        read->parts[i].partition = partitions[i];
+    }
+    *self->waiting_end = read;
+    self->waiting_end = &read->next;
+    self->waiting_count++;
+    return BB_OK;
+}
+
+uint64_t bb_fence_request_id(const bb_fence_t *self)
+{
+    BB_ASSERT(self);
+    uint64_t request_id = 0;
+    for (const s_read_t *read = self->waiting; read; read = read->next) {
+        for (uint32_t i = 0; i < read->part_count; i++) {
+            if (read->parts[i].state == S_REPORTS) {
+                request_id = BB_MAX(request_id, read->request_id);
+                break;
+            }
+        }
+    }
+    return request_id;
+}
+
+static void s_resolve(s_read_t *read, s_part_t *part, bb_error_t error)
+{
+    BB_ASSERT(part->state == S_REPORTS || part->state == S_DATA);
+    part->state = error == BB_OK ? S_READY : S_MISSING;
+    part->error = error;
+    s_targets_drop(part);
+    read->waiting_count--;
+}
+
+// A majority has answered: keeps what they have and we lack.
+static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *part)
+{
+    const uint16_t *replicas = bb_topology_replicas(self->topology, part->partition);
+    uint32_t first = bb_topology_dc_slot_first(self->topology, self->dc_index);
+    uint32_t count = bb_topology_dc_replica_count(self->topology, self->dc_index);
+    const bb_have_set_t *own = self->own(self->own_context, part->partition);
+    part->state = S_DATA;
+    for (uint32_t slot = first; slot < first + count; slot++) {
+        if (replicas[slot] == self->self_index ||
+            bb_have_view_answered_id(self->view, replicas[slot]) < read->request_id) {
+            continue;
+        }
+        const bb_have_set_t *known = bb_have_view_known(self->view, part->partition, slot);
+        if (!bb_have_set_includes(own, known)) {
+            if (!part->targets) {
+                part->targets = bb_alloc_zero(count, sizeof *part->targets);
+            }
+            bb_have_set_copy(&part->targets[part->target_count++], known);
+        }
+    }
+}
+
+static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
+{
+    if (part->state == S_REPORTS) {
+        const uint16_t *replicas = bb_topology_replicas(self->topology, part->partition);
+        uint32_t first = bb_topology_dc_slot_first(self->topology, self->dc_index);
+        uint32_t count = bb_topology_dc_replica_count(self->topology, self->dc_index);
+        uint32_t answered_count = 0, possible_count = 0;
+        for (uint32_t slot = first; slot < first + count; slot++) {
+            uint32_t node = replicas[slot];
+            bool is_answered = node == self->self_index ||
+                               bb_have_view_answered_id(self->view, node) >= read->request_id;
+            answered_count += is_answered;
+            possible_count += is_answered || bb_have_view_is_up(self->view, node);
+        }
+        if (possible_count < count / 2 + 1) {
+            s_resolve(read, part, BB_ERR_UNAVAILABLE);
+        } else if (answered_count >= count / 2 + 1) {
+            s_targets_take(self, read, part);
+        }
+    }
+    if (part->state == S_DATA) {
+        const bb_have_set_t *own = self->own(self->own_context, part->partition);
+        bool is_here = true;
+        for (uint32_t i = 0; i < part->target_count && is_here; i++) {
+            is_here = bb_have_set_includes(own, &part->targets[i]);
+        }
+        if (is_here) {
+            s_resolve(read, part, BB_OK);
+        } else if (bb_have_view_needs_sync(self->view, part->partition)) {
+            s_resolve(read, part, BB_ERR_BEHIND);
+        } else {
+            bb_have_view_hurry(self->view, part->partition);
+        }
+    }
+}
+
+static void s_read_step(bb_fence_t *self, s_read_t *read, bool is_late)
+{
+    for (uint32_t i = 0; i < read->part_count && read->waiting_count > 0; i++) {
+        s_part_t *part = &read->parts[i];
+        if (part->state == S_REPORTS || part->state == S_DATA) {
+            s_part_step(self, read, part);
+        }
+        if (is_late && part->state == S_REPORTS) {
+            s_resolve(read, part, BB_ERR_TIMEOUT);
+        } else if (is_late && part->state == S_DATA) {
+            s_resolve(read, part, BB_ERR_BEHIND);
+        }
+    }
+    read->is_timeout = is_late;
+}
+
+void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed)
+{
+    BB_ASSERT(self);
+    s_read_t **link = &self->waiting;
+    while (*link) {
+        s_read_t *read = *link;
+        bool is_late = now_mono_ns >= read->deadline_mono_ns;
+        if (is_changed || is_late) {
+            s_read_step(self, read, is_late);
+        }
+        if (read->waiting_count > 0) {
+            link = &read->next;
+            continue;
+        }
+        *link = read->next;
+        if (!read->next) {
+            self->waiting_end = link;
+        }
+        read->next = NULL;
+        *self->ready_end = read;
+        self->ready_end = &read->next;
+        self->waiting_count--;
+    }
+}
+
+bool bb_fence_next(bb_fence_t *self, bb_fence_ready_t *ready)
+{
+    BB_ASSERT(self && ready);
+    s_reads_drop(self->shown);
+    self->shown = self->ready;
+    if (!self->shown) {
+        return false;
+    }
+    self->ready = self->shown->next;
+    if (!self->ready) {
+        self->ready_end = &self->ready;
+    }
+    self->shown->next = NULL;
+    *ready = (bb_fence_ready_t){.context = self->shown->context,
+                                .missing = self->missing,
+                                .is_timeout = self->shown->is_timeout};
+    for (uint32_t i = 0; i < self->shown->part_count; i++) {
+        const s_part_t *part = &self->shown->parts[i];
+        if (part->state == S_MISSING) {
+            self->missing[ready->missing_count++] =
+                (bb_missing_t){.partition = part->partition, .error = part->error};
+        }
+    }
+    return true;
+}
+
+uint32_t bb_fence_waiting_count(const bb_fence_t *self)
+{
+    BB_ASSERT(self);
+    return self->waiting_count;
+}
+
+int64_t bb_fence_wake_mono_ns(const bb_fence_t *self)
+{
+    BB_ASSERT(self);
+    int64_t wake_mono_ns = BB_NEVER_NS;
+    for (const s_read_t *read = self->waiting; read; read = read->next) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, read->deadline_mono_ns);
+    }
+    return wake_mono_ns;
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_fence - says when a quorum read may scan here, and which partitions it must call missing.
+//
+// Pure core, owned by one shard. Design, "Quorum reads cost one scan": after the read has arrived,
+// replicas are asked for their have-sets; T is the union over a majority, this node included; the
+// read may go ahead once our own have-set contains T. Every point acknowledged at local_quorum in
+// this data centre before the read began is in the have-set of a majority, and two majorities
+// share a replica, so T contains it. An answer to a question asked before the read arrived proves
+// nothing and does not count (bb_have_view_answered_id, numbers of requests).
+//
+//     REPORTS  a majority of the partition's local replicas must answer
+//     DATA     what they have is waited for, and pulled when it does not come
+//     READY    or MISSING: UNAVAILABLE (no majority is up), TIMEOUT (it did not answer in time),
+//              BEHIND (the data did not come in time, or nobody has it in a journal any more)
+#ifndef BB_FENCE_H
+#define BB_FENCE_H
+
+#include "node/ingest/bb_have_view.h"
+
+typedef struct bb_fence bb_fence_t;
+
+#define BB_FENCE_READS_MAX 1024 // waiting; the next one is BB_ERR_BUSY
+
+// Both are borrowed. `own` as in bb_have_view_options_t.
+bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb_have_own_fn own,
+                         void *own_context);
+// Waiting reads are forgotten: their contexts are the caller's.
+void bb_fence_destroy(bb_fence_t **self);
+
+// A read of these partitions (ours, ascending) arrived; copies the list. Answers to requests from
+// `request_id` on count: bb_have_view_request_id_next. BB_ERR_BUSY: too many wait.
+BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, uint64_t context, uint64_t request_id,
+                                        const uint32_t *partitions, uint32_t partition_count,
+                                        int64_t deadline_mono_ns);
+// The youngest request number that waiting reads need an answer to; 0: none.
+uint64_t bb_fence_request_id(const bb_fence_t *self);
+// Looks at the view, the own have-sets and the time. Cheap when `is_changed` is false and no
+// deadline has passed; it must be true after reports, applies and changes of liveness.
+void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed);
+
+// The next read that may go ahead without `missing` (borrowed until the next call); false: none.
+typedef struct {
+    uint64_t context;
+    const bb_missing_t *missing; // ascending partitions
+    uint32_t missing_count;
+    bool is_timeout;
+} bb_fence_ready_t;
+bool bb_fence_next(bb_fence_t *self, bb_fence_ready_t *ready);
+
+uint32_t bb_fence_waiting_count(const bb_fence_t *self);
+int64_t bb_fence_wake_mono_ns(const bb_fence_t *self);
+
+#endif

@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ingest/bb_have_view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// A partition whose missing chunks a peer no longer has is asked for again after this pause.
+#define S_UNAVAILABLE_NS (2 * BB_NS_PER_S)
+
+typedef struct {
+    uint64_t request_id; // 0: none outstanding
+    int64_t give_up_mono_ns;
+    int64_t idle_until_mono_ns;
+    uint32_t received_count, new_count, expected_count;
+    bool is_done; // PULL_DONE came; chunks are still on their way
+} s_pull_t;
+
+typedef struct {
+    bool is_up, is_known;
+    bb_stream_t incarnation;
+    uint32_t shared_count;
+    uint64_t version; // everything up to it is known (when is_known)
+    uint64_t asked_id, answered_id;
+    int64_t asked_mono_ns, ask_next_mono_ns;
+    uint64_t full_id, full_version; // a full report that is coming in pieces
+    uint32_t full_count;
+    uint8_t *full_seen; // one per partition of ours
+    s_pull_t pull;
+} s_peer_t;
+
+typedef struct {
+    bb_have_set_t known;
+    int64_t lack_mono_ns; // since when we lack something of `known`
+    bool is_lacking;
+    bool is_unavailable; // its journal no longer has what we lack
+} s_entry_t;
+
+struct bb_have_view {
+    bb_have_view_options_t options;
+    uint32_t node_count, self_index, slot_count;
+    uint32_t partition_count; // ours
+    uint32_t *partitions;
+    uint32_t *index_of; // partition -> index in partitions, or UINT32_MAX
+    s_entry_t *entries; // partition_count * slot_count
+    bool *is_urgent;    // per partition of ours
+    s_peer_t *peers;
+    uint64_t request_id_next;
+    uint64_t change_count;
+    uint32_t pull_count;    // outstanding
+    uint32_t pull_turn;     // node to consider first, so that nobody is forgotten
+    uint32_t lacking_count; // entries
+    bool is_pull_checked;   // nothing changed since the last _pull found nothing
+    int64_t pull_wake_mono_ns;
+};
+
+bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options)
+{
+    BB_ASSERT(options && options->topology && options->own);
+    BB_ASSERT(options->store_count >= 1 && options->store_index < options->store_count);
+    const bb_topology_t *topology = options->topology;
+    bb_have_view_t *self = bb_alloc_zero(1, sizeof *self);
+    self->options = *options;
+    self->node_count = bb_topology_node_count(topology);
+    self->self_index = bb_topology_self_index(topology);
+    self->slot_count = bb_topology_replica_count(topology);
+    BB_ASSERT(self->self_index < self->node_count);
+    uint32_t all_count = bb_topology_partition_count(topology), own_count = 0;
+    const uint32_t *own = bb_topology_node_partitions(topology, self->self_index, &own_count);
+    self->index_of = bb_alloc(all_count * sizeof *self->index_of);
+    memset(self->index_of, 0xff, all_count * sizeof *self->index_of);
+    self->partitions = bb_alloc_zero(own_count + 1, sizeof *self->partitions);
+    self->peers = bb_alloc_zero(self->node_count, sizeof *self->peers);
+    for (uint32_t i = 0; i < own_count; i++) {
+        if (own[i] % options->store_count != options->store_index) {
+            continue;
+        }
+        self->index_of[own[i]] = self->partition_count;
+        self->partitions[self->partition_count++] = own[i];
+        const uint16_t *replicas = bb_topology_replicas(topology, own[i]);
+        for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+            self->peers[replicas[slot]].shared_count++;
+        }
+    }
+    self->entries =
+        bb_alloc_zero((size_t)self->partition_count * self->slot_count + 1, sizeof *self->entries);
+    self->is_urgent = bb_alloc_zero(self->partition_count + 1, sizeof *self->is_urgent);
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        self->peers[node].full_seen = bb_alloc_zero(self->partition_count + 1, 1);
+    }
+    self->peers[self->self_index].is_up = true;
+    self->request_id_next = 1;
+    self->pull_wake_mono_ns = BB_NEVER_NS;
+    return self;
+}
+
+void bb_have_view_destroy(bb_have_view_t **self_pointer)
+{
+    BB_ASSERT(self_pointer);
+    bb_have_view_t *self = *self_pointer;
+    *self_pointer = NULL;
+    if (!self) {
+        return;
+    }
+    for (size_t i = 0; i < (size_t)self->partition_count * self->slot_count; i++) {
+        bb_have_set_clear(&self->entries[i].known);
+    }
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        free(self->peers[node].full_seen);
+    }
+    free(self->entries);
+    free(self->is_urgent);
+    free(self->peers);
+    free(self->partitions);
+    free(self->index_of);
+    free(self);
+}
+
+// ---- who and what --------------------------------------------------------------------------
+
+const uint32_t *bb_have_view_partitions(const bb_have_view_t *self, uint32_t *count)
+{
+    BB_ASSERT(self && count);
+    *count = self->partition_count;
+    return self->partitions;
+}
+
+bool bb_have_view_is_ours(const bb_have_view_t *self, uint32_t partition)
+{
+    BB_ASSERT(self);
+    return partition < bb_topology_partition_count(self->options.topology) &&
+           self->index_of[partition] != UINT32_MAX;
+}
+
+bool bb_have_view_is_shared(const bb_have_view_t *self, uint32_t partition, uint32_t node)
+{
+    return node != self->self_index && bb_have_view_is_ours(self, partition) &&
+           bb_topology_is_replica(self->options.topology, partition, node);
+}
+
+uint32_t bb_have_view_shared_count(const bb_have_view_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return node == self->self_index ? 0 : self->peers[node].shared_count;
+}
+
+static const bb_have_set_t *s_own(const bb_have_view_t *self, uint32_t index)
+{
+    return self->options.own(self->options.own_context, self->partitions[index]);
+}
+
+static s_entry_t *s_entry(const bb_have_view_t *self, uint32_t index, uint32_t slot)
+{
+    return &self->entries[(size_t)index * self->slot_count + slot];
+}
+
+static uint16_t s_node_at(const bb_have_view_t *self, uint32_t index, uint32_t slot)
+{
+    return bb_topology_replicas(self->options.topology, self->partitions[index])[slot];
+}
+
+static void s_set_lacking(bb_have_view_t *self, s_entry_t *entry, bool is_lacking)
+{
+    if (entry->is_lacking != is_lacking) {
+        entry->is_lacking = is_lacking;
+        self->lacking_count += is_lacking ? 1 : -1u;
+    }
+    if (!is_lacking) {
+        entry->is_unavailable = false;
+    }
+}
+
+static void s_pull_end(bb_have_view_t *self, s_peer_t *peer)
+{
+    if (peer->pull.request_id != 0) {
+        peer->pull.request_id = 0;
+        self->pull_count--;
+        self->is_pull_checked = false;
+    }
+}
+
+static void s_peer_forget(bb_have_view_t *self, uint32_t node)
+{
+    s_peer_t *peer = &self->peers[node];
+    for (uint32_t index = 0; index < self->partition_count; index++) {
+        uint32_t slot = bb_topology_slot_of(self->options.topology, self->partitions[index], node);
+        if (slot != BB_NODE_NONE) {
+            s_entry_t *entry = s_entry(self, index, slot);
+            s_set_lacking(self, entry, false);
+            bb_have_set_clear(&entry->known);
+        }
+    }
+    peer->is_known = false;
+    peer->version = 0;
+    peer->answered_id = 0;
+    peer->full_id = 0;
+    self->change_count++;
+}
+
+void bb_have_view_peer(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, bool is_up,
+                       const bb_stream_t *incarnation)
+{
+    BB_ASSERT(self && incarnation && node < self->node_count && node != self->self_index);
+    s_peer_t *peer = &self->peers[node];
+    bool is_same = bb_stream_is_equal(&peer->incarnation, incarnation);
+    if (is_same && is_up == peer->is_up) {
+        return;
+    }
+    if (!is_same) {
+        s_peer_forget(self, node);
+        peer->incarnation = *incarnation;
+    }
+    peer->is_up = is_up;
+    peer->ask_next_mono_ns = now_mono_ns; // it may have much that we lack
+    peer->asked_mono_ns = now_mono_ns - BB_HAVE_ANSWER_NS_MAX;
+    peer->pull.idle_until_mono_ns = now_mono_ns;
+    s_pull_end(self, peer);
+    self->is_pull_checked = false;
+}
+
+bool bb_have_view_is_up(const bb_have_view_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return self->peers[node].is_up;
+}
+
+const bb_stream_t *bb_have_view_incarnation(const bb_have_view_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return &self->peers[node].incarnation;
+}
+
+uint32_t bb_have_view_node_of(const bb_have_view_t *self, const bb_stream_t *incarnation)
+{
+    BB_ASSERT(self && incarnation);
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        if (node != self->self_index &&
+            bb_stream_is_equal(&self->peers[node].incarnation, incarnation)) {
+            return node;
+        }
+    }
+    return BB_NODE_NONE;
+}
+
+// ---- reports -------------------------------------------------------------------------------
+
+bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                             uint64_t fence_request_id)
+{
+    BB_ASSERT(self && node < self->node_count);
+    const s_peer_t *peer = &self->peers[node];
+    if (!peer->is_up || bb_have_view_shared_count(self, node) == 0) {
+        return false;
+    }
+    bool is_waiting = peer->asked_id > peer->answered_id;
+    if (fence_request_id > peer->asked_id) {
+        return true;
+    }
+    // A reader waits: ask again sooner than the peer's turn comes.
+    if (fence_request_id != 0 && is_waiting && fence_request_id > peer->answered_id) {
+        return now_mono_ns - peer->asked_mono_ns >= BB_HAVE_ANSWER_NS_MAX / 4;
+    }
+    if (is_waiting && now_mono_ns - peer->asked_mono_ns < BB_HAVE_ANSWER_NS_MAX) {
+        return false;
+    }
+    return now_mono_ns >= peer->ask_next_mono_ns;
+}
+
+// Peers are not asked in step: the interval is stretched by up to a quarter, by a hash.
+static int64_t s_interval_ns(const bb_have_view_t *self, uint32_t node)
+{
+    uint64_t hash = (self->request_id_next * 0x9e3779b97f4a7c15u) ^ ((uint64_t)node << 32);
+    hash = (hash ^ (hash >> 31)) * UINT64_C(0xbf58476d1ce4e5b9);
+    int64_t interval_ns = self->options.report_interval_ns;
+    return interval_ns + (int64_t)((hash >> 33) % (uint64_t)(interval_ns / 4 + 1));
+}
+
+uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                          bb_have_request_t *request)
+{
+    BB_ASSERT(self && request && node < self->node_count && node != self->self_index);
+    s_peer_t *peer = &self->peers[node];
+    *request = (bb_have_request_t){.store_index = self->options.store_index};
+    if (peer->is_known) {
+        request->incarnation = peer->incarnation;
+        request->since_version = peer->version;
+    }
+    peer->asked_id = self->request_id_next++;
+    peer->asked_mono_ns = now_mono_ns;
+    peer->ask_next_mono_ns = now_mono_ns + s_interval_ns(self, node);
+    return peer->asked_id;
+}
+
+uint64_t bb_have_view_request_id_next(const bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    return self->request_id_next;
+}
+
+// Takes over *have.
+static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot,
+                    bb_have_set_t *have)
+{
+    s_entry_t *entry = s_entry(self, index, slot);
+    const bb_have_set_t *own = s_own(self, index);
+    // What was known before and is lacking still goes on ageing; new chunks start at zero.
+    bool is_old = entry->is_lacking && !bb_have_set_includes(own, &entry->known);
+    bb_have_set_clear(&entry->known);
+    entry->known = *have;
+    *have = (bb_have_set_t){0};
+    bool is_lacking = is_old || !bb_have_set_includes(own, &entry->known);
+    if (is_lacking && !is_old) {
+        entry->lack_mono_ns = now_mono_ns;
+        entry->is_unavailable = false;
+    }
+    s_set_lacking(self, entry, is_lacking);
+}
+
+bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                               uint64_t request_id, bool is_counted, const bb_have_t *report)
+{
+    BB_ASSERT(self && report);
+    if (node >= self->node_count || node == self->self_index) {
+        return BB_ERR_PEER_UNKNOWN;
+    }
+    s_peer_t *peer = &self->peers[node];
+    if (!bb_stream_is_equal(&report->incarnation, &peer->incarnation)) {
+        return BB_ERR_PEER_UNKNOWN;
+    }
+    if (report->since_version > report->version || request_id > peer->asked_id || request_id == 0) {
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    for (uint32_t i = 0; i < report->entry_count; i++) {
+        if (!bb_have_view_is_shared(self, report->entries[i].partition, node)) {
+            return BB_ERR_MESSAGE_CORRUPT;
+        }
+    }
+    bool is_full = report->since_version == 0;
+    if (peer->is_known &&
+        (report->version < peer->version || report->since_version > peer->version)) {
+        return BB_OK; // overtaken, or one before it was lost
+    }
+    if (!peer->is_known && !is_full) {
+        return BB_OK;
+    }
+    if (is_full && (peer->full_id != request_id || peer->full_version != report->version)) {
+        if (request_id < peer->full_id) {
+            return BB_OK;
+        }
+        peer->full_id = request_id;
+        peer->full_version = report->version;
+        peer->full_count = 0;
+        memset(peer->full_seen, 0, self->partition_count);
+    }
+    for (uint32_t i = 0; i < report->entry_count; i++) {
+        uint32_t partition = report->entries[i].partition;
+        uint32_t index = self->index_of[partition];
+        bb_have_set_t have = {0};
+        bb_error_t error =
+            bb_have_set_decode(&have, report->entries[i].have.data, report->entries[i].have.length);
+        if (error != BB_OK) {
+            return BB_ERR_MESSAGE_CORRUPT; // what was adopted before it is true all the same
+        }
+        s_adopt(self, now_mono_ns, index,
+                bb_topology_slot_of(self->options.topology, partition, node), &have);
+        if (is_full && !peer->full_seen[index]) {
+            peer->full_seen[index] = 1;
+            peer->full_count++;
+        }
+    }
+    if (report->entry_count > 0) {
+        self->change_count++;
+        self->is_pull_checked = false;
+    }
+    if (is_full && peer->full_count < peer->shared_count) {
+        return BB_OK; // more pieces to come
+    }
+    if (!is_full && !report->is_last) {
+        return BB_ERR_MESSAGE_CORRUPT; // changes come in one piece
+    }
+    self->change_count += !peer->is_known; // also when all of it was empty
+    peer->is_known = true;
+    peer->version = BB_MAX(peer->version, report->version);
+    if (is_counted) {
+        peer->answered_id = BB_MAX(peer->answered_id, request_id);
+    }
+    return BB_OK;
+}
+
+uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return self->peers[node].answered_id;
+}
+
+const bb_have_set_t *bb_have_view_known(const bb_have_view_t *self, uint32_t partition,
+                                        uint32_t slot)
+{
+    BB_ASSERT(bb_have_view_is_ours(self, partition) && slot < self->slot_count);
+    return &s_entry(self, self->index_of[partition], slot)->known;
+}
+
+bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return self->peers[node].is_known;
+}
+
+static bool s_contains_range(const bb_have_set_t *have, const bb_stream_t *stream,
+                             uint64_t first_seq, uint64_t last_seq)
+{
+    const bb_have_stream_t *found = bb_have_set_stream(have, stream);
+    for (uint32_t i = 0; found && i < found->range_count; i++) {
+        if (found->ranges[i].first_seq <= first_seq && last_seq <= found->ranges[i].last_seq) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const bb_stream_t *stream,
+                          uint64_t first_seq, uint64_t last_seq)
+{
+    BB_ASSERT(self && stream);
+    if (!bb_have_view_is_ours(self, partition)) {
+        return false; // somebody else's data in our journal: never ours to forget
+    }
+    uint32_t index = self->index_of[partition];
+    for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+        if (s_node_at(self, index, slot) != self->self_index &&
+            !s_contains_range(&s_entry(self, index, slot)->known, stream, first_seq, last_seq)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+uint64_t bb_have_view_change_count(const bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    return self->change_count;
+}
+
+// ---- pulls ---------------------------------------------------------------------------------
+
+void bb_have_view_hurry(bb_have_view_t *self, uint32_t partition)
+{
+    BB_ASSERT(bb_have_view_is_ours(self, partition));
+    if (!self->is_urgent[self->index_of[partition]]) {
+        self->is_urgent[self->index_of[partition]] = true;
+        self->is_pull_checked = false;
+    }
+}
+
+// Looks again at what was lacking; true if it still is.
+static bool s_still_lacks(bb_have_view_t *self, uint32_t index, s_entry_t *entry)
+{
+    if (entry->is_lacking && bb_have_set_includes(s_own(self, index), &entry->known)) {
+        s_set_lacking(self, entry, false);
+        self->is_urgent[index] = false;
+    }
+    return entry->is_lacking;
+}
+
+// When the entry may be pulled.
+static int64_t s_ripe_mono_ns(const bb_have_view_t *self, uint32_t index, const s_entry_t *entry)
+{
+    return entry->lack_mono_ns +
+           (self->is_urgent[index] ? BB_HAVE_URGENT_NS_MIN : BB_HAVE_LACK_NS_MIN);
+}
+
+static void s_pulls_give_up(bb_have_view_t *self, int64_t now_mono_ns)
+{
+    for (uint32_t node = 0; node < self->node_count && self->pull_count > 0; node++) {
+        s_peer_t *peer = &self->peers[node];
+        if (peer->pull.request_id != 0 && now_mono_ns >= peer->pull.give_up_mono_ns) {
+            s_pull_end(self, peer);
+        }
+    }
+}
+
+// The partitions worth pulling from the node now.
+static uint32_t s_pull_list(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                            uint32_t *partitions)
+{
+    uint32_t count = 0;
+    size_t bytes = 0;
+    for (uint32_t index = 0; index < self->partition_count; index++) {
+        uint32_t slot = bb_topology_slot_of(self->options.topology, self->partitions[index], node);
+        if (slot == BB_NODE_NONE) {
+            continue;
+        }
+        s_entry_t *entry = s_entry(self, index, slot);
+        if (!entry->is_lacking || !s_still_lacks(self, index, entry)) {
+            continue;
+        }
+        int64_t ripe_mono_ns = s_ripe_mono_ns(self, index, entry);
+        if (now_mono_ns < ripe_mono_ns) {
+            self->pull_wake_mono_ns = BB_MIN(self->pull_wake_mono_ns, ripe_mono_ns);
+            continue;
+        }
+        size_t entry_bytes = bb_have_set_encoded_bytes(s_own(self, index)) + 64;
+        if (count > 0 && bytes + entry_bytes > BB_HAVE_PULL_BYTES_MAX) {
+            break;
+        }
+        bytes += entry_bytes;
+        partitions[count++] = self->partitions[index];
+        self->is_urgent[index] = false; // who still waits says so again
+    }
+    return count;
+}
+
+bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node_out,
+                       uint64_t *request_id, uint32_t *partitions, uint32_t *partition_count)
+{
+    BB_ASSERT(self && node_out && request_id && partitions && partition_count);
+    s_pulls_give_up(self, now_mono_ns);
+    if (self->lacking_count == 0) {
+        self->pull_wake_mono_ns = BB_NEVER_NS;
+        return false;
+    }
+    if (self->pull_count >= BB_HAVE_PULLS_MAX ||
+        (self->is_pull_checked && now_mono_ns < self->pull_wake_mono_ns)) {
+        return false;
+    }
+    self->pull_wake_mono_ns = BB_NEVER_NS;
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        uint32_t node = (self->pull_turn + i) % self->node_count;
+        s_peer_t *peer = &self->peers[node];
+        if (!peer->is_up || node == self->self_index || peer->pull.request_id != 0) {
+            continue;
+        }
+        if (now_mono_ns < peer->pull.idle_until_mono_ns) {
+            self->pull_wake_mono_ns =
+                BB_MIN(self->pull_wake_mono_ns, peer->pull.idle_until_mono_ns);
+            continue;
+        }
+        uint32_t count = s_pull_list(self, now_mono_ns, node, partitions);
+        if (count == 0) {
+            continue;
+        }
+        self->pull_turn = node + 1;
+        self->pull_count++;
+        peer->pull = (s_pull_t){.request_id = self->request_id_next++,
+                                .give_up_mono_ns = now_mono_ns + BB_HAVE_PULL_NS_MAX};
+        *node_out = node;
+        *request_id = peer->pull.request_id;
+        *partition_count = count;
+        return true;
+    }
+    self->is_pull_checked = true;
+    return false;
+}
+
+static void s_pull_finish(bb_have_view_t *self, int64_t now_mono_ns, s_peer_t *peer)
+{
+    bool is_all_here = peer->pull.received_count >= peer->pull.expected_count;
+    if (!is_all_here) {
+        peer->pull.give_up_mono_ns =
+            BB_MIN(peer->pull.give_up_mono_ns, now_mono_ns + BB_HAVE_PULL_STRAY_NS_MAX);
+        return;
+    }
+    if (peer->pull.new_count == 0) {
+        peer->pull.idle_until_mono_ns = now_mono_ns + BB_HAVE_PULL_IDLE_NS;
+    }
+    s_pull_end(self, peer);
+}
+
+void bb_have_view_pulled(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                         uint64_t request_id, bool is_new)
+{
+    BB_ASSERT(self && node < self->node_count);
+    s_peer_t *peer = &self->peers[node];
+    if (request_id == 0 || peer->pull.request_id != request_id) {
+        return;
+    }
+    peer->pull.received_count++;
+    peer->pull.new_count += is_new;
+    if (peer->pull.is_done) {
+        s_pull_finish(self, now_mono_ns, peer);
+    }
+}
+
+void bb_have_view_pull_done(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                            uint64_t request_id, const bb_pull_done_t *done)
+{
+    BB_ASSERT(self && done && node < self->node_count);
+    s_peer_t *peer = &self->peers[node];
+    if (request_id == 0 || peer->pull.request_id != request_id || peer->pull.is_done) {
+        return;
+    }
+    for (uint32_t i = 0; i < done->unavailable_count; i++) {
+        uint32_t partition = done->unavailable[i];
+        if (bb_have_view_is_shared(self, partition, node)) {
+            uint32_t slot = bb_topology_slot_of(self->options.topology, partition, node);
+            s_entry_t *entry = s_entry(self, self->index_of[partition], slot);
+            entry->is_unavailable = entry->is_lacking;
+            entry->lack_mono_ns = now_mono_ns + S_UNAVAILABLE_NS; // other chunks may be there
+        }
+    }
+    peer->pull.is_done = true;
+    peer->pull.expected_count = done->chunk_count;
+    s_pull_finish(self, now_mono_ns, peer);
+}
+
+bool bb_have_view_needs_sync(const bb_have_view_t *self, uint32_t partition)
+{
+    BB_ASSERT(bb_have_view_is_ours(self, partition));
+    uint32_t index = self->index_of[partition];
+    for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+        const s_entry_t *entry = s_entry(self, index, slot);
+        if (entry->is_lacking && entry->is_unavailable &&
+            !bb_have_set_includes(s_own(self, index), &entry->known)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// ---- sums ----------------------------------------------------------------------------------
+
+bool bb_have_view_is_caught_up(bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    for (uint32_t index = 0; index < self->partition_count && self->lacking_count > 0; index++) {
+        for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+            s_entry_t *entry = s_entry(self, index, slot);
+            if (entry->is_lacking && s_still_lacks(self, index, entry)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+// What exists in the partition as far as known; false when it is too fragmented to be summed up.
+static bool s_existing(const bb_have_view_t *self, uint32_t index, bb_have_set_t *all)
+{
+    bb_have_set_copy(all, s_own(self, index));
+    bool is_whole = true;
+    for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+        if (s_node_at(self, index, slot) != self->self_index) {
+            const bb_have_set_t *known = &s_entry(self, index, slot)->known;
+            is_whole &= bb_have_set_includes(all, known) || bb_have_set_union(all, known) == BB_OK;
+        }
+    }
+    return is_whole;
+}
+
+uint64_t bb_have_view_lag(const bb_have_view_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    uint64_t lag = 0;
+    bb_have_set_t all = {0};
+    for (uint32_t index = 0; index < self->partition_count; index++) {
+        uint32_t slot = bb_topology_slot_of(self->options.topology, self->partitions[index], node);
+        if (slot == BB_NODE_NONE) {
+            continue;
+        }
+        // A sum that was cut short only makes the lag look smaller, never larger.
+        bb_ignore(s_existing(self, index, &all), "a lower bound is good enough for a gauge");
+        lag += bb_have_set_lacks_count(
+            node == self->self_index ? s_own(self, index) : &s_entry(self, index, slot)->known,
+            &all);
+    }
+    bb_have_set_clear(&all);
+    return lag;
+}
+
+uint32_t bb_have_view_under_replicated(const bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    uint32_t count = 0;
+    bb_have_set_t all = {0};
+    for (uint32_t index = 0; index < self->partition_count; index++) {
+        bool is_under = !s_existing(self, index, &all);
+        for (uint32_t slot = 0; slot < self->slot_count && !is_under; slot++) {
+            uint16_t node = s_node_at(self, index, slot);
+            const bb_have_set_t *have =
+                node == self->self_index ? s_own(self, index) : &s_entry(self, index, slot)->known;
+            bool is_known = node == self->self_index || self->peers[node].is_known;
+            is_under = !self->peers[node].is_up || !is_known || !bb_have_set_includes(have, &all);
+        }
+        count += is_under;
+    }
+    bb_have_set_clear(&all);
+    return count;
+}
+
+int64_t bb_have_view_wake_mono_ns(const bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    int64_t wake_mono_ns = BB_NEVER_NS;
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        const s_peer_t *peer = &self->peers[node];
+        if (peer->is_up && bb_have_view_shared_count(self, node) > 0) {
+            int64_t due = peer->ask_next_mono_ns;
+            if (peer->asked_id > peer->answered_id) {
+                due = BB_MAX(due, peer->asked_mono_ns + BB_HAVE_ANSWER_NS_MAX);
+            }
+            wake_mono_ns = BB_MIN(wake_mono_ns, due);
+        }
+        if (peer->pull.request_id != 0) {
+            wake_mono_ns = BB_MIN(wake_mono_ns, peer->pull.give_up_mono_ns);
+        }
+    }
+    if (self->lacking_count > 0 && self->pull_count < BB_HAVE_PULLS_MAX) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->pull_wake_mono_ns);
+    }
+    return wake_mono_ns;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_have_view - what the peers are known to hold, what this node lacks of it, and whom to ask.
+//
+// Pure core, owned by one shard. A replica is asked for its have-sets again and again
+// (HAVE_REQUEST); it answers with those that changed since the version it was last asked for. The
+// view keeps, for each partition of this store and each replica, the last known have-set.
+//
+//   report ──▶ known[partition][slot] ──▶ lacks it something of ours? their pull
+//                                     └─▶ do we lack something?      ours, after a while
+//
+// Chunks in flight are normal: what is lacking is pulled only when it was known for
+// BB_HAVE_LACK_NS_MIN (BB_HAVE_URGENT_NS_MIN when a reader waits for it).
+//
+// Lost, repeated and reordered reports are harmless: within one incarnation a have-set only grows
+// and versions count up. A report "changed after S, up to V" is adopted only if everything up to S
+// is known; a full report in pieces counts as known only when all partitions were in it.
+// A new incarnation starts from nothing: it may have lost its disk.
+#ifndef BB_HAVE_VIEW_H
+#define BB_HAVE_VIEW_H
+
+#include "cluster-config/bb_topology.h"
+#include "protocol/bb_message.h"
+
+typedef struct bb_have_view bb_have_view_t;
+
+#define BB_HAVE_LACK_NS_MIN       (300 * BB_NS_PER_MS)
+#define BB_HAVE_URGENT_NS_MIN     (20 * BB_NS_PER_MS)
+#define BB_HAVE_ANSWER_NS_MAX     (1 * BB_NS_PER_S)    // then the request is sent again
+#define BB_HAVE_PULL_NS_MAX       (5 * BB_NS_PER_S)    // then the pull is given up and chosen again
+#define BB_HAVE_PULL_STRAY_NS_MAX (300 * BB_NS_PER_MS) // PULL_DONE came before its chunks
+#define BB_HAVE_PULL_IDLE_NS      (500 * BB_NS_PER_MS) // pause after a pull that brought nothing
+#define BB_HAVE_PULLS_MAX         2                    // at once
+#define BB_HAVE_PULL_BYTES_MAX    (1u << 20)           // of our have-sets in one PULL
+
+// Our own have-set of a partition; borrowed until the store's next apply.
+typedef const bb_have_set_t *(*bb_have_own_fn)(void *context, uint32_t partition);
+
+typedef struct {
+    const bb_topology_t *topology;     // borrowed
+    uint32_t store_index, store_count; // this store has the partitions p % count == index
+    int64_t report_interval_ns;
+    bb_have_own_fn own;
+    void *own_context;
+} bb_have_view_options_t;
+
+bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options);
+void bb_have_view_destroy(bb_have_view_t **self);
+
+// Partitions of this store that this node holds, ascending; and those it shares with a peer.
+const uint32_t *bb_have_view_partitions(const bb_have_view_t *self, uint32_t *count);
+bool bb_have_view_is_ours(const bb_have_view_t *self, uint32_t partition);
+bool bb_have_view_is_shared(const bb_have_view_t *self, uint32_t partition, uint32_t node);
+uint32_t bb_have_view_shared_count(const bb_have_view_t *self, uint32_t node);
+
+// The detector's verdict. A new incarnation forgets what was known.
+void bb_have_view_peer(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, bool is_up,
+                       const bb_stream_t *incarnation);
+bool bb_have_view_is_up(const bb_have_view_t *self, uint32_t node); // self is always up
+const bb_stream_t *bb_have_view_incarnation(const bb_have_view_t *self, uint32_t node);
+uint32_t bb_have_view_node_of(const bb_have_view_t *self, const bb_stream_t *incarnation);
+
+// ---- reports -----------------------------------------------------------------------------------
+// True when the node should be asked now: its turn, or nothing came back, or a fence wants an
+// answer to a request of this number or later and none was sent.
+bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                             uint64_t fence_request_id);
+// Fills the request to send now; its id is the next number.
+uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                          bb_have_request_t *request);
+uint64_t bb_have_view_request_id_next(const bb_have_view_t *self);
+// Adopts a HAVE. is_counted: it came under our epoch and may answer a fence. Errors are the
+// peer's fault and change nothing: PEER_UNKNOWN (another incarnation), MESSAGE_CORRUPT.
+BB_MUST_CHECK bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns,
+                                             uint32_t node, uint64_t request_id, bool is_counted,
+                                             const bb_have_t *report);
+// The largest request id that this incarnation has answered completely; 0 = none.
+uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node);
+// What it last reported; empty when nothing is known. Borrowed until its next report.
+const bb_have_set_t *bb_have_view_known(const bb_have_view_t *self, uint32_t partition,
+                                        uint32_t slot);
+bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node); // a whole report came
+// True when every other replica is known to hold the whole range.
+bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const bb_stream_t *stream,
+                          uint64_t first_seq, uint64_t last_seq);
+uint64_t bb_have_view_change_count(const bb_have_view_t *self); // grows when known sets change
+
+// ---- pulls -------------------------------------------------------------------------------------
+// A reader waits for the partition.
+void bb_have_view_hurry(bb_have_view_t *self, uint32_t partition);
+// Chooses a peer and the partitions to pull from it (room for all of ours) and notes the pull as
+// outstanding; false when nothing is to be pulled now. Call after the store has applied what came.
+bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node,
+                       uint64_t *request_id, uint32_t *partitions, uint32_t *partition_count);
+// A REPLICATE for a pull came from the node.
+void bb_have_view_pulled(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                         uint64_t request_id, bool is_new);
+// Its PULL_DONE. Late and unknown ones have no effect.
+void bb_have_view_pull_done(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                            uint64_t request_id, const bb_pull_done_t *done);
+// We lack chunks of the partition that no journal we could ask has any more.
+bool bb_have_view_needs_sync(const bb_have_view_t *self, uint32_t partition);
+
+// ---- sums --------------------------------------------------------------------------------------
+bool bb_have_view_is_caught_up(bb_have_view_t *self); // lacks nothing that it knows to exist
+// Chunks known to exist in the partitions that `node` holds here and not known to be there.
+// Cost: partitions x replicas set differences.
+uint64_t bb_have_view_lag(const bb_have_view_t *self, uint32_t node);
+// Partitions with a replica that is down, unknown or lacking.
+uint32_t bb_have_view_under_replicated(const bb_have_view_t *self);
+int64_t bb_have_view_wake_mono_ns(const bb_have_view_t *self);
+
+#endif
