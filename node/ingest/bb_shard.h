@@ -34,37 +34,43 @@ typedef struct {
 } bb_outbound_t;
 
 // Everything that leaves the shard. `context` is the shell. None of these may call back into the
-// shard. Messages to peers may be dropped, delayed, repeated and reordered; answers to a client that
-// is gone are dropped by the shell.
+// shard. Messages to peers may be dropped, delayed, repeated and reordered; answers to a client
+// that is gone are dropped by the shell.
 typedef struct {
     void *context;
-    // bulk: REPLICATE and other large messages; otherwise small ones that must not wait behind them.
+    // bulk: REPLICATE and other large messages; otherwise small ones that must not wait behind
+    // them.
     void (*send)(void *context, uint32_t peer_index, bool bulk, const bb_outbound_t *message);
     // `ticket` is what the request came with.
     void (*answer)(void *context, uint64_t ticket, const bb_outbound_t *message);
-    // Runs bb_scan_page elsewhere (scan pool) and answers RESULT itself. Takes over the snapshot and
-    // keeps the request buffer. `missing` (copied by the callee) are partitions this page cannot serve.
+    // Runs bb_scan_page elsewhere (scan pool) and answers RESULT itself. Takes over the snapshot
+    // and keeps the request buffer. `missing` (copied by the callee) are partitions this page
+    // cannot serve: the snapshot was taken for the request without them (bb_shard_query_exclude).
     void (*scan)(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
                  bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
                  int64_t deadline_mono_ns);
     // Runs bb_store_job_run elsewhere; its outcome returns by bb_shard_job_done.
     void (*job)(void *context, bb_store_job_t *job);
+    // Only measures: how long a sync took, when an answer left. NULL: not measured.
+    int64_t (*clock_mono_ns)(void *context);
 } bb_shard_out_t;
 
 typedef struct {
     bb_store_options_t store;
-    const bb_topology_t *topology; // borrowed; the epoch and all replicas
-    bb_stream_t stream;            // this process start: 128 random bits, never used before
-    uint64_t in_flight_bytes_max;  // client batches not yet answered; past it: BUSY
+    const bb_topology_t *topology;   // borrowed; the epoch and all replicas
+    bb_stream_t stream;              // this process start: 128 random bits, never used before
+    uint64_t in_flight_bytes_max;    // client batches not yet answered; past it: BUSY
     uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
     int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 500 ms
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
     bb_shard_out_t out;
+#ifdef BB_PLANTED
+    uint32_t planted; // bb_planted_t; only the simulator is built with it
+#endif
 } bb_shard_options_t;
 
-BB_MUST_CHECK bb_error_t bb_shard_open(const bb_shard_options_t *options,
-                                       bb_store_report_t *report, bb_shard_t **shard,
-                                       bb_fault_t *fault);
+BB_MUST_CHECK bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *report,
+                                       bb_shard_t **shard, bb_fault_t *fault);
 void bb_shard_close(bb_shard_t **self); // no job may be out
 
 // Time of one call. mono never goes back; wall is this node's clock; skewed: the mesh found our
@@ -102,13 +108,17 @@ bool bb_shard_is_drained(const bb_shard_t *self);
 
 typedef struct {
     bb_store_stats_t store;
-    uint64_t points_accepted, frames_accepted, batches_accepted, points_rejected, points_quarantined;
+    uint64_t points_accepted, frames_accepted, batches_accepted, points_rejected,
+        points_quarantined;
     uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable;
     uint64_t chunks_replicated_in, chunks_replicated_out, chunks_pulled, chunks_duplicate;
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
-    uint64_t unsealed_chunks, untrimmed_chunks;
-    uint64_t ack_latency_buckets[24]; // acknowledged writes by log2 of microseconds, first is < 1 us
+    uint64_t unsealed_chunks; // applied and not yet in segments
+    uint64_t
+        untrimmed_chunks; // 0: no sealed journal file is left; else what peers still lack, >= 1
+    uint64_t
+        ack_latency_buckets[24]; // acknowledged writes by log2 of microseconds, first is < 1 us
     uint64_t ack_latency_ns_sum;
     uint32_t under_replicated; // of this shard's partitions
     bool is_caught_up;         // lacks nothing that it knows to exist
@@ -116,5 +126,24 @@ typedef struct {
     uint64_t lag_chunks[BB_NODES_MAX]; // per node of the topology, self included: chunks it lacks
 } bb_shard_stats_t;
 void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats);
+
+// Takes the missing partitions (ascending) out of a query, as the shard did before it took the
+// snapshot: whoever runs bb_scan_page does the same. `room`: query->partition_count entries, which
+// must outlive the query's use.
+void bb_shard_query_exclude(bb_query_t *query, const bb_missing_t *missing, uint32_t missing_count,
+                            uint32_t *room);
+
+#ifdef BB_PLANTED
+// Bugs that can be switched on in the simulator, to prove that its checkers see them.
+typedef enum {
+    BB_PLANTED_NONE,
+    BB_PLANTED_ACK_BEFORE_SYNC,        // the coordinator counts its own copy when it is staged
+    BB_PLANTED_COUNT_UNSYNCED_REPLICA, // a replica acknowledges what it has not synced
+    BB_PLANTED_CACHED_FENCE,           // a quorum read is satisfied by older have-sets
+    BB_PLANTED_SILENT_PARTIAL,         // partitions that a read lacks are not named
+    BB_PLANTED_TRIM_EARLY,             // the journal forgets what a replica still lacks
+    BB_PLANTED_FORGET_DOT,             // a pulled batch is noted without its first frames
+} bb_planted_t;
+#endif
 
 #endif

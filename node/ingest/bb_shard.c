@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ingest/bb_shard_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const bb_have_set_t *bb_shard_own_have(void *context, uint32_t partition)
+{
+    const bb_shard_t *self = context;
+    return bb_store_have(self->store, partition);
+}
+
+static void s_options_default(bb_shard_options_t *options)
+{
+    if (options->in_flight_bytes_max == 0) {
+        options->in_flight_bytes_max = 256u << 20;
+    }
+    if (options->peer_unacked_bytes_max == 0) {
+        options->peer_unacked_bytes_max = 64u << 20;
+    }
+    if (options->have_report_interval_ns == 0) {
+        options->have_report_interval_ns = 500 * BB_NS_PER_MS;
+    }
+    if (options->flush_age_ns_max == 0) {
+        options->flush_age_ns_max = 600 * BB_NS_PER_S;
+    }
+}
+
+bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *report,
+                         bb_shard_t **shard, bb_fault_t *fault)
+{
+    BB_ASSERT(options && options->topology && report && shard);
+    BB_ASSERT(options->out.send && options->out.answer && options->out.scan && options->out.job);
+    bb_store_t *store = NULL;
+    bb_error_t error = bb_store_open(&options->store, report, &store, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    bb_shard_t *self = bb_alloc_zero(1, sizeof *self);
+    self->options = *options;
+    s_options_default(&self->options);
+    self->store = store;
+    self->topology = options->topology;
+    self->epoch = bb_topology_epoch(self->topology);
+    self->node_count = bb_topology_node_count(self->topology);
+    self->self_index = bb_topology_self_index(self->topology);
+    self->partition_count = bb_topology_partition_count(self->topology);
+    BB_ASSERT(self->self_index < self->node_count);
+    BB_ASSERT(self->partition_count == options->store.partition_count);
+    self->replication = bb_replication_new(self->topology);
+    bb_have_view_options_t view = {
+        .topology = self->topology,
+        .store_index = options->store.store_index,
+        .store_count = BB_MAX(options->store.store_count, 1u),
+        .report_interval_ns = self->options.have_report_interval_ns,
+        .own = bb_shard_own_have,
+        .own_context = self,
+    };
+    self->view = bb_have_view_new(&view);
+    self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
+    self->is_up[self->self_index] = true;
+    self->staged = bb_alloc_zero(BB_SHARD_STAGED_MAX, sizeof *self->staged);
+    self->partitions = bb_alloc_zero(self->partition_count, sizeof *self->partitions);
+    self->seqs = bb_alloc_zero(self->partition_count, sizeof *self->seqs);
+    self->keep = bb_alloc_zero(self->partition_count, sizeof *self->keep);
+    self->acks = bb_alloc_zero(self->node_count, sizeof *self->acks);
+    self->ack_at = bb_alloc_zero(self->partition_count, sizeof *self->ack_at);
+    self->pulls = bb_alloc_zero(self->node_count, sizeof *self->pulls);
+    // What recovery put into the head waits to be sealed like anything else.
+    bb_store_stats_t stats;
+    bb_store_stats(store, &stats);
+    bool is_empty = stats.head_points == 0;
+    self->head_since_mono_ns = is_empty ? BB_NEVER_NS : 0;
+    self->unsealed_chunks = is_empty ? 0 : report->journal_records;
+    self->is_trim_due = true;
+    *shard = self;
+    return BB_OK;
+}
+
+void bb_shard_close(bb_shard_t **self_pointer)
+{
+    BB_ASSERT(self_pointer);
+    bb_shard_t *self = *self_pointer;
+    *self_pointer = NULL;
+    if (!self) {
+        return;
+    }
+    BB_ASSERT(!self->is_job_out);
+    for (uint32_t i = 0; i < self->staged_count; i++) {
+        bb_batch_close(&self->staged[i].batch);
+        bb_buffer_drop(&self->staged[i].chunks_buffer);
+        bb_buffer_drop(&self->staged[i].batch_buffer);
+    }
+    while (self->writes) {
+        bb_shard_write_destroy(self, self->writes);
+    }
+    while (self->reads) {
+        bb_shard_read_destroy(self, self->reads);
+    }
+    for (uint32_t i = 0; i < BB_SHARD_RELEASES_MAX; i++) {
+        bb_shard_release_clear(&self->releases[i]);
+    }
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        bb_shard_pull_request_clear(&self->pulls[node]);
+        free(self->acks[node].ranges);
+    }
+    bb_fence_destroy(&self->fence);
+    bb_have_view_destroy(&self->view);
+    bb_replication_destroy(&self->replication);
+    bb_store_close(&self->store);
+    free(self->staged);
+    free(self->partitions);
+    free(self->seqs);
+    free(self->keep);
+    free(self->quarantined);
+    free(self->acks);
+    free(self->ack_at);
+    free(self->pulls);
+    free(self);
+}
+
+// ---- messages ------------------------------------------------------------------------------
+
+bb_buffer_t *bb_shard_encode(const bb_message_t *message)
+{
+    uint8_t *data = NULL;
+    size_t length = 0;
+    bb_message_encode(message, &data, &length);
+    return bb_buffer_new(data, length, NULL, NULL);
+}
+
+void bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
+                   bb_buffer_t *chunks, bb_buffer_t *body)
+{
+    bb_outbound_t out = {.envelope = bb_shard_encode(message), .chunks = chunks, .body = body};
+    self->options.out.send(self->options.out.context, node, bulk, &out);
+    bb_buffer_drop(&out.envelope);
+}
+
+void bb_shard_answer(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
+                     bb_buffer_t *body)
+{
+    bb_outbound_t out = {.envelope = bb_shard_encode(message), .body = body};
+    self->options.out.answer(self->options.out.context, ticket, &out);
+    bb_buffer_drop(&out.envelope);
+}
+
+void bb_shard_answer_error(bb_shard_t *self, uint64_t ticket, uint64_t request_id,
+                           uint64_t trace_id, bb_error_t error, uint32_t retry_after_ms,
+                           const char *format, ...)
+{
+    BB_ASSERT(error != BB_OK);
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    length = BB_MIN(BB_MAX(length, 0), (int)sizeof text - 1);
+    bb_message_t message = {.kind = BB_KIND_ERROR,
+                            .epoch = self->epoch,
+                            .request_id = request_id,
+                            .trace_id = trace_id,
+                            .error = {.code = error,
+                                      .detail = bb_slice(text, (size_t)length),
+                                      .retry_after_ms = retry_after_ms}};
+    bb_shard_answer(self, ticket, &message, NULL);
+}
+
+int64_t bb_shard_deadline_mono_ns(const bb_shard_t *self, const bb_message_t *message)
+{
+    int64_t timeout_ns = message->timeout_ns > 0 ? message->timeout_ns : BB_DEADLINE_NS_DEFAULT;
+    return self->time.mono_ns + BB_MIN(timeout_ns, BB_DEADLINE_NS_MAX);
+}
+
+// ---- events --------------------------------------------------------------------------------
+
+static void s_time_set(bb_shard_t *self, bb_shard_time_t time)
+{
+    BB_ASSERT(time.mono_ns >= self->time.mono_ns);
+    self->time = time;
+}
+
+void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
+                     const bb_message_t *message, bb_buffer_t *envelope, bb_buffer_t *batch)
+{
+    BB_ASSERT(self && message && envelope);
+    s_time_set(self, time);
+    if (message->epoch != 0 && message->epoch != self->epoch) {
+        bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, BB_ERR_EPOCH, 0,
+                              "the request has epoch %u, this node has %u", message->epoch,
+                              self->epoch);
+        return;
+    }
+    switch (message->kind) {
+    case BB_KIND_WRITE:
+        bb_shard_write(self, ticket, message, batch);
+        break;
+    case BB_KIND_QUERY:
+        bb_shard_query(self, ticket, message, envelope);
+        break;
+    case BB_KIND_SETTLE:
+        bb_shard_settle(self, ticket, message);
+        break;
+    case BB_KIND_RELEASE:
+        bb_shard_release(self, ticket, message, envelope);
+        break;
+    default:
+        bb_shard_answer_error(self, ticket, message->request_id, message->trace_id,
+                              BB_ERR_MESSAGE_VERSION, 0, "a store does not answer %s",
+                              bb_kind_name(message->kind));
+        break;
+    }
+}
+
+void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, bool is_up,
+                         const bb_stream_t *incarnation)
+{
+    BB_ASSERT(self && incarnation);
+    BB_ASSERT(peer_index < self->node_count && peer_index != self->self_index);
+    s_time_set(self, time);
+    bool is_same =
+        bb_stream_is_equal(bb_have_view_incarnation(self->view, peer_index), incarnation);
+    if (!is_up || !is_same) {
+        bb_replication_peer_reset(self->replication, peer_index);
+        self->pull_waiting_count -= self->pulls[peer_index].is_waiting;
+        bb_shard_pull_request_clear(&self->pulls[peer_index]);
+    }
+    if (!is_same) {
+        self->acks[peer_index].range_count = 0; // they were for the one before
+    }
+    self->is_up[peer_index] = is_up;
+    bb_have_view_peer(self->view, time.mono_ns, peer_index, is_up, incarnation);
+    self->is_changed = true;
+}
+
+void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
+{
+    BB_ASSERT(self);
+    s_time_set(self, time);
+    // First what others wait for: durability, acknowledgements, outcomes.
+    bb_shard_commit_staged(self);
+    bb_shard_acks_send(self);
+    bb_replication_tick(self->replication, time.mono_ns);
+    bb_shard_outcomes(self);
+    // Then readers, who wait for peers' have-sets, and what we lack.
+    bb_shard_ask(self);
+    bb_shard_reads_step(self);
+    bb_shard_pull(self);
+    // Then others' repair and our own housekeeping.
+    bb_shard_pulls_serve(self);
+    bb_shard_maintain(self);
+    bb_shard_releases_step(self);
+}
+
+uint64_t bb_shard_staged_bytes(const bb_shard_t *self)
+{
+    BB_ASSERT(self);
+    return bb_store_staged_bytes(self->store);
+}
+
+int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
+{
+    BB_ASSERT(self);
+    if (self->staged_count > 0 || self->has_acks || self->pull_waiting_count > 0 ||
+        self->is_changed) {
+        return self->time.mono_ns;
+    }
+    int64_t wake_mono_ns = bb_replication_wake_mono_ns(self->replication);
+    wake_mono_ns = BB_MIN(wake_mono_ns, bb_have_view_wake_mono_ns(self->view));
+    wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_maintain_wake_mono_ns(self));
+    if (bb_fence_waiting_count(self->fence) > 0) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, bb_fence_wake_mono_ns(self->fence));
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->time.mono_ns + BB_HAVE_ANSWER_NS_MAX / 4);
+    }
+    return wake_mono_ns;
+}
+
+void bb_shard_drain(bb_shard_t *self, bb_shard_time_t time)
+{
+    BB_ASSERT(self);
+    s_time_set(self, time);
+    self->is_draining = true;
+}
+
+bool bb_shard_is_drained(const bb_shard_t *self)
+{
+    BB_ASSERT(self);
+    bool is_releasing = false;
+    for (uint32_t i = 0; i < BB_SHARD_RELEASES_MAX; i++) {
+        is_releasing |= self->releases[i].is_used;
+    }
+    return self->is_draining && !self->writes && !self->reads && !is_releasing &&
+           self->settle_count == 0 && self->staged_count == 0 && !self->has_acks;
+}
+
+void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
+{
+    BB_ASSERT(self && stats);
+    *stats = self->stats;
+    bb_store_stats(self->store, &stats->store);
+    stats->is_fenced = bb_store_is_fenced(self->store);
+    stats->unsealed_chunks = self->unsealed_chunks + self->frozen_chunks;
+    uint64_t peers_lag = 0;
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        stats->lag_chunks[node] = bb_have_view_lag(self->view, node);
+        peers_lag += node == self->self_index ? 0 : stats->lag_chunks[node];
+    }
+    stats->is_caught_up = bb_have_view_is_caught_up(self->view);
+    stats->under_replicated = bb_have_view_under_replicated(self->view);
+    stats->untrimmed_chunks =
+        stats->store.journal_sealed_files == 0 ? 0 : BB_MAX(peers_lag, UINT64_C(1));
+}

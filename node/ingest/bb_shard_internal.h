@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_shard_internal - what the files of bb_shard share. Nobody else includes it.
+//
+//   bb_shard.c           open, close, the order of one commit, statistics
+//   bb_shard_write.c     client writes, staging, sync and apply, outcomes
+//   bb_shard_peer.c      chunks, acknowledgements, have-sets and pulls of peers
+//   bb_shard_read.c      queries and their fences
+//   bb_shard_maintain.c  flush, merge, trim, settle
+//   bb_shard_release.c   quarantined points made normal
+#ifndef BB_SHARD_INTERNAL_H
+#define BB_SHARD_INTERNAL_H
+
+#include "node/ingest/bb_fence.h"
+#include "node/ingest/bb_have_view.h"
+#include "node/ingest/bb_replication.h"
+#include "node/ingest/bb_shard.h"
+
+#ifdef BB_PLANTED
+#define BB_IS_PLANTED(self, bug) ((self)->options.planted == (bug))
+#else
+#define BB_IS_PLANTED(self, bug) false
+#endif
+
+#define BB_SHARD_STAGED_MAX         1024 // records; then a commit comes first
+#define BB_SHARD_QUERIES_MAX        BB_FENCE_READS_MAX
+#define BB_SHARD_SETTLES_MAX        16           // waiting; more: BUSY
+#define BB_SHARD_RELEASES_MAX       4            // likewise
+#define BB_SHARD_PULL_BUDGET_BYTES  (4u << 20)   // asked of a peer in one pull
+#define BB_SHARD_SERVE_BYTES_MAX    (8u << 20)   // given to pulling peers in one commit
+#define BB_SHARD_HAVE_PIECE_BYTES   (256u << 10) // of have-sets in one message
+#define BB_SHARD_ACK_RANGES_MAX     32768        // in one message
+#define BB_SHARD_TRIM_INTERVAL_NS   (500 * BB_NS_PER_MS)
+#define BB_SHARD_SETTLE_INTERVAL_NS (50 * BB_NS_PER_MS) // reports and trims while somebody waits
+#define BB_SHARD_RETRY_NS           (1 * BB_NS_PER_S)   // after a failed job
+#define BB_SHARD_MERGE_RUNS         4.0                 // runs per battery worth a merge on its own
+
+struct bb_pending_release;
+
+// A client batch (or a released one) on its way to its level.
+typedef struct bb_pending_write {
+    struct bb_pending_write *next, **link; // all open ones
+    uint64_t ticket, request_id, trace_id;
+    uint64_t bytes;     // in flight
+    bb_buffer_t *reply; // WRITE_REPLY, encoded when the batch was taken
+    uint64_t point_count;
+    struct bb_pending_release *release; // not a client's: part of this release
+} bb_pending_write_t;
+
+typedef struct {
+    bb_buffer_t *chunks_buffer, *batch_buffer;
+    bb_chunks_t chunks;
+    bb_batch_t batch;
+    uint32_t write_id; // own ones
+    bool is_own;
+} bb_staged_t;
+
+typedef struct bb_pending_read {
+    struct bb_pending_read *next, **link;
+    uint64_t ticket, request_id;
+    bb_buffer_t *envelope;
+    int64_t deadline_mono_ns;
+    uint32_t missing_count; // known before the fence
+    bb_missing_t *missing;
+} bb_pending_read_t;
+
+// A peer's PULL that waits to be served.
+typedef struct {
+    bool is_waiting;
+    uint64_t request_id, trace_id;
+    uint32_t store_index; // of the asker; echoed
+    uint64_t budget_bytes;
+    uint32_t count;
+    uint32_t *partitions;
+    bb_have_set_t *have;
+} bb_pull_request_t;
+
+typedef struct {
+    uint32_t range_count, range_capacity;
+    bb_dot_range_t *ranges;
+} bb_ack_list_t;
+
+typedef struct {
+    uint64_t ticket, request_id, trace_id;
+    int64_t deadline_mono_ns;
+} bb_settle_t;
+
+typedef struct bb_pending_release {
+    bool is_used, is_writing;
+    uint64_t ticket, request_id, trace_id;
+    int64_t deadline_mono_ns;
+    bb_level_t level;
+    bb_buffer_t *envelope; // its batteries
+    uint8_t *cursor;
+    size_t cursor_length;
+    bool is_last_page; // the cursor ended
+    bb_error_t error;
+    uint64_t released_points;
+} bb_pending_release_t;
+
+struct bb_shard {
+    bb_shard_options_t options;
+    const bb_topology_t *topology;
+    uint32_t epoch, node_count, self_index, partition_count;
+    bb_shard_time_t time; // of the present call
+    bb_store_t *store;
+    bb_replication_t *replication;
+    bb_have_view_t *view;
+    bb_fence_t *fence;
+    bool is_up[BB_NODES_MAX];
+    bool is_changed; // something a fence may wait for
+
+    bb_staged_t *staged;
+    uint32_t staged_count;
+    bb_pending_write_t *writes;
+    uint64_t in_flight_bytes;
+    uint32_t *partitions;  // scratch, partition_count
+    uint64_t *seqs;        // scratch, partition_count
+    bool *keep;            // scratch, partition_count
+    uint32_t *quarantined; // scratch, grows to the largest batch
+    uint32_t quarantined_capacity;
+
+    bb_ack_list_t *acks; // per node
+    uint32_t *ack_at;    // per partition: where its last range is, to join neighbours
+    bool has_acks;
+    bb_pull_request_t *pulls; // per node
+    uint32_t pull_waiting_count, pull_turn;
+
+    bb_pending_read_t *reads;
+    uint32_t read_count;
+
+    bool is_job_out;
+    bb_store_job_kind_t job_kind;
+    int64_t job_retry_mono_ns;
+    int64_t head_since_mono_ns; // when the head's oldest chunk came; BB_NEVER_NS: empty
+    bool is_merged;             // nothing was left to merge at the last look
+    uint64_t unsealed_chunks, frozen_chunks;
+    int64_t trim_next_mono_ns;
+    bool is_trim_due;
+    uint64_t trim_change_count;
+    bb_settle_t settles[BB_SHARD_SETTLES_MAX];
+    uint32_t settle_count;
+    int64_t settle_next_mono_ns;
+    bb_pending_release_t releases[BB_SHARD_RELEASES_MAX];
+
+    bool is_draining;
+    bb_shard_stats_t stats; // counters; the rest is filled by bb_shard_stats
+};
+
+// ---- bb_shard.c
+const bb_have_set_t *bb_shard_own_have(void *self, uint32_t partition); // bb_have_own_fn
+int64_t bb_shard_deadline_mono_ns(const bb_shard_t *self, const bb_message_t *message);
+void bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
+                   bb_buffer_t *chunks, bb_buffer_t *body);
+// Encodes; one reference for the caller.
+bb_buffer_t *bb_shard_encode(const bb_message_t *message);
+void bb_shard_answer(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
+                     bb_buffer_t *body);
+void bb_shard_answer_error(bb_shard_t *self, uint64_t ticket, uint64_t request_id,
+                           uint64_t trace_id, bb_error_t error, uint32_t retry_after_ms,
+                           const char *format, ...) BB_PRINTF(7, 8);
+
+// ---- bb_shard_write.c
+void bb_shard_write(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
+                    bb_buffer_t *payload);
+// Gives dots, stages, replicates. The buffer holds an opened batch of ours (taken over on BB_OK).
+typedef struct {
+    bb_level_t level;
+    int64_t deadline_mono_ns;
+    bool is_judged; // times are judged: what is too far ahead is quarantined
+    bb_buffer_t *batch_buffer;
+    bb_batch_t *batch;
+    bb_pending_write_t *write; // taken over on BB_OK
+} bb_shard_submit_t;
+BB_MUST_CHECK bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
+                                         uint64_t *quarantined_points);
+// Stages; commits first when there is no room. Takes over both references and the batch on BB_OK.
+BB_MUST_CHECK bb_error_t bb_shard_stage(bb_shard_t *self, bb_staged_t *staged);
+void bb_shard_commit_staged(bb_shard_t *self); // sync, apply, count, note acknowledgements
+void bb_shard_outcomes(bb_shard_t *self);      // answers what ended
+void bb_shard_write_destroy(bb_shard_t *self, bb_pending_write_t *write);
+
+// ---- bb_shard_peer.c
+void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq);
+void bb_shard_acks_send(bb_shard_t *self);
+void bb_shard_ask(bb_shard_t *self);         // HAVE_REQUESTs that are due
+void bb_shard_pulls_serve(bb_shard_t *self); // within the round's budget
+void bb_shard_pull(bb_shard_t *self);        // what we lack
+void bb_shard_pull_request_clear(bb_pull_request_t *pull);
+
+// ---- bb_shard_read.c
+void bb_shard_query(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
+                    bb_buffer_t *envelope);
+void bb_shard_reads_step(bb_shard_t *self);
+void bb_shard_read_destroy(bb_shard_t *self, bb_pending_read_t *read);
+
+// ---- bb_shard_maintain.c
+void bb_shard_maintain(bb_shard_t *self);
+void bb_shard_settle(bb_shard_t *self, uint64_t ticket, const bb_message_t *message);
+int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self);
+
+// ---- bb_shard_release.c
+void bb_shard_release(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
+                      bb_buffer_t *envelope);
+void bb_shard_release_ended(bb_shard_t *self, bb_pending_release_t *release, bb_error_t error,
+                            uint64_t point_count);
+void bb_shard_releases_step(bb_shard_t *self);
+void bb_shard_release_clear(bb_pending_release_t *release);
+
+#endif

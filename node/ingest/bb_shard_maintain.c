@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ingest/bb_shard_internal.h"
+
+// ---- jobs ------------------------------------------------------------------------------------
+
+// Begins the job and hands it out. False: there was nothing to do, or it could not begin.
+static bool s_job_begin(bb_shard_t *self, bb_store_job_kind_t kind, double runs_per_battery_min)
+{
+    bb_store_job_t *job = NULL;
+    bb_error_t error = bb_store_job_begin(self->store, kind, runs_per_battery_min, &job);
+    if (error != BB_OK) {
+        if (error != BB_ERR_NOT_FOUND) {
+            self->job_retry_mono_ns = self->time.mono_ns + BB_SHARD_RETRY_NS;
+        } else if (kind == BB_JOB_MERGE && runs_per_battery_min <= 1) {
+            self->is_merged = true;
+        } else if (kind == BB_JOB_FLUSH) {
+            self->head_since_mono_ns = BB_NEVER_NS;
+            self->unsealed_chunks = 0;
+        }
+        return false;
+    }
+    self->is_job_out = true;
+    self->job_kind = kind;
+    if (kind == BB_JOB_FLUSH) {
+        self->head_since_mono_ns = BB_NEVER_NS; // what comes now is in the next head
+        self->frozen_chunks += self->unsealed_chunks;
+        self->unsealed_chunks = 0;
+        self->is_merged = false;
+    }
+    self->options.out.job(self->options.out.context, job);
+    return true;
+}
+
+void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
+                       bb_error_t error)
+{
+    BB_ASSERT(self && job && self->is_job_out);
+    BB_ASSERT(time.mono_ns >= self->time.mono_ns);
+    self->time = time;
+    bb_store_job_end(self->store, &job, error);
+    self->is_job_out = false;
+    if (error != BB_OK) {
+        // The frozen head stays and is flushed again; a fenced store stays as it is.
+        self->job_retry_mono_ns = time.mono_ns + BB_SHARD_RETRY_NS;
+        if (self->job_kind == BB_JOB_FLUSH && self->head_since_mono_ns == BB_NEVER_NS) {
+            self->head_since_mono_ns = time.mono_ns;
+        }
+        return;
+    }
+    if (self->job_kind == BB_JOB_FLUSH) {
+        self->frozen_chunks = 0;
+        self->is_trim_due = true;
+    }
+    self->trim_next_mono_ns = time.mono_ns;
+}
+
+static bool s_is_flush_due(const bb_shard_t *self)
+{
+    return bb_store_wants_flush(self->store) ||
+           (self->head_since_mono_ns != BB_NEVER_NS &&
+            self->time.mono_ns - self->head_since_mono_ns >= self->options.flush_age_ns_max);
+}
+
+static bool s_is_sealed(const bb_shard_t *self)
+{
+    bb_store_stats_t stats;
+    bb_store_stats(self->store, &stats);
+    return stats.head_points == 0 && stats.frozen_points == 0;
+}
+
+static void s_jobs(bb_shard_t *self)
+{
+    if (self->is_job_out || self->time.mono_ns < self->job_retry_mono_ns ||
+        bb_store_is_fenced(self->store)) {
+        return;
+    }
+    bool is_settling = self->settle_count > 0;
+    if (s_is_flush_due(self) || (is_settling && !s_is_sealed(self))) {
+        if (s_job_begin(self, BB_JOB_FLUSH, 1)) {
+            return;
+        }
+    }
+    if (is_settling && !self->is_merged) {
+        s_job_begin(self, BB_JOB_MERGE, 1);
+    } else if (!is_settling && bb_store_wants_merge(self->store)) {
+        s_job_begin(self, BB_JOB_MERGE, BB_SHARD_MERGE_RUNS);
+    }
+}
+
+// ---- trim ------------------------------------------------------------------------------------
+
+// bb_store_is_held_fn: the last known have-set of every other replica contains the range. A
+// have-set says what is durable there, and a replica that lost its disk is another incarnation.
+static bool s_is_held(void *context, uint32_t partition, const bb_stream_t *stream,
+                      uint64_t first_seq, uint64_t last_seq)
+{
+    const bb_shard_t *self = context;
+    if (BB_IS_PLANTED(self, BB_PLANTED_TRIM_EARLY)) {
+        return true;
+    }
+    return bb_have_view_is_held(self->view, partition, stream, first_seq, last_seq);
+}
+
+static void s_trim(bb_shard_t *self)
+{
+    uint64_t change_count = bb_have_view_change_count(self->view);
+    if (self->time.mono_ns < self->trim_next_mono_ns || bb_store_is_fenced(self->store) ||
+        (!self->is_trim_due && change_count == self->trim_change_count)) {
+        return;
+    }
+    bool is_settling = self->settle_count > 0;
+    self->trim_next_mono_ns = self->time.mono_ns + (is_settling ? BB_SHARD_SETTLE_INTERVAL_NS
+                                                                : BB_SHARD_TRIM_INTERVAL_NS);
+    self->trim_change_count = change_count;
+    bb_error_t error = bb_store_trim(self->store, s_is_held, self);
+    self->is_trim_due = error != BB_OK; // what could not be deleted is tried again
+}
+
+// ---- settle ----------------------------------------------------------------------------------
+
+void bb_shard_settle(bb_shard_t *self, uint64_t ticket, const bb_message_t *message)
+{
+    if (self->settle_count == BB_SHARD_SETTLES_MAX) {
+        bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, BB_ERR_BUSY,
+                              1000, "%u others wait for this already", BB_SHARD_SETTLES_MAX);
+        return;
+    }
+    self->settles[self->settle_count++] = (bb_settle_t){
+        .ticket = ticket,
+        .request_id = message->request_id,
+        .trace_id = message->trace_id,
+        .deadline_mono_ns = bb_shard_deadline_mono_ns(self, message),
+    };
+    // "Merged" and "trimmed" are found out anew.
+    self->is_merged = false;
+    self->is_trim_due = true;
+    self->trim_next_mono_ns = self->time.mono_ns;
+    self->settle_next_mono_ns = self->time.mono_ns;
+}
+
+static void s_settles(bb_shard_t *self)
+{
+    if (self->settle_count == 0) {
+        return;
+    }
+    if (self->time.mono_ns >= self->settle_next_mono_ns) {
+        self->settle_next_mono_ns = self->time.mono_ns + BB_SHARD_SETTLE_INTERVAL_NS;
+    }
+    bb_store_stats_t stats;
+    bb_store_stats(self->store, &stats);
+    bb_settle_reply_t reply = {
+        .sealed = stats.head_points == 0 && stats.frozen_points == 0,
+        .merged = self->is_merged && !self->is_job_out,
+        .trimmed = stats.journal_sealed_files == 0,
+    };
+    bool is_done = reply.sealed && reply.merged && reply.trimmed;
+    bool is_hopeless = bb_store_is_fenced(self->store);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < self->settle_count; i++) {
+        bb_settle_t *settle = &self->settles[i];
+        // A little before the deadline, so that the answer is still in time.
+        bool is_late = self->time.mono_ns + BB_SHARD_SETTLE_INTERVAL_NS >= settle->deadline_mono_ns;
+        if (!is_done && !is_late && !is_hopeless) {
+            self->settles[kept++] = *settle;
+            continue;
+        }
+        bb_message_t message = {.kind = BB_KIND_SETTLE_REPLY,
+                                .epoch = self->epoch,
+                                .request_id = settle->request_id,
+                                .trace_id = settle->trace_id,
+                                .settle_reply = reply};
+        bb_shard_answer(self, settle->ticket, &message, NULL);
+    }
+    self->settle_count = kept;
+}
+
+void bb_shard_maintain(bb_shard_t *self)
+{
+    s_jobs(self);
+    s_trim(self);
+    s_settles(self);
+}
+
+int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self)
+{
+    int64_t wake_mono_ns = BB_NEVER_NS;
+    if (bb_store_is_fenced(self->store)) {
+        return self->settle_count > 0 ? self->time.mono_ns : BB_NEVER_NS;
+    }
+    if (!self->is_job_out) {
+        if (self->head_since_mono_ns != BB_NEVER_NS) {
+            int64_t due = self->head_since_mono_ns + self->options.flush_age_ns_max;
+            wake_mono_ns = BB_MIN(wake_mono_ns, BB_MAX(due, self->job_retry_mono_ns));
+        }
+        if (self->job_retry_mono_ns > self->time.mono_ns) {
+            wake_mono_ns = BB_MIN(wake_mono_ns, self->job_retry_mono_ns);
+        }
+    }
+    if (self->is_trim_due || bb_have_view_change_count(self->view) != self->trim_change_count) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->trim_next_mono_ns);
+    }
+    if (self->settle_count > 0) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->settle_next_mono_ns);
+    }
+    return wake_mono_ns;
+}

@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ingest/bb_shard_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- acknowledgements ------------------------------------------------------------------------
+
+// Notes that a dot of the node's stream is durable here. Sent at the end of the commit.
+void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq)
+{
+    bb_ack_list_t *list = &self->acks[node];
+    uint32_t at = self->ack_at[partition];
+    if (at < list->range_count && list->ranges[at].partition == partition &&
+        list->ranges[at].last_seq + 1 == seq) {
+        list->ranges[at].last_seq = seq;
+        return;
+    }
+    if (list->range_count == BB_SHARD_ACK_RANGES_MAX) {
+        return; // the origin hears of it by our have-set
+    }
+    if (list->range_count == list->range_capacity) {
+        list->range_capacity = BB_MAX(2 * list->range_capacity, 64u);
+        list->ranges = bb_realloc(list->ranges, list->range_capacity * sizeof *list->ranges);
+    }
+    self->ack_at[partition] = list->range_count;
+    list->ranges[list->range_count++] =
+        (bb_dot_range_t){.partition = partition, .first_seq = seq, .last_seq = seq};
+    self->has_acks = true;
+}
+
+void bb_shard_acks_send(bb_shard_t *self)
+{
+    if (!self->has_acks) {
+        return;
+    }
+    self->has_acks = false;
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        bb_ack_list_t *list = &self->acks[node];
+        if (list->range_count == 0) {
+            continue;
+        }
+        bb_message_t message = {
+            .kind = BB_KIND_REPLICATE_ACK,
+            .epoch = self->epoch,
+            .replicate_ack = {.stream = *bb_have_view_incarnation(self->view, node),
+                              .incarnation = self->options.stream,
+                              .range_count = list->range_count,
+                              .ranges = list->ranges},
+        };
+        bb_shard_send(self, node, false, &message, NULL, NULL);
+        list->range_count = 0;
+    }
+}
+
+static bb_error_t s_on_ack(bb_shard_t *self, uint32_t node, const bb_message_t *message)
+{
+    const bb_replicate_ack_t *ack = &message->replicate_ack;
+    if (!bb_stream_is_equal(&ack->incarnation, bb_have_view_incarnation(self->view, node)) ||
+        !bb_stream_is_equal(&ack->stream, &self->options.stream)) {
+        return BB_ERR_PEER_UNKNOWN; // of a process that is no more
+    }
+    if (message->epoch != self->epoch) {
+        return BB_OK; // epochs fence counting, never propagation
+    }
+    bb_error_t first_error = BB_OK;
+    for (uint32_t i = 0; i < ack->range_count; i++) {
+        const bb_dot_range_t *range = &ack->ranges[i];
+        if (range->partition < self->partition_count &&
+            !bb_have_view_is_ours(self->view, range->partition)) {
+            continue; // of another store of this node
+        }
+        bb_error_t error =
+            bb_replication_durable(self->replication, node, range->partition, range->first_seq,
+                                   range->last_seq, self->time.mono_ns);
+        first_error = first_error == BB_OK ? error : first_error;
+    }
+    return first_error;
+}
+
+// ---- chunks ----------------------------------------------------------------------------------
+
+// The same dots wait for the next commit. Only a message that came twice is worth finding: any
+// other overlap is staged again and skipped by the store, dot by dot.
+static bool s_is_staged(const bb_shard_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
+{
+    for (uint32_t i = 0; i < self->staged_count; i++) {
+        const bb_staged_t *staged = &self->staged[i];
+        bool is_same = staged->chunks.part_count == chunks->part_count &&
+                       bb_stream_is_equal(&staged->chunks.stream, &chunks->stream);
+        for (uint32_t p = 0; is_same && p < chunks->part_count; p++) {
+            is_same = staged->batch.parts[p].partition == batch->parts[p].partition &&
+                      staged->chunks.seqs[p] == chunks->seqs[p];
+        }
+        if (is_same) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What a message brought; its own references and tables.
+typedef struct {
+    bb_staged_t staged;
+    uint32_t new_count; // parts not yet durable here
+    uint32_t ours_count;
+} s_incoming_t;
+
+static void s_incoming_drop(s_incoming_t *incoming)
+{
+    bb_batch_close(&incoming->staged.batch);
+    bb_buffer_drop(&incoming->staged.chunks_buffer);
+    bb_buffer_drop(&incoming->staged.batch_buffer);
+}
+
+static bb_error_t s_open(s_incoming_t *incoming, bb_buffer_t *chunks, bb_buffer_t *batch)
+{
+    *incoming = (s_incoming_t){0};
+    bb_staged_t *staged = &incoming->staged;
+    bb_error_t error = bb_chunks_decode(&staged->chunks, bb_buffer_slice(chunks), NULL);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = bb_batch_open(&staged->batch, bb_buffer_slice(batch), NULL);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = bb_chunks_match(&staged->chunks, &staged->batch, NULL);
+    if (error != BB_OK) {
+        bb_batch_close(&staged->batch);
+        return error;
+    }
+    staged->chunks_buffer = bb_buffer_keep(chunks);
+    staged->batch_buffer = bb_buffer_keep(batch);
+    return BB_OK;
+}
+
+// Batteries where their part says, so that a wrong sender cannot spread a misplaced one.
+static bool s_is_placed(const bb_shard_t *self, const bb_batch_t *batch)
+{
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(batch, &at);
+    uint32_t checked = UINT32_MAX, checked_part = UINT32_MAX;
+    while (bb_batch_cursor_next(batch, &at)) {
+        if (at.run->battery == checked && at.part_index == checked_part) {
+            continue;
+        }
+        checked = at.run->battery;
+        checked_part = at.part_index;
+        bb_slice_t id = batch->batteries[checked].id;
+        if (bb_topology_partition_of(self->topology, id.data, id.length) != at.part->partition) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Fills self->keep with the parts that are ours.
+static void s_sort_out(bb_shard_t *self, s_incoming_t *incoming)
+{
+    const bb_staged_t *staged = &incoming->staged;
+    for (uint32_t i = 0; i < staged->batch.part_count; i++) {
+        uint32_t partition = staged->batch.parts[i].partition;
+        self->keep[i] = bb_have_view_is_ours(self->view, partition);
+        if (self->keep[i]) {
+            incoming->ours_count++;
+            incoming->new_count +=
+                !bb_have_set_contains(bb_store_have(self->store, partition), &staged->chunks.stream,
+                                      staged->chunks.seqs[i]);
+        }
+    }
+}
+
+static bb_error_t s_keep_ours(bb_shard_t *self, s_incoming_t *incoming)
+{
+    bb_staged_t *staged = &incoming->staged;
+    uint8_t *chunks_data = NULL, *batch_data = NULL;
+    size_t chunks_length = 0, batch_length = 0;
+    bb_error_t error = bb_chunks_subset(&staged->chunks, &staged->batch, self->keep, &chunks_data,
+                                        &chunks_length, &batch_data, &batch_length);
+    if (error != BB_OK) {
+        return error;
+    }
+    bb_buffer_t *chunks = bb_buffer_new(chunks_data, chunks_length, NULL, NULL);
+    bb_buffer_t *batch = bb_buffer_new(batch_data, batch_length, NULL, NULL);
+    s_incoming_t smaller;
+    error = s_open(&smaller, chunks, batch);
+    BB_ASSERT(error == BB_OK); // our own encoding
+    bb_buffer_drop(&chunks);
+    bb_buffer_drop(&batch);
+    s_incoming_drop(incoming);
+    smaller.new_count = incoming->new_count;
+    smaller.ours_count = incoming->ours_count;
+    *incoming = smaller;
+    return BB_OK;
+}
+
+// Already durable here: says so again, the first acknowledgement may have been lost.
+static void s_ack_again(bb_shard_t *self, const bb_staged_t *staged)
+{
+    uint32_t origin = bb_have_view_node_of(self->view, &staged->chunks.stream);
+    for (uint32_t i = 0; origin != BB_NODE_NONE && i < staged->batch.part_count; i++) {
+        uint32_t partition = staged->batch.parts[i].partition;
+        if (bb_have_view_is_ours(self->view, partition)) {
+            bb_shard_ack(self, origin, partition, staged->chunks.seqs[i]);
+        }
+    }
+}
+
+static void s_plant(bb_shard_t *self, s_incoming_t *incoming, uint64_t request_id)
+{
+    if (BB_IS_PLANTED(self, BB_PLANTED_COUNT_UNSYNCED_REPLICA)) {
+        s_ack_again(self, &incoming->staged);
+        bb_shard_acks_send(self);
+    }
+    if (BB_IS_PLANTED(self, BB_PLANTED_FORGET_DOT) && request_id != 0 &&
+        incoming->staged.batch.frame_count > 1) {
+        uint8_t *data = NULL;
+        size_t length = 0;
+        bb_batch_t *batch = &incoming->staged.batch;
+        int64_t *times = bb_alloc(batch->frame_count * sizeof *times);
+        memcpy(times, batch->times_wall_ns, batch->frame_count * sizeof *times);
+        times[0] = times[1];
+        size_t offset =
+            (size_t)((const uint8_t *)batch->times_wall_ns - (const uint8_t *)batch->encoded.data);
+        length = batch->encoded.length;
+        data = bb_alloc(length);
+        memcpy(data, batch->encoded.data, length);
+        memcpy(data + offset, times, batch->frame_count * sizeof *times);
+        free(times);
+        bb_batch_close(batch);
+        bb_buffer_drop(&incoming->staged.batch_buffer);
+        incoming->staged.batch_buffer = bb_buffer_new(data, length, NULL, NULL);
+        bb_error_t error = bb_batch_open(batch, bb_slice(data, length), NULL);
+        BB_ASSERT(error == BB_OK);
+    }
+}
+
+static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_message_t *message,
+                                 bb_buffer_t *chunks, bb_buffer_t *batch)
+{
+    s_incoming_t incoming;
+    bb_error_t error = s_open(&incoming, chunks, batch);
+    if (error != BB_OK) {
+        return error;
+    }
+    for (uint32_t i = 0; i < incoming.staged.batch.part_count && error == BB_OK; i++) {
+        if (incoming.staged.batch.parts[i].partition >= self->partition_count) {
+            error = BB_ERR_MESSAGE_CORRUPT;
+        }
+    }
+    if (error == BB_OK && !s_is_placed(self, &incoming.staged.batch)) {
+        error = BB_ERR_PARTITION;
+    }
+    if (error == BB_OK) {
+        s_sort_out(self, &incoming);
+        bool is_new = incoming.new_count > 0 &&
+                      !s_is_staged(self, &incoming.staged.chunks, &incoming.staged.batch);
+        bb_have_view_pulled(self->view, self->time.mono_ns, node, message->request_id, is_new);
+        if (incoming.new_count == 0) {
+            self->stats.chunks_duplicate += incoming.ours_count;
+            s_ack_again(self, &incoming.staged);
+        } else if (!is_new) {
+            self->stats.chunks_duplicate += incoming.ours_count; // its commit will acknowledge
+        } else {
+            if (incoming.ours_count < incoming.staged.batch.part_count) {
+                error = s_keep_ours(self, &incoming);
+            }
+            s_plant(self, &incoming, message->request_id);
+            if (error == BB_OK) {
+                error = bb_shard_stage(self, &incoming.staged);
+            }
+            if (error == BB_OK) {
+                self->stats.chunks_replicated_in += incoming.new_count;
+                self->stats.chunks_pulled += message->request_id != 0 ? incoming.new_count : 0;
+                return BB_OK; // staged: its references went along
+            }
+        }
+    }
+    s_incoming_drop(&incoming);
+    // A disk of ours that refuses is no fault of the peer; what was dropped is pulled later.
+    return error == BB_ERR_FENCED || error == BB_ERR_DISK_FULL || error == BB_ERR_BUSY ? BB_OK
+                                                                                       : error;
+}
+
+// ---- have-sets -------------------------------------------------------------------------------
+
+// Collects entries of one HAVE; encodings lie one after the other.
+typedef struct {
+    bb_have_entry_t *entries;
+    uint32_t count, capacity;
+    uint8_t *bytes;
+    size_t length, bytes_capacity;
+} s_entries_t;
+
+static void s_entries_add(s_entries_t *self, uint32_t partition, const bb_have_set_t *have)
+{
+    size_t length = bb_have_set_encoded_bytes(have);
+    if (self->length + length > self->bytes_capacity) {
+        self->bytes_capacity = BB_MAX(2 * self->bytes_capacity, self->length + length);
+        self->bytes = bb_realloc(self->bytes, self->bytes_capacity);
+    }
+    if (self->count == self->capacity) {
+        self->capacity = BB_MAX(2 * self->capacity, 64u);
+        self->entries = bb_realloc(self->entries, self->capacity * sizeof *self->entries);
+    }
+    if (length > 0) {
+        bb_have_set_encode(have, self->bytes + self->length);
+    }
+    self->length += length;
+    // Addresses are filled in by _finish: the bytes may still move.
+    self->entries[self->count++] =
+        (bb_have_entry_t){.partition = partition, .have = bb_slice(NULL, length)};
+}
+
+static void s_entries_finish(s_entries_t *self)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < self->count; i++) {
+        self->entries[i].have.data = self->bytes ? self->bytes + at : NULL;
+        at += self->entries[i].have.length;
+    }
+}
+
+static void s_entries_free(s_entries_t *self)
+{
+    free(self->entries);
+    free(self->bytes);
+}
+
+static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *request,
+                        uint64_t since_version, bool is_last, s_entries_t *entries)
+{
+    s_entries_finish(entries);
+    bb_message_t message = {
+        .kind = BB_KIND_HAVE,
+        .epoch = self->epoch,
+        .request_id = request->request_id,
+        .trace_id = request->trace_id,
+        .have = {.incarnation = self->options.stream,
+                 .version = bb_store_version(self->store),
+                 .since_version = since_version,
+                 .is_last = is_last,
+                 .store_index = request->have_request.store_index,
+                 .entry_count = entries->count,
+                 .entries = entries->entries},
+    };
+    bb_shard_send(self, node, false, &message, NULL, NULL);
+    entries->count = 0;
+    entries->length = 0;
+}
+
+// Changes since a version go out in one message; when that would be too large, or nothing is
+// known there, everything goes out in pieces.
+static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_message_t *message)
+{
+    const bb_have_request_t *request = &message->have_request;
+    if (bb_have_view_shared_count(self->view, node) == 0) {
+        return BB_ERR_PEER_UNKNOWN;
+    }
+    uint64_t since_version = bb_stream_is_equal(&request->incarnation, &self->options.stream) &&
+                                     request->since_version <= bb_store_version(self->store)
+                                 ? request->since_version
+                                 : 0;
+    uint32_t partition_count = 0;
+    const uint32_t *partitions = bb_have_view_partitions(self->view, &partition_count);
+    s_entries_t entries = {0};
+    if (since_version > 0) {
+        for (uint32_t i = 0; i < partition_count; i++) {
+            if (bb_store_have_version(self->store, partitions[i]) > since_version &&
+                bb_have_view_is_shared(self->view, partitions[i], node)) {
+                s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
+            }
+        }
+        if (entries.length <= BB_SHARD_HAVE_PIECE_BYTES) {
+            s_have_send(self, node, message, since_version, true, &entries);
+            s_entries_free(&entries);
+            return BB_OK;
+        }
+        entries.count = 0;
+        entries.length = 0;
+    }
+    uint32_t left = bb_have_view_shared_count(self->view, node);
+    for (uint32_t i = 0; i < partition_count; i++) {
+        if (bb_have_view_is_shared(self->view, partitions[i], node)) {
+            s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
+            left--;
+            if (left == 0 || entries.length >= BB_SHARD_HAVE_PIECE_BYTES) {
+                s_have_send(self, node, message, 0, left == 0, &entries);
+            }
+        }
+    }
+    s_entries_free(&entries);
+    return BB_OK;
+}
+
+static bb_error_t s_on_have(bb_shard_t *self, uint32_t node, const bb_message_t *message)
+{
+    if (message->have.store_index != self->options.store.store_index) {
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    self->is_changed = true;
+    return bb_have_view_report(self->view, self->time.mono_ns, node, message->request_id,
+                               message->epoch == self->epoch, &message->have);
+}
+
+void bb_shard_ask(bb_shard_t *self)
+{
+    uint64_t fence_request_id = bb_fence_request_id(self->fence);
+    uint32_t dc_index = bb_topology_node(self->topology, self->self_index)->dc_index;
+    bool is_settling = self->settle_count > 0 && self->time.mono_ns >= self->settle_next_mono_ns;
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        if (node == self->self_index) {
+            continue;
+        }
+        // Only replicas of this data centre make a local quorum.
+        bool is_local = bb_topology_node(self->topology, node)->dc_index == dc_index;
+        bool is_due = bb_have_view_is_ask_due(self->view, self->time.mono_ns, node,
+                                              is_local ? fence_request_id : 0);
+        is_due |=
+            is_settling && self->is_up[node] && bb_have_view_shared_count(self->view, node) > 0;
+        if (!is_due) {
+            continue;
+        }
+        bb_message_t message = {.kind = BB_KIND_HAVE_REQUEST, .epoch = self->epoch};
+        message.request_id =
+            bb_have_view_ask(self->view, self->time.mono_ns, node, &message.have_request);
+        bb_shard_send(self, node, false, &message, NULL, NULL);
+    }
+}
+
+// ---- pulls -----------------------------------------------------------------------------------
+
+void bb_shard_pull_request_clear(bb_pull_request_t *pull)
+{
+    for (uint32_t i = 0; i < pull->count; i++) {
+        bb_have_set_clear(&pull->have[i]);
+    }
+    free(pull->partitions);
+    free(pull->have);
+    *pull = (bb_pull_request_t){0};
+}
+
+static bb_error_t s_on_pull(bb_shard_t *self, uint32_t node, const bb_message_t *message)
+{
+    const bb_pull_t *pull = &message->pull;
+    bb_pull_request_t *waiting = &self->pulls[node];
+    self->pull_waiting_count -= waiting->is_waiting; // a newer one takes its place
+    bb_shard_pull_request_clear(waiting);
+    waiting->partitions = bb_alloc_zero(pull->entry_count + 1, sizeof *waiting->partitions);
+    waiting->have = bb_alloc_zero(pull->entry_count + 1, sizeof *waiting->have);
+    for (uint32_t i = 0; i < pull->entry_count; i++) {
+        uint32_t partition = pull->entries[i].partition;
+        bb_error_t error =
+            bb_have_view_is_shared(self->view, partition, node)
+                ? bb_have_set_decode(&waiting->have[waiting->count], pull->entries[i].have.data,
+                                     pull->entries[i].have.length)
+                : BB_ERR_MESSAGE_CORRUPT;
+        bool is_ascending =
+            waiting->count == 0 || waiting->partitions[waiting->count - 1] < partition;
+        if (error != BB_OK || !is_ascending) {
+            waiting->count += error == BB_OK; // so that its set is freed, too
+            bb_shard_pull_request_clear(waiting);
+            return BB_ERR_MESSAGE_CORRUPT;
+        }
+        waiting->partitions[waiting->count++] = partition;
+    }
+    waiting->is_waiting = true;
+    waiting->request_id = message->request_id;
+    waiting->trace_id = message->trace_id;
+    waiting->store_index = pull->store_index;
+    waiting->budget_bytes = BB_MIN(pull->budget_bytes, BB_SHARD_SERVE_BYTES_MAX);
+    self->pull_waiting_count++;
+    return BB_OK;
+}
+
+typedef struct {
+    bb_shard_t *shard;
+    uint32_t node;
+    uint32_t chunk_count; // messages
+    uint64_t bytes;
+    bb_message_t message;
+} s_emit_t;
+
+// bb_store_emit_fn
+static void s_emit(void *context, uint8_t *chunks, size_t chunks_length, uint8_t *batch,
+                   size_t batch_length)
+{
+    s_emit_t *emit = context;
+    bb_buffer_t *chunks_buffer = bb_buffer_new(chunks, chunks_length, NULL, NULL);
+    bb_buffer_t *batch_buffer = bb_buffer_new(batch, batch_length, NULL, NULL);
+    bb_shard_send(emit->shard, emit->node, true, &emit->message, chunks_buffer, batch_buffer);
+    emit->chunk_count++;
+    emit->bytes += chunks_length + batch_length;
+    bb_buffer_drop(&chunks_buffer);
+    bb_buffer_drop(&batch_buffer);
+}
+
+// Sends what the peer lacks, within the budget. PULL_DONE goes the way of the chunks, so that it
+// does not overtake them when nothing is lost.
+static uint64_t s_serve(bb_shard_t *self, uint32_t node, bb_pull_request_t *pull,
+                        uint64_t budget_bytes)
+{
+    s_emit_t emit = {.shard = self,
+                     .node = node,
+                     .message = {.kind = BB_KIND_REPLICATE,
+                                 .epoch = self->epoch,
+                                 .request_id = pull->request_id,
+                                 .trace_id = pull->trace_id}};
+    bool more = false;
+    uint32_t unavailable_count = 0;
+    uint32_t *unavailable = bb_alloc_zero(pull->count + 1, sizeof *unavailable);
+    bb_error_t error = bb_store_missing(self->store, pull->partitions, pull->have, pull->count,
+                                        BB_MIN(budget_bytes, pull->budget_bytes), s_emit, &emit,
+                                        &more, unavailable, &unavailable_count);
+    // A journal that cannot be read here is no proof that the chunks are gone: others may serve.
+    bb_message_t done = {
+        .kind = BB_KIND_PULL_DONE,
+        .epoch = self->epoch,
+        .request_id = pull->request_id,
+        .trace_id = pull->trace_id,
+        .pull_done = {.more = more || error != BB_OK,
+                      .store_index = pull->store_index,
+                      .chunk_count = emit.chunk_count,
+                      .unavailable_count = error == BB_OK ? unavailable_count : 0,
+                      .unavailable = unavailable},
+    };
+    bb_shard_send(self, node, true, &done, NULL, NULL);
+    free(unavailable);
+    return emit.bytes;
+}
+
+void bb_shard_pulls_serve(bb_shard_t *self)
+{
+    uint64_t budget_bytes = BB_SHARD_SERVE_BYTES_MAX;
+    for (uint32_t i = 0; i < self->node_count && self->pull_waiting_count > 0; i++) {
+        uint32_t node = (self->pull_turn + i) % self->node_count;
+        bb_pull_request_t *pull = &self->pulls[node];
+        if (!pull->is_waiting) {
+            continue;
+        }
+        if (budget_bytes == 0) {
+            break; // in the next commit
+        }
+        budget_bytes -= BB_MIN(budget_bytes, s_serve(self, node, pull, budget_bytes));
+        bb_shard_pull_request_clear(pull);
+        self->pull_waiting_count--;
+        self->pull_turn = node + 1;
+    }
+}
+
+void bb_shard_pull(bb_shard_t *self)
+{
+    uint32_t node = 0, count = 0;
+    uint64_t request_id = 0;
+    while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &request_id, self->partitions,
+                             &count)) {
+        s_entries_t entries = {0};
+        for (uint32_t i = 0; i < count; i++) {
+            s_entries_add(&entries, self->partitions[i],
+                          bb_store_have(self->store, self->partitions[i]));
+        }
+        s_entries_finish(&entries);
+        bb_message_t message = {
+            .kind = BB_KIND_PULL,
+            .epoch = self->epoch,
+            .request_id = request_id,
+            .pull = {.budget_bytes = BB_SHARD_PULL_BUDGET_BYTES,
+                     .store_index = self->options.store.store_index,
+                     .entry_count = entries.count,
+                     .entries = entries.entries},
+        };
+        bb_shard_send(self, node, false, &message, NULL, NULL);
+        s_entries_free(&entries);
+    }
+}
+
+// ---- dispatch --------------------------------------------------------------------------------
+
+void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
+                   const bb_message_t *message, bb_buffer_t *chunks, bb_buffer_t *batch)
+{
+    BB_ASSERT(self && message);
+    BB_ASSERT(peer_index < self->node_count && peer_index != self->self_index);
+    BB_ASSERT(time.mono_ns >= self->time.mono_ns);
+    self->time = time;
+    bb_error_t error = BB_ERR_MESSAGE_VERSION;
+    switch (message->kind) {
+    case BB_KIND_REPLICATE:
+        error = chunks && batch ? s_on_replicate(self, peer_index, message, chunks, batch)
+                                : BB_ERR_MESSAGE_CORRUPT;
+        break;
+    case BB_KIND_REPLICATE_ACK:
+        error = s_on_ack(self, peer_index, message);
+        break;
+    case BB_KIND_HAVE_REQUEST:
+        error = s_on_have_request(self, peer_index, message);
+        break;
+    case BB_KIND_HAVE:
+        error = s_on_have(self, peer_index, message);
+        break;
+    case BB_KIND_PULL:
+        error = s_on_pull(self, peer_index, message);
+        break;
+    case BB_KIND_PULL_DONE:
+        bb_have_view_pull_done(self->view, self->time.mono_ns, peer_index, message->request_id,
+                               &message->pull_done);
+        error = BB_OK;
+        break;
+    default:
+        break;
+    }
+    // One faulty peer must not stop the others: it is counted, and they carry on.
+    self->stats.peer_messages_bad += error != BB_OK;
+}
