@@ -1,0 +1,841 @@
+// SPDX-License-Identifier: Apache-2.0
+// The store as a whole against a naive list of points: whatever is written, flushed, merged and
+// reopened in whatever order, its answers equal what the list says. Over LMDB in a temporary
+// folder and over the simulated disk.
+#include "tests/unit/storage/store_fixture.h"
+
+// ---- random histories ----------------------------------------------------------------------------
+static void s_verify_all(fixture_t *fixture)
+{
+    bb_query_t raw = fixture_query(BB_QUERY_RAW);
+    fixture_verify(fixture, &raw);
+    bb_query_t last = fixture_query(BB_QUERY_LAST);
+    fixture_verify(fixture, &last);
+    bb_query_t quarantine = fixture_query(BB_QUERY_QUARANTINE);
+    fixture_verify(fixture, &quarantine);
+}
+
+// Goal: answers equal the oracle after any sequence of writes, flushes, merges and reopenings.
+static void s_random_history(bool simulated, uint64_t seed, uint32_t step_count)
+{
+    bb_random_t random = bb_random_seed(seed);
+    fixture_t fixture;
+    fixture_open(&fixture, simulated);
+    for (uint32_t step = 0; step < step_count; step++) {
+        switch (bb_random_below(&random, 8)) {
+        case 0: {
+            bb_error_t error = fixture_job(&fixture, BB_JOB_FLUSH);
+            assert_true(error == BB_OK || error == BB_ERR_NOT_FOUND);
+            break;
+        }
+        case 1: {
+            bb_error_t error = fixture_job(&fixture, BB_JOB_MERGE);
+            assert_true(error == BB_OK || error == BB_ERR_NOT_FOUND);
+            break;
+        }
+        case 2:
+            if (bb_random_chance(&random, 1, 2)) {
+                fixture_reopen(&fixture);
+            }
+            break;
+        case 3:
+            s_verify_all(&fixture);
+            break;
+        default:
+            fixture_write_random(&fixture, &random, 60, true);
+            break;
+        }
+    }
+    s_verify_all(&fixture);
+    // Sealed, merged: still the same, and each window has nothing left to join.
+    while (fixture_job(&fixture, BB_JOB_FLUSH) == BB_OK) {
+    }
+    while (fixture_job(&fixture, BB_JOB_MERGE) == BB_OK) {
+    }
+    bb_store_stats_t stats;
+    bb_store_stats(fixture.store, &stats);
+    assert_int_equal(stats.head_points + stats.frozen_points, 0);
+    assert_int_equal(stats.runs_mergeable, 0);
+    assert_true(stats.segment_points > 0);
+    s_verify_all(&fixture);
+    fixture_reopen(&fixture);
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+static void test_random_histories_simulated(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        s_random_history(true, seed, 60);
+    }
+}
+
+static void test_random_histories_on_disk(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 100; seed <= 102; seed++) {
+        s_random_history(false, seed, 30);
+    }
+}
+
+// Goal: one battery at one hertz for two days, so that blocks and runs are long; in order, then
+// with stretches repeated. Method: compare a few ranges with the oracle.
+static void test_long_series(void **state)
+{
+    (void)state;
+    bb_random_t random = bb_random_seed(5);
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    const uint32_t metrics[2] = {0, 3};
+    const uint8_t types[2] = {BB_TYPE_FLOAT64, BB_TYPE_STATE};
+    for (uint32_t b = 0; b < 12; b++) {
+        fixture_batch_t batch;
+        memset(&batch, 0, sizeof batch);
+        bb_batch_builder_t *builder = bb_batch_builder_new(0);
+        uint32_t first = b == 11 ? 1500 : b * 1000; // the last one repeats what is there
+        for (uint32_t f = 0; f < 1000; f++) {
+            uint64_t bits[2] = {fixture_bits(&random, BB_TYPE_FLOAT64),
+                                fixture_bits(&random, BB_TYPE_STATE)};
+            int64_t time = FIXTURE_START_NS + 80000 * BB_NS_PER_S + (first + f) * BB_NS_PER_S;
+            fixture_add_frame(builder, &batch, 3, 0, time, metrics, types, bits, 2, false);
+        }
+        fixture_seal(&fixture, builder, NULL, FIXTURE_START_NS, &batch);
+        bb_batch_builder_destroy(&builder);
+        fixture_write(&fixture, &batch);
+        fixture_batch_free(&batch);
+        if (b % 3 == 2) {
+            assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        }
+    }
+    for (uint32_t round = 0; round < 2; round++) {
+        bb_query_t query = fixture_query(BB_QUERY_RAW);
+        fixture_verify(&fixture, &query);
+        query.from_wall_ns = FIXTURE_START_NS + 81234 * BB_NS_PER_S + 1;
+        query.to_wall_ns = FIXTURE_START_NS + 88888 * BB_NS_PER_S;
+        fixture_verify(&fixture, &query);
+        query.page_bytes_max = 5000;
+        fixture_verify(&fixture, &query);
+        bb_query_t last = fixture_query(BB_QUERY_LAST);
+        fixture_verify(&fixture, &last);
+        while (fixture_job(&fixture, BB_JOB_MERGE) == BB_OK) {
+        }
+    }
+    fixture_close(&fixture);
+}
+
+// ---- opening ---------------------------------------------------------------------------------------
+// Goal: a folder of someone else is refused, and nothing in it changes.
+static void test_foreign_folders(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_random_t random = bb_random_seed(1);
+    fixture_write_random(&fixture, &random, 20, false);
+    bb_store_close(&fixture.store);
+    bb_store_options_t good = fixture.options;
+    fixture.options.cluster_id[3] ^= 1;
+    fixture_reopen_error(&fixture, BB_ERR_FOREIGN);
+    fixture.options = good;
+    fixture.options.node_id = "n2";
+    fixture_reopen_error(&fixture, BB_ERR_FOREIGN);
+    fixture.options = good;
+    fixture.options.store_count = 2;
+    fixture_reopen_error(&fixture, BB_ERR_FOREIGN);
+    fixture.options = good;
+    fixture.options.partition_count = 16;
+    fixture_reopen_error(&fixture, BB_ERR_FOREIGN);
+    fixture.options = good;
+    // Every byte of the identity matters.
+    for (uint64_t offset = 0; offset < 128; offset++) {
+        assert_true(bb_sim_disk_flip(fixture.disk, "/store/busbar.store", offset, 0x10));
+        fixture_reopen_error(&fixture, BB_ERR_CORRUPT);
+        assert_true(bb_sim_disk_flip(fixture.disk, "/store/busbar.store", offset, 0x10));
+    }
+    fixture_reopen_error(&fixture, BB_OK);
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+static void test_second_opening_is_refused(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, false);
+    bb_store_t *second = NULL;
+    bb_store_report_t report;
+    bb_fault_t fault = {0};
+    assert_int_equal(bb_store_open(&fixture.options, &report, &second, &fault), BB_ERR_LOCKED);
+    assert_non_null(strstr(fault.text, "busbar.store"));
+    fixture_close(&fixture);
+}
+
+// ---- check -----------------------------------------------------------------------------------------
+typedef struct {
+    uint32_t call_count;
+    uint32_t frame, metric;
+    bb_error_t error;
+    char detail[256];
+} s_rejections_t;
+
+static void s_reject(void *context, const bb_batch_cursor_t *at, uint32_t frame, uint32_t metric,
+                     bb_error_t error, const char *detail)
+{
+    s_rejections_t *self = context;
+    (void)at;
+    self->call_count++;
+    self->frame = frame;
+    self->metric = metric;
+    self->error = error;
+    snprintf(self->detail, sizeof self->detail, "%s", detail);
+}
+
+static void s_one_metric(fixture_t *fixture, fixture_batch_t *batch, bb_batch_builder_t *builder,
+                         uint32_t metric, bb_type_t type, uint32_t frame_count)
+{
+    (void)fixture;
+    uint8_t tag = (uint8_t)type;
+    bb_random_t random = bb_random_seed(3);
+    for (uint32_t f = 0; f < frame_count; f++) {
+        uint64_t bits = fixture_bits(&random, type);
+        fixture_add_frame(builder, batch, 1, 0, FIXTURE_START_NS + f, &metric, &tag, &bits, 1,
+                          false);
+    }
+}
+
+// Goal: a metric that changes its type is refused with both types named; before a flush, after it,
+// and after a reopening; other metrics and batteries are not touched.
+static void test_type_of_a_metric_is_kept(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    fixture_batch_t first;
+    memset(&first, 0, sizeof first);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    s_one_metric(&fixture, &first, builder, 3, BB_TYPE_FLOAT64, 2);
+    fixture_seal(&fixture, builder, NULL, 0, &first);
+    s_rejections_t rejections = {0};
+    assert_int_equal(bb_store_check(fixture.store, &first.batch, s_reject, &rejections), 0);
+    fixture_write(&fixture, &first);
+    for (uint32_t round = 0; round < 3; round++) {
+        fixture_batch_t second;
+        memset(&second, 0, sizeof second);
+        bb_batch_builder_reset(builder, 0);
+        s_one_metric(&fixture, &second, builder, 3, BB_TYPE_INT64, 5);
+        s_one_metric(&fixture, &second, builder, 2, BB_TYPE_BOOL, 5);
+        fixture_seal(&fixture, builder, NULL, 0, &second);
+        memset(&rejections, 0, sizeof rejections);
+        assert_int_equal(bb_store_check(fixture.store, &second.batch, s_reject, &rejections), 5);
+        assert_int_equal(rejections.call_count, 1);
+        assert_int_equal(rejections.error, BB_ERR_TYPE_CHANGED);
+        assert_int_equal(rejections.frame, UINT32_MAX);
+        assert_int_equal(rejections.metric, 0);
+        assert_string_equal(rejections.detail, "metric 'state' of battery 'b1' is float64 since "
+                                               "before; int64 refused");
+        fixture_batch_free(&second);
+        if (round == 0) {
+            assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        } else {
+            fixture_reopen(&fixture);
+        }
+    }
+    fixture_batch_free(&first);
+    bb_batch_builder_destroy(&builder);
+    fixture_close(&fixture);
+}
+
+// Goal: a batch that contradicts itself keeps the type that comes first.
+static void test_type_within_a_batch(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    fixture_batch_t batch;
+    memset(&batch, 0, sizeof batch);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    s_one_metric(&fixture, &batch, builder, 3, BB_TYPE_STATE, 3);
+    s_one_metric(&fixture, &batch, builder, 3, BB_TYPE_INT64, 4);
+    s_one_metric(&fixture, &batch, builder, 3, BB_TYPE_STATE, 2);
+    s_one_metric(&fixture, &batch, builder, 1, BB_TYPE_INT64, 2);
+    fixture_seal(&fixture, builder, NULL, 0, &batch);
+    // The builder groups by shape, so which type comes first is read off the batch.
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(&batch.batch, &at);
+    uint64_t expected = 0;
+    uint32_t kept_type = 0;
+    while (bb_batch_cursor_next(&batch.batch, &at)) {
+        const bb_batch_shape_t *shape = &batch.batch.shapes[at.run->shape];
+        if (shape->names[0].length == 5) {
+            kept_type = kept_type ? kept_type : shape->types[0];
+            expected += shape->types[0] == kept_type ? 0 : at.run->frame_count;
+        }
+    }
+    assert_true(expected > 0);
+    s_rejections_t rejections = {0};
+    assert_int_equal(bb_store_check(fixture.store, &batch.batch, s_reject, &rejections), expected);
+    assert_int_equal(rejections.error, BB_ERR_TYPE_CHANGED);
+    assert_non_null(strstr(rejections.detail, "earlier in this batch"));
+    fixture_batch_free(&batch);
+    bb_batch_builder_destroy(&builder);
+    fixture_close(&fixture);
+}
+
+// Goal: two coordinators that accepted two types at once: both are kept, counted, and merged by
+// (revision, type, value). The random histories above compare such data with the oracle.
+static void test_type_conflicts_are_counted(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    for (uint32_t type = 1; type <= 2; type++) {
+        fixture_batch_t batch;
+        memset(&batch, 0, sizeof batch);
+        bb_batch_builder_t *builder = bb_batch_builder_new(0);
+        s_one_metric(&fixture, &batch, builder, 5, (bb_type_t)type, 3);
+        fixture_seal(&fixture, builder, NULL, 0, &batch);
+        fixture_write(&fixture, &batch);
+        fixture_batch_free(&batch);
+        bb_batch_builder_destroy(&builder);
+        bb_store_stats_t stats;
+        bb_store_stats(fixture.store, &stats);
+        assert_int_equal(stats.type_conflicts, type - 1);
+    }
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+// Goal: no device can open thousands of windows with random dates.
+static void test_days_are_limited(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    const uint32_t metric = 0;
+    const uint8_t type = BB_TYPE_FLOAT64;
+    const uint64_t bits = 0;
+    fixture_batch_t batch;
+    memset(&batch, 0, sizeof batch);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    for (uint32_t day = 0; day < BB_WINDOWS_MAX + 7; day++) {
+        fixture_add_frame(builder, &batch, 1, 0, (int64_t)day * BB_NS_PER_DAY, &metric, &type,
+                          &bits, 1, false);
+    }
+    fixture_seal(&fixture, builder, NULL, 0, &batch);
+    s_rejections_t rejections = {0};
+    assert_int_equal(bb_store_check(fixture.store, &batch.batch, s_reject, &rejections), 7);
+    assert_int_equal(rejections.call_count, 7);
+    assert_int_equal(rejections.error, BB_ERR_WINDOWS);
+    assert_int_equal(rejections.metric, UINT32_MAX);
+    assert_int_equal(rejections.frame, BB_WINDOWS_MAX + 6);
+    // A replica keeps what it is given.
+    fixture_write(&fixture, &batch);
+    fixture_batch_free(&batch);
+    memset(&batch, 0, sizeof batch);
+    bb_batch_builder_reset(builder, 0);
+    fixture_add_frame(builder, &batch, 1, 0, INT64_C(9000) * BB_NS_PER_DAY, &metric, &type, &bits,
+                      1, false);
+    fixture_add_frame(builder, &batch, 1, 0, BB_NS_PER_DAY, &metric, &type, &bits, 1, false);
+    fixture_seal(&fixture, builder, NULL, 0, &batch);
+    assert_int_equal(bb_store_check(fixture.store, &batch.batch, s_reject, &rejections), 1);
+    fixture_batch_free(&batch);
+    bb_batch_builder_destroy(&builder);
+    fixture_close(&fixture);
+}
+
+// ---- attributes ------------------------------------------------------------------------------------
+static void s_write_attributes(fixture_t *fixture, int64_t origin_wall_ns, const char *key,
+                               const char *value)
+{
+    bb_attribute_t attribute = {fixture_slice(key), fixture_slice(value)};
+    bb_slice_t metric = fixture_metric(0);
+    const uint8_t type = BB_TYPE_FLOAT64;
+    uint32_t battery;
+    uint32_t shape;
+    uint32_t order;
+    uint64_t bits = 0;
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    assert_int_equal(bb_batch_builder_battery(builder, fixture_partition(2), fixture_battery(2),
+                                              &attribute, 1, &battery, NULL),
+                     BB_OK);
+    assert_int_equal(bb_batch_builder_shape(builder, &metric, &type, 1, &shape, &order, NULL),
+                     BB_OK);
+    assert_int_equal(bb_batch_builder_frame(builder, battery, shape, FIXTURE_START_NS, &bits),
+                     BB_OK);
+    fixture_batch_t batch;
+    memset(&batch, 0, sizeof batch);
+    fixture_seal(fixture, builder, NULL, origin_wall_ns, &batch);
+    fixture_write(fixture, &batch);
+    fixture_batch_free(&batch);
+    bb_batch_builder_destroy(&builder);
+}
+
+// The attributes of b2 as "key=value;" in the order of the answer.
+static void s_read_attributes(fixture_t *fixture, char *out, size_t room)
+{
+    bb_query_t query = fixture_query(BB_QUERY_BATTERIES);
+    bb_snapshot_t *snapshot = NULL;
+    bb_scan_result_t result;
+    bb_page_builder_t *builder = bb_page_builder_new();
+    assert_int_equal(bb_store_snapshot(fixture->store, &query, &snapshot, NULL), BB_OK);
+    assert_int_equal(bb_scan_page(snapshot, &query, builder, &result, NULL), BB_OK);
+    assert_null(result.cursor);
+    bb_snapshot_close(&snapshot);
+    uint8_t *bytes;
+    size_t length;
+    bb_page_builder_finish(builder, &bytes, &length);
+    bb_page_builder_destroy(&builder);
+    bb_page_t page;
+    assert_int_equal(bb_page_open(&page, bb_slice(bytes, length), NULL), BB_OK);
+    assert_int_equal(page.series_count, 1);
+    assert_int_equal(page.series[0].battery.length, 2);
+    size_t used = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < page.series[0].attribute_count; i++) {
+        const bb_page_attribute_t *attribute = &page.series[0].attributes[i];
+        used += (size_t)snprintf(out + used, room - used, "%.*s=%.*s;",
+                                 (int)attribute->key.length, (const char *)attribute->key.data,
+                                 (int)attribute->value.length,
+                                 (const char *)attribute->value.data);
+    }
+    bb_page_close(&page);
+    free(bytes);
+}
+
+// Goal: per key the largest (origin time, value) wins whatever the order; it survives a flush and a
+// replay of the journal.
+static void test_attributes(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    char found[4096];
+    s_write_attributes(&fixture, 20, "site", "north");
+    s_write_attributes(&fixture, 10, "site", "south");
+    s_write_attributes(&fixture, 20, "maker", "b");
+    s_write_attributes(&fixture, 20, "maker", "c");
+    s_write_attributes(&fixture, 20, "maker", "a");
+    s_read_attributes(&fixture, found, sizeof found);
+    assert_string_equal(found, "maker=c;site=north;");
+    fixture_reopen(&fixture); // from the journal
+    s_read_attributes(&fixture, found, sizeof found);
+    assert_string_equal(found, "maker=c;site=north;");
+    assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+    fixture_reopen(&fixture); // from meta
+    s_read_attributes(&fixture, found, sizeof found);
+    assert_string_equal(found, "maker=c;site=north;");
+    // The same value at a later time counts as later.
+    s_write_attributes(&fixture, 40, "site", "north");
+    s_write_attributes(&fixture, 30, "site", "west");
+    s_read_attributes(&fixture, found, sizeof found);
+    assert_string_equal(found, "maker=c;site=north;");
+    // Of more than 32 keys the smallest stay.
+    for (uint32_t i = 0; i < 40; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%02u", (i * 7 + 3) % 40);
+        s_write_attributes(&fixture, 50, key, "v");
+    }
+    s_read_attributes(&fixture, found, sizeof found);
+    assert_null(strstr(found, "site"));
+    assert_non_null(strstr(found, "k31=v;"));
+    assert_null(strstr(found, "k32=v;"));
+    fixture_close(&fixture);
+}
+
+// ---- have-sets, journal and peers --------------------------------------------------------------------
+static bool s_all_held(void *context, uint32_t partition, const bb_stream_t *stream,
+                       uint64_t first_seq, uint64_t last_seq)
+{
+    (void)context, (void)partition, (void)stream;
+    assert_true(first_seq >= 1 && last_seq >= first_seq);
+    return true;
+}
+
+static bool s_none_held(void *context, uint32_t partition, const bb_stream_t *stream,
+                        uint64_t first_seq, uint64_t last_seq)
+{
+    (void)context, (void)partition, (void)stream, (void)first_seq, (void)last_seq;
+    return false;
+}
+
+// Goal: dots survive flush, reopening and trimming; a chunk that is known is not applied again.
+static void test_have_sets(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_random_t random = bb_random_seed(9);
+    fixture_batch_t batches[6];
+    for (uint32_t i = 0; i < 6; i++) {
+        fixture_random_batch(&fixture, &random, 30, false, &batches[i]);
+        fixture_write(&fixture, &batches[i]);
+        if (i == 2) {
+            assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        }
+    }
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+            const bb_have_set_t *have = bb_store_have(fixture.store, p);
+            assert_int_equal(bb_have_set_count(have), fixture.seqs[p]);
+            for (uint64_t seq = 1; seq <= fixture.seqs[p]; seq++) {
+                assert_true(bb_have_set_contains(have, &fixture.stream, seq));
+            }
+        }
+        fixture_reopen(&fixture);
+    }
+    bb_store_stats_t before;
+    bb_store_stats(fixture.store, &before);
+    uint64_t version = bb_store_version(fixture.store);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(bb_store_apply(fixture.store, &batches[i].chunks, &batches[i].batch),
+                         BB_OK);
+    }
+    bb_store_stats_t after;
+    bb_store_stats(fixture.store, &after);
+    assert_int_equal(after.head_points, before.head_points);
+    assert_int_equal(bb_store_version(fixture.store), version + 6);
+    for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+        assert_true(bb_store_have_version(fixture.store, p) <= version);
+    }
+    // Sealed and held by all: the journal shrinks; what is not sealed stays.
+    assert_int_equal(bb_store_trim(fixture.store, s_none_held, NULL), BB_OK);
+    bb_store_stats(fixture.store, &after);
+    assert_int_equal(after.journal_sealed_files, before.journal_sealed_files);
+    assert_true(before.journal_sealed_files > 0);
+    assert_int_equal(bb_store_trim(fixture.store, s_all_held, NULL), BB_OK);
+    bb_store_stats(fixture.store, &after);
+    assert_int_equal(after.journal_sealed_files, 0);
+    fixture_reopen(&fixture);
+    s_verify_all(&fixture);
+    for (uint32_t i = 0; i < 6; i++) {
+        fixture_batch_free(&batches[i]);
+    }
+    fixture_close(&fixture);
+}
+
+// What a peer receives: applied to a second store.
+typedef struct {
+    fixture_t *target;
+    uint32_t chunk_count;
+} s_pull_t;
+
+static void s_receive(void *context, uint8_t *chunks_bytes, size_t chunks_length,
+                      uint8_t *batch_bytes, size_t batch_length)
+{
+    s_pull_t *pull = context;
+    bb_fault_t fault = {0};
+    bb_chunks_t chunks;
+    bb_batch_t batch;
+    assert_int_equal(bb_chunks_decode(&chunks, bb_slice(chunks_bytes, chunks_length), &fault),
+                     BB_OK);
+    assert_int_equal(bb_batch_open(&batch, bb_slice(batch_bytes, batch_length), &fault), BB_OK);
+    assert_int_equal(bb_chunks_match(&chunks, &batch, &fault), BB_OK);
+    bb_store_t *store = pull->target->store;
+    assert_int_equal(
+        bb_store_stage(store, &chunks, bb_slice(chunks_bytes, chunks_length), &batch), BB_OK);
+    assert_int_equal(bb_store_sync(store), BB_OK);
+    assert_int_equal(bb_store_apply(store, &chunks, &batch), BB_OK);
+    bb_batch_close(&batch);
+    free(chunks_bytes);
+    free(batch_bytes);
+    pull->chunk_count++;
+}
+
+// Pulls all of `partitions` from source to target; returns how often it had to ask.
+static uint32_t s_pull_all(fixture_t *source, fixture_t *target, const uint32_t *partitions,
+                           uint32_t count, uint64_t budget_bytes, uint32_t *unavailable_count)
+{
+    uint32_t asked = 0;
+    bool more = true;
+    while (more) {
+        bb_have_set_t theirs[FIXTURE_PARTITIONS];
+        memset(theirs, 0, sizeof theirs);
+        for (uint32_t i = 0; i < count; i++) {
+            bb_have_set_copy(&theirs[i], bb_store_have(target->store, partitions[i]));
+        }
+        uint32_t unavailable[FIXTURE_PARTITIONS];
+        s_pull_t pull = {target, 0};
+        assert_int_equal(bb_store_missing(source->store, partitions, theirs, count, budget_bytes,
+                                          s_receive, &pull, &more, unavailable,
+                                          unavailable_count),
+                         BB_OK);
+        assert_true(!more || pull.chunk_count > 0);
+        for (uint32_t i = 0; i < count; i++) {
+            bb_have_set_clear(&theirs[i]);
+        }
+        asked++;
+    }
+    return asked;
+}
+
+// Goal: a peer that lacks anything gets exactly that, in budgeted pieces, over files that are sealed
+// and files that are not; then both stores answer alike.
+static void test_missing(void **state)
+{
+    (void)state;
+    fixture_t source;
+    fixture_t target;
+    fixture_open(&source, true);
+    fixture_open(&target, true);
+    bb_random_t random = bb_random_seed(77);
+    for (uint32_t i = 0; i < 12; i++) {
+        fixture_batch_t batch;
+        fixture_random_batch(&source, &random, 40, true, &batch);
+        fixture_write(&source, &batch);
+        if (i % 3 == 0) {
+            fixture_write(&target, &batch);
+        }
+        fixture_batch_free(&batch);
+        if (i % 4 == 3) {
+            assert_int_equal(fixture_job(&source, BB_JOB_FLUSH), BB_OK);
+        }
+    }
+    uint32_t unavailable_count = 9;
+    // Only some partitions are asked for: nothing of the others may come.
+    const uint32_t some[3] = {1, 4, 6};
+    s_pull_all(&source, &target, some, 3, UINT64_MAX, &unavailable_count);
+    assert_int_equal(unavailable_count, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(bb_have_set_is_equal(bb_store_have(source.store, some[i]),
+                                         bb_store_have(target.store, some[i])));
+    }
+    assert_false(bb_have_set_is_equal(bb_store_have(source.store, 0),
+                                      bb_store_have(target.store, 0)));
+    uint32_t asked = s_pull_all(&source, &target, fixture_all_partitions(), FIXTURE_PARTITIONS,
+                                1000, &unavailable_count);
+    assert_true(asked > 2);
+    assert_int_equal(unavailable_count, 0);
+    target.points.count = 0;
+    for (size_t i = 0; i < source.points.count; i++) {
+        fixture_remember(&target.points, source.points.items[i]);
+    }
+    s_verify_all(&target);
+    assert_int_equal(s_pull_all(&source, &target, fixture_all_partitions(), FIXTURE_PARTITIONS,
+                                1000, &unavailable_count),
+                     1);
+    fixture_close(&source);
+    fixture_close(&target);
+}
+
+// Goal: what the journal no longer has is named, partition by partition.
+static void test_missing_and_trimmed(void **state)
+{
+    (void)state;
+    fixture_t source;
+    fixture_t target;
+    fixture_open(&source, true);
+    fixture_open(&target, true);
+    bb_random_t random = bb_random_seed(78);
+    fixture_write_random(&source, &random, 60, false);
+    bool trimmed[FIXTURE_PARTITIONS];
+    uint32_t trimmed_count = 0;
+    for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+        trimmed[p] = source.seqs[p] > 0;
+        trimmed_count += trimmed[p];
+    }
+    assert_int_equal(fixture_job(&source, BB_JOB_FLUSH), BB_OK);
+    assert_int_equal(bb_store_trim(source.store, s_all_held, NULL), BB_OK);
+    fixture_write_random(&source, &random, 60, false);
+    bb_have_set_t nothing[FIXTURE_PARTITIONS];
+    memset(nothing, 0, sizeof nothing);
+    uint32_t unavailable[FIXTURE_PARTITIONS];
+    uint32_t unavailable_count = 0;
+    bool more = true;
+    s_pull_t pull = {&target, 0};
+    assert_int_equal(bb_store_missing(source.store, fixture_all_partitions(), nothing,
+                                      FIXTURE_PARTITIONS, UINT64_MAX, s_receive, &pull, &more,
+                                      unavailable, &unavailable_count),
+                     BB_OK);
+    assert_false(more);
+    assert_int_equal(pull.chunk_count, 1);
+    assert_int_equal(unavailable_count, trimmed_count);
+    for (uint32_t i = 0; i < unavailable_count; i++) {
+        assert_true(trimmed[unavailable[i]]);
+    }
+    fixture_close(&source);
+    fixture_close(&target);
+}
+
+// ---- jobs --------------------------------------------------------------------------------------------
+// Goal: a snapshot goes on reading what it was taken of while the head is flushed and its window
+// replaced and removed.
+static void test_snapshot_outlives_jobs(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, false);
+    bb_random_t random = bb_random_seed(31);
+    for (uint32_t i = 0; i < 6; i++) {
+        fixture_write_random(&fixture, &random, 50, false);
+        if (i % 2 == 1) {
+            assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        }
+    }
+    fixture_write_random(&fixture, &random, 50, false);
+    bb_query_t query = fixture_query(BB_QUERY_RAW);
+    query.page_bytes_max = 64u << 20;
+    bb_snapshot_t *snapshot = NULL;
+    assert_int_equal(bb_store_snapshot(fixture.store, &query, &snapshot, NULL), BB_OK);
+    assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+    while (fixture_job(&fixture, BB_JOB_MERGE) == BB_OK) {
+    }
+    bb_page_builder_t *builder = bb_page_builder_new();
+    bb_scan_result_t result;
+    assert_int_equal(bb_scan_page(snapshot, &query, builder, &result, NULL), BB_OK);
+    assert_null(result.cursor);
+    fixture_rows_t expected;
+    fixture_expect(&fixture, &query, &expected);
+    assert_int_equal(bb_page_builder_rows(builder), expected.count);
+    free(expected.items);
+    bb_page_builder_destroy(&builder);
+    bb_snapshot_close(&snapshot);
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+// Goal: memory limits are told, and a flush makes room.
+static void test_memory_limits(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_store_close(&fixture.store);
+    fixture.options.memory_bytes = 60000;
+    fixture_reopen_error(&fixture, BB_OK);
+    bb_random_t random = bb_random_seed(4);
+    bb_store_stats_t stats;
+    assert_false(bb_store_wants_flush(fixture.store));
+    while (!bb_store_wants_flush(fixture.store)) {
+        fixture_write_random(&fixture, &random, 60, false);
+    }
+    bb_store_stats(fixture.store, &stats);
+    assert_true(stats.head_bytes >= 20000);
+    assert_false(bb_store_is_full(fixture.store));
+    while (!bb_store_is_full(fixture.store)) {
+        fixture_write_random(&fixture, &random, 60, false);
+    }
+    assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+    assert_false(bb_store_is_full(fixture.store));
+    assert_false(bb_store_wants_flush(fixture.store));
+    assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_ERR_NOT_FOUND);
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+// Goal: a full disk fails the job and nothing else; with room again the same flush goes through.
+static void test_full_disk(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_random_t random = bb_random_seed(6);
+    for (uint32_t i = 0; i < 5; i++) {
+        fixture_write_random(&fixture, &random, 60, true);
+    }
+    uint64_t used = bb_sim_disk_used_bytes(fixture.disk);
+    uint32_t failures = 0;
+    for (uint64_t room = 0; room < 100000; room += 3000) {
+        bb_sim_disk_capacity_set(fixture.disk, used + room);
+        bb_error_t error = fixture_job(&fixture, BB_JOB_FLUSH);
+        if (error == BB_OK) {
+            break;
+        }
+        assert_int_equal(error, BB_ERR_DISK_FULL);
+        assert_false(bb_store_is_fenced(fixture.store));
+        s_verify_all(&fixture);
+        failures++;
+    }
+    assert_true(failures > 1);
+    bb_sim_disk_capacity_set(fixture.disk, UINT64_MAX);
+    bb_error_t error = fixture_job(&fixture, BB_JOB_FLUSH);
+    assert_true(error == BB_OK || error == BB_ERR_NOT_FOUND);
+    s_verify_all(&fixture);
+    fixture_reopen(&fixture);
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+// Goal: after a failed sync nothing is staged any more, but reads go on.
+static void test_fencing(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_random_t random = bb_random_seed(8);
+    fixture_write_random(&fixture, &random, 60, false);
+    fixture_batch_t batch;
+    fixture_random_batch(&fixture, &random, 10, false, &batch);
+    assert_int_equal(fixture_stage(&fixture, &batch), BB_OK);
+    bb_sim_disk_fail(fixture.disk, BB_SIM_SYNC, 1, BB_ERR_IO);
+    assert_int_not_equal(bb_store_sync(fixture.store), BB_OK);
+    assert_true(bb_store_is_fenced(fixture.store));
+    assert_int_equal(fixture_stage(&fixture, &batch), BB_ERR_FENCED);
+    assert_int_equal(bb_store_sync(fixture.store), BB_ERR_FENCED);
+    bb_store_job_t *job = NULL;
+    assert_int_equal(bb_store_job_begin(fixture.store, BB_JOB_FLUSH, 1, &job), BB_ERR_FENCED);
+    s_verify_all(&fixture);
+    fixture_batch_free(&batch);
+    fixture_close(&fixture);
+
+    // The same for a commit of a job.
+    for (uint64_t nth = 1; nth <= 3; nth++) {
+        fixture_open(&fixture, true);
+        fixture_write_random(&fixture, &random, 60, false);
+        bb_sim_disk_fail(fixture.disk, BB_SIM_COMMIT, nth, BB_ERR_IO);
+        bb_error_t error = fixture_job(&fixture, BB_JOB_FLUSH);
+        assert_int_not_equal(error, BB_OK);
+        assert_true(bb_store_is_fenced(fixture.store));
+        s_verify_all(&fixture);
+        fixture_close(&fixture);
+    }
+}
+
+// Goal: a record that is staged but not applied keeps the journal from being sealed over it.
+static void test_no_flush_between_stage_and_apply(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_random_t random = bb_random_seed(8);
+    fixture_write_random(&fixture, &random, 20, false);
+    fixture_batch_t batch;
+    fixture_random_batch(&fixture, &random, 10, false, &batch);
+    bb_store_job_t *job = NULL;
+    assert_int_equal(fixture_stage(&fixture, &batch), BB_OK);
+    assert_int_equal(bb_store_job_begin(fixture.store, BB_JOB_FLUSH, 1, &job), BB_ERR_BUSY);
+    assert_int_equal(bb_store_sync(fixture.store), BB_OK);
+    assert_int_equal(bb_store_job_begin(fixture.store, BB_JOB_FLUSH, 1, &job), BB_ERR_BUSY);
+    assert_int_equal(bb_store_apply(fixture.store, &batch.chunks, &batch.batch), BB_OK);
+    fixture_adopt(&fixture, &batch);
+    assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+    fixture_reopen(&fixture);
+    s_verify_all(&fixture);
+    fixture_batch_free(&batch);
+    fixture_close(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_histories_simulated),
+        cmocka_unit_test(test_random_histories_on_disk),
+        cmocka_unit_test(test_long_series),
+        cmocka_unit_test(test_foreign_folders),
+        cmocka_unit_test(test_second_opening_is_refused),
+        cmocka_unit_test(test_type_of_a_metric_is_kept),
+        cmocka_unit_test(test_type_within_a_batch),
+        cmocka_unit_test(test_type_conflicts_are_counted),
+        cmocka_unit_test(test_days_are_limited),
+        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_have_sets),
+        cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_missing_and_trimmed),
+        cmocka_unit_test(test_snapshot_outlives_jobs),
+        cmocka_unit_test(test_memory_limits),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_fencing),
+        cmocka_unit_test(test_no_flush_between_stage_and_apply),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
