@@ -53,7 +53,7 @@ typedef struct {
     bb_curve_pair_t key;
     pthread_t thread;
     void *context;
-    _Atomic bool must_stop, is_running;
+    _Atomic bool must_stop, is_running, is_bound; // bound: the endpoint is known for good
     _Atomic int mood;               // fake_mood_t, applied to WRITE and QUERY
     _Atomic int mood_count;         // how many more requests it applies to; < 0 = all
     _Atomic int reject_frame;       // WRITE: this frame of each batch is rejected; -1 = none
@@ -66,7 +66,7 @@ typedef struct {
 
 struct fake_cluster {
     uint32_t node_count;
-    uint32_t page_rows; // rows of a page
+    _Atomic uint32_t page_rows; // rows of a page
     fake_node_t nodes[FAKE_NODES_MAX];
     uint16_t replicas[FAKE_PARTITIONS * FAKE_REPLICAS];
     uint8_t placement_key[16], cluster_id[16], hello_cluster_id[16];
@@ -122,6 +122,9 @@ static inline void fake_hello(fake_node_t *node, void *socket, zmq_msg_t *route,
     bb_hello_node_t nodes[FAKE_NODES_MAX];
     memset(nodes, 0, sizeof nodes);
     for (uint32_t n = 0; n < cluster->node_count; n++) {
+        while (!atomic_load(&cluster->nodes[n].is_bound)) {
+            usleep(1000); // its endpoint is not known yet
+        }
         nodes[n].id = fake_text(cluster->nodes[n].id);
         nodes[n].dc = fake_text("dc1");
         nodes[n].client_endpoint = fake_text(cluster->nodes[n].endpoint);
@@ -328,8 +331,11 @@ static inline void *fake_bind(fake_node_t *node, bool is_first)
     while (zmq_bind(socket, is_first ? "tcp://127.0.0.1:*" : node->endpoint) != 0) {
         usleep(1000); // the port is still being given back
     }
-    size_t length = sizeof node->endpoint;
-    zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, node->endpoint, &length);
+    if (is_first) {
+        size_t length = sizeof node->endpoint;
+        zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, node->endpoint, &length);
+        atomic_store(&node->is_bound, true);
+    }
     return socket;
 }
 
@@ -356,6 +362,9 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
     }
     if (request->kind == BB_KIND_STATUS) {
         bb_status_node_t nodes[FAKE_NODES_MAX];
+        pthread_mutex_lock(&node->mutex);
+        uint32_t point_count = node->point_count;
+        pthread_mutex_unlock(&node->mutex);
         for (uint32_t n = 0; n < node->cluster->node_count; n++) {
             nodes[n] = (bb_status_node_t){.node_id = fake_text(node->cluster->nodes[n].id),
                                           .dc = fake_text("dc1"),
@@ -369,7 +378,7 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
                                                  .version = fake_text("0"),
                                                  .partition_count = FAKE_PARTITIONS,
                                                  .under_replicated = node->index,
-                                                 .points_total = node->point_count,
+                                                 .points_total = point_count,
                                                  .node_count = node->cluster->node_count,
                                                  .nodes = nodes};
         fake_send(socket, route, &reply, NULL, 0);
@@ -527,7 +536,9 @@ static inline fake_cluster_t *fake_cluster_new(uint32_t node_count, const uint16
         node->points = malloc(FAKE_POINTS_MAX * sizeof *node->points);
         atomic_store(&node->reject_frame, -1);
         atomic_store(&node->missing_partition, -1);
-        fake_node_start(node);
+    }
+    for (uint32_t n = 0; n < node_count; n++) {
+        fake_node_start(&self->nodes[n]);
     }
     fake_client_file(self);
     return self;

@@ -393,13 +393,14 @@ static void openings_that_fail_say_why(void **state)
     assert_int_not_equal(busbar_open(NULL, NULL, &client, &fault), 0);
     fake_cluster_t *cluster = fake_cluster_new(2, NULL);
     memset(cluster->hello_cluster_id, 0xee, 16);
+    atomic_store(&cluster->epoch, 1); // hands the change over to the nodes' threads
     client = s_open(cluster, NULL);
     busbar_status_t status = busbar_wait_ready(client, 3 * S, &fault);
     assert_string_equal(busbar_status_name(status), "CLUSTER");
     busbar_close(&client);
-    memset(cluster->hello_cluster_id, 0xc1, 16);
     fake_node_stop(&cluster->nodes[0]);
     fake_node_stop(&cluster->nodes[1]);
+    memset(cluster->hello_cluster_id, 0xc1, 16);
     client = s_open(cluster, NULL);
     status = busbar_wait_ready(client, 200 * MS, &fault);
     assert_string_equal(busbar_status_name(status), "UNAVAILABLE");
