@@ -229,7 +229,7 @@ static bool s_is_settled(const busbar_poll_t *poll, char *text, size_t size, bb_
                  (int)BB_MIN(exchange->reply.error.detail.length, 200),
                  (const char *)exchange->reply.error.detail.data);
     } else {
-        snprintf(text, size, "%s does not answer: %s", poll->id,
+        snprintf(text, size, "%s does not answer: %.300s", poll->id,
                  poll->why.text[0] ? poll->why.text : "no answer in time");
     }
     return false;
