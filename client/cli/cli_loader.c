@@ -381,7 +381,8 @@ void cli_loader_add(cli_loader_t *self, uint64_t line_number, const cli_record_t
     }
     if (status != BUSBAR_OK) {
         cli_loader_reject(self, line_number, record->field_count, fault.text);
-        if (cli_exit_of(status) == CLI_EXIT_UNAVAILABLE && self->failed_status == BUSBAR_OK) {
+        // Not the line's fault (no node takes our key, none is there): the exit status says so.
+        if (cli_exit_of(status) != CLI_EXIT_REJECTED && self->failed_status == BUSBAR_OK) {
             self->failed_status = status;
             snprintf(self->failed_detail, sizeof self->failed_detail, "%.250s", fault.text);
         }
