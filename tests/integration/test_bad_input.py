@@ -133,7 +133,7 @@ def special_numbers(group):
         summary, done = group.write(text, "--format", "csv")
         expect(done.returncode == 0 and summary["acked_points"] == 5, f"{summary} {done.stderr}")
         out = group.good("query", *EVER, "--battery", "special", "-o", "csv")
-        expect([line.split(",")[3].lower() for line in out.splitlines()[1:]] == ["nan", "inf", "-inf", "-0", "inf"], out)
+        expect([line.split(",")[3].lower() for line in out.splitlines()[1:]] == ["nan", "inf", "-inf", "-0.0", "inf"], out)
         found = values(group, "special")  # JSON has no words for them
         expect([found[0], found[1], found[2], found[4]] == [None] * 4, f"{found}")
 
@@ -201,11 +201,13 @@ def keys(group, other):
     with open(other.client(), encoding="utf-8") as file:
         foreign = yaml.safe_load(file)
     folder = group.folder
-    with case("a key that is not listed gets no answer: status 4, nothing written"):
+    with case("a key that is not listed gets no answer: status 2, every node is named, nothing written"):
         path = save(os.path.join(folder, "unknown.yaml"), yaml.safe_dump({**mine, "user": foreign["user"]}))
         for words, stdin in ((["write"], line), (["status"], None), (["query", *EVER], None)):
             done = run("-c", path, *words, "--timeout", "2s", stdin=stdin, timeout_s=60)
-            expect(done.returncode == 4 and done.stderr.strip(), f"{words}: {done.returncode} {done.stderr}")
+            expect(done.returncode == 2, f"{words}: {done.returncode} {done.stderr}")
+            for word in ("key", "n1", "n2", "n3"):
+                expect(word in done.stderr, f"'{word}' is not in: {done.stderr}")
         expect(values(group, "intruder") == [], "the point was stored")
     with case("a node with another key than the client file says is not talked to"):
         swapped = json.loads(json.dumps(mine))
@@ -219,6 +221,7 @@ def keys(group, other):
         expect(done.returncode == 2 and "writer" in done.stderr, f"{done.returncode} {done.stderr}")
         _, done = group.write(line, "--timeout", "5s", role="reader", timeout_s=60)
         expect(done.returncode == 2 and "reader" in done.stderr, f"{done.returncode} {done.stderr}")
+        group.write(f"p,battery=roles v=2 {9 * 10**18}\n")  # ahead of every clock: there is something to release
         for role in ("writer", "reader"):
             done = group.cli("quarantine", "release", "--timeout", "5s", role=role, timeout_s=60)
             expect(done.returncode == 2 and role in done.stderr, f"release as {role}: {done.returncode} {done.stderr}")
@@ -226,7 +229,7 @@ def keys(group, other):
     with case("a writer writes and a reader reads"):
         summary, done = group.write(f"p,battery=roles v=1 {T0}\n", role="writer")
         expect(done.returncode == 0 and summary["acked_points"] == 1, f"{done.stderr}")
-        expect(values(group, "roles", ) == [1] and group.json("last", "--battery", "roles", role="reader")["rows"][0][3] == 1,
+        expect(values(group, "roles") == [1] and group.json("last", "--battery", "roles", role="reader")["rows"][0][3] == 1,
                "not read")
     with case("a client file that others may read, or with a wrong key or endpoint, is refused by name"):
         path = save(os.path.join(folder, "open.yaml"), yaml.safe_dump(mine))
@@ -285,7 +288,8 @@ def curve_off(group):
             for mechanism, more in ((b"NULL", ready + b"\x00\x05hello"), (b"PLAIN", plain), (b"CURVE", hello)):
                 got = talk(address, greeting(mechanism), more)
                 expect(got is not None, f"{mechanism}: the node keeps the connection")
-                expect(len(got) >= 64 and got[12:17] == b"CURVE", f"{mechanism}: greeted with {got[12:32]}")
+                if mechanism == b"CURVE":  # the others may be cut off before the node has said all of it
+                    expect(len(got) >= 64 and got[12:17] == b"CURVE", f"greeted with {got[:64]}")
                 rest = got[64:]
                 expect(b"READY" not in rest and b"WELCOME" not in rest, f"{mechanism}: {rest[:100]}")
             for noise in (b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 8, b"\xff" * 4096):

@@ -98,7 +98,7 @@ def init(folder):
     with case("cluster init refuses what cannot be, with the rule, and leaves nothing"):
         for words, why in ((["--rf", "4"], "--rf 4"), (["--nodes", "0"], "--nodes"), (["--dcs", "dc1"], "NAME:NODES"),
                            (["--dcs", "a:1,a:2"], "'a' is given twice"), (["--partitions", "1000"], "power of two"),
-                           (["--name", "a b"], "'a b'"), (["--hosts", "a=192.0.2.1", "--nodes", "2"], "hosts"),
+                           (["--name", "a b"], "'a b'"), (["--hosts", "a=198.51.100.1", "--nodes", "2"], "hosts"),
                            (["--hosts", "a=1.2.3.4,a=1.2.3.5"], "given twice"), (["--dcs", "dc1:3,dc2:1", "--rf", "2"], "dc2")):
             expect_refusal(run("cluster", "init", place("refused"), *words), why)
             expect(not os.path.exists(place("refused")), f"{words}: a folder is left")
@@ -115,7 +115,7 @@ def init(folder):
         expect(sorted(os.listdir(place("made/nodes"))) == ["n1", "n2"], "nodes are not n1, n2")
         expect_refusal(run("cluster", "init", place("made")), "not empty")
     with case("cluster init --hosts makes a folder per host"):
-        done = run("cluster", "init", place("hosts"), "--hosts", "a=192.0.2.1,b=192.0.2.2")
+        done = run("cluster", "init", place("hosts"), "--hosts", "a=198.51.100.1,b=198.51.100.2")
         expect(done.returncode == 0, done.stderr)
         expect(sorted(os.listdir(place("hosts/hosts"))) == ["a", "b"], "no folder per host")
         expect(os.path.exists(place("hosts/hosts/b/busbard.yaml")), "no configuration for host b")
@@ -328,8 +328,8 @@ def merging(group):
         found = {r[0]: r[1] for r in group.json("battery", "ls", "--battery", "att")["rows"]}
         expect(found == {"att": "site=x"}, f"{found}")
     with case("consistency one, local_quorum and all acknowledge"):
-        for level in ("one", "local_quorum", "all"):
-            write(group, f"p,battery=level v=1 {T0 + len(level)}\n", "--consistency", level)
+        for i, level in enumerate(("one", "local_quorum", "all")):
+            write(group, f"p,battery=level v=1 {T0 + i}\n", "--consistency", level)
         expect(len(value("level")) == 3, f"{value('level')}")
 
 
@@ -417,6 +417,7 @@ def importing(group, folder):
 
 def operating(group):
     with case("status -o json has cluster, epoch, nodes and under_replicated; a table says the same"):
+        group.wait_in_step()
         status = group.status()
         expect(status["cluster"] == "test" and status["epoch"] >= 1 and status["under_replicated"] == 0, f"{status}")
         expect([(n["id"], n["dc"], n["up"], n["lag_chunks"]) for n in status["nodes"]] ==

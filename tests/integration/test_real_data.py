@@ -126,7 +126,7 @@ def main():
     with Cluster("--nodes", "3") as group:
         def disturb(i):
             if i == 2:  # while the NASA cells load
-                group.wait("some points", lambda: group.status()["nodes"][0]["points_total"] > 0)
+                group.wait("some points", lambda: any(n["points_total"] for n in group.status()["nodes"]))
                 group.kill("n2")
             if i == 3:
                 group.restart("n2")
