@@ -17,8 +17,9 @@ enum {
 };
 
 typedef struct {
-    const char *config; // client file: -c, else BUSBAR_CONFIG, else NULL
-    int64_t now_ns;     // wall clock at start
+    const char *config;       // client file: -c, else BUSBAR_CONFIG, else NULL
+    const char *given_config; // -c, else NULL
+    int64_t now_ns;           // wall clock at start
 } cli_context_t;
 
 typedef int (*cli_verb_fn)(const cli_context_t *context, int argc, char **argv);

@@ -17,8 +17,7 @@ static int s_cluster(const cli_context_t *context, int argc, char **argv)
 
 static int s_simulate(const cli_context_t *context, int argc, char **argv)
 {
-    (void)context;
-    return bb_cli_simulate(argc, argv);
+    return bb_cli_simulate(context->given_config, argc, argv);
 }
 
 static const struct {
@@ -66,7 +65,7 @@ static bool s_take_config(int *argc, char **argv, cli_context_t *context)
             return false;
         }
         if (is_config) {
-            context->config = argv[++i];
+            context->config = context->given_config = argv[++i];
         } else {
             argv[kept++] = argv[i];
         }
@@ -80,10 +79,8 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); // a closed pipe is an error of printf, not the end
     cli_context_t context = {.config = getenv("BUSBAR_CONFIG"), .now_ns = cli_wall_ns()};
-    // `simulate` and `cluster` read their own options, -c included.
-    bool own_options =
-        argc > 1 && (strcmp(argv[1], "simulate") == 0 || !strcmp(argv[1], "cluster"));
-    if (!own_options && !s_take_config(&argc, argv, &context)) {
+    bool is_cluster = argc > 1 && strcmp(argv[1], "cluster") == 0; // needs no client file
+    if (!is_cluster && !s_take_config(&argc, argv, &context)) {
         return CLI_EXIT_USAGE;
     }
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||

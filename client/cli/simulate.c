@@ -366,9 +366,10 @@ static bool s_flags_check(s_flags_t *flags)
     return false;
 }
 
-int bb_cli_simulate(int argc, char **argv)
+int bb_cli_simulate(const char *client_file, int argc, char **argv)
 {
-    s_flags_t flags = {.batteries = 1000,
+    s_flags_t flags = {.config = client_file,
+                       .batteries = 1000,
                        .interval_ns = 10 * BB_NS_PER_S,
                        .duration_ns = BB_NS_PER_DAY,
                        .start_ns = INT64_C(1767225600) * BB_NS_PER_S, // 2026-01-01T00:00:00Z
@@ -383,8 +384,6 @@ int bb_cli_simulate(int argc, char **argv)
          "the same seed gives the same bytes (default 42)"},
         {"--speed", CLI_TEXT, &flags.speed, NULL, "X", "times real time, or max (default)"},
         {"--out", CLI_TEXT, &flags.out, NULL, "F", "influx (default) or csv, on standard output"},
-        {"-c --config", CLI_TEXT, &flags.config, NULL, "FILE",
-         "client file: write into a cluster instead"},
         {"--consistency", CLI_TEXT, &flags.level, NULL, "L", "one, local_quorum (default) or all"},
         {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D",
          "how long to wait for an answer (default 10s)"},
@@ -397,6 +396,7 @@ int bb_cli_simulate(int argc, char **argv)
         "Telemetry of a fleet: states with legal transitions, metrics that agree with each other.",
         options,
         BB_COUNT_OF(options),
+        "With -c CLIENT.yaml it writes into a cluster instead of standard output.\n"
         "BUSBAR_SIM_BATTERIES, _INTERVAL, _DURATION, _START, _SEED, _SPEED and _OUT stand in for "
         "options."};
     const cli_context_t context = {.now_ns = cli_wall_ns()};
