@@ -9,7 +9,11 @@ busbar=$bin/busbar
 fast=${DEMO_FAST:-}
 batteries=1000
 hours=24
-[ -n "$fast" ] && hours=2
+speed=1440 # times real time, so that there is load while things happen: a minute
+if [ -n "$fast" ]; then
+    hours=2
+    speed=480 # 15 seconds
+fi
 mkdir -p build/demo
 dir=$(mktemp -d build/demo/run-XXXXXX)
 client=$dir/cluster/client.yaml
@@ -54,6 +58,10 @@ check() {
 }
 lag() { "$busbar" -c "$client" status -o json | grep -o '"lag_chunks":[0-9]*' | awk -F: '{ n += $2 } END { print n + 0 }'; }
 up_count() { "$busbar" -c "$client" status -o json | grep -o '"up":true' | wc -l; }
+bytes_per_point() { # points; per copy
+    { du -sb --apparent-size "$dir"/cluster/nodes/*/data 2>/dev/null || true; } |
+        awk -v p="$1" '{ n += $1 } END { printf "%.2f", n / (p > 0 ? p : 1) / 3 }'
+}
 timed() { # label, command...
     local label=$1 begin
     shift
@@ -76,18 +84,21 @@ else
     say "2. The real day needs ../shared/data, which is not there; going on with the fleet"
 fi
 
+day_points=$("$busbar" -c "$client" query --from 2023-01-01T00:00:00Z --to 2024-01-01T00:00:00Z --agg count --group-by none -o csv |
+    awk -F, 'NR > 1 { n += $3 } END { printf "%d\n", n }')
 say "3. A fleet of $batteries batteries, $hours hours at 10 s, 16 metrics, local_quorum"
-"$busbar" simulate -c "$client" --batteries "$batteries" --duration "${hours}h" --timeout 60s -o json \
+"$busbar" simulate -c "$client" --batteries "$batteries" --duration "${hours}h" --speed "$speed" --timeout 60s -o json \
     >"$dir/load.json" 2>"$dir/load.log" &
 load=$!
 total=$((batteries * hours * 360 * 16))
 shown=0
-progress() { # prints new lines of the loader
-    local lines
+progress() { # prints new lines of the loader, with what a point takes on disk by now (journals too)
+    local lines disk
     lines=$(wc -l <"$dir/load.log")
-    [ "$lines" -gt "$shown" ] && sed -n "$((shown + 1)),${lines}p" "$dir/load.log" | sed 's/^/  /'
+    [ "$lines" -gt "$shown" ] || return 0
+    disk=$(bytes_per_point $(($(acknowledged) + day_points)))
+    sed -n "$((shown + 1)),${lines}p" "$dir/load.log" | sed "s/^/  /; s/\$/, $disk bytes\/point/"
     shown=$lines
-    return 0
 }
 wait_for() { # fraction of the load in percent
     while kill -0 "$load" 2>/dev/null && [ "$(acknowledged)" -lt $((total * $1 / 100)) ]; do
@@ -127,10 +138,9 @@ done
 
 say "6. Sealed, merged, trimmed"
 "$busbar" -c "$client" settle --timeout 120s
-bytes=$(du -sb --apparent-size "$dir"/cluster/nodes/*/data | awk '{ n += $1 } END { print n }')
 points=$("$busbar" -c "$client" query --from 1970-01-01T00:00:00Z --to 2262-01-01T00:00:00Z --agg count --group-by none -o csv |
     awk -F, 'NR > 1 { n += $3 } END { printf "%d\n", n }')
-awk -v b="$bytes" -v p="$points" 'BEGIN { printf "  %.1f M points, %.2f bytes per point and copy on disk\n", p / 1e6, b / p / 3 }'
+printf '  %d points, %s bytes per point and copy on disk\n' "$points" "$(bytes_per_point "$points")"
 
 say "7. Questions"
 timed "last state of charge of every battery" "$busbar" -c "$client" last --metric state_of_charge_pct
@@ -152,8 +162,8 @@ cat <<EOF
   export BUSBAR_CONFIG=$PWD/$client
   $busbar status
   $busbar query --battery bat-000001 --from 2026-01-01T00:00:00Z --to 2026-01-01T00:01:00Z
-  $busbar cluster kill $dir/cluster n3
-  curl -s \$(grep -m1 -o 'http://[^ ]*' $dir/cluster/README.txt 2>/dev/null)/metrics
+  $busbar cluster kill $dir/cluster n3      # and: $busbar cluster restart $dir/cluster n3
+  $busbar query --from 2026-01-01T00:00:00Z --to 2026-01-02T00:00:00Z --every 1h --agg mean --metric power_kw --group-by none
 Stop it with:
   $busbar cluster down $dir/cluster && rm -r $dir
 EOF
