@@ -25,7 +25,8 @@ static void s_add_block(bb_arena_t *self, size_t size_bytes)
 
 void *bb_arena_alloc(bb_arena_t *self, size_t size_bytes)
 {
-    size_t rounded = (size_bytes + 7) & ~(size_t)7;
+    // Nothing asked for is still a valid address.
+    size_t rounded = (BB_MAX(size_bytes, (size_t)1) + 7) & ~(size_t)7;
     BB_ASSERT(rounded >= size_bytes);
     if (rounded > self->left_bytes) {
         size_t block_bytes = self->block_bytes ? self->block_bytes * 2 : S_BLOCK_BYTES_MIN;

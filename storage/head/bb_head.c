@@ -109,7 +109,8 @@ const bb_text_t *bb_head_text(bb_head_t *self, bb_slice_t text)
         if (!known) {
             break;
         }
-        if (known->length == text.length && memcmp(known->bytes, text.data, text.length) == 0) {
+        if (known->length == text.length &&
+            (text.length == 0 || memcmp(known->bytes, text.data, text.length) == 0)) {
             return known;
         }
     }
