@@ -70,7 +70,7 @@ class Oracle:
             frames[time_ns] = values
             return
         for metric, value in values.items():
-            known[metric] = max(known[metric], value) if metric in known else value
+            known[metric] = max(known[metric], value, key=order) if metric in known else value
 
     @staticmethod
     def _time_reader(plan, place):
@@ -111,12 +111,18 @@ class Oracle:
                 yield battery, metric, columns[metric]
 
 
+def order(value):
+    """The product's order of values of one type: -0.0 is less than 0.0 (IEEE totalOrder)."""
+    return value if isinstance(value, str) else (value, math.copysign(1.0, value))
+
+
 def summary(points):
     """count, min, max, sum, sum of absolute values; sums are None for text."""
     values = [value for _, value in points]
     if isinstance(values[0], str):
         return len(values), min(values), max(values), None, None
-    return len(values), min(values), max(values), math.fsum(values), math.fsum(map(abs, values))
+    return (len(values), min(values, key=order), max(values, key=order), math.fsum(values),
+            math.fsum(map(abs, values)))
 
 
 def buckets(points):
