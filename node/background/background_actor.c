@@ -48,6 +48,7 @@ static void s_on_mailbox(s_background_t *self)
 static void s_background_actor(zsock_t *pipe, void *argument)
 {
     s_background_t *self = argument;
+    bb_actor_set_name("seal", UINT32_MAX);
     for (uint32_t i = 0; i < self->node->store_count; i++) {
         self->stores[i] = bb_outlet_new(self->node->stores[i]);
     }

@@ -527,6 +527,7 @@ static void s_destroy(s_mesh_t **self_p)
 static void s_mesh_actor(zsock_t *pipe, void *argument)
 {
     s_mesh_t *self = argument;
+    bb_actor_set_name("mesh", UINT32_MAX);
     self->pipe = pipe;
     s_connect(self);
     zsock_signal(pipe, 0);

@@ -335,6 +335,7 @@ static void s_run(s_metrics_t *self)
 static void s_metrics_actor(zsock_t *pipe, void *argument)
 {
     s_metrics_t *self = argument;
+    bb_actor_set_name("metrics", UINT32_MAX);
     self->pipe = pipe;
     zsock_signal(pipe, 0);
     s_run(self);

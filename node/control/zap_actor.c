@@ -115,6 +115,7 @@ static void s_on_request(s_zap_t *self)
 static void s_zap_actor(zsock_t *pipe, void *argument)
 {
     s_zap_t *self = argument;
+    bb_actor_set_name("zap", UINT32_MAX);
     zsock_signal(pipe, 0);
     zpoller_t *poller = zpoller_new(pipe, self->handler, NULL);
     for (;;) {

@@ -606,6 +606,7 @@ static void s_run(s_router_t *self)
 static void s_router_actor(zsock_t *pipe, void *argument)
 {
     s_router_t *self = argument;
+    bb_actor_set_name("router", UINT32_MAX);
     self->pipe = pipe;
     for (uint32_t i = 0; i < self->node->store_count; i++) {
         self->stores[i] = bb_outlet_new(self->node->stores[i]);

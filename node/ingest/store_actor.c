@@ -357,6 +357,7 @@ static void s_destroy(s_store_t **self_p)
 static void s_store_actor(zsock_t *pipe, void *argument)
 {
     s_store_t *self = argument;
+    bb_actor_set_name("store", self->index);
     self->pipe = pipe;
     s_connect(self);
     zsock_signal(pipe, 0); // recovery may take long: the supervisor must not wait here

@@ -125,6 +125,7 @@ static void s_on_mailbox(s_scan_t *self, bb_mailbox_t *mailbox)
 static void s_scan_actor(zsock_t *pipe, void *argument)
 {
     s_scan_t *self = argument;
+    bb_actor_set_name("scan", self->index);
     bb_mailbox_t *mailbox = self->node->scans[self->index];
     self->router = bb_outlet_new(self->node->router);
     self->page = bb_page_builder_new();

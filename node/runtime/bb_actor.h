@@ -6,9 +6,24 @@
 #ifndef BB_ACTOR_H
 #define BB_ACTOR_H
 
+#include <pthread.h>
+#include <stdio.h>
+
 #include "node/runtime/bb_node.h"
 
 typedef struct _zactor_t zactor_t;
 typedef struct _zsock_t zsock_t;
+
+// What top and perf call the present thread: "bb-store-0". index UINT32_MAX = not numbered.
+static inline void bb_actor_set_name(const char *actor, uint32_t index)
+{
+    char name[16]; // the kernel's limit, terminator included
+    if (index == UINT32_MAX) {
+        snprintf(name, sizeof name, "bb-%s", actor);
+    } else {
+        snprintf(name, sizeof name, "bb-%s-%u", actor, index % 1000);
+    }
+    pthread_setname_np(pthread_self(), name);
+}
 
 #endif
