@@ -534,7 +534,7 @@ static void s_emit_groups(s_scan_t *self)
         const bb_buckets_t *buckets = &self->groups[i].buckets;
         size_t first = 0;
         int order = self->cursor.is_set ? s_compare_to_cursor(self, &series) : 1;
-        if (order < 0) {
+        if (order < 0 || buckets->count == 0) {
             continue;
         }
         while (order == 0 && first < buckets->count &&
