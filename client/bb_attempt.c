@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-#define S_ATTEMPT_NS_MAX (2 * BB_NS_PER_S)
+#define S_ATTEMPT_NS_MAX      (2 * BB_NS_PER_S)
 #define S_ROUND_WAIT_NS_FIRST (50 * BB_NS_PER_MS)
-#define S_WAIT_NS_MAX (1 * BB_NS_PER_S)
-#define S_BUSY_MS_DEFAULT 20
+#define S_WAIT_NS_MAX         (1 * BB_NS_PER_S)
+#define S_BUSY_MS_DEFAULT     20
 
 void bb_attempt_begin(bb_attempt_t *self, int64_t now_ns, int64_t timeout_ns, uint32_t rounds_max)
 {

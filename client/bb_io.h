@@ -35,13 +35,13 @@ struct bb_exchange {
     bb_message_t request; // kind, timeout_ns and body; what it borrows must live until done
     bb_blob_t *payload;   // WRITE: the batch; borrowed until done; NULL otherwise
     uint32_t link;
-    int64_t due_ns;       // give up waiting at this monotonic time
-    bool waits_for_link;  // while the link is being made; otherwise NOT_SENT at once
+    int64_t due_ns;                    // give up waiting at this monotonic time
+    bool waits_for_link;               // while the link is being made; otherwise NOT_SENT at once
     void (*done)(bb_exchange_t *self); // on the io thread; may start or free the exchange
     void *owner;
     // Filled when done.
     bb_outcome_t outcome;
-    bb_message_t reply;            // ANSWERED; views into reply_envelope
+    bb_message_t reply;             // ANSWERED; views into reply_envelope
     bb_link_frame_t reply_envelope; // until bb_exchange_clear
     bb_link_frame_t reply_payload;  // bytes.length 0: there was none
     // Private.
@@ -63,8 +63,7 @@ typedef struct {
 } bb_io_options_t;
 
 // Starts the thread. PEER_UNKNOWN: node_id is not in the file; CONFIG; INTERNAL.
-BB_MUST_CHECK bb_error_t bb_io_new(const bb_io_options_t *options, bb_io_t **io,
-                                   bb_fault_t *fault);
+BB_MUST_CHECK bb_error_t bb_io_new(const bb_io_options_t *options, bb_io_t **io, bb_fault_t *fault);
 // Everything handed over must be done. Joins the thread.
 void bb_io_destroy(bb_io_t **self);
 

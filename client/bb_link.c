@@ -42,12 +42,11 @@ bb_error_t bb_link_open(bb_link_t *self, void *context, const bb_curve_pair_t *k
                        ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_CONNECT_RETRIED;
     self->dealer = zmq_socket(context, ZMQ_DEALER);
     self->monitor = zmq_socket(context, ZMQ_PAIR);
-    bool is_ok = self->dealer && self->monitor && s_set_options(self, key) &&
-                 zmq_socket_monitor(self->dealer, address, events) == 0 &&
-                 s_set_int(self->monitor, ZMQ_RCVHWM, 0) &&
-                 s_set_int(self->monitor, ZMQ_LINGER, 0) &&
-                 zmq_connect(self->monitor, address) == 0 &&
-                 zmq_connect(self->dealer, self->endpoint) == 0;
+    bool is_ok =
+        self->dealer && self->monitor && s_set_options(self, key) &&
+        zmq_socket_monitor(self->dealer, address, events) == 0 &&
+        s_set_int(self->monitor, ZMQ_RCVHWM, 0) && s_set_int(self->monitor, ZMQ_LINGER, 0) &&
+        zmq_connect(self->monitor, address) == 0 && zmq_connect(self->dealer, self->endpoint) == 0;
     if (!is_ok) {
         int number = errno;
         bb_link_close(self);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/bb_liveness.h"
 
-#define S_PENALTY_NS_FIRST BB_NS_PER_S
+#define S_PENALTY_NS_FIRST      BB_NS_PER_S
 #define S_PENALTY_DOUBLINGS_MAX 4 // 16 s
 
 void bb_liveness_init(bb_liveness_t *self)
@@ -11,7 +11,7 @@ void bb_liveness_init(bb_liveness_t *self)
 
 static void s_suspect(bb_liveness_t *self, int64_t now_ns)
 {
-    uint32_t doublings = BB_MIN(self->timeouts_in_row, S_PENALTY_DOUBLINGS_MAX);
+    uint32_t doublings = BB_MIN(self->timeout_count, S_PENALTY_DOUBLINGS_MAX);
     self->state = BB_RANK_SUSPECT;
     self->suspect_until_ns = now_ns + (S_PENALTY_NS_FIRST << doublings);
 }
@@ -37,7 +37,7 @@ bool bb_liveness_step(bb_liveness_t *self, bb_liveness_event_t event, int64_t no
     case BB_LIVENESS_TIMED_OUT:
         if (is_connected) {
             s_suspect(self, now_ns);
-            self->timeouts_in_row++;
+            self->timeout_count++;
         }
         break;
     case BB_LIVENESS_STOPPING:

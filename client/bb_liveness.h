@@ -28,9 +28,9 @@ typedef enum {
 } bb_liveness_event_t;
 
 typedef struct {
-    uint8_t state;             // one of BB_RANK_*
-    uint32_t timeouts_in_row;
-    int64_t suspect_until_ns;  // state SUSPECT: good again after this
+    uint8_t state; // one of BB_RANK_*
+    uint32_t timeout_count;
+    int64_t suspect_until_ns; // state SUSPECT: good again after this
 } bb_liveness_t;
 
 void bb_liveness_init(bb_liveness_t *self); // connecting

@@ -206,7 +206,8 @@ static int s_compare_bytes(bb_slice_t a, bb_slice_t b)
 
 static bool s_is_same_metric(const bb_series_t *a, const bb_series_t *b)
 {
-    return s_compare_bytes(a->battery, b->battery) == 0 && s_compare_bytes(a->metric, b->metric) == 0;
+    return s_compare_bytes(a->battery, b->battery) == 0 &&
+           s_compare_bytes(a->metric, b->metric) == 0;
 }
 
 uint32_t bb_rowset_complete(const bb_rowset_t *self)
@@ -431,9 +432,8 @@ static void s_fill_attributes(bb_rowset_t *self, const bb_series_t *series, busb
 static void s_fill(bb_rowset_t *self, const s_chunk_t *chunk, uint32_t at, busbar_row_t *row)
 {
     const bb_series_t *series = chunk->series;
-    *row = (busbar_row_t){.battery = self->battery,
-                          .metric = self->metric,
-                          .type = (busbar_type_t)series->type};
+    *row = (busbar_row_t){
+        .battery = self->battery, .metric = self->metric, .type = (busbar_type_t)series->type};
     if (self->mode == BB_QUERY_BATTERIES) {
         s_fill_attributes(self, series, row);
     } else if (self->mode == BB_QUERY_AGGREGATE) {

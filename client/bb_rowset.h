@@ -2,8 +2,8 @@
 // bb_rowset - pages of several executors in, rows in (battery, metric, time) order out.
 //
 // Pure; one thread. A page is a list of series; here each series becomes a chunk. Chunks of one
-// series arrive in time order, because one executor at a time answers for it. Sealing sorts what has
-// arrived and makes rows of it:
+// series arrive in time order, because one executor at a time answers for it. Sealing sorts what
+// has arrived and makes rows of it:
 //
 //   pages ─▶ chunks: (b2, v) (b1, v) (b1, v)' (b3, soc) ...      arrival order
 //            sealed: (b1, v) (b1, v)' (b2, v) (b3, soc)          rows follow from left to right
@@ -33,7 +33,7 @@ typedef bool (*bb_rowset_drop_fn)(void *context, bb_slice_t battery);
 void bb_rowset_drop(bb_rowset_t *self, uint32_t task, bb_rowset_drop_fn must_drop, void *context);
 void bb_rowset_clear(bb_rowset_t *self); // forgets everything, sealed or not
 
-size_t bb_rowset_bytes(const bb_rowset_t *self); // memory of the pages held
+size_t bb_rowset_bytes(const bb_rowset_t *self);     // memory of the pages held
 uint32_t bb_rowset_pending(const bb_rowset_t *self); // chunks not sealed
 // Chunks before the first one of the newest metric (of the same battery): complete, when one
 // executor answers for one battery.

@@ -156,8 +156,7 @@ static bb_node_set_t s_tried_nodes(const bb_view_t *view, const bb_node_set_t *l
 static void s_look_at_parts(bb_write_job_t *job, bb_batch_t *batch)
 {
     bb_fault_t fault;
-    bb_error_t error =
-        bb_batch_open(batch, bb_slice(job->batch->data, job->batch->length), &fault);
+    bb_error_t error = bb_batch_open(batch, bb_slice(job->batch->data, job->batch->length), &fault);
     BB_ASSERT(error == BB_OK); // our own builder wrote it
     if (!job->partitions) {
         job->partition_count = batch->part_count;
@@ -182,8 +181,8 @@ static bb_write_job_t *s_new_child(bb_write_job_t *job, const bb_batch_t *batch,
     bb_batch_cursor_start(batch, &cursor);
     while (bb_batch_cursor_next(batch, &cursor)) {
         if (keep[cursor.part_index]) {
-            points += (uint64_t)cursor.run->frame_count *
-                      batch->shapes[cursor.run->shape].metric_count;
+            points +=
+                (uint64_t)cursor.run->frame_count * batch->shapes[cursor.run->shape].metric_count;
         }
     }
     bb_write_job_t *child = bb_write_job_new(bytes, length, NULL, 0, frames, points, link);
@@ -264,8 +263,7 @@ static bool s_pick(bb_write_job_t *job, uint32_t *link)
     };
     bb_batch_t batch;
     s_look_at_parts(job, &batch);
-    uint32_t node =
-        bb_view_choose_common(view, &choice, job->partitions, job->partition_count);
+    uint32_t node = bb_view_choose_common(view, &choice, job->partitions, job->partition_count);
     if (node != BB_LINK_NONE && ranks[node] < BB_RANK_DOWN) {
         *link = view->nodes[node].link;
         bb_batch_close(&batch);

@@ -54,8 +54,8 @@ typedef struct {
     bb_io_t *io;
     bb_level_t level;
     int64_t timeout_ns;
-    uint32_t in_flight_max;           // batches per node
-    uint32_t in_flight[BB_NODES_MAX]; // per link
+    uint32_t in_flight_max;                       // batches per node
+    uint32_t in_flight[BB_NODES_MAX];             // per link
     bb_write_job_t *waiting_first, *waiting_last; // for a slot
     bb_write_job_t *live;                         // all that are not done
     bool is_pumping, must_pump_again;
@@ -68,7 +68,7 @@ struct bb_write_job {
     bb_exchange_t exchange;
     bb_io_timer_t timer;
     bb_write_queue_t *queue;
-    bb_write_job_t *next;                 // waiting list; free for the owner when done
+    bb_write_job_t *next; // waiting list; free for the owner when done
     bb_write_job_t *live_next, *live_previous;
     bb_write_job_t *parent;
     uint32_t children_left;
@@ -76,8 +76,8 @@ struct bb_write_job {
     bb_blob_t *batch;
     uint32_t first_link;
     uint64_t frames, points;
-    uint64_t user_frame_first;  // roots; for the writer
-    uint32_t *user_frames;      // roots: per frame, distance from user_frame_first; owned
+    uint64_t user_frame_first; // roots; for the writer
+    uint32_t *user_frames;     // roots: per frame, distance from user_frame_first; owned
     bool is_waiting, is_sent, has_begun;
     int64_t first_sent_ns;
     bb_attempt_t attempt; // `tried` by link

@@ -14,9 +14,9 @@ void bb_write_result_free(bb_write_result_t *self)
 
 static void s_add_error(bb_write_result_t *whole, const bb_write_result_t *part)
 {
-    bool prevails = part->error != BB_OK &&
-                    (whole->error == BB_OK || (part->error == BB_ERR_TIMEOUT &&
-                                               whole->error != BB_ERR_TIMEOUT));
+    bool prevails =
+        part->error != BB_OK && (whole->error == BB_OK ||
+                                 (part->error == BB_ERR_TIMEOUT && whole->error != BB_ERR_TIMEOUT));
     if (prevails) {
         whole->error = part->error;
         memcpy(whole->detail, part->detail, sizeof whole->detail);
@@ -39,8 +39,8 @@ void bb_write_result_join(bb_write_result_t *whole, const bb_write_result_t *par
     if (count == 0) {
         return;
     }
-    whole->rejections = bb_realloc(
-        whole->rejections, (whole->rejection_count + count) * sizeof *whole->rejections);
+    whole->rejections =
+        bb_realloc(whole->rejections, (whole->rejection_count + count) * sizeof *whole->rejections);
     for (uint32_t i = 0; i < count; i++) {
         bb_write_rejection_t *to = &whole->rejections[whole->rejection_count++];
         *to = part->rejections[i];

@@ -32,7 +32,7 @@
 extern "C" {
 #endif
 
-#define BUSBAR_API __attribute__((visibility("default")))
+#define BUSBAR_API    __attribute__((visibility("default")))
 #define BUSBAR_SECOND INT64_C(1000000000)
 
 // 0 is success; other numbers are those of the error list (docs, protocol/bb_error.h) and stable.
@@ -57,7 +57,12 @@ BUSBAR_API const char *busbar_status_message(busbar_status_t status);
 BUSBAR_API busbar_retry_t busbar_status_retry(busbar_status_t status);
 
 // Stable numbers.
-typedef enum { BUSBAR_FLOAT64 = 1, BUSBAR_INT64 = 2, BUSBAR_BOOL = 3, BUSBAR_STATE = 4 } busbar_type_t;
+typedef enum {
+    BUSBAR_FLOAT64 = 1,
+    BUSBAR_INT64 = 2,
+    BUSBAR_BOOL = 3,
+    BUSBAR_STATE = 4
+} busbar_type_t;
 typedef enum {
     BUSBAR_DEFAULT_LEVEL = 0, // local_quorum
     BUSBAR_ONE = 1,
@@ -69,16 +74,17 @@ typedef enum {
 typedef struct busbar_client busbar_client_t;
 
 typedef struct {
-    int64_t timeout_ns;   // of calls that do not say; 0 = 10 s
-    const char *node_id;  // talk to this node alone (and answer partially if it lacks partitions)
-    const char *name;     // for the nodes' logs; NULL = "libbusbar"
+    int64_t timeout_ns;  // of calls that do not say; 0 = 10 s
+    const char *node_id; // talk to this node alone (and answer partially if it lacks partitions)
+    const char *name;    // for the nodes' logs; NULL = "libbusbar"
 } busbar_options_t;
 
 // Reads a client file and starts the background thread; does not wait for a node to answer.
 // CONFIG, KEY, PERMISSION with the file, line and rule in `fault`. NULL options = defaults.
 BUSBAR_API busbar_status_t busbar_open(const char *client_file, const busbar_options_t *options,
                                        busbar_client_t **client, busbar_fault_t *fault);
-// Waits until one node has answered. UNAVAILABLE, IDENTITY-like refusals end in TIMEOUT/UNAVAILABLE.
+// Waits until one node has answered. UNAVAILABLE, IDENTITY-like refusals end in
+// TIMEOUT/UNAVAILABLE.
 BUSBAR_API busbar_status_t busbar_wait_ready(busbar_client_t *client, int64_t timeout_ns,
                                              busbar_fault_t *fault);
 // All writers and rows of the client must be closed. Sets the pointer to NULL.
@@ -127,12 +133,12 @@ typedef void (*busbar_delivery_fn)(void *context, const busbar_delivery_t *deliv
 
 typedef struct {
     busbar_level_t level;
-    int64_t timeout_ns;        // per batch, over all attempts; 0 = client's
-    size_t buffer_bytes_max;   // frames not yet acknowledged; 0 = 64 MiB. Full: append waits
-    size_t batch_bytes;        // 0 = 512 KiB
-    int64_t linger_ns;         // a smaller batch is sent after this long; 0 = 20 ms
-    uint32_t in_flight_max;    // batches per node; 0 = 8
-    uint64_t revision;         // of every point; 0 = telemetry
+    int64_t timeout_ns;      // per batch, over all attempts; 0 = client's
+    size_t buffer_bytes_max; // frames not yet acknowledged; 0 = 64 MiB. Full: append waits
+    size_t batch_bytes;      // 0 = 512 KiB
+    int64_t linger_ns;       // a smaller batch is sent after this long; 0 = 20 ms
+    uint32_t in_flight_max;  // batches per node; 0 = 8
+    uint64_t revision;       // of every point; 0 = telemetry
     busbar_delivery_fn on_delivery;
     void *context;
 } busbar_writer_options_t;
@@ -150,7 +156,8 @@ typedef struct {
 BUSBAR_API busbar_writer_t *busbar_writer_open(busbar_client_t *client,
                                                const busbar_writer_options_t *options);
 // Registers names once; handles are small integers valid until the writer is closed. The same
-// arguments give the same handle. Errors: BATTERY_ID, ATTRIBUTES, METRIC_NAME, FRAME_METRICS, LIMIT.
+// arguments give the same handle. Errors: BATTERY_ID, ATTRIBUTES, METRIC_NAME, FRAME_METRICS,
+// LIMIT.
 BUSBAR_API busbar_status_t busbar_writer_battery(busbar_writer_t *writer, const char *id,
                                                  const busbar_attribute_t *attributes,
                                                  uint32_t attribute_count, uint32_t *battery,
@@ -212,8 +219,8 @@ typedef struct {
     const char *battery; // "" with group_by_none
     const char *metric;  // "" for BATTERIES
     busbar_type_t type;
-    int64_t time_ns;     // of the point, or start of the bucket
-    busbar_value_t value;  // RAW, LAST, QUARANTINE; STATE: text
+    int64_t time_ns;      // of the point, or start of the bucket
+    busbar_value_t value; // RAW, LAST, QUARANTINE; STATE: text
     // AGGREGATE; min, max, first and last have the series' type
     uint64_t count;
     double mean, sum; // NaN for STATE
@@ -257,8 +264,7 @@ typedef struct {
 
 // Asks every node; free the result with busbar_cluster_free. UNAVAILABLE when none answers.
 BUSBAR_API busbar_status_t busbar_cluster_status(busbar_client_t *client, int64_t timeout_ns,
-                                                 busbar_cluster_t **cluster,
-                                                 busbar_fault_t *fault);
+                                                 busbar_cluster_t **cluster, busbar_fault_t *fault);
 BUSBAR_API void busbar_cluster_free(busbar_cluster_t **cluster);
 // Returns when every node has sealed, merged and trimmed; TIMEOUT says what is still missing where.
 BUSBAR_API busbar_status_t busbar_settle(busbar_client_t *client, int64_t timeout_ns,

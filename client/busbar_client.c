@@ -69,8 +69,9 @@ busbar_status_t busbar_open(const char *client_file, const busbar_options_t *opt
                             busbar_client_t **client, busbar_fault_t *fault)
 {
     if (!client_file || !client) {
-        return busbar_fault_say(fault, BB_ERR_USAGE, "busbar_open needs a file and a place for "
-                                                     "the client");
+        return busbar_fault_say(fault, BB_ERR_USAGE,
+                                "busbar_open needs a file and a place for "
+                                "the client");
     }
     busbar_options_t defaults = {0};
     const busbar_options_t *chosen = options ? options : &defaults;

@@ -8,8 +8,8 @@
 #include "client/busbar_internal.h"
 #include "protocol/bb_text.h"
 
-#define S_SETTLE_TURN_NS (5 * BB_NS_PER_S) // one SETTLE request waits this long at the node
-#define S_RELEASE_IDS_MAX 10000            // batteries named in one message
+#define S_SETTLE_TURN_NS  (5 * BB_NS_PER_S) // one SETTLE request waits this long at the node
+#define S_RELEASE_IDS_MAX 10000             // batteries named in one message
 
 // ---- status ------------------------------------------------------------------------------------
 
@@ -55,8 +55,8 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
 {
     const bb_status_reply_t *reply = &poll->exchange.reply.status_reply;
     if (cluster->cluster[0] == 0) {
-        snprintf(cluster->cluster, sizeof cluster->cluster, "%.*s",
-                 (int)reply->cluster_name.length, (const char *)reply->cluster_name.data);
+        snprintf(cluster->cluster, sizeof cluster->cluster, "%.*s", (int)reply->cluster_name.length,
+                 (const char *)reply->cluster_name.data);
     }
     cluster->epoch = BB_MAX(cluster->epoch, poll->exchange.reply.epoch);
     cluster->partitions = BB_MAX(cluster->partitions, reply->partition_count);
@@ -216,8 +216,7 @@ static bool s_is_settled(const busbar_poll_t *poll, char *text, size_t size, bb_
 {
     const bb_exchange_t *exchange = &poll->exchange;
     *error = BB_ERR_TIMEOUT;
-    if (exchange->outcome == BB_OUTCOME_ANSWERED &&
-        exchange->reply.kind == BB_KIND_SETTLE_REPLY) {
+    if (exchange->outcome == BB_OUTCOME_ANSWERED && exchange->reply.kind == BB_KIND_SETTLE_REPLY) {
         const bb_settle_reply_t *reply = &exchange->reply.settle_reply;
         snprintf(text, size, "%s has not%s%s%s yet", poll->id, reply->sealed ? "" : " sealed",
                  reply->merged ? "" : " merged", reply->trimmed ? "" : " trimmed");
@@ -396,15 +395,13 @@ static bb_error_t s_release_at(busbar_client_t *client, const bb_view_t *view,
             bool has_detail = error != BB_OK;
             bb_fault_set(why, error, "node %s: %.*s", view->nodes[node].id,
                          has_detail ? (int)exchange.reply.error.detail.length : 9,
-                         has_detail ? (const char *)exchange.reply.error.detail.data
-                                    : "no answer");
-            step = bb_attempt_step(&attempt, bb_io_now_ns(),
-                                   has_detail ? BB_OUTCOME_ANSWERED
-                                   : exchange.outcome == BB_OUTCOME_ANSWERED
-                                       ? BB_OUTCOME_NO_ANSWER
-                                       : exchange.outcome,
-                                   node, error, bb_exchange_retry_after_ms(&exchange),
-                                   bb_io_salt(io));
+                         has_detail ? (const char *)exchange.reply.error.detail.data : "no answer");
+            step =
+                bb_attempt_step(&attempt, bb_io_now_ns(),
+                                has_detail                                ? BB_OUTCOME_ANSWERED
+                                : exchange.outcome == BB_OUTCOME_ANSWERED ? BB_OUTCOME_NO_ANSWER
+                                                                          : exchange.outcome,
+                                node, error, bb_exchange_retry_after_ms(&exchange), bb_io_salt(io));
         }
         bb_exchange_clear(&exchange);
     }

@@ -8,21 +8,21 @@
 //                                            of one battery streams
 //
 // A stream holds a metric's rows back until the next metric begins, because points of a second type
-// may follow that belong between them. When that would take too much memory, or a limit asks for few
-// rows, a count per (metric, type) tells beforehand whether any metric has two types.
+// may follow that belong between them. When that would take too much memory, or a limit asks for
+// few rows, a count per (metric, type) tells beforehand whether any metric has two types.
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/busbar_scatter.h"
 #include "protocol/bb_text.h"
 
-#define S_GROUP_FIRST 64
-#define S_GROUP_MAX 4096
+#define S_GROUP_FIRST   64
+#define S_GROUP_MAX     4096
 #define S_BATTERIES_MAX 100000 // in one query with group_by_none
-#define S_BYTES_SMALL ((size_t)16 << 20)
-#define S_BYTES_LARGE ((size_t)64 << 20)
-#define S_BYTES_ABORT ((size_t)256 << 20)
-#define S_BYTES_LIMIT ((size_t)4 << 30)
+#define S_BYTES_SMALL   ((size_t)16 << 20)
+#define S_BYTES_LARGE   ((size_t)64 << 20)
+#define S_BYTES_ABORT   ((size_t)256 << 20)
+#define S_BYTES_LIMIT   ((size_t)4 << 30)
 
 typedef enum { S_STAGE_LIST, S_STAGE_ROUNDS, S_STAGE_END } s_stage_t;
 
@@ -177,8 +177,7 @@ static void s_scatter(busbar_rows_t *self, const bb_query_t *query, const bb_sli
         .timeout_ns = self->timeout_ns,
         .bytes_held_max = bytes_held_max,
     };
-    self->scatter =
-        busbar_scatter_new(self->client, self->view, &options, rowset, &self->missing);
+    self->scatter = busbar_scatter_new(self->client, self->view, &options, rowset, &self->missing);
 }
 
 // Runs a whole round into `rowset`. False when a fault ended the query.
@@ -209,9 +208,8 @@ static void s_keep_id(busbar_rows_t *self, const char *id)
     enum { BLOCK_BYTES = 1 << 20 };
     size_t length = strlen(id);
     // Blocks never move: slices point into them. The last block's fill level is kept at its start.
-    size_t *used = self->id_block_count
-                       ? (size_t *)(void *)self->id_blocks[self->id_block_count - 1]
-                       : NULL;
+    size_t *used =
+        self->id_block_count ? (size_t *)(void *)self->id_blocks[self->id_block_count - 1] : NULL;
     if (!used || BLOCK_BYTES - *used < length) {
         self->id_blocks =
             bb_realloc(self->id_blocks, (self->id_block_count + 1) * sizeof *self->id_blocks);

@@ -20,7 +20,7 @@ typedef struct {
     bb_exchange_t exchange; // first
     uint32_t id;
     s_task_state_t state;
-    uint32_t node; // in the view, of the last request
+    uint32_t node;        // in the view, of the last request
     bb_attempt_t attempt; // of the current page; `tried` by node
     int64_t wake_ns;
     uint32_t *partitions; // ascending, owned
@@ -271,7 +271,8 @@ static void s_go(busbar_scatter_t *self, s_task_t *task)
         task->node =
             bb_view_choose_common(self->view, &choice, task->partitions, task->partition_count);
     }
-    bool has_link = task->node != BB_LINK_NONE && self->view->nodes[task->node].link != BB_LINK_NONE;
+    bool has_link =
+        task->node != BB_LINK_NONE && self->view->nodes[task->node].link != BB_LINK_NONE;
     if (has_link) {
         s_ask(self, task);
         return;

@@ -17,9 +17,9 @@
 #include "protocol/bb_text.h"
 
 #define S_BUFFER_BYTES_DEFAULT ((size_t)64 << 20)
-#define S_BATCH_BYTES_DEFAULT ((size_t)512 << 10)
-#define S_LINGER_NS_DEFAULT (20 * BB_NS_PER_MS)
-#define S_IN_FLIGHT_DEFAULT 8
+#define S_BATCH_BYTES_DEFAULT  ((size_t)512 << 10)
+#define S_LINGER_NS_DEFAULT    (20 * BB_NS_PER_MS)
+#define S_IN_FLIGHT_DEFAULT    8
 
 static int64_t s_coarse_ns(void)
 {
@@ -63,8 +63,7 @@ static bb_write_job_t *s_cut(busbar_writer_t *self, bb_writer_lane_t *lane)
     for (uint32_t i = 0; i < frames; i++) {
         order[i] = (uint32_t)(s_user_frame_of(lane, order[i]) - first);
     }
-    bb_write_job_t *job =
-        bb_write_job_new(bytes, length, order, first, frames, points, lane->link);
+    bb_write_job_t *job = bb_write_job_new(bytes, length, order, first, frames, points, lane->link);
     bb_batch_builder_reset(lane->builder, self->options.revision);
     lane->generation = ++self->next_generation;
     lane->opened_ns = 0;
@@ -314,8 +313,8 @@ static uint32_t s_lane_of_link(busbar_writer_t *self, uint32_t link)
     BB_ASSERT(self->lane_count < BB_COUNT_OF(self->lanes));
     bb_writer_lane_t *lane = &self->lanes[self->lane_count];
     *lane = (bb_writer_lane_t){.builder = bb_batch_builder_new(self->options.revision),
-                       .link = link,
-                       .generation = ++self->next_generation};
+                               .link = link,
+                               .generation = ++self->next_generation};
     return self->lane_count++;
 }
 
@@ -340,7 +339,8 @@ static void s_place(busbar_writer_t *self, bb_writer_battery_t *battery)
     battery->builder_generation = 0;
 }
 
-static bb_error_t s_resolve_battery(busbar_writer_t *self, bb_writer_battery_t *battery, bb_writer_lane_t *lane)
+static bb_error_t s_resolve_battery(busbar_writer_t *self, bb_writer_battery_t *battery,
+                                    bb_writer_lane_t *lane)
 {
     bool sends_attributes = battery->attributes_at != self->attributes_at;
     bb_error_t error = bb_batch_builder_battery(
@@ -354,7 +354,8 @@ static bb_error_t s_resolve_battery(busbar_writer_t *self, bb_writer_battery_t *
     return error;
 }
 
-static bb_error_t s_resolve_shape(bb_writer_shape_t *shape, uint32_t lane_index, bb_writer_lane_t *lane)
+static bb_error_t s_resolve_shape(bb_writer_shape_t *shape, uint32_t lane_index,
+                                  bb_writer_lane_t *lane)
 {
     if (lane_index >= shape->lane_capacity) {
         uint32_t capacity = BB_MAX(lane_index + 1, 2 * shape->lane_capacity);
@@ -364,9 +365,9 @@ static bb_error_t s_resolve_shape(bb_writer_shape_t *shape, uint32_t lane_index,
         shape->lane_capacity = capacity;
     }
     uint32_t order[BB_FRAME_METRICS_MAX]; // known already
-    bb_error_t error = bb_batch_builder_shape(lane->builder, shape->names, shape->types,
-                                              shape->metric_count,
-                                              &shape->lanes[lane_index].handle, order, NULL);
+    bb_error_t error =
+        bb_batch_builder_shape(lane->builder, shape->names, shape->types, shape->metric_count,
+                               &shape->lanes[lane_index].handle, order, NULL);
     if (error == BB_OK) {
         shape->lanes[lane_index].generation = lane->generation;
     }
@@ -374,8 +375,8 @@ static bb_error_t s_resolve_shape(bb_writer_shape_t *shape, uint32_t lane_index,
 }
 
 // Puts one frame into the lane. LIMIT and BATCH_BYTES: the open batch is full.
-static bb_error_t s_put(busbar_writer_t *self, bb_writer_battery_t *battery, bb_writer_shape_t *shape,
-                        int64_t time_ns, const busbar_value_t *values)
+static bb_error_t s_put(busbar_writer_t *self, bb_writer_battery_t *battery,
+                        bb_writer_shape_t *shape, int64_t time_ns, const busbar_value_t *values)
 {
     bb_writer_lane_t *lane = &self->lanes[battery->lane];
     bb_error_t error;
@@ -403,7 +404,8 @@ static bb_error_t s_put(busbar_writer_t *self, bb_writer_battery_t *battery, bb_
         uint64_t bits = values[i].bits;
         if (shape->types[i] == BB_TYPE_STATE) {
             uint32_t state;
-            error = bb_batch_builder_state(lane->builder, bb_writer_text(values[i].text), &state, NULL);
+            error =
+                bb_batch_builder_state(lane->builder, bb_writer_text(values[i].text), &state, NULL);
             if (error != BB_OK) {
                 return error;
             }
@@ -432,20 +434,18 @@ static busbar_status_t s_refuse(const busbar_writer_t *self, const bb_writer_bat
             return busbar_fault_say(fault, error,
                                     "metric '%.*s' of battery '%s' is a bool and has the value "
                                     "%llu; 0 or 1 is allowed",
-                                    length, name, battery->id,
-                                    (unsigned long long)values[i].bits);
+                                    length, name, battery->id, (unsigned long long)values[i].bits);
         }
         if (error == BB_ERR_STATE_TEXT && shape->types[i] == BB_TYPE_STATE &&
             bb_state_text_check(bb_writer_text(values[i].text)) != BB_OK) {
             return busbar_fault_say(fault, error,
                                     "state '%.*s' of battery '%s' has %zu bytes or is not UTF-8; "
                                     "at most %d",
-                                    length, name, battery->id, bb_writer_text(values[i].text).length,
-                                    BB_STATE_BYTES_MAX);
+                                    length, name, battery->id,
+                                    bb_writer_text(values[i].text).length, BB_STATE_BYTES_MAX);
         }
     }
-    return busbar_fault_say(fault, error, "battery '%s': %s", battery->id,
-                            bb_error_message(error));
+    return busbar_fault_say(fault, error, "battery '%s': %s", battery->id, bb_error_message(error));
 }
 
 // Waits for room. Batches that only linger are sent, so that there is something to wait for.
@@ -520,10 +520,10 @@ static bb_error_t s_append(busbar_writer_t *self, uint32_t battery_handle, bb_wr
     self->totals.frames++;
     self->totals.points += shape->metric_count;
     uint64_t frame_bytes = 8 * ((uint64_t)shape->metric_count + 1);
-    atomic_store_explicit(
-        &self->open_bytes,
-        atomic_load_explicit(&self->open_bytes, memory_order_relaxed) + frame_bytes,
-        memory_order_relaxed);
+    atomic_store_explicit(&self->open_bytes,
+                          atomic_load_explicit(&self->open_bytes, memory_order_relaxed) +
+                              frame_bytes,
+                          memory_order_relaxed);
     if (BB_UNLIKELY(bb_batch_builder_bytes(lane->builder) >= self->options.batch_bytes)) {
         s_hand_over(self, lane);
     }
@@ -592,9 +592,9 @@ static void s_fill_defaults(busbar_writer_options_t *options, const busbar_clien
 
 busbar_writer_t *busbar_writer_open(busbar_client_t *client, const busbar_writer_options_t *options)
 {
-    if (!client || (options && options->level != BUSBAR_DEFAULT_LEVEL &&
-                    options->level != BUSBAR_ONE && options->level != BUSBAR_LOCAL_QUORUM &&
-                    options->level != BUSBAR_ALL)) {
+    if (!client ||
+        (options && options->level != BUSBAR_DEFAULT_LEVEL && options->level != BUSBAR_ONE &&
+         options->level != BUSBAR_LOCAL_QUORUM && options->level != BUSBAR_ALL)) {
         return NULL;
     }
     busbar_writer_t *self = bb_alloc_zero(1, sizeof *self);

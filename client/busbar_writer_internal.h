@@ -11,7 +11,7 @@
 typedef struct {
     char *id; // NUL-terminated, owned
     uint32_t id_length;
-    uint32_t hash; // of id and attributes
+    uint32_t hash;              // of id and attributes
     bb_attribute_t *attributes; // one block, owned
     uint32_t attribute_count;
     uint32_t partition;
@@ -80,11 +80,11 @@ struct busbar_writer {
     bb_io_timer_t linger_timer;
     bb_write_queue_t queue;
     // Shared.
-    _Atomic uint64_t open_bytes;      // in the lanes, estimated
-    _Atomic uint64_t handed_bytes;    // handed over and not answered
+    _Atomic uint64_t open_bytes;   // in the lanes, estimated
+    _Atomic uint64_t handed_bytes; // handed over and not answered
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    uint32_t jobs_under_way;          // mutex
+    uint32_t jobs_under_way;                // mutex
     bb_write_job_t *done_first, *done_last; // mutex
     _Atomic bool has_done;
 };

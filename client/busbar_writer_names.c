@@ -12,8 +12,8 @@
 typedef bool (*s_same_fn)(const busbar_writer_t *self, uint32_t handle, const void *what);
 typedef uint32_t (*s_hash_of_fn)(const busbar_writer_t *self, uint32_t handle);
 
-static uint32_t s_index_find(const busbar_writer_t *self, const bb_writer_index_t *index, uint32_t hash,
-                             s_same_fn is_same, const void *what)
+static uint32_t s_index_find(const busbar_writer_t *self, const bb_writer_index_t *index,
+                             uint32_t hash, s_same_fn is_same, const void *what)
 {
     if (index->capacity == 0) {
         return UINT32_MAX;
@@ -41,7 +41,7 @@ static void s_index_add(const busbar_writer_t *self, bb_writer_index_t *index, u
 {
     if (index->count * 2 >= index->capacity) {
         bb_writer_index_t grown = {.capacity = index->capacity ? index->capacity * 2 : 64,
-                           .count = index->count};
+                                   .count = index->count};
         grown.slots = bb_alloc_zero(grown.capacity, sizeof *grown.slots);
         for (uint32_t i = 0; i < index->capacity; i++) {
             if (index->slots[i]) {
@@ -121,10 +121,10 @@ busbar_status_t busbar_writer_battery(busbar_writer_t *self, const char *id,
     }
     bb_attribute_t given[BB_ATTRIBUTES_MAX];
     bb_writer_battery_t added = {.id = (char *)(uintptr_t)id,
-                         .id_length = (uint32_t)name.length,
-                         .hash = bb_crc32c(0, name.data, name.length),
-                         .attributes = given,
-                         .attribute_count = attribute_count};
+                                 .id_length = (uint32_t)name.length,
+                                 .hash = bb_crc32c(0, name.data, name.length),
+                                 .attributes = given,
+                                 .attribute_count = attribute_count};
     for (uint32_t i = 0; i < attribute_count; i++) {
         given[i].key = bb_writer_text(attributes[i].key);
         given[i].value = bb_writer_text(attributes[i].value);
@@ -132,8 +132,8 @@ busbar_status_t busbar_writer_battery(busbar_writer_t *self, const char *id,
             return busbar_fault_say(fault, BB_ERR_ATTRIBUTES,
                                     "attribute '%.64s' of battery '%s': keys have 1 to %d bytes, "
                                     "values 1 to %d, both UTF-8",
-                                    (const char *)given[i].key.data, id,
-                                    BB_ATTRIBUTE_KEY_BYTES_MAX, BB_ATTRIBUTE_VALUE_BYTES_MAX);
+                                    (const char *)given[i].key.data, id, BB_ATTRIBUTE_KEY_BYTES_MAX,
+                                    BB_ATTRIBUTE_VALUE_BYTES_MAX);
         }
         added.hash = bb_crc32c(added.hash, given[i].key.data, given[i].key.length);
         added.hash = bb_crc32c(added.hash, given[i].value.data, given[i].value.length);
@@ -238,8 +238,8 @@ busbar_status_t busbar_writer_shape(busbar_writer_t *self, const busbar_metric_t
     bb_fault_t why = {0};
     uint32_t ignored;
     bb_batch_builder_reset(self->scratch, 0);
-    bb_error_t error = bb_batch_builder_shape(self->scratch, names, types, metric_count, &ignored,
-                                              order, &why);
+    bb_error_t error =
+        bb_batch_builder_shape(self->scratch, names, types, metric_count, &ignored, order, &why);
     if (error != BB_OK) {
         return busbar_fault_of(fault, &why, error);
     }

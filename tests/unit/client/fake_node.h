@@ -19,9 +19,9 @@
 #include "protocol/bb_message.h"
 #include "protocol/bb_placement.h"
 
-#define FAKE_NODES_MAX 4
+#define FAKE_NODES_MAX  4
 #define FAKE_PARTITIONS 8
-#define FAKE_REPLICAS 3
+#define FAKE_REPLICAS   3
 #define FAKE_POINTS_MAX 200000
 
 typedef enum {
@@ -54,11 +54,11 @@ typedef struct {
     pthread_t thread;
     void *context;
     _Atomic bool must_stop, is_running, is_bound; // bound: the endpoint is known for good
-    _Atomic int mood;               // fake_mood_t, applied to WRITE and QUERY
-    _Atomic int mood_count;         // how many more requests it applies to; < 0 = all
-    _Atomic int reject_frame;       // WRITE: this frame of each batch is rejected; -1 = none
-    _Atomic int missing_partition;  // QUERY: reported as missing; -1 = none
-    _Atomic int writes, queries;    // seen
+    _Atomic int mood;                             // fake_mood_t, applied to WRITE and QUERY
+    _Atomic int mood_count;                       // how many more requests it applies to; < 0 = all
+    _Atomic int reject_frame;      // WRITE: this frame of each batch is rejected; -1 = none
+    _Atomic int missing_partition; // QUERY: reported as missing; -1 = none
+    _Atomic int writes, queries;   // seen
     pthread_mutex_t mutex;
     fake_point_t *points;
     uint32_t point_count;
@@ -314,8 +314,8 @@ static inline void fake_query(fake_node_t *node, void *socket, zmq_msg_t *route,
     reply->result = (bb_result_t){
         .missing_count = missing_count,
         .missing = missing,
-        .cursor = sent == node->cluster->page_rows ? bb_slice(&next, sizeof next)
-                                                   : bb_slice(NULL, 0),
+        .cursor =
+            sent == node->cluster->page_rows ? bb_slice(&next, sizeof next) : bb_slice(NULL, 0),
     };
     fake_send(socket, route, reply, page, length);
     free(page);
@@ -519,7 +519,7 @@ static inline fake_cluster_t *fake_cluster_new(uint32_t node_count, const uint16
     memset(self->cluster_id, 0xc1, 16);
     memset(self->hello_cluster_id, 0xc1, 16);
     for (uint32_t i = 0; i < FAKE_PARTITIONS * FAKE_REPLICAS; i++) {
-        self->replicas[i] = replicas                       ? replicas[i]
+        self->replicas[i] = replicas                         ? replicas[i]
                             : i % FAKE_REPLICAS < node_count ? (uint16_t)(i % FAKE_REPLICAS)
                                                              : BB_REPLICA_NONE;
     }

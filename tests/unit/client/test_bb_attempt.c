@@ -12,7 +12,7 @@
 #include "client/bb_attempt.h"
 
 #define MS BB_NS_PER_MS
-#define S BB_NS_PER_S
+#define S  BB_NS_PER_S
 
 static bb_attempt_t s_begin(int64_t timeout_ns, uint32_t rounds_max)
 {
@@ -39,13 +39,12 @@ static void wrong_requests_end_at_once(void **state)
 {
     (void)state;
     for (int32_t number = 1; number < 100; number++) {
-        if (!bb_error_is_known(number) ||
-            bb_error_retry((bb_error_t)number) != BB_RETRY_NEVER) {
+        if (!bb_error_is_known(number) || bb_error_retry((bb_error_t)number) != BB_RETRY_NEVER) {
             continue;
         }
         bb_attempt_t attempt = s_begin(10 * S, 0);
-        bb_attempt_step_t step = bb_attempt_step(&attempt, 1, BB_OUTCOME_ANSWERED, 3,
-                                                 (bb_error_t)number, 0, 0);
+        bb_attempt_step_t step =
+            bb_attempt_step(&attempt, 1, BB_OUTCOME_ANSWERED, 3, (bb_error_t)number, 0, 0);
         assert_int_equal(step.move, BB_ATTEMPT_GIVE_UP);
         assert_int_equal(step.error, number);
     }
@@ -62,8 +61,8 @@ static void other_errors_go_elsewhere(void **state)
             continue;
         }
         bb_attempt_t attempt = s_begin(10 * S, 0);
-        bb_attempt_step_t step = bb_attempt_step(&attempt, 1, BB_OUTCOME_ANSWERED, 3,
-                                                 (bb_error_t)number, 0, 0);
+        bb_attempt_step_t step =
+            bb_attempt_step(&attempt, 1, BB_OUTCOME_ANSWERED, 3, (bb_error_t)number, 0, 0);
         assert_int_equal(step.move, BB_ATTEMPT_SEND);
         assert_true(bb_node_set_has(&attempt.tried, 3));
     }
@@ -76,8 +75,8 @@ static void busy_waits_with_jitter(void **state)
     const uint64_t randoms[] = {0, 1, UINT64_MAX / 2, UINT64_MAX - 1, UINT64_MAX};
     for (size_t i = 0; i < BB_COUNT_OF(randoms); i++) {
         bb_attempt_t attempt = s_begin(60 * S, 0);
-        bb_attempt_step_t step = bb_attempt_step(&attempt, 0, BB_OUTCOME_ANSWERED, 0, BB_ERR_BUSY,
-                                                 100, randoms[i]);
+        bb_attempt_step_t step =
+            bb_attempt_step(&attempt, 0, BB_OUTCOME_ANSWERED, 0, BB_ERR_BUSY, 100, randoms[i]);
         assert_int_equal(step.move, BB_ATTEMPT_WAIT);
         assert_in_range(step.wake_ns, 100 * MS, 200 * MS);
         step = bb_attempt_step(&attempt, 0, BB_OUTCOME_ANSWERED, 1, BB_ERR_BUSY, 100, randoms[i]);
@@ -85,8 +84,8 @@ static void busy_waits_with_jitter(void **state)
     }
     // A node that asks for an hour does not hold the batch that long.
     bb_attempt_t attempt = s_begin(60 * S, 0);
-    bb_attempt_step_t step = bb_attempt_step(&attempt, 0, BB_OUTCOME_ANSWERED, 0, BB_ERR_BUSY,
-                                             3600000, UINT64_MAX);
+    bb_attempt_step_t step =
+        bb_attempt_step(&attempt, 0, BB_OUTCOME_ANSWERED, 0, BB_ERR_BUSY, 3600000, UINT64_MAX);
     assert_in_range(step.wake_ns, S, 2 * S);
 }
 
@@ -140,8 +139,8 @@ static void the_end_is_unknown_only_if_something_may_have_happened(void **state)
         assert_int_equal(step.error, BB_ERR_TIMEOUT);
     }
     bb_attempt_t attempt = s_begin(S, 0);
-    assert_int_equal(
-        bb_attempt_step(&attempt, 0, BB_OUTCOME_CANCELLED, 0, BB_OK, 0, 0).error, BB_ERR_TIMEOUT);
+    assert_int_equal(bb_attempt_step(&attempt, 0, BB_OUTCOME_CANCELLED, 0, BB_OK, 0, 0).error,
+                     BB_ERR_TIMEOUT);
 }
 
 // Goal: whatever happens, it ends: never later than the deadline asks, never backwards in time,
@@ -161,12 +160,12 @@ static void random_walks_end(void **state)
             x ^= x << 13, x ^= x >> 7, x ^= x << 17;
             uint32_t node = (uint32_t)(x >> 8 & 3);
             bool is_tried = bb_node_set_has(&attempt.tried, node);
-            bb_outcome_t outcome = is_tried ? BB_OUTCOME_NO_NODE
-                                            : (bb_outcome_t)(x >> 16 & 3); // never CANCELLED
+            bb_outcome_t outcome =
+                is_tried ? BB_OUTCOME_NO_NODE : (bb_outcome_t)(x >> 16 & 3); // never CANCELLED
             now_ns = outcome == BB_OUTCOME_NO_ANSWER ? bb_attempt_due_ns(&attempt, now_ns)
                                                      : now_ns + (int64_t)(x >> 20 & 0xfffff);
-            bb_attempt_step_t step = bb_attempt_step(&attempt, now_ns, outcome, node,
-                                                     errors[(x >> 40) % 6], 0, x);
+            bb_attempt_step_t step =
+                bb_attempt_step(&attempt, now_ns, outcome, node, errors[(x >> 40) % 6], 0, x);
             if (step.move == BB_ATTEMPT_GIVE_UP) {
                 assert_int_not_equal(step.error, BB_OK);
                 break;

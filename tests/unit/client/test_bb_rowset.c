@@ -143,10 +143,8 @@ static void rows_equal_a_sort_of_all_points(void **state)
 
 static bb_bucket_t s_bucket(int64_t start, double value, int64_t time)
 {
-    bb_bucket_t bucket = {.start_wall_ns = start,
-                          .count = 1,
-                          .first_wall_ns = time,
-                          .last_wall_ns = time};
+    bb_bucket_t bucket = {
+        .start_wall_ns = start, .count = 1, .first_wall_ns = time, .last_wall_ns = time};
     bucket.sum.high = value;
     bucket.min = bucket.max = bucket.first = bucket.last = bb_bits_of_double(value);
     return bucket;

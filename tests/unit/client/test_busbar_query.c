@@ -10,10 +10,10 @@
 #include "client/busbar.h"
 #include "fake_node.h"
 
-#define S BUSBAR_SECOND
-#define MS (BUSBAR_SECOND / 1000)
+#define S         BUSBAR_SECOND
+#define MS        (BUSBAR_SECOND / 1000)
 #define BATTERIES 25
-#define ROWS 40
+#define ROWS      40
 
 static busbar_client_t *s_open(const fake_cluster_t *cluster, const char *node_id)
 {
@@ -87,8 +87,8 @@ static s_answer_t s_read(fake_cluster_t *cluster, busbar_client_t *client,
         answer.rows++;
     }
     const uint32_t *missing;
-    answer.status = busbar_rows_status(rows, &answer.complete, &missing, &answer.missing_count,
-                                       &answer.fault);
+    answer.status =
+        busbar_rows_status(rows, &answer.complete, &missing, &answer.missing_count, &answer.fault);
     bool is_missing[FAKE_PARTITIONS] = {0};
     for (size_t i = 0; i < answer.missing_count; i++) {
         is_missing[missing[i]] = true;
@@ -234,9 +234,8 @@ static void one_node_alone_answers_partially(void **state)
 {
     (void)state;
     static const uint16_t some[FAKE_PARTITIONS * FAKE_REPLICAS] = {
-        0, 1, BB_REPLICA_NONE, 0, 1, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE,
-        1, 2, BB_REPLICA_NONE, 0, 2, BB_REPLICA_NONE, 0, 2, BB_REPLICA_NONE,
-        0, 1, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE};
+        0, 1, BB_REPLICA_NONE, 0, 1, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE,
+        0, 2, BB_REPLICA_NONE, 0, 2, BB_REPLICA_NONE, 0, 1, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE};
     fake_cluster_t *cluster = fake_cluster_new(3, some);
     s_store(cluster);
     cluster->page_rows = 30;
@@ -269,7 +268,8 @@ static void failures_have_their_status(void **state)
     const struct {
         fake_mood_t mood;
         const char *status;
-    } cases[] = {{FAKE_ROLE, "ROLE"}, {FAKE_UNAVAILABLE, "UNAVAILABLE"}, {FAKE_SILENT, "UNAVAILABLE"}};
+    } cases[] = {
+        {FAKE_ROLE, "ROLE"}, {FAKE_UNAVAILABLE, "UNAVAILABLE"}, {FAKE_SILENT, "UNAVAILABLE"}};
     for (size_t i = 0; i < 3; i++) {
         fake_cluster_t *cluster = fake_cluster_new(3, NULL);
         s_store(cluster);

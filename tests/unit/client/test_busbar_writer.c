@@ -12,7 +12,7 @@
 #include "fake_node.h"
 
 #define BATTERIES 40
-#define S BUSBAR_SECOND
+#define S         BUSBAR_SECOND
 
 typedef struct {
     uint64_t frames, deliveries;
@@ -161,9 +161,8 @@ static void batches_split_when_no_node_holds_all(void **state)
 {
     (void)state;
     static const uint16_t ring[FAKE_PARTITIONS * FAKE_REPLICAS] = {
-        0, 1, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE, 2, 3, BB_REPLICA_NONE,
-        3, 0, BB_REPLICA_NONE, 0, 2, BB_REPLICA_NONE, 1, 3, BB_REPLICA_NONE,
-        0, 1, BB_REPLICA_NONE, 2, 3, BB_REPLICA_NONE};
+        0, 1, BB_REPLICA_NONE, 1, 2, BB_REPLICA_NONE, 2, 3, BB_REPLICA_NONE, 3, 0, BB_REPLICA_NONE,
+        0, 2, BB_REPLICA_NONE, 1, 3, BB_REPLICA_NONE, 0, 1, BB_REPLICA_NONE, 2, 3, BB_REPLICA_NONE};
     fake_cluster_t *cluster = fake_cluster_new(4, ring);
     fake_mood(cluster, 0, FAKE_STOPPING, -1);
     fake_mood(cluster, 2, FAKE_STOPPING, 1);
