@@ -24,7 +24,8 @@ static void s_nodes_find(const char *cluster_directory, s_nodes_t *nodes)
     for (struct dirent *entry; directory && (entry = readdir(directory));) {
         snprintf(path, sizeof path, "%s/nodes/%s/busbard.pid", cluster_directory, entry->d_name);
         FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
-        if (file && nodes->count < S_NODES_MAX && fscanf(file, "%d", &nodes->pids[nodes->count]) == 1) {
+        if (file && nodes->count < S_NODES_MAX &&
+            fscanf(file, "%d", &nodes->pids[nodes->count]) == 1) {
             nodes->count++;
         }
         if (file) {
@@ -45,8 +46,8 @@ static double s_nodes_cpu_s(const s_nodes_t *nodes)
     return total;
 }
 
-static void s_result(FILE *results, const char *name, const char *suffix, double value, const char *unit,
-                     const char *note)
+static void s_result(FILE *results, const char *name, const char *suffix, double value,
+                     const char *unit, const char *note)
 {
     char full[128];
     snprintf(full, sizeof full, "%s%s", name, suffix);
@@ -63,7 +64,8 @@ static void s_on_delivery(void *context, const busbar_delivery_t *delivery)
     s_latencies_t *self = context;
     if (self->count == self->capacity) {
         self->capacity = BB_MAX((size_t)1024, self->capacity * 2);
-        self->latencies_ms = bb_realloc(self->latencies_ms, self->capacity * sizeof *self->latencies_ms);
+        self->latencies_ms =
+            bb_realloc(self->latencies_ms, self->capacity * sizeof *self->latencies_ms);
     }
     self->latencies_ms[self->count++] = (double)delivery->latency_ns / 1e6;
 }
@@ -96,9 +98,8 @@ static bool s_ingest(busbar_client_t *client, const bench_data_t *data, const s_
                      const char *suffix, FILE *results, busbar_fault_t *fault)
 {
     s_latencies_t latencies = {0};
-    busbar_writer_options_t options = {.timeout_ns = 60 * BUSBAR_SECOND,
-                                       .on_delivery = s_on_delivery,
-                                       .context = &latencies};
+    busbar_writer_options_t options = {
+        .timeout_ns = 60 * BUSBAR_SECOND, .on_delivery = s_on_delivery, .context = &latencies};
     busbar_totals_t totals;
     busbar_writer_t *writer = busbar_writer_open(client, &options);
     double cpu_before = s_nodes_cpu_s(nodes);
@@ -122,8 +123,8 @@ static bool s_ingest(busbar_client_t *client, const bench_data_t *data, const s_
     if (latencies.count > 0) {
         double median = bench_median(latencies.latencies_ms, latencies.count);
         s_result(results, "ack_p50_ms", suffix, median, "ms", "batches, at full load");
-        s_result(results, "ack_p99_ms", suffix, latencies.latencies_ms[latencies.count * 99 / 100], "ms",
-                 "batches, at full load");
+        s_result(results, "ack_p99_ms", suffix, latencies.latencies_ms[latencies.count * 99 / 100],
+                 "ms", "batches, at full load");
     }
     free(latencies.latencies_ms);
     return good;
@@ -148,7 +149,8 @@ static double s_ask_ms(busbar_client_t *client, const busbar_query_t *query, uin
         while (busbar_rows_next(rows, &row)) {
             (*rows_seen)++;
         }
-        busbar_status_t status = busbar_rows_status(rows, &complete, &missing, &missing_count, fault);
+        busbar_status_t status =
+            busbar_rows_status(rows, &complete, &missing, &missing_count, fault);
         busbar_rows_close(&rows);
         times_ms[i] = (double)(bench_mono_ns() - begin) / 1e6;
         if (status != BUSBAR_OK || !complete) {
@@ -158,16 +160,25 @@ static double s_ask_ms(busbar_client_t *client, const busbar_query_t *query, uin
     return bench_median(times_ms, S_REPEATS);
 }
 
-static bool s_questions(busbar_client_t *client, const bench_data_t *data, const char *suffix, FILE *results,
-                        busbar_fault_t *fault)
+static bool s_questions(busbar_client_t *client, const bench_data_t *data, const char *suffix,
+                        FILE *results, busbar_fault_t *fault)
 {
     const char *const charge[] = {"state_of_charge_pct"};
     const char *const battery[] = {"b000017"};
-    const int64_t from_ns = data->first_ms * BB_NS_PER_MS, to_ns = (data->last_ms + 1) * BB_NS_PER_MS;
+    const int64_t from_ns = data->first_ms * BB_NS_PER_MS,
+                  to_ns = (data->last_ms + 1) * BB_NS_PER_MS;
     const busbar_query_t last = {.mode = BUSBAR_LAST, .metrics = charge, .metric_count = 1};
-    const busbar_query_t raw = {.mode = BUSBAR_RAW, .metrics = charge, .metric_count = 1, .batteries = battery,
-                                .battery_count = 1, .from_ns = from_ns, .to_ns = to_ns};
-    const busbar_query_t all = {.mode = BUSBAR_AGGREGATE, .from_ns = from_ns, .to_ns = to_ns, .group_by_none = true,
+    const busbar_query_t raw = {.mode = BUSBAR_RAW,
+                                .metrics = charge,
+                                .metric_count = 1,
+                                .batteries = battery,
+                                .battery_count = 1,
+                                .from_ns = from_ns,
+                                .to_ns = to_ns};
+    const busbar_query_t all = {.mode = BUSBAR_AGGREGATE,
+                                .from_ns = from_ns,
+                                .to_ns = to_ns,
+                                .group_by_none = true,
                                 .aggregates = BUSBAR_COUNT | BUSBAR_SUM | BUSBAR_MIN | BUSBAR_MAX};
     uint64_t rows = 0;
     char note[64];
@@ -181,7 +192,8 @@ static bool s_questions(busbar_client_t *client, const bench_data_t *data, const
     s_result(results, "wire_q2_raw_ms", suffix, ms, "ms", note);
     ms = s_ask_ms(client, &all, &rows, fault);
     good = good && rows == BENCH_METRICS;
-    s_result(results, "wire_q7_scan_ms", suffix, ms, "ms", "count, sum, min, max of every point; block statistics used");
+    s_result(results, "wire_q7_scan_ms", suffix, ms, "ms",
+             "count, sum, min, max of every point; block statistics used");
     if (!good) {
         fprintf(stderr, "busbar-bench: an answer has the wrong number of rows: %s\n", fault->text);
     }
@@ -192,7 +204,8 @@ static double s_folder_bytes(const char *path)
 {
     char command[4300];
     double bytes = -1;
-    snprintf(command, sizeof command, "du -sb --apparent-size '%s'/nodes/*/data | awk '{n+=$1} END {print n}'", path);
+    snprintf(command, sizeof command,
+             "du -sb --apparent-size '%s'/nodes/*/data | awk '{n+=$1} END {print n}'", path);
     FILE *pipe = popen(command, "r");
     if (pipe) {
         if (fscanf(pipe, "%lf", &bytes) != 1) {
@@ -203,8 +216,8 @@ static double s_folder_bytes(const char *path)
     return bytes;
 }
 
-int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar, const char *suffix,
-                  FILE *results)
+int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar,
+                  const char *suffix, FILE *results)
 {
     (void)busbar;
     char path[4096];
@@ -226,8 +239,9 @@ int bench_cluster(const bench_data_t *data, const char *cluster_directory, const
         good = false;
     }
     double points = (double)data->frame_count * BENCH_METRICS;
-    s_result(results, "bytes_per_point_yardstick", suffix, s_folder_bytes(cluster_directory) / points / nodes.count,
-             "bytes per point and copy", "settled, everything in the data folders; floor 3");
+    s_result(results, "bytes_per_point_yardstick", suffix,
+             s_folder_bytes(cluster_directory) / points / nodes.count, "bytes per point and copy",
+             "settled, everything in the data folders; floor 3");
     good = s_questions(client, data, suffix, results, &fault) && good;
     busbar_close(&client);
     return good ? 0 : 1;

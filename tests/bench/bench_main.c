@@ -12,20 +12,30 @@
 #include "client/simulate/bb_fleet.h"
 #include "tests/bench/bench.h"
 
-const char *const bench_metric_names[BENCH_METRICS] = {
-    "state_of_charge_pct", "voltage_v",          "current_a",   "power_kw",
-    "temperature_c",       "cell_voltage_min_v", "cell_voltage_max_v", "soh_pct",
-    "energy_charged_kwh",  "energy_discharged_kwh", "state",    "grid_frequency_hz"};
+const char *const bench_metric_names[BENCH_METRICS] = {"state_of_charge_pct",
+                                                       "voltage_v",
+                                                       "current_a",
+                                                       "power_kw",
+                                                       "temperature_c",
+                                                       "cell_voltage_min_v",
+                                                       "cell_voltage_max_v",
+                                                       "soh_pct",
+                                                       "energy_charged_kwh",
+                                                       "energy_discharged_kwh",
+                                                       "state",
+                                                       "grid_frequency_hz"};
 
 static bool s_map(bench_data_t *self, const char *path)
 {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;
-    if (file < 0 || fstat(file, &status) != 0 || status.st_size % (off_t)sizeof(bench_frame_t) != 0) {
+    if (file < 0 || fstat(file, &status) != 0 ||
+        status.st_size % (off_t)sizeof(bench_frame_t) != 0) {
         fprintf(stderr, "busbar-bench: %s: cannot be read as raw frames\n", path);
         return false;
     }
-    void *memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
+    void *memory =
+        mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
     close(file);
     self->frames = memory;
     self->frame_count = (uint64_t)status.st_size / sizeof(bench_frame_t);
@@ -36,10 +46,14 @@ static bool s_map(bench_data_t *self, const char *path)
 static void s_make(bench_data_t *self, uint32_t hours)
 {
     static const bb_fleet_metric_t metrics[BENCH_METRICS] = {
-        BB_FLEET_STATE_OF_CHARGE, BB_FLEET_VOLTAGE,  BB_FLEET_CURRENT,        BB_FLEET_POWER,
-        BB_FLEET_TEMPERATURE,     BB_FLEET_CELL_MIN, BB_FLEET_CELL_MAX,       BB_FLEET_STATE_OF_HEALTH,
-        BB_FLEET_ENERGY_CHARGED,  BB_FLEET_ENERGY_DISCHARGED, BB_FLEET_STATE, BB_FLEET_FREQUENCY};
-    const bb_fleet_options_t options = {1000, 10 * BB_NS_PER_S, INT64_C(1767225600) * BB_NS_PER_S, 42};
+        BB_FLEET_STATE_OF_CHARGE, BB_FLEET_VOLTAGE,
+        BB_FLEET_CURRENT,         BB_FLEET_POWER,
+        BB_FLEET_TEMPERATURE,     BB_FLEET_CELL_MIN,
+        BB_FLEET_CELL_MAX,        BB_FLEET_STATE_OF_HEALTH,
+        BB_FLEET_ENERGY_CHARGED,  BB_FLEET_ENERGY_DISCHARGED,
+        BB_FLEET_STATE,           BB_FLEET_FREQUENCY};
+    const bb_fleet_options_t options = {1000, 10 * BB_NS_PER_S, INT64_C(1767225600) * BB_NS_PER_S,
+                                        42};
     bb_fleet_t *fleet = bb_fleet_new(&options);
     self->frame_count = UINT64_C(360000) * hours;
     bench_frame_t *frames = bb_alloc(self->frame_count * sizeof *frames);
