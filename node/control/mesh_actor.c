@@ -32,6 +32,7 @@ typedef struct {
     s_peer_t *peers;
     bool is_skewed, has_told_seen, must_publish;
     int64_t heartbeat_mono_ns, publish_mono_ns, detector_mono_ns;
+    int64_t turn_mono_ns; // of the last turn of the loop
 } s_mesh_t;
 
 static const char *s_name(const s_mesh_t *self, uint32_t node_index)
@@ -446,6 +447,14 @@ static void s_on_mailbox(s_mesh_t *self)
 static void s_on_time(s_mesh_t *self)
 {
     int64_t now_mono_ns = bb_clock_mono_ns();
+    const bb_config_limits_t *limits = &self->node->config->limits;
+    // If it was us who stood still, the heartbeats that came meanwhile still wait in the sockets:
+    // hear them before anybody is judged by our silence.
+    if (now_mono_ns - self->turn_mono_ns >
+        BB_MAX(limits->suspect_ns / 2, 2 * limits->heartbeat_ns)) {
+        self->detector_mono_ns = now_mono_ns + limits->heartbeat_ns;
+    }
+    self->turn_mono_ns = now_mono_ns;
     if (now_mono_ns >= self->heartbeat_mono_ns) {
         s_send_heartbeats(self, now_mono_ns);
     }
@@ -534,6 +543,7 @@ static void s_mesh_actor(zsock_t *pipe, void *argument)
     bb_detector_actions_t actions; // a node alone has seen all its peers
     bb_detector_tick(self->detector, bb_clock_mono_ns(), &actions);
     s_act(self, &actions);
+    self->turn_mono_ns = bb_clock_mono_ns();
     s_run(self);
     s_destroy(&self);
 }
