@@ -28,8 +28,7 @@ static void s_run(s_background_t *self, bb_post_job_t *job)
                      BB_LOG_TEXT("error", bb_error_name(error)), BB_LOG_TEXT("detail", fault.text));
     }
     bb_post_t *post = bb_post_new(BB_POST_JOB_DONE);
-    post->job = (bb_post_job_t){
-        .store_index = job->store_index, .job = job->job, .error = error, .fault = fault};
+    post->job = (bb_post_job_t){.store_index = job->store_index, .job = job->job, .error = error};
     job->job = NULL;
     bb_outlet_send_always(self->stores[post->job.store_index], &post);
 }

@@ -555,11 +555,9 @@ static void s_on_mailbox(s_router_t *self)
         if (post->kind == BB_POST_ANSWER) {
             s_on_answer(self, &post->answer);
         } else if (post->kind == BB_POST_STATS) {
-            uint32_t index = post->stats.store_index;
-            if (!self->stats[index]) {
-                self->stats[index] = bb_alloc(sizeof *self->stats[index]);
-            }
-            *self->stats[index] = post->stats.stats;
+            free(self->stats[post->stats.store_index]);
+            self->stats[post->stats.store_index] = post->stats.stats;
+            post->stats.stats = NULL;
         } else if (post->kind == BB_POST_PEERS) {
             bb_post_t *older = self->peers;
             self->peers = post;

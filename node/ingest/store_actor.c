@@ -135,17 +135,20 @@ static int64_t s_clock_mono_ns(void *context)
 // ---- publishing --------------------------------------------------------------------------------
 static void s_publish(s_store_t *self, int64_t now_mono_ns)
 {
-    bb_post_t *post = bb_post_new(BB_POST_STATS);
-    post->stats.store_index = self->index;
-    bb_shard_stats(self->shard, &post->stats.stats);
-    if (post->stats.stats.is_fenced && !self->is_fenced) {
+    bb_shard_stats_t stats;
+    bb_shard_stats(self->shard, &stats);
+    if (stats.is_fenced && !self->is_fenced) {
         self->is_fenced = true;
         bb_log_error(&self->log, "store fenced: a sync failed, nothing more is acknowledged");
     }
-    bb_post_t *copy = bb_post_new(BB_POST_STATS);
-    copy->stats = post->stats;
-    bb_outlet_send_always(self->router, &post);
-    bb_outlet_send_always(self->observer, &copy);
+    bb_outlet_t *readers[] = {self->router, self->observer};
+    for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
+        bb_post_t *post = bb_post_new(BB_POST_STATS);
+        post->stats.store_index = self->index;
+        post->stats.stats = bb_alloc(sizeof stats);
+        *post->stats.stats = stats;
+        bb_outlet_send_always(readers[i], &post);
+    }
     self->published_mono_ns = now_mono_ns;
     self->has_answered = false;
 }

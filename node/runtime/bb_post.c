@@ -48,13 +48,15 @@ void bb_post_destroy(bb_post_t **self_p)
     case BB_POST_PEERS:
         free(self->peers.views);
         break;
+    case BB_POST_STATS:
+        free(self->stats.stats);
+        break;
     case BB_POST_JOB:
         BB_ASSERT(!self->job.job);
         break;
     case BB_POST_PEER_STATE:
     case BB_POST_CLOCK:
     case BB_POST_JOB_DONE:
-    case BB_POST_STATS:
     case BB_POST_EVENT:
     case BB_POST_DRAIN:
     case BB_POST_STOP:

@@ -71,12 +71,11 @@ typedef struct {
     uint32_t store_index;
     bb_store_job_t *job;
     bb_error_t error; // JOB_DONE
-    bb_fault_t fault; // JOB_DONE
 } bb_post_job_t;
 
 typedef struct {
     uint32_t store_index;
-    bb_shard_stats_t stats;
+    bb_shard_stats_t *stats; // owned; too large to make every post carry it
 } bb_post_stats_t;
 
 // One node as the mesh sees it; of self: up, no lag.
