@@ -112,7 +112,8 @@ typedef union {
 } busbar_value_t;
 
 typedef struct {
-    uint64_t user_frame; // number of the frame since the writer was opened, from 0, in append order
+    uint64_t user_frame; // number of the frame since the writer was opened, from 0, in
+                         // append order; UINT64_MAX: the whole batch
     const char *metric;  // NULL: the whole frame
     busbar_status_t status;
     const char *detail;
@@ -211,8 +212,8 @@ typedef struct {
     int64_t every_ns;    // AGGREGATE: bucket width; 0 = one bucket
     uint32_t aggregates; // AGGREGATE
     bool group_by_none;
-    uint64_t limit; // rows, after sorting by battery, metric, time; 0 = all
-    int64_t timeout_ns;
+    uint64_t limit;     // rows, after sorting by battery, metric, time; 0 = all
+    int64_t timeout_ns; // for each page, over all replicas; 0 = client's
 } busbar_query_t;
 
 typedef struct {
