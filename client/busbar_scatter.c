@@ -542,7 +542,9 @@ static uint32_t *s_partitions(busbar_scatter_t *self, uint32_t *count)
     uint32_t *partitions = bb_alloc(partition_count * sizeof *partitions);
     *count = 0;
     for (uint32_t p = 0; p < partition_count; p++) {
-        if (self->options.battery_count == 0 || is_wanted[p]) {
+        // What an earlier round of the same query could not read is not waited for again.
+        bool is_missing = self->missing->errors[p] != BB_OK;
+        if (!is_missing && (self->options.battery_count == 0 || is_wanted[p])) {
             partitions[(*count)++] = p;
         }
     }
