@@ -318,6 +318,47 @@ static void test_statistics_only_where_nothing_overlaps(void **state)
     fixture_close(&fixture);
 }
 
+// Goal: frames of one battery and shape that repeat their times, more than fit into one piece, in
+// order and not: one point for each time, the largest value.
+static void test_repeated_times(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_random_t random = bb_random_seed(25);
+    const uint32_t metrics[2] = {0, 1};
+    const uint8_t types[2] = {BB_TYPE_FLOAT64, BB_TYPE_INT64};
+    for (uint32_t round = 0; round < 3; round++) {
+        fixture_batch_t batch;
+        memset(&batch, 0, sizeof batch);
+        bb_batch_builder_t *builder = bb_batch_builder_new(0);
+        for (uint32_t f = 0; f < 4000; f++) {
+            uint64_t bits[2] = {fixture_bits(&random, BB_TYPE_FLOAT64),
+                                fixture_bits(&random, BB_TYPE_INT64)};
+            uint32_t step = round == 1 ? (uint32_t)bb_random_below(&random, 1400) : f / 3;
+            int64_t time = FIXTURE_START_NS + 82000 * BB_NS_PER_S + step * 5 * BB_NS_PER_S;
+            fixture_add_frame(builder, &batch, 6, 0, time, metrics, types, bits, 2, false);
+        }
+        fixture_seal(&fixture, builder, NULL, 0, &batch);
+        bb_batch_builder_destroy(&builder);
+        fixture_write(&fixture, &batch);
+        fixture_batch_free(&batch);
+        bb_query_t query = fixture_query(BB_QUERY_RAW);
+        fixture_verify(&fixture, &query);
+        query.mode = BB_QUERY_LAST;
+        fixture_verify(&fixture, &query);
+        query = fixture_query(BB_QUERY_AGGREGATE);
+        query.every_ns = 100 * BB_NS_PER_S;
+        s_verify_aggregate(&fixture, &query);
+        if (round == 1) {
+            assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+            query.mode = BB_QUERY_RAW;
+            fixture_verify(&fixture, &query);
+        }
+    }
+    fixture_close(&fixture);
+}
+
 // Goal: any page size gives the same rows in the same order; each page makes progress.
 static void test_pages(void **state)
 {
@@ -766,6 +807,7 @@ int main(void)
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_aggregates),
         cmocka_unit_test(test_statistics_only_where_nothing_overlaps),
+        cmocka_unit_test(test_repeated_times),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_battery_pages),
         cmocka_unit_test(test_pages_from_two_replicas),

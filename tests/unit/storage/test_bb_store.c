@@ -2,6 +2,9 @@
 // The store as a whole against a naive list of points: whatever is written, flushed, merged and
 // reopened in whatever order, its answers equal what the list says. Over LMDB in a temporary
 // folder and over the simulated disk.
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "tests/unit/storage/store_fixture.h"
 
 // ---- random histories ----------------------------------------------------------------------------
@@ -694,6 +697,127 @@ static void test_snapshot_outlives_jobs(void **state)
     fixture_close(&fixture);
 }
 
+// Goal: one thread scans and one runs jobs while the owner writes, as in the node. Method: each
+// snapshot comes with the number of points that were there when it was taken; an answer may have
+// more (of a flush that ended since), never fewer. A sanitizer watches.
+typedef struct {
+    bb_snapshot_t *snapshot;
+    bb_query_t query;
+    uint64_t row_count_min;
+} s_question_t;
+
+typedef struct {
+    _Atomic(s_question_t *) question;
+    _Atomic(bb_store_job_t *) job;
+    atomic_int job_error; // of the job that ended; -1 = runs
+    atomic_bool done;
+    uint32_t answered_count, wrong_count;
+} s_threads_t;
+
+static void *s_scan_thread(void *context)
+{
+    s_threads_t *threads = context;
+    bb_page_builder_t *builder = bb_page_builder_new();
+    bool done = false;
+    while (!done) {
+        done = atomic_load(&threads->done);
+        s_question_t *question = atomic_exchange(&threads->question, NULL);
+        if (!question) {
+            continue;
+        }
+        bb_scan_result_t result;
+        bb_error_t error =
+            bb_scan_page(question->snapshot, &question->query, builder, &result, NULL);
+        bb_snapshot_close(&question->snapshot);
+        threads->wrong_count += error != BB_OK || result.damaged_partition_count > 0 ||
+                                result.cursor != NULL ||
+                                bb_page_builder_rows(builder) < question->row_count_min;
+        threads->answered_count++;
+        uint8_t *bytes;
+        size_t length;
+        bb_page_builder_finish(builder, &bytes, &length);
+        free(bytes);
+        free(question);
+    }
+    bb_page_builder_destroy(&builder);
+    return NULL;
+}
+
+static void *s_job_thread(void *context)
+{
+    s_threads_t *threads = context;
+    while (!atomic_load(&threads->done)) {
+        bb_store_job_t *job = atomic_exchange(&threads->job, NULL);
+        if (job) {
+            atomic_store(&threads->job_error, (int)bb_store_job_run(job, NULL));
+        }
+    }
+    return NULL;
+}
+
+static void s_offer_question(fixture_t *fixture, s_threads_t *threads)
+{
+    if (atomic_load(&threads->question)) {
+        return;
+    }
+    s_question_t *question = bb_alloc_zero(1, sizeof *question);
+    question->query = fixture_query(BB_QUERY_RAW);
+    question->query.page_bytes_max = 64u << 20;
+    fixture_rows_t expected;
+    fixture_expect(fixture, &question->query, &expected);
+    question->row_count_min = expected.count;
+    free(expected.items);
+    assert_int_equal(
+        bb_store_snapshot(fixture->store, &question->query, &question->snapshot, NULL), BB_OK);
+    atomic_store(&threads->question, question);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, false);
+    bb_random_t random = bb_random_seed(91);
+    s_threads_t threads = {.wrong_count = 0};
+    pthread_t scanner;
+    pthread_t worker;
+    assert_int_equal(pthread_create(&scanner, NULL, s_scan_thread, &threads), 0);
+    assert_int_equal(pthread_create(&worker, NULL, s_job_thread, &threads), 0);
+    bb_store_job_t *job = NULL;
+    uint32_t job_count = 0;
+    for (uint32_t i = 0; i < 60 || job; i++) {
+        if (i < 60) {
+            fixture_write_random(&fixture, &random, 30, false);
+            s_offer_question(&fixture, &threads);
+        }
+        if (job && atomic_load(&threads.job_error) >= 0) {
+            bb_error_t error = (bb_error_t)atomic_load(&threads.job_error);
+            assert_int_equal(error, BB_OK);
+            bb_store_job_end(fixture.store, &job, error);
+            job_count++;
+        }
+        if (!job && i < 60 &&
+            bb_store_job_begin(fixture.store, i % 3 ? BB_JOB_FLUSH : BB_JOB_MERGE, 1.0, &job) ==
+                BB_OK) {
+            atomic_store(&threads.job_error, -1);
+            atomic_store(&threads.job, job);
+        }
+    }
+    atomic_store(&threads.done, true);
+    pthread_join(scanner, NULL);
+    pthread_join(worker, NULL);
+    assert_int_equal(threads.wrong_count, 0);
+    assert_true(threads.answered_count > 0);
+    assert_true(job_count > 0);
+    s_question_t *left = atomic_load(&threads.question);
+    if (left) {
+        bb_snapshot_close(&left->snapshot);
+        free(left);
+    }
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
 // Goal: memory limits are told, and a flush makes room.
 static void test_memory_limits(void **state)
 {
@@ -832,6 +956,7 @@ int main(void)
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_missing_and_trimmed),
         cmocka_unit_test(test_snapshot_outlives_jobs),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_memory_limits),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_fencing),

@@ -115,6 +115,26 @@ static uint32_t s_survivors(s_history_t *self)
     return count;
 }
 
+static void s_count_folder(void *context, const char *name, bool is_directory)
+{
+    (void)name;
+    assert_true(is_directory);
+    ++*(uint32_t *)context;
+}
+
+// Goal: what a crash leaves half made is removed: each window has one folder, and nothing else is
+// there.
+static void s_verify_folders(s_history_t *self)
+{
+    bb_vfs_t *vfs = self->fixture.options.vfs;
+    uint32_t folder_count = 0;
+    assert_int_equal(vfs->list(vfs, "/store/windows", s_count_folder, &folder_count), BB_OK);
+    assert_int_equal(vfs->list(vfs, "/store/quarantine", s_count_folder, &folder_count), BB_OK);
+    bb_store_stats_t stats;
+    bb_store_stats(self->fixture.store, &stats);
+    assert_int_equal(folder_count, stats.window_count);
+}
+
 // Opens after the crash, checks, goes on to the end of the script, checks again.
 static void s_recover(s_history_t *self, bool with_trim)
 {
@@ -124,6 +144,7 @@ static void s_recover(s_history_t *self, bool with_trim)
     assert_true(survivors <= self->staged_count);
     self->synced_count = survivors;
     s_set_points(self, survivors);
+    s_verify_folders(self);
     s_verify(self);
     assert_true(s_run(self, with_trim));
     s_set_points(self, self->batch_count);
