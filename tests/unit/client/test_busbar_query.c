@@ -157,7 +157,7 @@ static void bad_moods_of_one_node_change_nothing(void **state)
         busbar_client_t *client = s_open(cluster, NULL);
         fake_mood(cluster, 1, moods[i], 3);
         busbar_query_t query = s_raw;
-        query.timeout_ns = 600 * MS;
+        query.timeout_ns = 450 * MS;
         s_answer_t answer = s_read(cluster, client, &query);
         assert_int_equal(answer.status, BUSBAR_OK);
         assert_true(answer.complete);
@@ -182,7 +182,9 @@ static void missing_partitions_are_asked_elsewhere_or_named(void **state)
     assert_true(answer.complete);
     assert_int_equal(answer.rows, BATTERIES * ROWS);
     atomic_store(&cluster->nodes[2].missing_partition, 2);
-    answer = s_read(cluster, client, &s_raw);
+    busbar_query_t query = s_raw;
+    query.timeout_ns = 300 * MS; // how long nobody can serve it
+    answer = s_read(cluster, client, &query);
     assert_int_equal(answer.status, BUSBAR_OK);
     assert_false(answer.complete);
     assert_int_equal(answer.missing_count, 1);
