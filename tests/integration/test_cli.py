@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every verb, option and output form of the command line, as the documents promise them."""
 import csv
+import fcntl
 import gzip
 import io
 import json
 import math
 import os
+import pty
 import re
 import stat
+import struct
+import subprocess
+import termios
 import time
 
 import cluster
@@ -446,6 +451,55 @@ def operating(group):
         expect(rows(group, "--battery", "only-here") == [], "data crossed clusters")
 
 
+def on_terminal(group, width, *words):
+    """What busbar shows on a terminal of that width."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
+    with subprocess.Popen([cluster.BUSBAR, "-c", group.client(), *words], stdin=subprocess.DEVNULL, stdout=other,
+                          stderr=other, env=environment) as process:
+        os.close(other)
+        shown = b""
+        try:
+            while chunk := os.read(main, 4096):
+                shown += chunk
+        except OSError:  # the terminal's way to say that nobody writes any more
+            pass
+        os.close(main)
+        expect(process.wait(timeout=60) == 0, f"{words}: {process.returncode}: {shown[-500:]}")
+    return shown.decode()
+
+
+def terminal(group, folder):
+    name = "battery-with-a-rather-long-name-" + "x" * 60
+    write(group, f'p,battery={name} v=1.25,state="{"Idle " * 20}" {T0}\n')
+    with case("on a terminal a table fits its width, the header stands out, numbers are never cut"):
+        for width in (60, 100):
+            shown = on_terminal(group, width, "query", *DAY, "--battery", name)
+            expect("\033[" in shown, "no header stands out")
+            plain = re.sub(r"\033\[[0-9;]*[a-zA-Z]", "", shown).replace("\r", "").rstrip("\n").split("\n")
+            expect(all(len(line) <= width for line in plain), f"{max(len(x) for x in plain)} characters on {width}: {plain}")
+            expect(any("1.25" in line for line in plain) and any("~" in line for line in plain), f"{plain}")
+    with case("on a terminal an import shows points, rate and what is left"):
+        path = os.path.join(folder, "many.csv")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("time,battery,v\n" + "".join(f"{T0 + i},many,{i}\n" for i in range(400000)))
+        save = os.path.join(folder, "many.yaml")
+        with open(save, "w", encoding="ascii") as file:
+            file.write("time: {column: time, format: epoch_ns}\nbatteries: [{column: battery, metrics: [{column: v, type: float}]}]\n")
+        shown = on_terminal(group, 100, "import", path, "--map", save)
+        expect("points/s" in shown and "%" in shown and "[#" in shown, f"{shown[:400]}")
+        expect("400000 acknowledged" in shown, f"{shown[-300:]}")
+
+
+def nobody(group):
+    with case("with every node down each verb says so with status 4 within its deadline"):
+        group.down()
+        for words in (["status"], ["query", *DAY], ["last"], ["battery", "ls"], ["settle"], ["quarantine", "release"], ["write"]):
+            done = group.cli(*words, "--timeout", "1s", stdin=f"p,battery=x v=1 {T0}\n", timeout_s=30)
+            expect(done.returncode == 4 and done.stderr.strip(), f"{words}: {done.returncode} {done.stderr}")
+
+
 def partial():
     with Cluster("--nodes", "3", "--rf", "1") as group:
         write(group, "".join(f"p,battery=x{i} v=1 {T0}\n" for i in range(200)))
@@ -501,6 +555,8 @@ def main():
         quarantine(group)
         importing(group, folder)
         operating(group)
+        terminal(group, folder)
+        nobody(group)
     partial()
     data_centres()
     cluster.finish()

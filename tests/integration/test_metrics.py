@@ -102,6 +102,16 @@ def main():
             raw(group, "n1", b"GET /metrics HTTP/1.1\r\n" + b"X-Y: z\r\n" * 10000 + b"\r\n")
             expect(get(group, "n1", "/healthz")[0] == 200, "the node does not answer any more")
             expect(group.pid("n1") != 0, "the node has ended")
+        with case("logs are logfmt with time, level, actor and message, and hold no secret"):
+            with open(group.path("n1", "node.key"), encoding="ascii") as file:
+                secret = re.search(r'secret_key:?\s*"?([^"\s]{40})', file.read()).group(1)
+            pair = r'[a-z_]+=(?:"(?:[^"\\]|\\.)*"|[^ "]*)'
+            for node in group.nodes():
+                lines = group.log(node).splitlines()
+                expect(len(lines) > 2, f"{node} logs {len(lines)} lines")
+                for line in lines:
+                    expect(re.fullmatch(rf"ts=\S+Z level=(debug|info|warning|error) actor=\S+(?: {pair})+", line), line)
+                    expect(" msg=" in line and secret not in line, line)
         with case("a slow client does not hold up others"):
             with socket.create_connection(address(group, "n1"), timeout=10) as link:
                 link.sendall(b"GET /met")
