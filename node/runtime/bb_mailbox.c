@@ -46,6 +46,9 @@ void bb_mailbox_destroy(bb_mailbox_t **self_p)
     for (bb_post_t *post = bb_mailbox_receive(self); post; post = bb_mailbox_receive(self)) {
         bb_post_destroy(&post);
     }
+    // Closing alone frees the name later, in another thread; a new mailbox at this address may come
+    // first.
+    zsock_unbind(self->socket, "%s", self->endpoint);
     zsock_destroy(&self->socket);
     free(self);
 }
