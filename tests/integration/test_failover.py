@@ -5,6 +5,7 @@ what cannot be promised fails explicitly, and a stop drains."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -185,6 +186,75 @@ def drained(group):
         group.wait_in_step()
 
 
+def read_after_write(group):
+    """One node after the other dies and returns while a writer reads back what it just wrote."""
+    with case("with one node down at any time no operation fails, and a read sees every write before it"):
+        stop, trouble = threading.Event(), []
+
+        def disturb():
+            try:
+                for turn in range(100):
+                    node = f"n{turn % 3 + 1}"
+                    group.kill(node)
+                    if stop.wait(0.7):
+                        group.restart(node)
+                        return
+                    group.restart(node)
+                    group.wait_in_step()
+                    if stop.wait(0.3):
+                        return
+            except Exception as error:  # told by the case
+                trouble.append(error)
+        helper = threading.Thread(target=disturb)
+        helper.start()
+        try:
+            limit = time.monotonic() + 12
+            written = 0
+            while time.monotonic() < limit and not trouble:
+                summary, done = group.write(f"p,battery=echo v={written} {1_600_000_000 * 10**9 + written}\n",
+                                            "--timeout", "20s")
+                expect(done.returncode == 0 and summary["acked_points"] == 1, f"write {written}: {done.stderr} {summary}")
+                written += 1
+                found = group.count("--battery", "echo", "--timeout", "20s")
+                expect(found == written, f"after {written} acknowledged writes a read sees {found}")
+        finally:
+            stop.set()
+            helper.join()
+        expect(not trouble, f"{trouble}")
+        expect(written > 20, f"only {written} writes")
+        group.wait_in_step()
+
+
+def damaged(group):
+    """Bytes of journals change while the nodes are down."""
+    with case("a torn tail and damage in the middle of a journal are reported, and repaired from the others"):
+        group.write("".join(f"p,battery=d{i % 50} v={i} {1_500_000_000 * 10**9 + i}\n" for i in range(20000)))
+        group.wait_in_step()
+        before = {node: group.count(*alone(node)) for node in group.nodes()}
+        for node in group.nodes():
+            group.kill(node)
+
+        def newest(node):
+            folder = group.path(node, "data/store-00/journal")
+            return os.path.join(folder, sorted(os.listdir(folder))[-1])
+        with open(newest("n2"), "ab") as file:
+            file.write(b"\x13\x37" * 50)
+        hurt = newest("n3")
+        with open(hurt, "r+b") as file:
+            file.seek(os.path.getsize(hurt) // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 0xFF]))
+        group.up()
+        group.wait_in_step()
+        expect("torn_bytes=100 " in group.log("n2"), "n2 does not tell of its torn tail")
+        told = [line for line in group.log("n3").splitlines() if "journal damaged" in line]
+        expect(told and "level=error" in told[-1] and os.path.basename(hurt) in told[-1] and "offset" in told[-1],
+               f"n3 does not tell of its damage: {told}")
+        after = {node: group.count(*alone(node)) for node in group.nodes()}
+        expect(after == before, f"{after}, before {before}")
+
+
 def restarted(group):
     with case("a stop and start of the whole cluster keeps everything"):
         before = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
@@ -209,6 +279,24 @@ def restarted(group):
         expect(after == before, "answers differ from those before")
 
 
+def lost_disk(group):
+    """The last case: sealed data cannot be fetched back yet, so the node must say that it lacks them."""
+    with case("a node that lost its disk says so: partial alone, lag shown, right answers from the others"):
+        group.good("settle", "--timeout", "120s", timeout_s=150)
+        total = group.count("--timeout", "60s")
+        group.kill("n3")
+        shutil.rmtree(group.path("n3", "data"))
+        os.mkdir(group.path("n3", "data"), 0o700)
+        group.restart("n3")
+        group.wait("the lag of n3 is known", lambda: group.status()["nodes"][2]["lag_chunks"] > 0)
+        expect(group.status()["under_replicated"] > 0, "no partition counts as under-replicated")
+        done = group.cli("query", *EVER, "--agg", "count", "--group-by", "none", "-o", "json", *alone("n3"))
+        expect(done.returncode == 3 and not json.loads(done.stdout)["complete"], f"{done}")
+        for words in ([], ["--consistency", "one"]):
+            for _ in range(3):
+                expect(group.count(*words, "--timeout", "60s") == total, f"{words}: another answer than {total}")
+
+
 def main():
     with Cluster("--nodes", "3") as group:
         killed_under_load(group)
@@ -216,7 +304,10 @@ def main():
         two_down(group)
         all_killed(group)
         drained(group)
+        read_after_write(group)
+        damaged(group)
         restarted(group)
+        lost_disk(group)
     cluster.finish()
 
 
