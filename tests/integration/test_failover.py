@@ -290,8 +290,11 @@ def lost_disk(group):
         group.restart("n3")
         group.wait("the lag of n3 is known", lambda: group.status()["nodes"][2]["lag_chunks"] > 0)
         expect(group.status()["under_replicated"] > 0, "no partition counts as under-replicated")
-        done = group.cli("query", *EVER, "--agg", "count", "--group-by", "none", "-o", "json", *alone("n3"))
-        expect(done.returncode == 3 and not json.loads(done.stdout)["complete"], f"{done}")
+
+        def is_partial():  # once it has asked the others and nobody has the chunks any more
+            done = group.cli("query", *EVER, "--agg", "count", "--group-by", "none", "-o", "json", *alone("n3"))
+            return done.returncode == 3 and not json.loads(done.stdout)["complete"]
+        group.wait("n3 alone answers partially", is_partial)
         for words in ([], ["--consistency", "one"]):
             for _ in range(3):
                 expect(group.count(*words, "--timeout", "60s") == total, f"{words}: another answer than {total}")
