@@ -433,7 +433,7 @@ def operating(group):
         before = group.good("query", *EVER, "-o", "csv")
         group.good("settle", "--timeout", "60s")
         expect(group.good("query", *EVER, "-o", "csv") == before, "answers changed")
-        expect(all(n["unsealed_chunks"] == 0 for n in group.status()["nodes"]), f"{group.status()}")
+        group.wait("status shows it, too", lambda: all(n["unsealed_chunks"] == 0 for n in group.status()["nodes"]), 10)
     with case("BUSBAR_CONFIG names the client file, -c may stand behind the verb"):
         expect(run("status", env={"BUSBAR_CONFIG": group.client()}).returncode == 0, "BUSBAR_CONFIG")
         expect(run("status", "-c", group.client()).returncode == 0, "-c behind the verb")

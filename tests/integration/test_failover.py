@@ -266,9 +266,8 @@ def restarted(group):
         expect(after == before, "answers differ from those before the stop")
     with case("settle leaves nothing unsealed or untrimmed, and changes no answer"):
         group.good("settle", "--timeout", "120s", timeout_s=150)
-        for node in group.status()["nodes"]:
-            left = (node["unsealed_chunks"], node["untrimmed_chunks"])
-            expect(left == (0, 0), f"{node['id']}: unsealed, untrimmed = {left}")
+        group.wait("status shows it, too", lambda: all(
+            (n["unsealed_chunks"], n["untrimmed_chunks"]) == (0, 0) for n in group.status()["nodes"]), 10)
         after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
         expect(after == before, "answers differ from those before settling")
     with case("settled data survive a SIGKILL of every node"):
