@@ -61,6 +61,9 @@ static void s_scan(bb_shard_t *self, uint64_t ticket, const bb_message_t *reques
                    bb_buffer_t *envelope, const bb_missing_t *missing, uint32_t missing_count,
                    int64_t deadline_mono_ns)
 {
+    if (BB_IS_PLANTED(self, BB_PLANTED_SILENT_PARTIAL)) {
+        missing_count = 0;
+    }
     bb_query_t query = request->query;
     uint32_t *room = bb_alloc((query.partition_count + 1) * sizeof *room);
     bb_shard_query_exclude(&query, missing, missing_count, room);
@@ -68,10 +71,6 @@ static void s_scan(bb_shard_t *self, uint64_t ticket, const bb_message_t *reques
         s_answer_missing(self, ticket, request, missing, missing_count);
         free(room);
         return;
-    }
-    if (BB_IS_PLANTED(self, BB_PLANTED_SILENT_PARTIAL)) {
-        missing_count = 0;
-        query = request->query;
     }
     bb_snapshot_t *snapshot = NULL;
     bb_fault_t fault = {0};
