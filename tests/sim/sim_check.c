@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_world.h"
+
+// ---- levels ----------------------------------------------------------------------------------
+
+void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level)
+{
+    if (attempt->dot_count == 0) {
+        sim_trace_fail(&self->trace, "node %u acknowledged a batch that has no dots",
+                       attempt->node);
+        return;
+    }
+    uint32_t dc = self->nodes[attempt->node].dc;
+    for (uint32_t i = 0; i < attempt->dot_count; i++) {
+        uint32_t partition = attempt->dots[i].partition;
+        uint32_t held = 0, held_in_dc = 0, replicas = 0;
+        for (uint32_t n = 0; n < self->options.node_count; n++) {
+            if (!sim_world_is_replica(self, partition, n)) {
+                continue;
+            }
+            replicas++;
+            bool is_held = bb_have_set_contains(sim_node_have(&self->nodes[n], partition),
+                                                &attempt->stream, attempt->dots[i].seq);
+            held += is_held;
+            held_in_dc += is_held && self->nodes[n].dc == dc;
+        }
+        bool is_met = level == BB_LEVEL_ONE   ? held >= 1
+                      : level == BB_LEVEL_ALL ? held == replicas
+                                              : held_in_dc > self->options.replicas_in_dc[dc] / 2;
+        if (!is_met) {
+            sim_trace_fail(&self->trace,
+                           "node %u acknowledged at %s what %u replicas hold (%u in its data "
+                           "centre): partition %u seq %" PRIu64,
+                           attempt->node, bb_level_name(level), held, held_in_dc, partition,
+                           attempt->dots[i].seq);
+            return;
+        }
+    }
+}
+
+// ---- convergence -----------------------------------------------------------------------------
+
+bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        if (!self->nodes[n].shard || sim_node_is_fenced(&self->nodes[n])) {
+            snprintf(why, why_bytes, "node %u is %s", n,
+                     self->nodes[n].shard ? "fenced" : "down");
+            return false;
+        }
+        bb_shard_stats_t stats;
+        bb_shard_stats(self->nodes[n].shard, &stats);
+        if (!stats.is_caught_up) {
+            snprintf(why, why_bytes, "node %u does not say that it has caught up", n);
+            return false;
+        }
+    }
+    for (uint32_t p = 0; p < self->options.partition_count; p++) {
+        const bb_have_set_t *first = NULL;
+        uint32_t first_node = 0;
+        for (uint32_t n = 0; n < self->options.node_count; n++) {
+            if (!sim_world_is_replica(self, p, n)) {
+                continue;
+            }
+            const bb_have_set_t *have = sim_node_have(&self->nodes[n], p);
+            if (first && !bb_have_set_is_equal(first, have)) {
+                snprintf(why, why_bytes,
+                         "partition %u: node %u lacks %" PRIu64 ", node %u lacks %" PRIu64
+                         " of each other's chunks",
+                         p, first_node, bb_have_set_lacks_count(first, have), n,
+                         bb_have_set_lacks_count(have, first));
+                return false;
+            }
+            if (!first) {
+                first = have;
+                first_node = n;
+            }
+        }
+    }
+    return true;
+}
+
+// ---- what each replica holds -----------------------------------------------------------------
+
+// All pages of one partition, asked of one node alone.
+static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t partition,
+                             bb_query_mode_t mode, sim_op_t *op)
+{
+    op->mode = mode;
+    op->level = BB_LEVEL_ONE;
+    op->is_asked[partition] = true;
+    op->partitions[0] = partition;
+    op->partition_count = 1;
+    op->from_wall_ns = BB_TIME_WALL_NS_FIRST;
+    op->to_wall_ns = BB_TIME_WALL_NS_LIMIT - 1;
+    op->battery = op->metric = UINT32_MAX;
+    op->moment = self->moment + 1;
+    do {
+        bb_message_t query = {.kind = BB_KIND_QUERY,
+                              .request_id = 1,
+                              .query = {.mode = mode,
+                                        .level = BB_LEVEL_ONE,
+                                        .from_wall_ns = op->from_wall_ns,
+                                        .to_wall_ns = op->to_wall_ns,
+                                        .partition_count = 1,
+                                        .partitions = op->partitions,
+                                        .page_bytes_max = self->options.seed % 3 == 0 ? 4096 : 0,
+                                        .cursor = bb_slice(op->cursor, op->cursor_length)}};
+        bb_message_t answer = {0};
+        sim_node_ask(node, &query, &answer);
+        if (answer.kind != BB_KIND_RESULT || answer.result.missing_count > 0) {
+            sim_trace_fail(&self->trace, "node %u does not serve partition %u after all faults",
+                           node->index, partition);
+            bb_message_close(&answer);
+            return;
+        }
+        op->cursor_length = answer.result.cursor.length;
+        BB_ASSERT(op->cursor_length <= sizeof op->cursor);
+        if (op->cursor_length > 0) {
+            memcpy(op->cursor, answer.result.cursor.data, op->cursor_length);
+        }
+        bool is_good = sim_client_rows(self, op, bb_buffer_slice(node->direct_body));
+        bb_message_close(&answer);
+        if (!is_good) {
+            return;
+        }
+    } while (op->cursor_length > 0);
+}
+
+// Rows of one series that an aggregate counts must be as many as were read one by one.
+static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partition,
+                          const sim_op_t *op)
+{
+    bb_message_t query = {.kind = BB_KIND_QUERY,
+                          .request_id = 1,
+                          .query = {.mode = BB_QUERY_AGGREGATE,
+                                    .level = BB_LEVEL_ONE,
+                                    .from_wall_ns = op->from_wall_ns,
+                                    .to_wall_ns = op->to_wall_ns,
+                                    .aggregates = BB_AGGREGATE_COUNT,
+                                    .partition_count = 1,
+                                    .partitions = &partition}};
+    bb_message_t answer = {0};
+    sim_node_ask(node, &query, &answer);
+    uint64_t count = 0;
+    bb_page_t page;
+    if (answer.kind == BB_KIND_RESULT &&
+        bb_page_open(&page, bb_buffer_slice(node->direct_body), NULL) == BB_OK) {
+        for (uint32_t s = 0; s < page.series_count; s++) {
+            for (uint32_t i = 0; i < page.series[s].row_count; i++) {
+                count += page.series[s].buckets[i].count;
+            }
+        }
+        bb_page_close(&page);
+    }
+    bb_message_close(&answer);
+    if (count != op->row_count) {
+        sim_trace_fail(&self->trace,
+                       "node %u partition %u: an aggregate counts %" PRIu64 " points, a scan %u",
+                       node->index, partition, count, op->row_count);
+    }
+}
+
+static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mode_t mode)
+{
+    uint64_t fingerprint = 0;
+    uint32_t row_count = 0, replicas = 0;
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        sim_node_t *node = &self->nodes[n];
+        if (!sim_world_is_replica(self, partition, n) || sim_trace_has_failed(&self->trace)) {
+            continue;
+        }
+        sim_op_t op = {0};
+        s_scan_partition(self, node, partition, mode, &op);
+        char who[64];
+        snprintf(who, sizeof who, "node %u alone", n);
+        if (!sim_trace_has_failed(&self->trace)) {
+            sim_client_check_read(self, &op, 0, true, who);
+        }
+        if (mode == BB_QUERY_RAW && !sim_trace_has_failed(&self->trace)) {
+            s_check_count(self, node, partition, &op);
+        }
+        uint64_t held = bb_checker_fingerprint(self->checker);
+        if (replicas > 0 && (held != fingerprint || op.row_count != row_count) &&
+            !sim_trace_has_failed(&self->trace)) {
+            sim_trace_fail(&self->trace, "partition %u: replicas hold different points (%u, %u)",
+                           partition, row_count, op.row_count);
+        }
+        fingerprint = held;
+        row_count = op.row_count;
+        replicas++;
+        sim_client_op_clear(&op);
+    }
+    sim_trace_fold(&self->trace, fingerprint);
+}
+
+void sim_check_replicas(sim_world_t *self)
+{
+    for (uint32_t p = 0; p < self->options.partition_count; p++) {
+        s_check_partition(self, p, BB_QUERY_RAW);
+        s_check_partition(self, p, BB_QUERY_QUARANTINE);
+    }
+}
+
+void sim_check_settle(sim_world_t *self)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        bb_message_t settle = {
+            .kind = BB_KIND_SETTLE, .request_id = 1, .timeout_ns = 20 * BB_NS_PER_S};
+        bb_message_t answer = {0};
+        self->counters.settles++;
+        sim_node_ask(&self->nodes[n], &settle, &answer);
+        bb_message_close(&answer);
+    }
+}

@@ -1,0 +1,662 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_world.h"
+
+#define S_ALL UINT32_MAX
+
+// Sorted by bytes, so that the order of indexes is the order of texts.
+static const char *const s_texts[SIM_TEXTS] = {"", "charging", "fault", "idle", "idle "};
+
+typedef struct {
+    const char *name;
+    bb_type_t type; // 0: drawn for each write; only with options.has_conflicts
+} s_metric_t;
+
+static const s_metric_t s_metrics[SIM_METRICS] = {
+    {"charge_pct", BB_TYPE_FLOAT64}, {"cycles", BB_TYPE_INT64}, {"is_on", BB_TYPE_BOOL},
+    {"mixed", 0},                    {"mode", BB_TYPE_STATE},   {"volts_v", BB_TYPE_FLOAT64},
+};
+
+static bb_slice_t s_slice(const char *text)
+{
+    return bb_slice(text, strlen(text));
+}
+
+static int64_t s_time(bb_random_t *random, bool is_future)
+{
+    // A grid of few times on three days, so that points meet again; a day ahead is quarantined.
+    int64_t day = (int64_t)bb_random_below(random, 3);
+    int64_t slot = (int64_t)bb_random_below(random, 40);
+    return SIM_WALL_NS_FIRST - (is_future ? -1 : day) * BB_NS_PER_DAY - slot * 10 * BB_NS_PER_S;
+}
+
+// ---- values ----------------------------------------------------------------------------------
+
+static uint64_t s_value(bb_random_t *random, bb_type_t type)
+{
+    switch (type) {
+    case BB_TYPE_FLOAT64:
+        switch (bb_random_below(random, 16)) {
+        case 0:
+            return UINT64_C(0x7ff8000000000000); // NaN
+        case 1:
+            return UINT64_C(0x8000000000000000); // -0.0
+        case 2:
+            return bb_bits_of_double(-1e300);
+        default:
+            return bb_bits_of_double((double)bb_random_below(random, 10000) / 10);
+        }
+    case BB_TYPE_INT64:
+        return bb_random_chance(random, 1, 10) ? (uint64_t)INT64_MIN
+                                               : bb_random_below(random, 2000) - 1000;
+    case BB_TYPE_BOOL:
+        return bb_random_below(random, 2);
+    default:
+        return bb_random_below(random, SIM_TEXTS);
+    }
+}
+
+static uint32_t s_text_index(bb_slice_t text)
+{
+    for (uint32_t i = 0; i < SIM_TEXTS; i++) {
+        if (strlen(s_texts[i]) == text.length && memcmp(s_texts[i], text.data, text.length) == 0) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}
+
+static uint32_t s_metric_index(bb_slice_t name)
+{
+    for (uint32_t i = 0; i < SIM_METRICS; i++) {
+        if (strlen(s_metrics[i].name) == name.length &&
+            memcmp(s_metrics[i].name, name.data, name.length) == 0) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}
+
+static uint32_t s_battery_index(bb_slice_t id)
+{
+    char text[16] = "";
+    unsigned index = UINT32_MAX;
+    if (id.length < sizeof text) {
+        memcpy(text, id.data, id.length);
+        if (sscanf(text, "bat-%u", &index) != 1 || index >= SIM_BATTERIES_MAX) {
+            index = UINT32_MAX;
+        }
+    }
+    return index;
+}
+
+// ---- operations ------------------------------------------------------------------------------
+
+void sim_client_op_clear(sim_op_t *op)
+{
+    if (op->is_write && op->is_used) {
+        bb_batch_close(&op->batch);
+    }
+    bb_buffer_drop(&op->buffer);
+    free(op->points);
+    free(op->rows);
+    *op = (sim_op_t){0};
+}
+
+bool sim_client_is_idle(const sim_world_t *self)
+{
+    for (uint32_t i = 0; i < self->options.client_count; i++) {
+        if (self->clients[i].op != S_ALL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// One frame of a battery, with a random set of its metrics.
+static void s_add_frame(sim_world_t *self, bb_batch_builder_t *builder, uint32_t battery_index,
+                        uint32_t partition)
+{
+    bb_random_t *random = &self->random_work;
+    char id[16];
+    snprintf(id, sizeof id, "bat-%02u", battery_index);
+    uint32_t battery = 0, shape = 0, count = 0, order[SIM_METRICS];
+    bb_slice_t names[SIM_METRICS];
+    uint8_t types[SIM_METRICS];
+    uint32_t mask = (uint32_t)bb_random_between(random, 1, (1u << SIM_METRICS) - 1);
+    if (!self->options.has_conflicts) {
+        mask = (mask & ~(1u << 3)) != 0 ? mask & ~(1u << 3) : 1;
+    }
+    for (uint32_t i = 0; i < SIM_METRICS; i++) {
+        if ((mask >> i & 1) != 0) {
+            names[count] = s_slice(s_metrics[i].name);
+            types[count++] = (uint8_t)(s_metrics[i].type != 0
+                                           ? s_metrics[i].type
+                                           : bb_random_between(random, 1, BB_TYPE_LAST));
+        }
+    }
+    bb_attribute_t attribute = {s_slice("site"), s_slice(battery_index % 2 ? "north" : "south")};
+    bb_error_t error = bb_batch_builder_battery(builder, partition, s_slice(id), &attribute,
+                                                bb_random_below(random, 2) != 0, &battery, NULL);
+    BB_ASSERT(error == BB_OK);
+    error = bb_batch_builder_shape(builder, names, types, count, &shape, order, NULL);
+    BB_ASSERT(error == BB_OK);
+    uint64_t values[SIM_METRICS];
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t bits = s_value(random, types[i]);
+        if (types[i] == BB_TYPE_STATE) {
+            uint32_t state = 0;
+            error = bb_batch_builder_state(builder, s_slice(s_texts[bits]), &state, NULL);
+            BB_ASSERT(error == BB_OK);
+            bits = state;
+        }
+        values[order[i]] = bits;
+    }
+    int64_t time_wall_ns = s_time(random, bb_random_chance(random, 1, 50));
+    error = bb_batch_builder_frame(builder, battery, shape, time_wall_ns, values);
+    BB_ASSERT(error == BB_OK);
+}
+
+// Tells the checker what is about to be sent, value by value.
+static void s_note_written(sim_world_t *self, sim_op_t *op)
+{
+    const bb_batch_t *batch = &op->batch;
+    op->points = bb_alloc(batch->value_count * sizeof *op->points);
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(batch, &at);
+    while (bb_batch_cursor_next(batch, &at)) {
+        const bb_batch_shape_t *shape = &batch->shapes[at.run->shape];
+        for (uint32_t i = 0; i < at.run->frame_count * shape->metric_count; i++) {
+            uint32_t metric = i % shape->metric_count;
+            int64_t time_wall_ns = batch->times_wall_ns[at.frame_first + i / shape->metric_count];
+            uint64_t bits = batch->values[at.value_first + i];
+            if (shape->types[metric] == BB_TYPE_STATE) {
+                bits = s_text_index(batch->states[bits]);
+            }
+            bb_checker_key_t key = {.battery = s_battery_index(batch->batteries[at.run->battery].id),
+                                    .metric = s_metric_index(shape->names[metric]),
+                                    .time_wall_ns = time_wall_ns,
+                                    .is_future = time_wall_ns > SIM_WALL_NS_FIRST};
+            bb_checker_version_t version = {
+                .revision = batch->revision, .type = shape->types[metric], .bits = bits};
+            op->points[at.value_first + i] = bb_checker_written(self->checker, &key, &version);
+        }
+    }
+}
+
+static bool s_holds_all(const sim_world_t *self, const sim_op_t *op, uint32_t node)
+{
+    for (uint32_t i = 0; i < op->batch.part_count; i++) {
+        if (!sim_world_is_replica(self, op->batch.parts[i].partition, node)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Batteries that one node holds, so that it may coordinate. False: it holds none.
+static bool s_draw_write(sim_world_t *self, sim_op_t *op)
+{
+    bb_random_t *random = &self->random_work;
+    op->node = (uint32_t)bb_random_below(random, self->options.node_count);
+    op->level = bb_random_chance(random, 3, 5)   ? BB_LEVEL_LOCAL_QUORUM
+                : bb_random_chance(random, 3, 5) ? BB_LEVEL_ONE
+                                                 : BB_LEVEL_ALL;
+    uint64_t revision = bb_random_chance(random, 1, 8) ? bb_random_between(random, 1, 3) : 0;
+    bb_batch_builder_t *builder = bb_batch_builder_new(revision);
+    uint32_t frames = (uint32_t)bb_random_between(random, 1, self->options.frames_max);
+    uint32_t misplaced = bb_random_chance(random, 1, 200); // a client with an old table
+    for (uint32_t i = 0; i < 3 * frames && bb_batch_builder_frame_count(builder) < frames; i++) {
+        uint32_t battery = (uint32_t)bb_random_below(random, self->options.battery_count);
+        uint32_t partition = self->battery_partition[battery];
+        if (misplaced > 0 || sim_world_is_replica(self, partition, op->node)) {
+            s_add_frame(self, builder, battery, partition);
+        }
+    }
+    bool is_any = bb_batch_builder_frame_count(builder) > 0;
+    if (is_any) {
+        uint8_t *data = NULL;
+        size_t length = 0;
+        bb_batch_builder_finish(builder, &data, &length, NULL);
+        op->is_write = true;
+        op->is_used = true;
+        op->buffer = bb_buffer_new(data, length, NULL, NULL);
+        bb_error_t error = bb_batch_open(&op->batch, bb_slice(data, length), NULL);
+        BB_ASSERT(error == BB_OK); // our own encoding
+        s_note_written(self, op);
+    }
+    bb_batch_builder_destroy(&builder);
+    return is_any;
+}
+
+static void s_draw_read(sim_world_t *self, sim_op_t *op)
+{
+    bb_random_t *random = &self->random_work;
+    op->is_used = true;
+    op->node = (uint32_t)bb_random_below(random, self->options.node_count);
+    op->level = bb_random_chance(random, 9, 10) ? BB_LEVEL_LOCAL_QUORUM : BB_LEVEL_ONE;
+    op->mode = bb_random_chance(random, 1, 10) ? BB_QUERY_QUARANTINE : BB_QUERY_RAW;
+    bool is_all = bb_random_chance(random, 1, 2);
+    bool is_stray = bb_random_chance(random, 1, 5); // asks for what the node does not hold, too
+    for (uint32_t p = 0; p < self->options.partition_count; p++) {
+        bool is_wanted = is_all || bb_random_chance(random, 1, 3);
+        if (is_wanted && (is_stray || sim_world_is_replica(self, p, op->node))) {
+            op->partitions[op->partition_count++] = p;
+            op->is_asked[p] = true;
+        }
+    }
+    op->from_wall_ns = BB_TIME_WALL_NS_FIRST;
+    op->to_wall_ns = BB_TIME_WALL_NS_LIMIT - 1;
+    if (bb_random_chance(random, 1, 4)) {
+        op->from_wall_ns = s_time(random, false);
+        op->to_wall_ns = op->from_wall_ns + (int64_t)bb_random_below(random, 2 * BB_NS_PER_DAY);
+    }
+    op->battery = bb_random_chance(random, 1, 5)
+                      ? (uint32_t)bb_random_below(random, self->options.battery_count)
+                      : S_ALL;
+    op->metric =
+        bb_random_chance(random, 1, 5) ? (uint32_t)bb_random_below(random, SIM_METRICS) : S_ALL;
+    op->page_bytes_max = bb_random_chance(random, 1, 4) ? 2048 : 0;
+}
+
+// ---- attempts --------------------------------------------------------------------------------
+
+static void s_send_query(sim_world_t *self, const sim_op_t *op, uint64_t attempt)
+{
+    char id[16];
+    snprintf(id, sizeof id, "bat-%02u", op->battery);
+    bb_slice_t battery = s_slice(id);
+    bb_slice_t metric = s_slice(op->metric < SIM_METRICS ? s_metrics[op->metric].name : "");
+    bb_message_t message = {.kind = BB_KIND_QUERY,
+                            .request_id = attempt + 1,
+                            .timeout_ns = op->timeout_ns,
+                            .query = {.mode = op->mode,
+                                      .level = op->level,
+                                      .from_wall_ns = op->from_wall_ns,
+                                      .to_wall_ns = op->to_wall_ns,
+                                      .partition_count = op->partition_count,
+                                      .partitions = op->partitions,
+                                      .battery_count = op->battery != S_ALL,
+                                      .batteries = &battery,
+                                      .metric_count = op->metric != S_ALL,
+                                      .metrics = &metric,
+                                      .page_bytes_max = op->page_bytes_max,
+                                      .cursor = bb_slice(op->cursor, op->cursor_length)}};
+    uint8_t *data = NULL;
+    size_t length = 0;
+    bb_message_encode(&message, &data, &length);
+    bb_outbound_t out = {.envelope = bb_buffer_new(data, length, NULL, NULL)};
+    sim_net_to_node(self, attempt, &out);
+    bb_buffer_drop(&out.envelope);
+}
+
+static void s_send_write(sim_world_t *self, const sim_op_t *op, uint64_t attempt)
+{
+    bb_message_t message = {.kind = BB_KIND_WRITE,
+                            .request_id = attempt + 1,
+                            .timeout_ns = op->timeout_ns,
+                            .write = {.level = op->level}};
+    uint8_t *data = NULL;
+    size_t length = 0;
+    bb_message_encode(&message, &data, &length);
+    bb_outbound_t out = {.envelope = bb_buffer_new(data, length, NULL, NULL), .body = op->buffer};
+    sim_net_to_node(self, attempt, &out);
+    bb_buffer_drop(&out.envelope);
+}
+
+static void s_attempt(sim_world_t *self, uint32_t client)
+{
+    sim_op_t *op = &self->ops[client];
+    if (self->attempt_count == self->attempt_capacity) {
+        self->attempt_capacity = BB_MAX(2 * self->attempt_capacity, UINT64_C(256));
+        self->attempts = bb_realloc(self->attempts,
+                                    self->attempt_capacity * sizeof *self->attempts);
+    }
+    uint64_t attempt = self->attempt_count++;
+    self->attempts[attempt] = (sim_attempt_t){.client = client,
+                                              .node = op->node,
+                                              .serial = op->serial,
+                                              .is_open = true,
+                                              .part_count = op->batch.part_count};
+    self->clients[client].attempt = attempt;
+    if (op->is_write) {
+        s_send_write(self, op, attempt);
+    } else {
+        s_send_query(self, op, attempt);
+    }
+    sim_event_t event = {.kind = SIM_EVENT_GIVE_UP, .other = client, .number = attempt};
+    sim_events_add(self->events, sim_world_now_ns(self) + op->timeout_ns + 200 * BB_NS_PER_MS,
+                   &event);
+}
+
+static void s_plan_next(sim_world_t *self, uint32_t client)
+{
+    sim_event_t event = {.kind = SIM_EVENT_CLIENT, .other = client};
+    sim_events_add(self->events,
+                   sim_world_now_ns(self) +
+                       sim_world_exponential(&self->random_work, self->options.think_mean_ns),
+                   &event);
+}
+
+static void s_end(sim_world_t *self, uint32_t client)
+{
+    // A late answer still tells what was promised: attempts keep the numbers, the op is done.
+    self->attempts[self->clients[client].attempt].is_open = false;
+    self->clients[client].op = S_ALL;
+    s_plan_next(self, client);
+}
+
+static void s_begin(sim_world_t *self, uint32_t client)
+{
+    if (self->is_calm || self->clients[client].op != S_ALL) {
+        return;
+    }
+    sim_op_t *op = &self->ops[client];
+    sim_client_op_clear(op);
+    bool is_read =
+        bb_random_chance(&self->random_work, self->options.read_per_mille, 1000);
+    if (is_read) {
+        s_draw_read(self, op);
+    } else if (!s_draw_write(self, op)) {
+        s_plan_next(self, client);
+        return;
+    }
+    if (is_read && op->partition_count == 0) {
+        op->is_used = false;
+        s_plan_next(self, client);
+        return;
+    }
+    op->timeout_ns = (int64_t)bb_random_between(&self->random_work, 300, 1500) * BB_NS_PER_MS;
+    op->attempts_left = is_read ? 1 : 3;
+    op->moment = ++self->moment;
+    op->serial = ++self->op_count;
+    self->clients[client].op = client;
+    s_attempt(self, client);
+}
+
+// Elsewhere if anybody else holds all of it.
+static void s_retry(sim_world_t *self, uint32_t client)
+{
+    sim_op_t *op = &self->ops[client];
+    self->attempts[self->clients[client].attempt].is_open = false;
+    if (!op->is_write || --op->attempts_left == 0) {
+        s_end(self, client);
+        return;
+    }
+    for (uint32_t i = 1; i <= self->options.node_count; i++) {
+        uint32_t node = (op->node + i) % self->options.node_count;
+        if (s_holds_all(self, op, node)) {
+            op->node = node;
+            break;
+        }
+    }
+    s_attempt(self, client);
+}
+
+// ---- promises --------------------------------------------------------------------------------
+
+// Values of the batch that the reply names as refused.
+static void s_mark_rejected(const sim_op_t *op, const bb_write_reply_t *reply, bool *is_rejected)
+{
+    const bb_batch_t *batch = &op->batch;
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(batch, &at);
+    while (bb_batch_cursor_next(batch, &at)) {
+        const bb_batch_shape_t *shape = &batch->shapes[at.run->shape];
+        for (uint32_t i = 0; i < at.run->frame_count * shape->metric_count; i++) {
+            uint32_t frame = at.frame_first + i / shape->metric_count;
+            bb_slice_t name = shape->names[i % shape->metric_count];
+            for (uint32_t r = 0; r < reply->rejection_count; r++) {
+                const bb_rejection_t *rejection = &reply->rejections[r];
+                bool is_it = rejection->frame == frame &&
+                             (rejection->metric.length == 0 ||
+                              (rejection->metric.length == name.length &&
+                               memcmp(rejection->metric.data, name.data, name.length) == 0));
+                is_rejected[at.value_first + i] |= is_it;
+            }
+        }
+    }
+}
+
+static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, const sim_op_t *op,
+                       const bb_write_reply_t *reply)
+{
+    uint64_t count = op->batch.value_count;
+    bool *is_rejected = bb_alloc_zero(count, sizeof *is_rejected);
+    s_mark_rejected(op, reply, is_rejected);
+    uint32_t dc_mask = 0;
+    if (op->level == BB_LEVEL_LOCAL_QUORUM) {
+        dc_mask = 1u << self->nodes[attempt->node].dc;
+    } else if (op->level == BB_LEVEL_ALL) {
+        dc_mask = (1u << self->options.dc_count) - 1;
+    }
+    uint64_t acked = 0;
+    uint64_t moment = ++self->moment;
+    for (uint64_t i = 0; i < count; i++) {
+        if (!is_rejected[i]) {
+            acked++;
+            bb_checker_acknowledged(self->checker, op->points[i], moment, dc_mask);
+        }
+    }
+    self->counters.points_rejected += count - acked;
+    if (acked != reply->acked_points || count - acked != reply->rejected_points) {
+        sim_trace_fail(&self->trace,
+                       "a reply counts %" PRIu64 " acknowledged and %" PRIu64
+                       " rejected points, and names %" PRIu64 " and %" PRIu64,
+                       reply->acked_points, reply->rejected_points, acked, count - acked);
+    }
+    if (acked > 0 && !s_holds_all(self, op, attempt->node)) {
+        sim_trace_fail(&self->trace, "node %u acknowledged a partition that it does not hold",
+                       attempt->node);
+    }
+    if (acked > 0) {
+        sim_check_level(self, attempt, op->level);
+    }
+    free(is_rejected);
+}
+
+void sim_client_emitted(sim_world_t *self, uint64_t number, const bb_outbound_t *message)
+{
+    sim_attempt_t *attempt = &self->attempts[number];
+    bb_message_t answer;
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_message_decode(&answer, bb_buffer_slice(message->envelope), &fault);
+    if (error != BB_OK) {
+        sim_trace_fail(&self->trace, "an answer cannot be read: %s", fault.text);
+        return;
+    }
+    sim_trace_fold(&self->trace, number << 8 | answer.kind);
+    if (answer.request_id != number + 1) {
+        sim_trace_fail(&self->trace, "the answer to %" PRIu64 " names %" PRIu64, number + 1,
+                       answer.request_id);
+    }
+    // A promise counts though the client waits no more; only when it has gone on to its next
+    // operation is it no longer known here what was promised.
+    const sim_op_t *op = &self->ops[attempt->client];
+    if (answer.kind == BB_KIND_WRITE_REPLY && op->serial == attempt->serial) {
+        s_promised(self, attempt, op, &answer.write_reply);
+        self->counters.writes_acked_one += op->level == BB_LEVEL_ONE;
+        self->counters.writes_acked_local_quorum += op->level == BB_LEVEL_LOCAL_QUORUM;
+        self->counters.writes_acked_all += op->level == BB_LEVEL_ALL;
+    }
+    bb_message_close(&answer);
+}
+
+// ---- reads -----------------------------------------------------------------------------------
+
+static bool s_is_asked(void *context, const bb_checker_key_t *key)
+{
+    const sim_world_t *self = ((void **)context)[0];
+    const sim_op_t *op = ((void **)context)[1];
+    uint32_t partition = self->battery_partition[key->battery];
+    return op->is_asked[partition] && !op->is_missing[partition] &&
+           key->is_future == (op->mode == BB_QUERY_QUARANTINE) &&
+           key->time_wall_ns >= op->from_wall_ns && key->time_wall_ns < op->to_wall_ns &&
+           (op->battery == S_ALL || op->battery == key->battery) &&
+           (op->metric == S_ALL || op->metric == key->metric);
+}
+
+bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
+{
+    bb_page_t page;
+    bb_fault_t fault = {0};
+    if (bb_page_open(&page, encoded, &fault) != BB_OK) {
+        sim_trace_fail(&self->trace, "a page cannot be read: %s", fault.text);
+        return false;
+    }
+    bool is_good = true;
+    for (uint32_t s = 0; s < page.series_count && is_good; s++) {
+        const bb_series_t *series = &page.series[s];
+        uint32_t battery = s_battery_index(series->battery);
+        uint32_t metric = s_metric_index(series->metric);
+        is_good = battery != UINT32_MAX && metric != UINT32_MAX;
+        for (uint32_t i = 0; i < series->row_count && is_good; i++) {
+            if (op->row_count == op->row_capacity) {
+                op->row_capacity = BB_MAX(2 * op->row_capacity, 256u);
+                op->rows = bb_realloc(op->rows, op->row_capacity * sizeof *op->rows);
+            }
+            uint64_t bits = series->values[i];
+            if (series->type == BB_TYPE_STATE) {
+                bits = s_text_index(page.states[bits]);
+            }
+            op->rows[op->row_count++] = (sim_row_t){
+                .key = {.battery = battery,
+                        .metric = metric,
+                        .time_wall_ns = series->times_wall_ns[i],
+                        .is_future = op->mode == BB_QUERY_QUARANTINE},
+                .type = series->type,
+                .bits = bits};
+        }
+    }
+    bb_page_close(&page);
+    if (!is_good) {
+        sim_trace_fail(&self->trace, "phantom series: a battery or metric that nobody wrote");
+    }
+    return is_good;
+}
+
+void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_mask,
+                           bool is_bound_to_promises, const char *who)
+{
+    void *context[2] = {self, (void *)(uintptr_t)op};
+    bb_checker_read_t read = {.moment = op->moment,
+                              .dc_mask = dc_mask,
+                              .is_bound_to_promises = is_bound_to_promises,
+                              .is_asked = s_is_asked,
+                              .context = context};
+    char text[512] = "";
+    bb_checker_begin(self->checker, &read);
+    for (uint32_t i = 0; i < op->row_count; i++) {
+        const sim_row_t *row = &op->rows[i];
+        if (!bb_checker_point(self->checker, &row->key, row->type, row->bits, text, sizeof text)) {
+            break;
+        }
+    }
+    if (text[0] != 0 || !bb_checker_end(self->checker, text, sizeof text)) {
+        sim_trace_fail(&self->trace, "%s: %s", who, text);
+    }
+}
+
+static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *result,
+                        bb_slice_t page)
+{
+    sim_op_t *op = &self->ops[client];
+    for (uint32_t i = 0; i < result->missing_count; i++) {
+        uint32_t partition = result->missing[i].partition;
+        if (partition >= self->options.partition_count || !op->is_asked[partition]) {
+            sim_trace_fail(&self->trace, "an answer misses partition %u, which was not asked for",
+                           partition);
+            return;
+        }
+        op->is_missing[partition] = true;
+    }
+    uint32_t missing_count = 0;
+    for (uint32_t i = 0; i < op->partition_count; i++) {
+        missing_count += op->is_missing[op->partitions[i]];
+        if (!op->is_missing[op->partitions[i]] &&
+            !sim_world_is_replica(self, op->partitions[i], op->node)) {
+            sim_trace_fail(&self->trace, "node %u answers for partition %u silently", op->node,
+                           op->partitions[i]);
+        }
+    }
+    if (!sim_client_rows(self, op, page)) {
+        return;
+    }
+    if (result->cursor.length > 0) {
+        BB_ASSERT(result->cursor.length <= sizeof op->cursor);
+        memcpy(op->cursor, result->cursor.data, result->cursor.length);
+        op->cursor_length = result->cursor.length;
+        self->attempts[self->clients[client].attempt].is_open = false;
+        s_attempt(self, client);
+        return;
+    }
+    char who[64];
+    snprintf(who, sizeof who, "%s read at node %u", bb_level_name(op->level), op->node);
+    sim_client_check_read(self, op, 1u << self->nodes[op->node].dc,
+                          op->level == BB_LEVEL_LOCAL_QUORUM, who);
+    self->counters.reads_complete += missing_count == 0;
+    self->counters.reads_partial += missing_count > 0;
+    self->counters.rows_read += op->row_count;
+    s_end(self, client);
+}
+
+// ---- events ----------------------------------------------------------------------------------
+
+static void s_on_answer(sim_world_t *self, const sim_event_t *event)
+{
+    uint32_t client = event->other;
+    if (self->clients[client].op == S_ALL || self->clients[client].attempt != event->number) {
+        return; // it went on
+    }
+    bb_message_t answer;
+    bb_error_t error = bb_message_decode(&answer, bb_buffer_slice(event->envelope), NULL);
+    BB_ASSERT(error == BB_OK); // it was read when it left
+    sim_trace_line(&self->trace, "client %u: %s to %" PRIu64 " %s", client,
+                   bb_kind_name(answer.kind), event->number,
+                   answer.kind == BB_KIND_ERROR ? bb_error_name(answer.error.code) : "");
+    sim_op_t *op = &self->ops[client];
+    switch (answer.kind) {
+    case BB_KIND_WRITE_REPLY:
+        s_end(self, client);
+        break;
+    case BB_KIND_RESULT:
+        s_on_result(self, client, &answer.result, bb_buffer_slice(event->body));
+        break;
+    case BB_KIND_ERROR:
+        self->counters.skew_refusals += answer.error.code == BB_ERR_CLOCK_SKEW;
+        if (op->is_write) {
+            self->counters.writes_unknown += answer.error.code == BB_ERR_TIMEOUT;
+            self->counters.writes_refused += answer.error.code != BB_ERR_TIMEOUT;
+            s_retry(self, client);
+        } else {
+            self->counters.reads_failed++;
+            s_end(self, client);
+        }
+        break;
+    default:
+        sim_trace_fail(&self->trace, "a client got a %s", bb_kind_name(answer.kind));
+        break;
+    }
+    bb_message_close(&answer);
+}
+
+void sim_client_event(sim_world_t *self, sim_event_t *event)
+{
+    if (event->kind == SIM_EVENT_CLIENT) {
+        s_begin(self, event->other);
+    } else if (event->kind == SIM_EVENT_ANSWER) {
+        s_on_answer(self, event);
+    } else if (self->clients[event->other].op != S_ALL &&
+               self->clients[event->other].attempt == event->number) {
+        const sim_op_t *op = &self->ops[event->other];
+        sim_trace_line(&self->trace, "client %u: gives %" PRIu64 " up", event->other,
+                       event->number);
+        self->counters.writes_unknown += op->is_write;
+        self->counters.reads_failed += !op->is_write;
+        s_retry(self, event->other);
+    }
+}

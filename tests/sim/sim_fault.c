@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+
+#include "tests/sim/sim_world.h"
+
+typedef enum {
+    S_POWER_LOSS,
+    S_POWER_LOSS_ALL,
+    S_HALT, // dies in the middle of a later operation
+    S_PROCESS_DEATH,
+    S_PAUSE,
+    S_CUT_PAIR, // one way or both
+    S_CUT_NODE,
+    S_CUT_HALVES,
+    S_CLOCK,
+    S_SYNC_FAILS,
+    S_WRITE_FAILS,
+    S_COMMIT_FAILS,
+    S_DISK_FULL,
+    S_BAD_NETWORK,
+    S_KIND_COUNT,
+} s_kind_t;
+
+static int64_t s_length_ns(sim_world_t *self)
+{
+    return sim_world_exponential(&self->random_fault, 700 * BB_NS_PER_MS) + 20 * BB_NS_PER_MS;
+}
+
+static void s_plan(sim_world_t *self)
+{
+    sim_event_t event = {.kind = SIM_EVENT_FAULT};
+    sim_events_add(self->events,
+                   sim_world_now_ns(self) + sim_world_exponential(&self->random_fault,
+                                                                  self->options.fault_interval_ns),
+                   &event);
+}
+
+static sim_fault_t *s_begin(sim_world_t *self)
+{
+    if (self->fault_count == self->fault_capacity) {
+        self->fault_capacity = BB_MAX(2 * self->fault_capacity, 16u);
+        self->faults = bb_realloc(self->faults, self->fault_capacity * sizeof *self->faults);
+    }
+    sim_event_t event = {.kind = SIM_EVENT_HEAL, .number = self->fault_count};
+    sim_events_add(self->events, sim_world_now_ns(self) + s_length_ns(self), &event);
+    sim_fault_t *fault = &self->faults[self->fault_count++];
+    *fault = (sim_fault_t){.full_node = UINT32_MAX};
+    return fault;
+}
+
+static void s_cut(sim_world_t *self, sim_fault_t *fault, uint32_t from, uint32_t to)
+{
+    if (from != to) {
+        self->net.cut_count[from][to]++;
+        fault->cuts[fault->cut_count++] = from * SIM_NODES_MAX + to;
+    }
+}
+
+static void s_heal(sim_world_t *self, sim_fault_t *fault)
+{
+    for (uint32_t i = 0; i < fault->cut_count; i++) {
+        self->net.cut_count[fault->cuts[i] / SIM_NODES_MAX][fault->cuts[i] % SIM_NODES_MAX]--;
+    }
+    fault->cut_count = 0;
+    if (fault->full_node != UINT32_MAX) {
+        bb_sim_disk_capacity_set(self->nodes[fault->full_node].disk, UINT64_MAX);
+        fault->full_node = UINT32_MAX;
+    }
+}
+
+static void s_cut_some(sim_world_t *self, s_kind_t kind)
+{
+    bb_random_t *random = &self->random_fault;
+    uint32_t count = self->options.node_count;
+    sim_fault_t *fault = s_begin(self);
+    self->counters.cuts++;
+    uint32_t ways = (uint32_t)bb_random_below(random, 3); // in, out, both
+    uint32_t side = (uint32_t)bb_random_below(random, 1u << count);
+    uint32_t a = (uint32_t)bb_random_below(random, count);
+    uint32_t b = (uint32_t)bb_random_below(random, count);
+    for (uint32_t from = 0; from < count; from++) {
+        for (uint32_t to = 0; to < count; to++) {
+            bool is_out = kind == S_CUT_PAIR   ? from == a && to == b
+                          : kind == S_CUT_NODE ? from == a
+                                               : (side >> from & 1) != 0 && (side >> to & 1) == 0;
+            bool is_in = kind == S_CUT_PAIR   ? from == b && to == a
+                         : kind == S_CUT_NODE ? to == a
+                                              : (side >> from & 1) == 0 && (side >> to & 1) != 0;
+            if ((is_out && ways != 0) || (is_in && ways != 1)) {
+                s_cut(self, fault, from, to);
+            }
+        }
+    }
+    sim_trace_line(&self->trace, "fault: %u links cut", fault->cut_count);
+}
+
+static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)
+{
+    bb_random_t *random = &self->random_fault;
+    uint64_t nth = bb_random_between(random, 1, 6);
+    self->counters.disk_faults++;
+    sim_trace_line(&self->trace, "fault: node %u: operation %u will fail", node->index, kind);
+    if (kind == S_SYNC_FAILS) {
+        bb_sim_disk_fail(node->disk, BB_SIM_SYNC, nth, BB_ERR_IO);
+    } else if (kind == S_COMMIT_FAILS) {
+        bb_sim_disk_fail(node->disk, BB_SIM_COMMIT, nth,
+                         bb_random_chance(random, 1, 2) ? BB_ERR_IO : BB_ERR_DISK_FULL);
+    } else {
+        bb_sim_disk_fail(node->disk, BB_SIM_WRITE, nth,
+                         bb_random_chance(random, 1, 2) ? BB_ERR_IO : BB_ERR_DISK_FULL);
+    }
+}
+
+static void s_stop(sim_world_t *self, sim_node_t *node, bool is_power)
+{
+    if (node->shard) {
+        sim_node_stop(node, is_power, s_length_ns(self));
+    }
+}
+
+static void s_fault(sim_world_t *self)
+{
+    bb_random_t *random = &self->random_fault;
+    s_kind_t kind = (s_kind_t)bb_random_below(random, S_KIND_COUNT);
+    sim_node_t *node = &self->nodes[bb_random_below(random, self->options.node_count)];
+    if ((self->options.fault_mask >> kind & 1) == 0) {
+        return;
+    }
+    switch (kind) {
+    case S_POWER_LOSS:
+        s_stop(self, node, true);
+        break;
+    case S_POWER_LOSS_ALL:
+        if (bb_random_chance(random, 1, 3)) {
+            for (uint32_t i = 0; i < self->options.node_count; i++) {
+                s_stop(self, &self->nodes[i], true);
+            }
+        }
+        break;
+    case S_HALT:
+        if (node->shard) {
+            bb_sim_disk_halt_at(node->disk, bb_random_between(random, 1, 60));
+        }
+        break;
+    case S_PROCESS_DEATH:
+        s_stop(self, node, false);
+        break;
+    case S_PAUSE:
+        self->counters.pauses++;
+        node->paused_until_ns = sim_world_now_ns(self) + 2 * s_length_ns(self);
+        sim_trace_line(&self->trace, "fault: node %u pauses", node->index);
+        break;
+    case S_CUT_PAIR:
+    case S_CUT_NODE:
+    case S_CUT_HALVES:
+        s_cut_some(self, kind);
+        break;
+    case S_CLOCK:
+        self->counters.clock_jumps++;
+        node->wall_offset_ns =
+            (int64_t)bb_random_below(&self->random_clock, 400 * BB_NS_PER_S) - 200 * BB_NS_PER_S;
+        if (bb_random_chance(random, 1, 2)) {
+            node->wall_offset_ns /= 100;
+        }
+        sim_trace_line(&self->trace, "fault: clock of node %u is off by %lld ms", node->index,
+                       (long long)(node->wall_offset_ns / BB_NS_PER_MS));
+        break;
+    case S_SYNC_FAILS:
+    case S_WRITE_FAILS:
+    case S_COMMIT_FAILS:
+        s_disk_fault(self, node, kind);
+        break;
+    case S_DISK_FULL:
+        self->counters.disk_full++;
+        s_begin(self)->full_node = node->index;
+        bb_sim_disk_capacity_set(node->disk, bb_sim_disk_used_bytes(node->disk) +
+                                                 bb_random_below(random, 20000));
+        sim_trace_line(&self->trace, "fault: the disk of node %u fills", node->index);
+        break;
+    default:
+        self->net.loss_per_mille = (uint32_t)bb_random_below(random, 300);
+        self->net.repeat_per_mille = (uint32_t)bb_random_below(random, 300);
+        self->net.delay_mean_ns = (int64_t)bb_random_between(random, 100, 60000) * BB_NS_PER_US;
+        sim_trace_line(&self->trace, "fault: loss %u/1000 repeats %u/1000",
+                       self->net.loss_per_mille, self->net.repeat_per_mille);
+        break;
+    }
+}
+
+void sim_fault_event(sim_world_t *self, sim_event_t *event)
+{
+    if (event->kind == SIM_EVENT_HEAL) {
+        s_heal(self, &self->faults[event->number]);
+    } else if (!self->is_calm) {
+        s_fault(self);
+        s_plan(self);
+    }
+}
+
+void sim_fault_stop(sim_world_t *self)
+{
+    for (uint32_t i = 0; i < self->fault_count; i++) {
+        s_heal(self, &self->faults[i]);
+    }
+    self->net.loss_per_mille = 0;
+    self->net.repeat_per_mille = 0;
+    self->net.delay_mean_ns = BB_NS_PER_MS;
+    for (uint32_t i = 0; i < self->options.node_count; i++) {
+        sim_node_t *node = &self->nodes[i];
+        node->paused_until_ns = 0;
+        node->wall_offset_ns /= 1000;
+        bb_sim_disk_capacity_set(node->disk, UINT64_MAX);
+        bb_sim_disk_halt_at(node->disk, 0);
+        for (uint32_t op = 0; op < BB_SIM_OP_COUNT; op++) {
+            bb_sim_disk_fail(node->disk, (bb_sim_op_t)op, 0, BB_ERR_IO);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// busbar-sim: runs whole clusters under faults, one per seed, and says whether a promise was broken.
+//
+// Standard output holds nothing that differs between two runs of a seed; the last line of each is
+//   seed=N events=E trace_hash=H result=ok|FAIL
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_world.h"
+
+static const char s_help[] =
+    "usage: busbar-sim [--seed N | --seeds A..B | --count N | --regression FILE] [options]\n"
+    "\n"
+    "  --seed N           one seed (default 1)\n"
+    "  --seeds A..B       the seeds from A to B, both included\n"
+    "  --count N          the seeds from 1 to N\n"
+    "  --regression FILE  the seeds in FILE, first word of each line; # begins a comment\n"
+    "  --plant NAME       switches a bug on, to see whether it is found:\n"
+    "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
+    "                     trim-early, forget-dot\n"
+    "  --stop             ends at the first seed with a finding\n"
+    "  --verbose          one line for each thing that happens\n"
+    "  --counters         what happened in all seeds together, on standard error\n"
+    "  --help\n"
+    "\n"
+    "Exit status: 0 every seed is clean, 1 a finding, 2 usage.\n";
+
+typedef struct {
+    uint64_t first_seed, last_seed;
+    const char *regression_file;
+    uint32_t planted;
+    bool is_verbose, stops, has_counters;
+} s_arguments_t;
+
+static int s_usage(const char *problem, const char *what)
+{
+    fprintf(stderr, "busbar-sim: %s%s\n\n%s", problem, what, s_help);
+    return 2;
+}
+
+static bool s_number(const char *text, const char **end, uint64_t *number)
+{
+    char *stop = NULL;
+    errno = 0;
+    *number = strtoull(text, &stop, 10);
+    *end = stop;
+    return errno == 0 && stop != text && text[0] >= '0' && text[0] <= '9';
+}
+
+static uint32_t s_planted_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        uint32_t planted;
+    } plants[] = {
+        {"ack-before-sync", BB_PLANTED_ACK_BEFORE_SYNC},
+        {"count-unsynced-replica", BB_PLANTED_COUNT_UNSYNCED_REPLICA},
+        {"cached-fence", BB_PLANTED_CACHED_FENCE},
+        {"silent-partial", BB_PLANTED_SILENT_PARTIAL},
+        {"trim-early", BB_PLANTED_TRIM_EARLY},
+        {"forget-dot", BB_PLANTED_FORGET_DOT},
+    };
+    for (size_t i = 0; i < BB_COUNT_OF(plants); i++) {
+        if (strcmp(plants[i].name, name) == 0) {
+            return plants[i].planted;
+        }
+    }
+    return BB_PLANTED_NONE;
+}
+
+// 0: run; otherwise the exit status plus one.
+static int s_parse(int argc, char **argv, s_arguments_t *arguments)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *option = argv[i];
+        if (strcmp(option, "--help") == 0) {
+            fputs(s_help, stdout);
+            return 1;
+        }
+        if (strcmp(option, "--verbose") == 0) {
+            arguments->is_verbose = true;
+            continue;
+        }
+        if (strcmp(option, "--stop") == 0) {
+            arguments->stops = true;
+            continue;
+        }
+        if (strcmp(option, "--counters") == 0) {
+            arguments->has_counters = true;
+            continue;
+        }
+        const char *value = i + 1 < argc ? argv[++i] : NULL;
+        const char *end = "";
+        if (!value) {
+            return 1 + s_usage("unknown option or no value: ", option);
+        }
+        bool is_good = true;
+        if (strcmp(option, "--seed") == 0) {
+            is_good = s_number(value, &end, &arguments->first_seed) && *end == 0;
+            arguments->last_seed = arguments->first_seed;
+        } else if (strcmp(option, "--seeds") == 0) {
+            is_good = s_number(value, &end, &arguments->first_seed) &&
+                      strncmp(end, "..", 2) == 0 &&
+                      s_number(end + 2, &end, &arguments->last_seed) && *end == 0 &&
+                      arguments->first_seed <= arguments->last_seed;
+        } else if (strcmp(option, "--count") == 0) {
+            is_good = s_number(value, &end, &arguments->last_seed) && *end == 0 &&
+                      arguments->last_seed >= 1;
+            arguments->first_seed = 1;
+        } else if (strcmp(option, "--regression") == 0) {
+            arguments->regression_file = value;
+        } else if (strcmp(option, "--plant") == 0) {
+            arguments->planted = s_planted_of(value);
+            is_good = arguments->planted != BB_PLANTED_NONE;
+        } else {
+            return 1 + s_usage("unknown option ", option);
+        }
+        if (!is_good) {
+            return 1 + s_usage("bad value of ", option);
+        }
+    }
+    return 0;
+}
+
+static bool s_run(const s_arguments_t *arguments, uint64_t seed, sim_counters_t *sum)
+{
+    sim_options_t options;
+    sim_options_draw(&options, seed);
+    options.planted = arguments->planted;
+    if (arguments->is_verbose) {
+        printf("seed=%" PRIu64 " nodes=%u replicas=%u+%u partitions=%u clients=%u batteries=%u\n",
+               seed, options.node_count, options.replicas_in_dc[0], options.replicas_in_dc[1],
+               options.partition_count, options.client_count, options.battery_count);
+    }
+    sim_world_t *world = sim_world_new(&options, arguments->is_verbose ? stdout : NULL);
+    sim_world_run(world);
+    bool is_ok = !sim_trace_has_failed(&world->trace);
+    if (!is_ok) {
+        printf("seed=%" PRIu64 " finding at %" PRId64 " ns: %s\n", seed, world->trace.now_ns,
+               world->trace.finding);
+    }
+    uint64_t hash = world->trace.hash;
+    uint64_t event_count = world->trace.event_count;
+    const uint64_t *from = (const uint64_t *)&world->counters;
+    uint64_t *to = (uint64_t *)sum;
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) {
+        to[i] += from[i];
+    }
+    sim_world_destroy(&world);
+    printf("seed=%" PRIu64 " events=%" PRIu64 " trace_hash=%016" PRIx64 " result=%s\n", seed,
+           event_count, hash, is_ok ? "ok" : "FAIL");
+    fflush(stdout);
+    return is_ok;
+}
+
+static int s_run_file(const s_arguments_t *arguments, sim_counters_t *sum)
+{
+    FILE *file = fopen(arguments->regression_file, "r");
+    if (!file) {
+        return s_usage("cannot read ", arguments->regression_file);
+    }
+    bool is_clean = true;
+    char line[1024];
+    while (fgets(line, sizeof line, file)) {
+        const char *end = line;
+        uint64_t seed = 0;
+        if (line[0] != '#' && line[0] != '\n') {
+            if (!s_number(line, &end, &seed) || (*end != 0 && *end != '\n' && *end != ' ')) {
+                fclose(file);
+                return s_usage("not a seed: ", line);
+            }
+            is_clean &= s_run(arguments, seed, sum);
+        }
+    }
+    fclose(file);
+    return is_clean ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    s_arguments_t arguments = {.first_seed = 1, .last_seed = 1};
+    int status = s_parse(argc, argv, &arguments);
+    if (status != 0) {
+        return status - 1;
+    }
+    sim_counters_t sum = {0};
+    if (arguments.regression_file) {
+        status = s_run_file(&arguments, &sum);
+    } else {
+        for (uint64_t seed = arguments.first_seed;; seed++) {
+            status |= !s_run(&arguments, seed, &sum);
+            if (seed == arguments.last_seed || (status != 0 && arguments.stops)) {
+                break;
+            }
+        }
+    }
+    if (arguments.has_counters) {
+#define SIM_COUNTER_PRINT(name) fprintf(stderr, "%-28s %" PRIu64 "\n", #name, sum.name);
+        SIM_COUNTERS(SIM_COUNTER_PRINT)
+#undef SIM_COUNTER_PRINT
+    }
+    return status;
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/sim_options.h"
+
+#include "tests/support/bb_random.h"
+
+static uint64_t s_pick(bb_random_t *random, const uint64_t *choices, uint32_t count)
+{
+    return choices[bb_random_below(random, count)];
+}
+#define S_PICK(random, ...)                                                                        \
+    s_pick(random, (const uint64_t[]){__VA_ARGS__},                                                \
+           sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+void sim_options_draw(sim_options_t *self, uint64_t seed)
+{
+    bb_random_t random = bb_random_seed(seed * UINT64_C(0x2545f4914f6cdd1d) + 1);
+    bb_random_t *r = &random;
+    *self = (sim_options_t){.seed = seed};
+    // Three nodes with three copies is the core of the matrix.
+    self->node_count = (uint32_t)S_PICK(r, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5);
+    self->dc_count = self->node_count >= 2 && bb_random_chance(r, 1, 4) ? 2 : 1;
+    if (self->dc_count == 2) {
+        self->nodes_in_dc[0] = (uint32_t)bb_random_between(r, 1, self->node_count - 1);
+        self->nodes_in_dc[1] = self->node_count - self->nodes_in_dc[0];
+    } else {
+        self->nodes_in_dc[0] = self->node_count;
+    }
+    for (uint32_t dc = 0; dc < self->dc_count; dc++) {
+        uint32_t most = BB_MIN(self->nodes_in_dc[dc], 3u);
+        self->replicas_in_dc[dc] =
+            bb_random_chance(r, 2, 3) ? most : (uint32_t)bb_random_between(r, 1, most);
+    }
+    self->partition_count = (uint32_t)S_PICK(r, 4, 8, 8, 16, 32);
+    self->memory_bytes = (size_t)S_PICK(r, 96u << 10, 256u << 10, 4u << 20);
+    self->journal_file_bytes = S_PICK(r, 2u << 10, 16u << 10, 256u << 10);
+    self->peer_unacked_bytes_max = S_PICK(r, 4u << 10, 64u << 10, 64u << 20);
+    self->in_flight_bytes_max = S_PICK(r, 16u << 10, 256u << 20, 256u << 20);
+    self->have_report_ns = (int64_t)S_PICK(r, 100, 500, 500) * BB_NS_PER_MS;
+    self->flush_age_ns = (int64_t)S_PICK(r, 300, 1500, 600000) * BB_NS_PER_MS;
+
+    self->delay_mean_ns = (int64_t)S_PICK(r, 200, 1000, 5000, 40000) * BB_NS_PER_US;
+    self->loss_per_mille = (uint32_t)S_PICK(r, 0, 0, 0, 10, 50, 200);
+    self->repeat_per_mille = (uint32_t)S_PICK(r, 0, 0, 10, 100, 300);
+    self->is_in_order = bb_random_chance(r, 1, 2);
+
+    self->client_count = (uint32_t)bb_random_between(r, 1, SIM_CLIENTS_MAX);
+    self->battery_count = (uint32_t)S_PICK(r, 3, 8, 16, SIM_BATTERIES_MAX);
+    self->think_mean_ns = (int64_t)S_PICK(r, 10, 30, 100) * BB_NS_PER_MS;
+    self->read_per_mille = (uint32_t)S_PICK(r, 150, 300, 500);
+    self->frames_max = (uint32_t)S_PICK(r, 2, 8, 20);
+    self->has_conflicts = bb_random_chance(r, 1, 4);
+
+    self->fault_phase_ns = (int64_t)bb_random_between(r, 2000, 7000) * BB_NS_PER_MS;
+    self->fault_interval_ns = (int64_t)S_PICK(r, 150, 400, 1000) * BB_NS_PER_MS;
+    // Swarm testing: some runs are without some kinds of faults, so that rare ones come through.
+    self->fault_mask = bb_random_chance(r, 1, 3)    ? UINT32_MAX
+                       : bb_random_chance(r, 1, 15) ? 0
+                                                    : (uint32_t)bb_random_next(r);
+    self->ends_with_settle = bb_random_chance(r, 1, 2);
+    self->ends_with_power_loss = bb_random_chance(r, 1, 2);
+}

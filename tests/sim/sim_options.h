@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// sim_options - the shape of one run: cluster, limits, network, workload, faults; from the seed.
+//
+// Pure. Small on purpose: 98 % of failures need three nodes and few events; many small runs see
+// more than one large one.
+#ifndef SIM_OPTIONS_H
+#define SIM_OPTIONS_H
+
+#include "protocol/bb_base.h"
+
+#define SIM_NODES_MAX      5
+#define SIM_DCS_MAX        2
+#define SIM_CLIENTS_MAX    4
+#define SIM_PARTITIONS_MAX 32
+#define SIM_BATTERIES_MAX  24
+#define SIM_METRICS        6
+#define SIM_TEXTS          5
+
+typedef struct {
+    uint64_t seed;
+    uint32_t planted; // bb_planted_t
+    // cluster
+    uint32_t node_count, dc_count;
+    uint32_t nodes_in_dc[SIM_DCS_MAX], replicas_in_dc[SIM_DCS_MAX];
+    uint32_t partition_count;
+    size_t memory_bytes;
+    uint64_t journal_file_bytes, peer_unacked_bytes_max, in_flight_bytes_max;
+    int64_t have_report_ns, flush_age_ns;
+    // network
+    int64_t delay_mean_ns;
+    uint32_t loss_per_mille, repeat_per_mille;
+    bool is_in_order; // links keep the order of what is not lost
+    // workload
+    uint32_t client_count, battery_count;
+    int64_t think_mean_ns;
+    uint32_t read_per_mille;
+    uint32_t frames_max;
+    bool has_conflicts; // one metric changes its type
+    // faults
+    int64_t fault_phase_ns, fault_interval_ns;
+    uint32_t fault_mask; // bit per kind of sim_fault.c
+    bool ends_with_settle, ends_with_power_loss;
+} sim_options_t;
+
+void sim_options_draw(sim_options_t *self, uint64_t seed);
+
+#endif

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/sim_world.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define S_CONVERGENCE_NS (30 * BB_NS_PER_S) // promise P3; what is missing here is small
+#define S_SETTLE_NS      (25 * BB_NS_PER_S)
+#define S_LOOK_NS        (200 * BB_NS_PER_MS)
+#define S_EVENTS_MAX     2000000 // a run has some ten thousand
+
+int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns)
+{
+    double uniform = ((double)(bb_random_next(random) >> 11) + 0.5) / 9007199254740992.0;
+    return (int64_t)(-log(uniform) * (double)mean_ns);
+}
+
+bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t node)
+{
+    return bb_topology_is_replica(self->nodes[0].topology, partition, node);
+}
+
+// ---- building --------------------------------------------------------------------------------
+
+static void s_build_topology(sim_world_t *self, uint32_t self_index)
+{
+    static const char *const ids[SIM_NODES_MAX] = {"n0", "n1", "n2", "n3", "n4"};
+    static const char *const dc_names[SIM_DCS_MAX] = {"east", "west"};
+    const sim_options_t *options = &self->options;
+    bb_placement_dc_t dcs[SIM_DCS_MAX];
+    bb_topology_node_t nodes[SIM_NODES_MAX] = {0};
+    uint32_t count = 0;
+    for (uint32_t dc = 0; dc < options->dc_count; dc++) {
+        dcs[dc] = (bb_placement_dc_t){dc_names[dc], options->replicas_in_dc[dc]};
+        for (uint32_t i = 0; i < options->nodes_in_dc[dc]; i++) {
+            nodes[count] = (bb_topology_node_t){.id = ids[count],
+                                                .dc = dc_names[dc],
+                                                .rack = "",
+                                                .weight = BB_PLACEMENT_WEIGHT_DEFAULT,
+                                                .host = "sim",
+                                                .client_port = 1,
+                                                .peer_port = 2,
+                                                .bulk_port = 3,
+                                                .http_port = 4};
+            nodes[count].public_key[0] = (uint8_t)(count + 1);
+            count++;
+        }
+    }
+    bb_topology_options_t topology = {.cluster_name = "sim",
+                                      .epoch = 1,
+                                      .partition_count = options->partition_count,
+                                      .dc_count = options->dc_count,
+                                      .dcs = dcs,
+                                      .node_count = count,
+                                      .nodes = nodes,
+                                      .self_index = self_index};
+    memcpy(topology.placement_key, self->placement_key, sizeof topology.placement_key);
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_topology_new(&topology, &self->nodes[self_index].topology, &fault);
+    BB_ASSERT(error == BB_OK);
+}
+
+sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines)
+{
+    sim_world_t *self = bb_alloc_zero(1, sizeof *self);
+    self->options = *options;
+    self->trace.lines = lines;
+    bb_random_t seeds = bb_random_seed(options->seed);
+    self->random_net = bb_random_seed(bb_random_next(&seeds));
+    self->random_disk = bb_random_seed(bb_random_next(&seeds));
+    self->random_clock = bb_random_seed(bb_random_next(&seeds));
+    self->random_work = bb_random_seed(bb_random_next(&seeds));
+    self->random_fault = bb_random_seed(bb_random_next(&seeds));
+    self->random_stream = bb_random_seed(bb_random_next(&seeds));
+    self->events = sim_events_new(bb_random_next(&seeds));
+    self->checker = bb_checker_new();
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t half = bb_random_next(&seeds);
+        memcpy(self->placement_key + 8 * i, &half, sizeof half);
+    }
+    self->net.delay_mean_ns = options->delay_mean_ns;
+    self->net.loss_per_mille = options->loss_per_mille;
+    self->net.repeat_per_mille = options->repeat_per_mille;
+    for (uint32_t n = 0; n < options->node_count; n++) {
+        s_build_topology(self, n);
+        sim_node_init(self, n);
+    }
+    for (uint32_t b = 0; b < options->battery_count; b++) {
+        char id[16];
+        int length = snprintf(id, sizeof id, "bat-%02u", b);
+        self->battery_partition[b] =
+            bb_topology_partition_of(self->nodes[0].topology, id, (size_t)length);
+    }
+    return self;
+}
+
+void sim_world_destroy(sim_world_t **self_pointer)
+{
+    sim_world_t *self = *self_pointer;
+    *self_pointer = NULL;
+    if (!self) {
+        return;
+    }
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        sim_node_destroy(&self->nodes[n]);
+    }
+    for (uint32_t i = 0; i < SIM_CLIENTS_MAX; i++) {
+        sim_client_op_clear(&self->ops[i]);
+    }
+    for (uint64_t i = 0; i < self->attempt_count; i++) {
+        free(self->attempts[i].dots);
+    }
+    free(self->attempts);
+    free(self->faults);
+    sim_events_destroy(&self->events);
+    bb_checker_destroy(&self->checker);
+    free(self);
+}
+
+// ---- running ---------------------------------------------------------------------------------
+
+static void s_dispatch(sim_world_t *self, sim_event_t *event)
+{
+    switch (event->kind) {
+    case SIM_EVENT_ANSWER:
+    case SIM_EVENT_CLIENT:
+    case SIM_EVENT_GIVE_UP:
+        sim_client_event(self, event);
+        break;
+    case SIM_EVENT_FAULT:
+    case SIM_EVENT_HEAL:
+        sim_fault_event(self, event);
+        break;
+    case SIM_EVENT_PHASE:
+        break; // only wakes the caller
+    default:
+        sim_node_event(&self->nodes[event->node], event);
+        break;
+    }
+}
+
+// One event. False: a finding, or the run is out of bounds.
+static bool s_step(sim_world_t *self)
+{
+    sim_event_t event;
+    if (!sim_events_next(self->events, &event)) {
+        sim_trace_fail(&self->trace, "nothing is left to happen");
+        return false;
+    }
+    sim_trace_t *trace = &self->trace;
+    trace->now_ns = event.time_ns;
+    trace->event_count++;
+    sim_trace_fold(trace, (uint64_t)event.time_ns);
+    sim_trace_fold(trace, (uint64_t)event.kind << 48 | (uint64_t)event.node << 40 |
+                              bb_buffer_slice(event.envelope).length);
+    s_dispatch(self, &event);
+    sim_event_clear(&event);
+    if (trace->event_count > S_EVENTS_MAX) {
+        sim_trace_fail(trace, "more than %d events: something goes round in circles", S_EVENTS_MAX);
+    }
+    return !sim_trace_has_failed(trace);
+}
+
+static bool s_run_until(sim_world_t *self, int64_t time_ns)
+{
+    sim_event_t event = {.kind = SIM_EVENT_PHASE};
+    sim_events_add(self->events, time_ns, &event);
+    while (sim_world_now_ns(self) < time_ns) {
+        if (!s_step(self)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool s_converge(sim_world_t *self)
+{
+    int64_t limit_ns = sim_world_now_ns(self) + S_CONVERGENCE_NS;
+    char why[256] = "";
+    while (!sim_client_is_idle(self) || !sim_check_has_converged(self, why, sizeof why)) {
+        if (sim_world_now_ns(self) >= limit_ns) {
+            sim_trace_fail(&self->trace, "no convergence within %d s: %s",
+                           (int)(S_CONVERGENCE_NS / BB_NS_PER_S), why[0] ? why : "a client waits");
+            return false;
+        }
+        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+            return false;
+        }
+    }
+    sim_trace_line(&self->trace, "converged");
+    return true;
+}
+
+static bool s_settle(sim_world_t *self)
+{
+    sim_check_settle(self);
+    int64_t limit_ns = sim_world_now_ns(self) + S_SETTLE_NS;
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        sim_node_t *node = &self->nodes[n];
+        while (!node->direct_envelope && sim_world_now_ns(self) < limit_ns) {
+            if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+                return false;
+            }
+        }
+        bb_message_t answer = {0};
+        if (!node->direct_envelope ||
+            bb_message_decode(&answer, bb_buffer_slice(node->direct_envelope), NULL) != BB_OK) {
+            sim_trace_fail(&self->trace, "node %u does not answer SETTLE", n);
+            return false;
+        }
+        bb_settle_reply_t reply = answer.settle_reply;
+        bool is_settled = answer.kind == BB_KIND_SETTLE_REPLY && reply.sealed && reply.merged &&
+                          reply.trimmed;
+        bb_message_close(&answer);
+        if (!is_settled) {
+            sim_trace_fail(&self->trace, "node %u is not settled:%s%s%s", n,
+                           reply.sealed ? "" : " sealed", reply.merged ? "" : " merged",
+                           reply.trimmed ? "" : " trimmed");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool s_power_loss(sim_world_t *self)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        sim_node_stop(&self->nodes[n], true, BB_NS_PER_MS);
+    }
+    return s_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) && s_converge(self);
+}
+
+static bool s_check(sim_world_t *self)
+{
+    sim_check_replicas(self);
+    return !sim_trace_has_failed(&self->trace);
+}
+
+void sim_world_run(sim_world_t *self)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        sim_node_start(&self->nodes[n]);
+    }
+    for (uint32_t i = 0; i < self->options.client_count; i++) {
+        self->clients[i].op = UINT32_MAX;
+        sim_event_t event = {.kind = SIM_EVENT_CLIENT, .other = i};
+        sim_events_add(self->events, 300 * BB_NS_PER_MS, &event); // the nodes know each other
+    }
+    sim_event_t fault = {.kind = SIM_EVENT_FAULT};
+    sim_events_add(self->events, 400 * BB_NS_PER_MS, &fault);
+    if (!s_run_until(self, self->options.fault_phase_ns)) {
+        return;
+    }
+    self->is_calm = true;
+    sim_trace_line(&self->trace, "faults stop");
+    sim_fault_stop(self);
+    if (!s_converge(self) || !s_check(self)) {
+        return;
+    }
+    if (self->options.ends_with_settle && (!s_settle(self) || !s_check(self))) {
+        return;
+    }
+    if (self->options.ends_with_power_loss && (!s_power_loss(self) || !s_check(self))) {
+        return;
+    }
+    bb_checker_stats_t stats;
+    bb_checker_stats(self->checker, &stats);
+    if (stats.never_read * 100 > stats.keys) {
+        sim_trace_fail(&self->trace, "inconclusive: %" PRIu64 " of %" PRIu64 " points were never read",
+                       stats.never_read, stats.keys);
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// sim_world - a whole cluster, its clients, its network and its disks in one thread.
+//
+// Everything that happens follows from the seed: time is a number, each source of chance is a
+// stream of its own (so that a change to the workload does not shift the faults), and nothing
+// looks at addresses, hash order or the machine's clock.
+//
+//   clients ── requests ──▶ net ──▶ node: bb_shard over a simulated disk, bb_detector
+//      ▲                     ▲▼                 │
+//      └── answers ◀─────── net ◀───────────────┘      faults: crash, halt, pause, cut, skew, disk
+//               └──▶ checker: promises at the moment they are made, answers against promises
+//
+// Phases: faults -> faults stop, clients end -> convergence within a budget -> checks.
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "node/control/bb_detector.h"
+#include "node/ingest/bb_shard.h"
+#include "tests/sim/sim_events.h"
+#include "tests/sim/sim_options.h"
+#include "tests/sim/sim_trace.h"
+#include "tests/support/bb_checker.h"
+#include "tests/support/bb_sim_disk.h"
+#include "tests/support/bb_sim_kv.h"
+
+// 2026-01-10T12:00:00Z: where wall clocks begin.
+#define SIM_WALL_NS_FIRST INT64_C(1768046400000000000)
+
+typedef struct sim_world sim_world_t;
+
+// A scan that waits for the pool.
+typedef struct sim_scan {
+    struct sim_scan *next;
+    uint64_t number, ticket, request_id;
+    bb_snapshot_t *snapshot;
+    bb_buffer_t *request;
+    bb_missing_t *missing;
+    uint32_t missing_count;
+    int64_t deadline_mono_ns;
+} sim_scan_t;
+
+typedef struct {
+    sim_world_t *world;
+    uint32_t index, dc;
+    bb_sim_disk_t *disk;
+    bb_topology_t *topology;
+    bb_shard_t *shard; // NULL: down
+    bb_detector_t *detector;
+    bb_stream_t stream;
+    uint32_t life;        // counts starts
+    bool is_stop_planned; // fenced or halted: a STOP is on its way
+    bool is_skewed;
+    int64_t mono_base_ns;   // this node's monotonic clock is the simulated time plus this
+    int64_t wall_offset_ns; // how wrong its wall clock is
+    int64_t paused_until_ns;
+    int64_t commit_due_ns; // BB_NEVER_NS: none planned
+    bb_store_job_t *job;
+    bool job_has_run;
+    bb_error_t job_error;
+    sim_scan_t *scans;
+    uint64_t scan_number;
+    bb_have_set_t have[SIM_PARTITIONS_MAX]; // durable at the last stop
+    uint64_t last_seq[SIM_PARTITIONS_MAX];  // of this life's own dots
+    // Set while the checks ask this node directly.
+    bool is_direct;
+    bb_buffer_t *direct_envelope, *direct_body;
+} sim_node_t;
+
+typedef struct {
+    uint32_t partition;
+    uint64_t seq;
+} sim_dot_t;
+
+// One request on its way: a batch sent to one node, or one page of a query.
+typedef struct {
+    uint32_t client, node, life;
+    uint64_t serial;     // of its operation
+    bool is_open;        // the client still waits
+    bb_stream_t stream;  // of the coordinator when it took the batch
+    uint32_t dot_count;  // WRITE: the dots it got; 0: not taken
+    sim_dot_t *dots;     // owned
+    uint32_t part_count; // what was asked
+} sim_attempt_t;
+
+typedef struct {
+    bb_checker_key_t key;
+    uint32_t type;
+    uint64_t bits;
+} sim_row_t;
+
+typedef struct {
+    bool is_used, is_write;
+    uint64_t serial;
+    bb_level_t level;
+    uint32_t attempts_left;
+    int64_t timeout_ns;
+    // WRITE
+    bb_buffer_t *buffer;
+    bb_batch_t batch;
+    uint32_t *points; // per value of the batch: number at the checker
+    // QUERY
+    uint32_t node; // pages of one answer come from one node
+    uint32_t partitions[SIM_PARTITIONS_MAX];
+    uint32_t partition_count;
+    bool is_missing[SIM_PARTITIONS_MAX], is_asked[SIM_PARTITIONS_MAX];
+    int64_t from_wall_ns, to_wall_ns;
+    uint32_t battery; // UINT32_MAX: all
+    uint32_t metric;  // UINT32_MAX: all
+    bb_query_mode_t mode;
+    uint32_t page_bytes_max;
+    uint64_t moment;
+    uint8_t cursor[BB_CURSOR_BYTES_MAX];
+    size_t cursor_length;
+    sim_row_t *rows;
+    uint32_t row_count, row_capacity;
+} sim_op_t;
+
+typedef struct {
+    uint32_t op;      // UINT32_MAX: idle
+    uint64_t attempt; // the one it waits for
+} sim_client_t;
+
+// What happened, for coverage.
+#define SIM_COUNTERS(X)                                                                            \
+    X(starts)                                                                                      \
+    X(open_failures)                                                                               \
+    X(power_losses)                                                                                \
+    X(process_deaths)                                                                              \
+    X(halts)                                                                                       \
+    X(fences)                                                                                      \
+    X(pauses)                                                                                      \
+    X(cuts)                                                                                        \
+    X(clock_jumps)                                                                                 \
+    X(disk_faults)                                                                                 \
+    X(disk_full)                                                                                   \
+    X(messages)                                                                                    \
+    X(messages_lost)                                                                               \
+    X(messages_repeated)                                                                           \
+    X(messages_cut)                                                                                \
+    X(writes_acked_one)                                                                            \
+    X(writes_acked_local_quorum)                                                                   \
+    X(writes_acked_all)                                                                            \
+    X(writes_refused)                                                                              \
+    X(writes_unknown)                                                                              \
+    X(points_rejected)                                                                             \
+    X(reads_complete)                                                                              \
+    X(reads_partial)                                                                               \
+    X(reads_failed)                                                                                \
+    X(rows_read)                                                                                   \
+    X(jobs)                                                                                        \
+    X(settles)                                                                                     \
+    X(pulled_chunks)                                                                               \
+    X(skew_refusals)
+
+typedef struct {
+#define SIM_COUNTER_FIELD(name) uint64_t name;
+    SIM_COUNTERS(SIM_COUNTER_FIELD)
+#undef SIM_COUNTER_FIELD
+} sim_counters_t;
+
+typedef struct {
+    uint32_t cut_count[SIM_NODES_MAX][SIM_NODES_MAX]; // faults that cut from -> to now
+    int64_t last_ns[SIM_NODES_MAX][SIM_NODES_MAX][2]; // in-order links: latest arrival
+    uint32_t loss_per_mille, repeat_per_mille;
+    int64_t delay_mean_ns;
+} sim_net_t;
+
+// A fault that ends later.
+typedef struct {
+    uint32_t cuts[2 * SIM_NODES_MAX * SIM_NODES_MAX]; // from * SIM_NODES_MAX + to
+    uint32_t cut_count;
+    uint32_t full_node; // UINT32_MAX: none
+} sim_fault_t;
+
+struct sim_world {
+    sim_options_t options;
+    sim_trace_t trace;
+    sim_events_t *events;
+    bb_random_t random_net, random_disk, random_clock, random_work, random_fault, random_stream;
+    uint8_t placement_key[16];
+    sim_node_t nodes[SIM_NODES_MAX];
+    sim_net_t net;
+    sim_client_t clients[SIM_CLIENTS_MAX];
+    sim_op_t ops[SIM_CLIENTS_MAX]; // one per client, used again
+    sim_attempt_t *attempts;
+    uint64_t attempt_count, attempt_capacity;
+    sim_fault_t *faults;
+    uint32_t fault_count, fault_capacity;
+    bb_checker_t *checker;
+    uint64_t op_count;
+    uint64_t moment; // counts promises and the beginnings of reads
+    bool is_calm;    // faults have stopped
+    bool is_over;
+    int64_t calm_since_ns;
+    uint32_t battery_partition[SIM_BATTERIES_MAX];
+    sim_counters_t counters;
+};
+
+// ---- sim_world.c
+sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines);
+void sim_world_destroy(sim_world_t **self);
+void sim_world_run(sim_world_t *self); // to the end; findings are in the trace
+int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns);
+static inline int64_t sim_world_now_ns(const sim_world_t *self)
+{
+    return sim_events_now_ns(self->events);
+}
+bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t node);
+
+// ---- sim_net.c: delay, loss, repetition, reordering, cuts
+void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk,
+                     const bb_outbound_t *message);
+void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message);
+void sim_net_to_client(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message);
+bool sim_net_is_cut(const sim_world_t *self, uint32_t from, uint32_t to);
+
+// ---- sim_node.c: a shard on a disk
+void sim_node_init(sim_world_t *self, uint32_t index);
+void sim_node_destroy(sim_node_t *node);
+void sim_node_start(sim_node_t *node);
+// is_power: what was not synced may be gone; otherwise only the process ends.
+void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns);
+void sim_node_event(sim_node_t *node, sim_event_t *event);
+bb_shard_time_t sim_node_time(const sim_node_t *node);
+// Durable here as far as the node knows: of the running shard, or of its last moment.
+const bb_have_set_t *sim_node_have(const sim_node_t *node, uint32_t partition);
+bool sim_node_is_fenced(const sim_node_t *node);
+// Asks without a network, in this moment. The answer stays until the next call. Level one only.
+void sim_node_ask(sim_node_t *node, const bb_message_t *message, bb_message_t *answer);
+
+// ---- sim_client.c: workload, promises, reads
+void sim_client_event(sim_world_t *self, sim_event_t *event);
+// A node answers: promises count from here on, even if the answer is lost.
+void sim_client_emitted(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message);
+bool sim_client_is_idle(const sim_world_t *self); // all of them
+void sim_client_op_clear(sim_op_t *op);
+// Adds the rows of a page. False: a row that no client could have written (a finding).
+bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t page);
+// Feeds what an operation read to the checker.
+void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_mask,
+                           bool is_bound_to_promises, const char *who);
+
+// ---- sim_fault.c
+void sim_fault_event(sim_world_t *self, sim_event_t *event);
+void sim_fault_stop(sim_world_t *self); // heals everything
+
+// ---- sim_check.c
+bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes);
+void sim_check_replicas(sim_world_t *self); // each replica alone, and against each other
+void sim_check_settle(sim_world_t *self);
+// A level's promise: enough replicas hold each dot at this moment.
+void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level);
+
+#endif

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_checker - knows every point that was ever written and says whether an answer is right.
+//
+// Pure; one thread. Simpler than what it checks, and shares no code with it: keys are small
+// numbers, versions of a point are a plain list, and the order of versions is written down here
+// again from the design (section 4): revision, then type, then value with NaN lowest.
+//
+//   key (battery, metric, time) ──▶ versions ever written ──▶ which were acknowledged, where, when
+//
+// What an answer may hold for a key, given the acknowledgements that count for it:
+//   nothing            only if none was acknowledged          else: lost
+//   a version          that was written (else: phantom) and is not smaller than any acknowledged
+//                      one (else: lost), once (else: duplicate)
+#ifndef BB_CHECKER_H
+#define BB_CHECKER_H
+
+#include "protocol/bb_base.h"
+
+typedef struct bb_checker bb_checker_t;
+
+typedef struct {
+    uint32_t battery;
+    uint32_t metric;
+    int64_t time_wall_ns;
+    bool is_future; // so far ahead that every coordinator puts it into quarantine
+} bb_checker_key_t;
+
+typedef struct {
+    uint64_t revision; // not part of an answer; see bb_checker_point
+    uint32_t type;     // bb_type_t
+    uint64_t bits;     // STATE: index into a list of texts that is sorted by bytes
+} bb_checker_version_t;
+
+bb_checker_t *bb_checker_new(void);
+void bb_checker_destroy(bb_checker_t **self);
+
+// Notes that a client sent this point; returns its number. The same key and version again is the
+// same number.
+uint32_t bb_checker_written(bb_checker_t *self, const bb_checker_key_t *key,
+                            const bb_checker_version_t *version);
+// Notes a promise made at `moment` (only grows, >= 1): durable, and visible to quorum reads in the
+// data centres of the mask.
+void bb_checker_acknowledged(bb_checker_t *self, uint32_t point, uint64_t moment, uint32_t dc_mask);
+
+// What is read must hold the promises made before `moment` that count in `dc_mask` (0 = every
+// promise counts), for the keys that `is_asked` accepts.
+typedef bool (*bb_checker_asked_fn)(void *context, const bb_checker_key_t *key);
+typedef struct {
+    uint64_t moment;
+    uint32_t dc_mask;
+    bool is_bound_to_promises; // false: only phantoms and duplicates are looked for
+    bb_checker_asked_fn is_asked;
+    void *context;
+} bb_checker_read_t;
+
+// One answer: begin, each point of it, end. Only one answer at a time. A finding is one sentence
+// in `text`; false: there is one, and later ones of this answer are not told.
+void bb_checker_begin(bb_checker_t *self, const bb_checker_read_t *read);
+bool bb_checker_point(bb_checker_t *self, const bb_checker_key_t *key, uint32_t type, uint64_t bits,
+                      char *text, size_t text_bytes);
+bool bb_checker_end(bb_checker_t *self, char *text, size_t text_bytes);
+// Order-independent hash of what the present answer holds, so that replicas can be compared.
+uint64_t bb_checker_fingerprint(const bb_checker_t *self);
+
+typedef struct {
+    uint64_t keys, points, acknowledged;
+    uint64_t never_read; // keys with a promise that no answer has held
+} bb_checker_stats_t;
+void bb_checker_stats(const bb_checker_t *self, bb_checker_stats_t *stats);
+
+// <0, 0, >0; for tests.
+int bb_checker_compare(const bb_checker_version_t *a, const bb_checker_version_t *b);
+
+#endif
