@@ -2,9 +2,10 @@
 // Opening, recovery, closing.
 //
 // busbar.store, little-endian, no padding, 128 bytes:
-//      0  magic 'BBST'     4  u32 format   8  cluster id (16)   24  u32 store index   28  u32 store count
-//     32  u32 partitions  36  u32 bytes of the node id   40  node id (64)   104  zero (20)
-//    124  CRC-32C of bytes [0, 124)
+//      0  magic 'BBST'     4  u32 format        8  cluster id (16)
+//     24  u32 store index  28  u32 store count  32  u32 partitions
+//     36  u32 bytes of the node id              40  node id (64)
+//    104  zero (20)       124  CRC-32C of bytes [0, 124)
 //
 // It is written and synced before any other folder is made. So an unreadable one beside no journal
 // is a first start that lost power and is written again; beside a journal it is damage.
@@ -19,8 +20,8 @@
 #include "storage/bb_store_private.h"
 #include "storage/head/bb_hash.h"
 
-#define S_FORMAT 1u
-#define S_MAP_BYTES_DEFAULT ((size_t)16 << 30)
+#define S_FORMAT              1u
+#define S_MAP_BYTES_DEFAULT   ((size_t)16 << 30)
 #define S_DIRECTORY_BYTES_MAX (BB_WINDOW_PATH_BYTES - 64)
 
 typedef struct {
@@ -61,7 +62,8 @@ void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
                              const bb_window_counts_t *counts)
 {
     bool found;
-    uint32_t at = bb_store_windows_find(self, bb_window_kind(window), bb_window_day(window), &found);
+    uint32_t at =
+        bb_store_windows_find(self, bb_window_kind(window), bb_window_day(window), &found);
     BB_ASSERT(!found);
     if (self->count == self->capacity) {
         self->capacity = self->capacity ? self->capacity * 2 : 16;
@@ -99,10 +101,10 @@ static bb_error_t s_identity_check(const s_identity_t *found, const s_identity_t
                             path);
     }
     uint32_t length = BB_MIN(found->node_id_length, (uint32_t)sizeof found->node_id);
-    if (length != wanted->node_id_length ||
-        memcmp(found->node_id, wanted->node_id, length) != 0) {
-        return bb_fault_set(fault, BB_ERR_FOREIGN, "%s: the folder belongs to node '%.*s', not '%s'",
-                            path, (int)length, found->node_id, wanted->node_id);
+    if (length != wanted->node_id_length || memcmp(found->node_id, wanted->node_id, length) != 0) {
+        return bb_fault_set(fault, BB_ERR_FOREIGN,
+                            "%s: the folder belongs to node '%.*s', not '%s'", path, (int)length,
+                            found->node_id, wanted->node_id);
     }
     if (found->store_index != wanted->store_index || found->store_count != wanted->store_count ||
         found->partition_count != wanted->partition_count) {
@@ -151,8 +153,7 @@ static bb_error_t s_identity_open(bb_store_t *self, const bb_store_options_t *op
 {
     char path[BB_WINDOW_PATH_BYTES];
     snprintf(path, sizeof path, "%s/busbar.store", self->directory);
-    bb_error_t error =
-        self->vfs->open(self->vfs, path, BB_FILE_WRITE, &self->identity_file, fault);
+    bb_error_t error = self->vfs->open(self->vfs, path, BB_FILE_WRITE, &self->identity_file, fault);
     if (error != BB_OK) {
         return error;
     }
@@ -175,7 +176,7 @@ static bb_error_t s_identity_open(bb_store_t *self, const bb_store_options_t *op
     return s_identity_write(self, &wanted, path, fault);
 }
 
-// ---- meta --------------------------------------------------------------------------------------
+// ---- meta ------------------------------------------------------------------------------------
 static bb_error_t s_load_seal(void *context, const bb_meta_seal_t *seal, bb_fault_t *fault)
 {
     (void)fault;
@@ -245,7 +246,7 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     return error;
 }
 
-// ---- folders -----------------------------------------------------------------------------------
+// ---- folders ---------------------------------------------------------------------------------
 // Exactly the folders that meta names count; see bb_store_merge.c for why. The others are what a
 // crash left behind.
 typedef struct {
@@ -296,7 +297,7 @@ static bb_error_t s_tidy(bb_store_t *self, bb_window_kind_t kind, bb_fault_t *fa
     return error == BB_OK ? BB_OK : bb_fault_set(fault, error, "%s: cannot be tidied", folder);
 }
 
-// ---- journal -----------------------------------------------------------------------------------
+// ---- journal ---------------------------------------------------------------------------------
 static bb_error_t s_replay(void *context, uint64_t file_seq, const bb_chunks_t *chunks,
                            bb_slice_t chunks_encoded, const bb_batch_t *batch)
 {
@@ -329,8 +330,8 @@ static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *opt
         .owner = bb_hash_bytes(0, &identity, sizeof identity),
     };
     bb_journal_report_t found = {0};
-    bb_error_t error = bb_journal_open(&journal_options, s_replay, self, &found, &self->journal,
-                                       fault);
+    bb_error_t error =
+        bb_journal_open(&journal_options, s_replay, self, &found, &self->journal, fault);
     report->journal_records = found.record_count;
     report->journal_bytes = found.bytes;
     report->torn_bytes = found.torn_bytes;
@@ -340,7 +341,7 @@ static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *opt
     return error;
 }
 
-// ---- open and close ------------------------------------------------------------------------------
+// ---- open and close --------------------------------------------------------------------------
 static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
                          bb_store_report_t *report, bb_fault_t *fault)
 {
@@ -440,7 +441,7 @@ void bb_store_close(bb_store_t **store)
     *store = NULL;
 }
 
-// ---- small answers -------------------------------------------------------------------------------
+// ---- small answers ---------------------------------------------------------------------------
 const bb_have_set_t *bb_store_have(const bb_store_t *self, uint32_t partition)
 {
     BB_ASSERT(partition < self->partition_count);

@@ -14,7 +14,7 @@
 //
 //   DIR/busbar.store        identity, format version, store count; locked while open
 //   DIR/journal/            bb_journal
-//   DIR/meta/               batteries, metrics, types, have-sets, seal position, window counts (LMDB)
+//   DIR/meta/               names, types, have-sets, seal position, window counts (LMDB)
 //   DIR/windows/2026-01-01.000001/   runs of that UTC day (LMDB); the number grows with each merge
 //   DIR/quarantine/2026-01-01.000001/  points that were too far ahead, until released
 #ifndef BB_STORE_H
@@ -31,13 +31,13 @@ typedef struct {
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
     const char *directory;
-    uint8_t cluster_id[16];  // with node_id, index and count: another owner is refused (FOREIGN)
+    uint8_t cluster_id[16]; // with node_id, index and count: another owner is refused (FOREIGN)
     const char *node_id;
     uint32_t store_index, store_count;
     uint32_t partition_count;
-    size_t memory_bytes;     // head, all generations together; at a third of it the head wants a flush
+    size_t memory_bytes;         // head, all generations; at a third of it the head wants a flush
     uint64_t journal_file_bytes; // 0 = 64 MiB
-    size_t kv_map_bytes;     // reserved address space per environment; 0 = 16 GiB
+    size_t kv_map_bytes;         // reserved address space per environment; 0 = 16 GiB
 } bb_store_options_t;
 
 typedef struct {
@@ -47,9 +47,8 @@ typedef struct {
 } bb_store_report_t;
 
 // Opens or creates. Errors: LOCKED, FOREIGN, FORMAT, CORRUPT, IO, DISK_FULL with a sentence.
-BB_MUST_CHECK bb_error_t bb_store_open(const bb_store_options_t *options,
-                                       bb_store_report_t *report, bb_store_t **store,
-                                       bb_fault_t *fault);
+BB_MUST_CHECK bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *report,
+                                       bb_store_t **store, bb_fault_t *fault);
 void bb_store_close(bb_store_t **self); // no job or snapshot may be alive; nothing is flushed
 
 // ---- have-sets -------------------------------------------------------------------------------
@@ -87,10 +86,12 @@ BB_MUST_CHECK bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chu
 typedef struct bb_store_job bb_store_job_t;
 typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE } bb_store_job_kind_t;
 
-bool bb_store_wants_flush(const bb_store_t *self);  // the head has reached its share of memory
-bool bb_store_is_full(const bb_store_t *self);      // all of it: answer busy until a flush ends
-bool bb_store_wants_merge(const bb_store_t *self);  // some window holds many runs per battery
-// BB_ERR_NOT_FOUND: nothing to do. FLUSH freezes the head and rotates the journal. MERGE takes the
+bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its share of memory
+bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
+bool bb_store_wants_merge(const bb_store_t *self); // some window holds many runs per battery
+// BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now
+// would lose it; sync and apply first. FENCED, or what rotating the journal gave. FLUSH freezes the
+// head (or takes one that a failed job left) and rotates the journal. MERGE takes the
 // window with the most runs per battery above `runs_per_battery_min` (1 = merge all there is).
 BB_MUST_CHECK bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
                                             double runs_per_battery_min, bb_store_job_t **job);
@@ -113,7 +114,7 @@ typedef struct {
 } bb_store_stats_t;
 void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats);
 
-// ---- what a peer lacks -------------------------------------------------------------------------
+// ---- what a peer lacks -----------------------------------------------------------------------
 // Walks the journal, newest file first, and emits the chunks of `partitions` that `their_have[i]`
 // lacks, as (chunks header, batch) pairs to send as they are: buffers are malloc'd and owned by the
 // callback from then on. Stops after about budget_bytes: *more = true. A partition with dots in
@@ -127,7 +128,7 @@ BB_MUST_CHECK bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *part
                                           void *context, bool *more, uint32_t *unavailable,
                                           uint32_t *unavailable_count);
 
-// ---- reading -----------------------------------------------------------------------------------
+// ---- reading ---------------------------------------------------------------------------------
 // A snapshot is the head and all overlapping windows at one moment. Taken on the owner's thread;
 // used and closed by any one thread. Keep it short: it holds LMDB readers.
 typedef struct bb_snapshot bb_snapshot_t;
@@ -144,6 +145,10 @@ typedef struct {
     uint64_t points_scanned;
 } bb_scan_result_t;
 
+// Snapshots: BB_ERR_QUERY, a bad cursor.
+//
+// row_limit counts per partition, because the order of partitions is not that of batteries. A page
+// ends when 64 partitions are named damaged, so that none goes unnamed.
 // Answers one page of `query` (the one the snapshot was taken for) into `page`. Merged and
 // de-duplicated over head and segments: each (battery, metric, time) once, the largest
 // (revision, type, value). Errors: QUERY (bad cursor), CORRUPT, IO.

@@ -131,7 +131,7 @@ void bb_flush_publish(bb_flush_t *self, bb_store_t *store)
     store->value_conflicts += self->value_conflicts;
 }
 
-// ---- pieces ------------------------------------------------------------------------------------
+// ---- pieces ----------------------------------------------------------------------------------
 static void s_piece_add(bb_flush_t *self, const bb_head_group_t *group, uint32_t day,
                         const uint64_t *rows, uint32_t row_count)
 {
@@ -206,7 +206,7 @@ static void s_cut_head(bb_flush_t *self)
     }
 }
 
-// ---- writing -------------------------------------------------------------------------------------
+// ---- writing ---------------------------------------------------------------------------------
 bb_error_t bb_store_commit(bb_kv_driver_t *kv, bb_kv_txn_t **txn, bool *must_fence)
 {
     bb_error_t error = kv->commit(txn);
@@ -281,8 +281,7 @@ static bb_error_t s_has_runs(s_writing_t *self, uint32_t partition, uint32_t bat
     uint32_t found_partition;
     uint32_t found_battery;
     uint64_t run;
-    *has = error == BB_OK &&
-           bb_run_key_decode(found_key, &found_partition, &found_battery, &run) &&
+    *has = error == BB_OK && bb_run_key_decode(found_key, &found_partition, &found_battery, &run) &&
            found_partition == partition && found_battery == battery;
     kv->cursor_close(&cursor);
     return error == BB_ERR_NOT_FOUND ? BB_OK : error;

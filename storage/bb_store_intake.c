@@ -9,7 +9,7 @@
 #include "storage/bb_store_private.h"
 #include "storage/head/bb_hash.h"
 
-// ---- days --------------------------------------------------------------------------------------
+// ---- days ------------------------------------------------------------------------------------
 // Position of a day in an ascending list, or where it would be put.
 static uint32_t s_day_find(const uint32_t *days, uint32_t count, uint32_t day)
 {
@@ -67,9 +67,9 @@ static void s_add_days(bb_store_t *self, const int64_t *times_wall_ns, uint32_t 
     }
 }
 
-// ---- check -------------------------------------------------------------------------------------
-// A metric that two shapes of one batch give different types is disputed: the first run of a battery
-// decides. Rare, but a batch may consist of nothing else, so names and claims are hashed.
+// ---- check -----------------------------------------------------------------------------------
+// A metric that two shapes of one batch give different types is disputed: the first run of a
+// battery decides. Rare, but a batch may consist of nothing else, so names and claims are hashed.
 typedef struct {
     bb_slice_t name;
     uint32_t bits; // of all types that shapes of the batch give it
@@ -89,7 +89,7 @@ typedef struct {
     // Disputes: only when the batch has several shapes.
     s_name_t *names; // open addressing
     uint32_t name_slots;
-    bool is_disputed; // some name has more than one bit
+    bool is_disputed;  // some name has more than one bit
     s_claim_t *claims; // open addressing
     uint32_t claim_count, claim_slots;
     uint32_t *days; // new with this batch
@@ -231,8 +231,8 @@ static uint32_t s_check_types(s_check_t *self, const bb_batch_cursor_t *at)
     bb_dictionary_t *dictionary = self->store->dictionary;
     uint32_t battery =
         bb_dictionary_battery_find(dictionary, batch->batteries[at->run->battery].id);
-    uint32_t type_set = battery == BB_NUMBER_NONE ? BB_TYPE_SET_EMPTY
-                                                  : bb_dictionary_type_set(dictionary, battery);
+    uint32_t type_set =
+        battery == BB_NUMBER_NONE ? BB_TYPE_SET_EMPTY : bb_dictionary_type_set(dictionary, battery);
     if (!self->is_disputed &&
         (type_set == BB_TYPE_SET_EMPTY ||
          (type_set == self->good_type_set && at->run->shape == self->good_shape))) {
@@ -251,8 +251,7 @@ static uint32_t s_check_types(s_check_t *self, const bb_batch_cursor_t *at)
             }
             continue;
         }
-        uint32_t claimed =
-            s_claimed_type(self, at->run->battery, shape->names[m], shape->types[m]);
+        uint32_t claimed = s_claimed_type(self, at->run->battery, shape->names[m], shape->types[m]);
         if (claimed != shape->types[m]) {
             s_reject_type(self, at, m, 1u << (claimed - 1), "earlier in this batch");
             refused++;
@@ -323,8 +322,7 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
         uint64_t metric_count = batch->shapes[at.run->shape].metric_count;
         uint64_t metrics = s_check_types(&check, &at);
         uint64_t frames = s_check_days(&check, &at);
-        check.rejected_points +=
-            metrics * at.run->frame_count + frames * (metric_count - metrics);
+        check.rejected_points += metrics * at.run->frame_count + frames * (metric_count - metrics);
     }
     for (uint32_t s = 0; s < batch->shape_count; s++) {
         free(check.metrics[s]);
@@ -336,7 +334,7 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
     return check.rejected_points;
 }
 
-// ---- stage and sync ----------------------------------------------------------------------------
+// ---- stage and sync --------------------------------------------------------------------------
 bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks, bb_slice_t chunks_encoded,
                           const bb_batch_t *batch)
 {
@@ -344,9 +342,8 @@ bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks, bb_slice_
         return BB_ERR_FENCED;
     }
     bb_error_t error = bb_journal_append(self->journal, chunks, chunks_encoded, batch);
-    if (error == BB_OK) {
-        self->waiting_count++;
-    }
+    self->waiting_count += error == BB_OK;
+    self->is_fenced |= error == BB_ERR_FENCED; // by a rotation that failed
     return error;
 }
 
@@ -364,7 +361,7 @@ bb_error_t bb_store_sync(bb_store_t *self)
     return error;
 }
 
-// ---- apply -------------------------------------------------------------------------------------
+// ---- apply -----------------------------------------------------------------------------------
 void bb_store_scratch_free(bb_store_scratch_t *self)
 {
     free(self->keep);
@@ -413,8 +410,8 @@ static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, cons
         uint32_t partition = batch->parts[i].partition;
         BB_ASSERT(partition < self->partition_count);
         bool added = false;
-        bb_error_t error = bb_have_set_add(&self->have[partition], &chunks->stream,
-                                           chunks->seqs[i], chunks->seqs[i], &added);
+        bb_error_t error = bb_have_set_add(&self->have[partition], &chunks->stream, chunks->seqs[i],
+                                           chunks->seqs[i], &added);
         if (error != BB_OK) {
             result = error;
         }
@@ -503,8 +500,8 @@ static void s_apply_run(s_apply_t *self, const bb_batch_cursor_t *at)
         // The next frame under quarantine in this run, and how many follow it without a gap.
         uint32_t next = frame_count;
         if (self->quarantined_index < chunks->quarantined_count) {
-            next = BB_MIN(frame_count,
-                          chunks->quarantined[self->quarantined_index] - at->frame_first);
+            next =
+                BB_MIN(frame_count, chunks->quarantined[self->quarantined_index] - at->frame_first);
         }
         if (next > done) {
             s_apply_frames(self, at, shape, battery, done, next - done, false);

@@ -31,14 +31,14 @@ typedef struct {
 typedef struct {
     bb_merge_t *merge;
     bool *must_fence;
-    bb_kv_env_t *env;  // the new map
-    bb_kv_txn_t *txn;  // its open write transaction
+    bb_kv_env_t *env; // the new map
+    bb_kv_txn_t *txn; // its open write transaction
     uint64_t uncommitted_bytes;
     uint32_t partition, battery; // at hand
     s_input_t *inputs;
     bb_run_t *runs;
     uint32_t input_count, input_capacity;
-    bool has_damage; // an input does not verify
+    bool has_damage;   // an input does not verify
     bb_arena_t copies; // of values that LMDB did not align
     // What merging the battery gave, kept until it is known to be complete.
     bb_arena_t outputs;
@@ -47,7 +47,7 @@ typedef struct {
     uint64_t output_points;
 } s_rewrite_t;
 
-// ---- choosing ------------------------------------------------------------------------------------
+// ---- choosing --------------------------------------------------------------------------------
 static double s_runs_per_battery(const bb_window_counts_t *counts)
 {
     uint64_t excess = bb_window_excess(counts);
@@ -126,11 +126,10 @@ void bb_merge_publish(bb_merge_t *self, bb_store_t *store)
     store->value_conflicts += self->value_conflicts;
 }
 
-// ---- writing the new map -------------------------------------------------------------------------
+// ---- writing the new map ---------------------------------------------------------------------
 static bb_error_t s_commit(s_rewrite_t *self)
 {
-    bb_error_t error =
-        bb_window_counts_put(self->merge->kv, self->txn, &self->merge->counts);
+    bb_error_t error = bb_window_counts_put(self->merge->kv, self->txn, &self->merge->counts);
     if (error != BB_OK) {
         return error;
     }
@@ -165,8 +164,8 @@ static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
         self->output_capacity = self->output_capacity ? self->output_capacity * 2 : 8;
         self->output = bb_realloc(self->output, self->output_capacity * sizeof *self->output);
     }
-    self->output[self->output_count++] = bb_slice(
-        bb_arena_copy(&self->outputs, encoded.data, encoded.length), encoded.length);
+    self->output[self->output_count++] =
+        bb_slice(bb_arena_copy(&self->outputs, encoded.data, encoded.length), encoded.length);
     return BB_OK;
 }
 
@@ -314,7 +313,7 @@ static bb_error_t s_fill(bb_merge_t *self, bb_kv_env_t *to, bool *must_fence, bb
     return error;
 }
 
-// ---- the steps -----------------------------------------------------------------------------------
+// ---- the steps -------------------------------------------------------------------------------
 static bb_error_t s_write_new(bb_merge_t *self, const char *path, bool *must_fence,
                               bb_fault_t *fault)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 // A waiting record: u32 bytes of the key, u32 bytes of the value, key, value.
-#define S_RECORD_BYTES 8u
+#define S_RECORD_BYTES  8u
 #define S_KEY_BYTES_MAX 8u
 
 void bb_meta_batch_free(bb_meta_batch_t *self)
@@ -73,8 +73,8 @@ bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv, 
         uint32_t lengths[2];
         memcpy(lengths, self->bytes + at, sizeof lengths);
         const uint8_t *key = self->bytes + at + sizeof lengths;
-        bb_error_t error = kv->put(txn, bb_slice(key, lengths[0]),
-                                   bb_slice(key + lengths[0], lengths[1]));
+        bb_error_t error =
+            kv->put(txn, bb_slice(key, lengths[0]), bb_slice(key + lengths[0], lengths[1]));
         if (error != BB_OK) {
             return error;
         }
@@ -83,7 +83,7 @@ bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv, 
     return BB_OK;
 }
 
-// ---- reading -------------------------------------------------------------------------------------
+// ---- reading ---------------------------------------------------------------------------------
 static uint32_t s_number(const uint8_t *bytes)
 {
     uint32_t big;

@@ -6,7 +6,7 @@
 #include "storage/bb_store.h"
 #include "storage/bb_store_private.h"
 
-// ---- trim ----------------------------------------------------------------------------------------
+// ---- trim ------------------------------------------------------------------------------------
 typedef struct {
     bb_store_is_held_fn is_held;
     void *context;
@@ -43,7 +43,7 @@ bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *co
     return BB_OK;
 }
 
-// ---- missing -------------------------------------------------------------------------------------
+// ---- missing ---------------------------------------------------------------------------------
 typedef struct {
     uint32_t index; // of the partition in the question
     bb_stream_t stream;
@@ -96,8 +96,8 @@ static bool s_note_dots(void *context, uint32_t partition, const bb_stream_t *st
         self->dots = bb_realloc(self->dots, self->dot_capacity * sizeof *self->dots);
     }
     self->dots[self->dot_count++] = (s_dots_t){index - 1, *stream, {first_seq, last_seq}};
-    self->is_wanted = self->is_wanted ||
-                      s_lacks(&self->their_have[index - 1], stream, first_seq, last_seq);
+    self->is_wanted =
+        self->is_wanted || s_lacks(&self->their_have[index - 1], stream, first_seq, last_seq);
     return true;
 }
 
@@ -121,9 +121,8 @@ static bb_error_t s_offer(void *context, uint64_t file_seq, const bb_chunks_t *c
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         uint32_t index = partition < self->store->partition_count ? self->index_of[partition] : 0;
-        self->keep[i] =
-            index != 0 && !bb_have_set_contains(&self->their_have[index - 1], &chunks->stream,
-                                                chunks->seqs[i]);
+        self->keep[i] = index != 0 && !bb_have_set_contains(&self->their_have[index - 1],
+                                                            &chunks->stream, chunks->seqs[i]);
         kept += self->keep[i];
     }
     if (kept == 0) {
@@ -191,8 +190,8 @@ static size_t s_dots_find(const s_missing_t *self, uint32_t index, const bb_stre
     return first;
 }
 
-// True if the journal has every dot of [first, last] that `theirs` lacks. Walks both sorted lists of
-// ranges: what is known to be covered grows from the left.
+// True if the journal has every dot of [first, last] that `theirs` lacks. Walks both sorted lists
+// of ranges: what is known to be covered grows from the left.
 static bool s_is_available(const s_missing_t *self, uint32_t index, const bb_stream_t *stream,
                            const bb_have_stream_t *theirs, bb_seq_range_t range)
 {
@@ -239,8 +238,8 @@ static bool s_is_all_available(const s_missing_t *self, uint32_t partition, uint
 
 bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
                             const bb_have_set_t *their_have, uint32_t partition_count,
-                            uint64_t budget_bytes, bb_store_emit_fn emit, void *context,
-                            bool *more, uint32_t *unavailable, uint32_t *unavailable_count)
+                            uint64_t budget_bytes, bb_store_emit_fn emit, void *context, bool *more,
+                            uint32_t *unavailable, uint32_t *unavailable_count)
 {
     s_missing_t missing = {
         .store = self,
@@ -255,7 +254,9 @@ bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
     *unavailable_count = 0;
     bool any = false;
     for (uint32_t i = 0; i < partition_count; i++) {
-        BB_ASSERT(partitions[i] < self->partition_count);
+        if (partitions[i] >= self->partition_count) {
+            continue; // a peer's mistake; nothing of it is here
+        }
         missing.index_of[partitions[i]] = i + 1;
         missing.lacking[i] =
             bb_have_set_lacks_count(&their_have[i], &self->have[partitions[i]]) > 0;

@@ -48,7 +48,7 @@ struct bb_store {
     char *directory;
     uint32_t partition_count;
     uint64_t memory_bytes;
-    size_t map_bytes; // per environment
+    size_t map_bytes;         // per environment
     bb_file_t *identity_file; // holds the lock
     bb_kv_env_t *meta;
     bb_journal_t *journal;
@@ -62,8 +62,8 @@ struct bb_store {
     uint32_t *days;     // every day that has points here, ascending
     uint32_t day_count, day_capacity;
 
-    bb_have_set_t *have;      // per partition
-    uint64_t *have_versions;  // per partition: `version` when it last changed
+    bb_have_set_t *have;     // per partition
+    uint64_t *have_versions; // per partition: `version` when it last changed
     uint64_t version;
     uint64_t have_saved_version; // have-sets changed later are not in meta yet
     uint64_t sealed_through;
@@ -75,7 +75,7 @@ struct bb_store {
     bb_store_scratch_t scratch;
 };
 
-// ---- windows list ------------------------------------------------------------------------------
+// ---- windows list ----------------------------------------------------------------------------
 // Position of (kind, day), or where it would be put; *found says which.
 uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t kind, uint32_t day,
                                bool *found);
@@ -83,7 +83,7 @@ uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t 
 void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
                              const bb_window_counts_t *counts);
 
-// ---- intake ------------------------------------------------------------------------------------
+// ---- intake ----------------------------------------------------------------------------------
 static inline uint32_t bb_day_of(int64_t wall_ns)
 {
     return (uint32_t)(wall_ns / BB_NS_PER_DAY); // times are never negative

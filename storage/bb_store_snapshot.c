@@ -39,8 +39,8 @@ static void s_take_metrics(s_taking_t *self)
     for (uint32_t i = 0; i < count; i++) {
         snapshot->metric_names[i] = bb_dictionary_metric_name(dictionary, i);
     }
-    snapshot->metric_ranks = bb_arena_copy(
-        &snapshot->arena, bb_dictionary_metric_ranks(dictionary), count * sizeof(uint32_t));
+    snapshot->metric_ranks = bb_arena_copy(&snapshot->arena, bb_dictionary_metric_ranks(dictionary),
+                                           count * sizeof(uint32_t));
     self->wanted_count = count;
     if (self->query->metric_count == 0) {
         return;
@@ -101,8 +101,8 @@ static void s_take_groups(s_taking_t *self, const bb_head_t *head, uint32_t batt
         if (snapshot->row_group_count == snapshot->row_group_capacity) {
             snapshot->row_group_capacity =
                 snapshot->row_group_capacity ? snapshot->row_group_capacity * 2 : 64;
-            snapshot->rows = bb_realloc(snapshot->rows,
-                                        snapshot->row_group_capacity * sizeof *snapshot->rows);
+            snapshot->rows =
+                bb_realloc(snapshot->rows, snapshot->row_group_capacity * sizeof *snapshot->rows);
         }
         bb_head_rows_t rows = bb_head_publish(group);
         snapshot->rows[snapshot->row_group_count++] = rows;
@@ -137,8 +137,8 @@ static bool s_take_battery(s_taking_t *self, uint32_t number)
     if (snapshot->battery_count == snapshot->battery_capacity) {
         snapshot->battery_capacity =
             snapshot->battery_capacity ? snapshot->battery_capacity * 2 : 64;
-        snapshot->batteries = bb_realloc(
-            snapshot->batteries, snapshot->battery_capacity * sizeof *snapshot->batteries);
+        snapshot->batteries = bb_realloc(snapshot->batteries,
+                                         snapshot->battery_capacity * sizeof *snapshot->batteries);
     }
     bb_snapshot_battery_t battery = {
         .id = id,
@@ -148,8 +148,8 @@ static bool s_take_battery(s_taking_t *self, uint32_t number)
     };
     if (self->query->mode == BB_QUERY_BATTERIES) {
         bb_slice_t packed = bb_dictionary_attributes(dictionary, number);
-        battery.attributes = bb_slice(
-            bb_arena_copy(&snapshot->arena, packed.data, packed.length), packed.length);
+        battery.attributes =
+            bb_slice(bb_arena_copy(&snapshot->arena, packed.data, packed.length), packed.length);
         self->bytes += S_SERIES_BYTES + id.length + packed.length;
     } else {
         s_take_groups(self, self->store->active, number);
@@ -159,10 +159,8 @@ static bool s_take_battery(s_taking_t *self, uint32_t number)
         battery.rows_count = snapshot->row_group_count - battery.rows_first;
     }
     if (self->query->mode == BB_QUERY_LAST) {
-        const bb_type_entry_t *types =
-            bb_dictionary_types(dictionary, number, &battery.type_count);
-        battery.types = bb_arena_copy(&snapshot->arena, types,
-                                      battery.type_count * sizeof *types);
+        const bb_type_entry_t *types = bb_dictionary_types(dictionary, number, &battery.type_count);
+        battery.types = bb_arena_copy(&snapshot->arena, types, battery.type_count * sizeof *types);
     }
     snapshot->batteries[snapshot->battery_count++] = battery;
     return true;

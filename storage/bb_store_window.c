@@ -19,7 +19,7 @@ struct bb_window_pool {
     bb_kv_driver_t *kv;
     char *directory;
     size_t map_bytes;
-    pthread_mutex_t lock; // guards everything below and the marked fields of the windows
+    pthread_mutex_t lock;         // guards everything below and the marked fields of the windows
     bb_window_t *newest, *oldest; // open ones, most recently used first
     uint32_t open_count;
 };
@@ -61,7 +61,7 @@ void bb_window_pool_destroy(bb_window_pool_t **self)
     }
 }
 
-// ---- names ---------------------------------------------------------------------------------------
+// ---- names -----------------------------------------------------------------------------------
 void bb_window_path(const bb_window_pool_t *pool, bb_window_kind_t kind, uint32_t day,
                     uint64_t number, char out[BB_WINDOW_PATH_BYTES])
 {
@@ -94,7 +94,7 @@ bool bb_window_name_parse(const char *name, uint32_t *day, uint64_t *number)
     return true;
 }
 
-// ---- references ----------------------------------------------------------------------------------
+// ---- references ------------------------------------------------------------------------------
 bb_window_t *bb_window_new(bb_window_pool_t *pool, bb_window_kind_t kind, uint32_t day,
                            uint64_t number)
 {
@@ -181,7 +181,7 @@ uint64_t bb_window_number(const bb_window_t *self)
     return self->number;
 }
 
-// ---- environments --------------------------------------------------------------------------------
+// ---- environments ----------------------------------------------------------------------------
 static void s_close_idle(bb_window_pool_t *pool)
 {
     bb_window_t *window = pool->oldest;
@@ -229,7 +229,7 @@ void bb_window_env_release(bb_window_t *self)
     pthread_mutex_unlock(&self->pool->lock);
 }
 
-// ---- keys ----------------------------------------------------------------------------------------
+// ---- keys ------------------------------------------------------------------------------------
 void bb_run_key_encode(uint8_t out[BB_RUN_KEY_BYTES], uint32_t partition, uint32_t battery,
                        uint64_t run)
 {

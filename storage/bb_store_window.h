@@ -21,7 +21,7 @@
 #include "storage/vfs/bb_file.h"
 
 #define BB_WINDOWS_OPEN_MAX 256u
-#define BB_RUN_KEY_BYTES 14u
+#define BB_RUN_KEY_BYTES    14u
 
 typedef struct bb_window bb_window_t;
 typedef struct bb_window_pool bb_window_pool_t;
@@ -30,9 +30,9 @@ typedef enum { BB_WINDOW_NORMAL, BB_WINDOW_QUARANTINE, BB_WINDOW_KIND_COUNT } bb
 
 // As stored, little-endian, no padding.
 typedef struct {
-    uint64_t run_next;          // number of the next run
+    uint64_t run_next; // number of the next run
     uint64_t run_count;
-    uint64_t battery_count;     // with at least one run
+    uint64_t battery_count; // with at least one run
     uint64_t point_count;
     uint64_t run_bytes;
     uint64_t irreducible_count; // runs beyond one per battery that the last merge could not join
@@ -40,13 +40,13 @@ typedef struct {
 } bb_window_counts_t;
 static_assert(sizeof(bb_window_counts_t) == 56, "on-disk layout");
 
-// ---- pool ----------------------------------------------------------------------------------------
+// ---- pool ------------------------------------------------------------------------------------
 bb_window_pool_t *bb_window_pool_new(bb_vfs_t *vfs, bb_kv_driver_t *kv, const char *directory,
                                      size_t map_bytes);
 // Every window must have been released.
 void bb_window_pool_destroy(bb_window_pool_t **self);
 
-// ---- windows -------------------------------------------------------------------------------------
+// ---- windows ---------------------------------------------------------------------------------
 // A name for the folder; touches no disk. One reference. `day` counts from 1970-01-01.
 bb_window_t *bb_window_new(bb_window_pool_t *pool, bb_window_kind_t kind, uint32_t day,
                            uint64_t number);
@@ -73,7 +73,7 @@ BB_MUST_CHECK bb_error_t bb_window_env_acquire(bb_window_t *self, bool create, b
                                                bb_fault_t *fault);
 void bb_window_env_release(bb_window_t *self);
 
-// ---- keys ----------------------------------------------------------------------------------------
+// ---- keys ------------------------------------------------------------------------------------
 void bb_run_key_encode(uint8_t out[BB_RUN_KEY_BYTES], uint32_t partition, uint32_t battery,
                        uint64_t run);
 // False: not the key of a run (the counts, or damage).

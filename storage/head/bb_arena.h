@@ -15,7 +15,7 @@ typedef struct {
     bb_arena_block_t *blocks; // newest first
     uint8_t *next;
     size_t left_bytes;
-    size_t block_bytes; // of the newest block, 0 = none yet
+    size_t block_bytes;  // of the newest block, 0 = none yet
     uint64_t used_bytes; // handed out so far, rounded up to 8
 } bb_arena_t;
 

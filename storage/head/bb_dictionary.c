@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Record of a metric:  its name.
 // Record of a battery, little-endian, no padding:
-//      0  u16 partition   2  u8 bytes of the id   3  u8 zero   4  u32 types   8  u32 bytes of attributes
+//      0  u16 partition   2  u8 bytes of the id   3  u8 zero
+//      4  u32 types       8  u32 bytes of attributes
 //     12  types: u32 each (metric << 4 | bits)   then the id   then the packed attributes
 // Packed attributes, per attribute in the order of keys:
 //      i64 origin_wall_ns   u8 bytes of the key   u8 zero   u16 bytes of the value   key   value
@@ -17,9 +18,9 @@ static_assert(BB_BATTERY_ID_BYTES_MAX <= UINT8_MAX, "length of an id is one byte
 static_assert(BB_ATTRIBUTE_KEY_BYTES_MAX <= UINT8_MAX, "length of a key is one byte");
 static_assert(BB_PARTITIONS_MAX <= UINT16_MAX, "a partition is two bytes");
 
-#define S_RECORD_BYTES 12u
+#define S_RECORD_BYTES    12u
 #define S_ATTRIBUTE_BYTES 12u
-#define S_SLOTS_MIN 64u
+#define S_SLOTS_MIN       64u
 
 typedef struct {
     const char *id;
@@ -111,7 +112,7 @@ void bb_dictionary_destroy(bb_dictionary_t **self)
     *self = NULL;
 }
 
-// ---- tables --------------------------------------------------------------------------------------
+// ---- tables ----------------------------------------------------------------------------------
 static void s_table_put(s_table_t *table, uint32_t hash, uint32_t number)
 {
     uint32_t slot = hash & (table->slot_count - 1);
@@ -133,7 +134,7 @@ static bool s_table_grow(s_table_t *table, uint32_t count)
     return true;
 }
 
-// ---- batteries -----------------------------------------------------------------------------------
+// ---- batteries -------------------------------------------------------------------------------
 uint32_t bb_dictionary_battery_count(const bb_dictionary_t *self)
 {
     return self->battery_count;
@@ -282,7 +283,7 @@ uint32_t bb_dictionary_partition_seek(bb_dictionary_t *self, uint32_t partition,
     return first;
 }
 
-// ---- types ---------------------------------------------------------------------------------------
+// ---- types -----------------------------------------------------------------------------------
 const bb_type_entry_t *bb_dictionary_types(const bb_dictionary_t *self, uint32_t battery,
                                            uint32_t *count)
 {
@@ -317,7 +318,7 @@ uint32_t bb_dictionary_types_add(bb_dictionary_t *self, uint32_t battery, uint32
     return conflict_count;
 }
 
-// ---- attributes ----------------------------------------------------------------------------------
+// ---- attributes ------------------------------------------------------------------------------
 bb_slice_t bb_dictionary_attributes(const bb_dictionary_t *self, uint32_t battery)
 {
     BB_ASSERT(battery < self->battery_count);
@@ -365,8 +366,8 @@ static uint8_t *s_pack(const bb_dictionary_attribute_t *attributes, uint32_t cou
 {
     uint32_t length = 0;
     for (uint32_t i = 0; i < count; i++) {
-        length += (uint32_t)(S_ATTRIBUTE_BYTES + attributes[i].key.length +
-                             attributes[i].value.length);
+        length +=
+            (uint32_t)(S_ATTRIBUTE_BYTES + attributes[i].key.length + attributes[i].value.length);
     }
     uint8_t *packed = bb_alloc(sizeof length + length);
     memcpy(packed, &length, sizeof length);
@@ -442,7 +443,7 @@ void bb_dictionary_attributes_merge(bb_dictionary_t *self, uint32_t battery,
     }
 }
 
-// ---- metrics -------------------------------------------------------------------------------------
+// ---- metrics ---------------------------------------------------------------------------------
 uint32_t bb_dictionary_metric_count(const bb_dictionary_t *self)
 {
     return self->metric_count;
@@ -531,18 +532,17 @@ const uint32_t *bb_dictionary_metric_ranks(bb_dictionary_t *self)
     return self->metric_ranks;
 }
 
-// ---- on disk -------------------------------------------------------------------------------------
-static void s_emit_battery(const bb_dictionary_t *self, uint32_t number,
-                           bb_dictionary_emit_fn emit, void *context, uint8_t **room,
-                           size_t *room_bytes)
+// ---- on disk ---------------------------------------------------------------------------------
+static void s_emit_battery(const bb_dictionary_t *self, uint32_t number, bb_dictionary_emit_fn emit,
+                           void *context, uint8_t **room, size_t *room_bytes)
 {
     const s_battery_t *battery = &self->batteries[number];
     uint32_t type_count;
     const bb_type_entry_t *types = bb_type_set(self->type_sets, battery->type_set, &type_count);
     bb_slice_t attributes = bb_dictionary_attributes(self, number);
     uint32_t attribute_bytes = (uint32_t)attributes.length;
-    size_t length = S_RECORD_BYTES + type_count * sizeof *types + battery->id_length +
-                    attributes.length;
+    size_t length =
+        S_RECORD_BYTES + type_count * sizeof *types + battery->id_length + attributes.length;
     if (length > *room_bytes) {
         *room_bytes = length * 2;
         *room = bb_realloc(*room, *room_bytes);
@@ -586,8 +586,7 @@ static bb_error_t s_load_metric(bb_dictionary_t *self, uint32_t number, bb_slice
                                 bb_fault_t *fault)
 {
     if (number != self->metric_count || record.length == 0 ||
-        record.length > BB_METRIC_NAME_BYTES_MAX ||
-        bb_dictionary_metric(self, record) != number) {
+        record.length > BB_METRIC_NAME_BYTES_MAX || bb_dictionary_metric(self, record) != number) {
         return bb_fault_set(fault, BB_ERR_CORRUPT, "metric %u: its record is not valid", number);
     }
     self->metric_drained_count = self->metric_count;
@@ -647,9 +646,9 @@ static bb_error_t s_load_battery(bb_dictionary_t *self, uint32_t number, bb_slic
         }
     }
     free(types);
-    return valid ? BB_OK
-                 : bb_fault_set(fault, BB_ERR_CORRUPT, "battery %u: its record is not valid",
-                                number);
+    return valid
+               ? BB_OK
+               : bb_fault_set(fault, BB_ERR_CORRUPT, "battery %u: its record is not valid", number);
 }
 
 bb_error_t bb_dictionary_load(bb_dictionary_t *self, bool is_metric, uint32_t number,

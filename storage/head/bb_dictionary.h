@@ -24,7 +24,7 @@ typedef struct bb_dictionary bb_dictionary_t;
 bb_dictionary_t *bb_dictionary_new(uint64_t seed, uint32_t partition_count);
 void bb_dictionary_destroy(bb_dictionary_t **self);
 
-// ---- batteries ---------------------------------------------------------------------------------
+// ---- batteries -------------------------------------------------------------------------------
 uint32_t bb_dictionary_battery_count(const bb_dictionary_t *self);
 // Finds or adds; the partition of a known battery does not change.
 uint32_t bb_dictionary_battery(bb_dictionary_t *self, bb_slice_t id, uint32_t partition);
@@ -33,12 +33,11 @@ bb_slice_t bb_dictionary_battery_id(const bb_dictionary_t *self, uint32_t batter
 uint32_t bb_dictionary_battery_partition(const bb_dictionary_t *self, uint32_t battery);
 // The batteries of a partition in the order of their ids; borrowed until a battery is added. Sorts
 // what was added since the last call.
-const uint32_t *bb_dictionary_partition(bb_dictionary_t *self, uint32_t partition,
-                                        uint32_t *count);
+const uint32_t *bb_dictionary_partition(bb_dictionary_t *self, uint32_t partition, uint32_t *count);
 // Index of the first battery of the partition (in that order) with an id >= `id`.
 uint32_t bb_dictionary_partition_seek(bb_dictionary_t *self, uint32_t partition, bb_slice_t id);
 
-// ---- types -------------------------------------------------------------------------------------
+// ---- types -----------------------------------------------------------------------------------
 const bb_type_entry_t *bb_dictionary_types(const bb_dictionary_t *self, uint32_t battery,
                                            uint32_t *count);
 uint32_t bb_dictionary_type_set(const bb_dictionary_t *self, uint32_t battery);
@@ -48,7 +47,7 @@ uint32_t bb_dictionary_types_add(bb_dictionary_t *self, uint32_t battery, uint32
                                  const uint32_t *metrics, const uint8_t *types,
                                  uint32_t metric_count);
 
-// ---- attributes --------------------------------------------------------------------------------
+// ---- attributes ------------------------------------------------------------------------------
 void bb_dictionary_attributes_merge(bb_dictionary_t *self, uint32_t battery,
                                     const bb_attribute_t *attributes, uint32_t attribute_count,
                                     int64_t origin_wall_ns);
@@ -63,15 +62,15 @@ typedef struct {
 BB_MUST_CHECK bb_error_t bb_dictionary_attributes_unpack(
     bb_slice_t packed, bb_dictionary_attribute_t out[BB_ATTRIBUTES_MAX], uint32_t *count);
 
-// ---- metrics -----------------------------------------------------------------------------------
+// ---- metrics ---------------------------------------------------------------------------------
 uint32_t bb_dictionary_metric_count(const bb_dictionary_t *self);
-uint32_t bb_dictionary_metric(bb_dictionary_t *self, bb_slice_t name); // finds or adds
+uint32_t bb_dictionary_metric(bb_dictionary_t *self, bb_slice_t name);            // finds or adds
 uint32_t bb_dictionary_metric_find(const bb_dictionary_t *self, bb_slice_t name); // or NONE
 bb_slice_t bb_dictionary_metric_name(const bb_dictionary_t *self, uint32_t metric);
 // ranks[number] = position of the metric in the order of names; borrowed until one is added.
 const uint32_t *bb_dictionary_metric_ranks(bb_dictionary_t *self);
 
-// ---- on disk -----------------------------------------------------------------------------------
+// ---- on disk ---------------------------------------------------------------------------------
 // Calls `emit` with a number and its record for each metric, then each battery, that is new or
 // changed since the last call, and forgets that it is.
 typedef void (*bb_dictionary_emit_fn)(void *context, bool is_metric, uint32_t number,

@@ -12,8 +12,8 @@
 
 static inline uint64_t bb_hash_mix(uint64_t a, uint64_t b)
 {
-    unsigned __int128 product = (unsigned __int128)(a ^ UINT64_C(0xa0761d6478bd642f)) *
-                                (b ^ UINT64_C(0xe7037ed1a0b428db));
+    unsigned __int128 product =
+        (unsigned __int128)(a ^ UINT64_C(0xa0761d6478bd642f)) * (b ^ UINT64_C(0xe7037ed1a0b428db));
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 

@@ -7,10 +7,10 @@
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_hash.h"
 
-#define S_SHAPE_BUCKETS 256u
+#define S_SHAPE_BUCKETS  256u
 #define S_TEXT_SLOTS_MIN 64u
-#define S_SLAB_ROWS_MIN 8u
-#define S_SLAB_ROWS_MAX 512u
+#define S_SLAB_ROWS_MIN  8u
+#define S_SLAB_ROWS_MAX  512u
 #define S_SLAB_BYTES_MAX (256u << 10) // wide rows get shorter slabs
 
 struct bb_head {
@@ -52,8 +52,8 @@ void bb_head_release(bb_head_t **self)
     free(head);
 }
 
-const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics,
-                                     const uint8_t *types, uint32_t metric_count)
+const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, const uint8_t *types,
+                                     uint32_t metric_count)
 {
     BB_ASSERT(metric_count >= 1);
     uint64_t hash = bb_hash_bytes(metric_count, metrics, metric_count * sizeof *metrics);
@@ -140,8 +140,7 @@ static void s_reach(bb_head_t *self, uint32_t battery)
 }
 
 bb_head_group_t *bb_head_group(bb_head_t *self, uint32_t battery, uint32_t partition,
-                               const bb_head_shape_t *shape, uint64_t revision,
-                               bool is_quarantined)
+                               const bb_head_shape_t *shape, uint64_t revision, bool is_quarantined)
 {
     s_reach(self, battery);
     bb_head_group_t **link = &self->by_battery[battery];

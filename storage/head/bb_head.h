@@ -72,10 +72,10 @@ bb_head_t *bb_head_new(uint32_t *shape_serials);
 void bb_head_retain(bb_head_t *self);   // any thread that holds a reference
 void bb_head_release(bb_head_t **self); // any thread; frees with the last reference
 
-// ---- owner ---------------------------------------------------------------------------------------
+// ---- owner -----------------------------------------------------------------------------------
 // Finds or adds. O(metric_count).
-const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics,
-                                     const uint8_t *types, uint32_t metric_count);
+const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, const uint8_t *types,
+                                     uint32_t metric_count);
 // The text, kept once per generation. Valid as long as the generation.
 const bb_text_t *bb_head_text(bb_head_t *self, bb_slice_t text);
 // Finds or adds. Cost: how many groups of the battery were used since this one.
@@ -90,7 +90,7 @@ void bb_head_append(bb_head_t *self, bb_head_group_t *group, const int64_t *time
 const bb_head_group_t *bb_head_first_of(const bb_head_t *self, uint32_t battery);
 bb_head_rows_t bb_head_publish(const bb_head_group_t *group);
 
-// ---- everyone, once frozen -------------------------------------------------------------------------
+// ---- everyone, once frozen -------------------------------------------------------------------
 const bb_head_group_t *bb_head_first(const bb_head_t *self); // go on with next_of_all
 uint64_t bb_head_bytes(const bb_head_t *self);
 uint64_t bb_head_points(const bb_head_t *self);

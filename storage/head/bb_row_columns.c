@@ -135,8 +135,7 @@ static void s_find_columns(bb_row_columns_t *self)
     if (total > self->key_capacity) {
         self->key_capacity = total * 2;
         self->keys = bb_realloc(self->keys, self->key_capacity * sizeof *self->keys);
-        self->column_of =
-            bb_realloc(self->column_of, self->key_capacity * sizeof *self->column_of);
+        self->column_of = bb_realloc(self->column_of, self->key_capacity * sizeof *self->column_of);
     }
     uint32_t count = 0;
     for (uint32_t s = 0; s < self->shape_count; s++) {

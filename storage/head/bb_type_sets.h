@@ -12,7 +12,7 @@
 typedef struct bb_type_sets bb_type_sets_t;
 
 #define BB_TYPE_SET_EMPTY 0u
-#define BB_METRICS_MAX (1u << 28) // metrics of one store
+#define BB_METRICS_MAX    (1u << 28) // metrics of one store
 
 // One entry: the metric's number and a bit (1 << (type - 1)) for each type it has had.
 typedef uint32_t bb_type_entry_t;

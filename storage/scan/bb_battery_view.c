@@ -35,7 +35,7 @@ void bb_battery_view_note_damage(bb_battery_view_t *self, const bb_view_run_t *r
     self->snapshot->windows[run->window].is_damaged = true;
 }
 
-// ---- frames of the head ------------------------------------------------------------------------
+// ---- frames of the head ----------------------------------------------------------------------
 typedef struct {
     int64_t time_wall_ns;
     const uint64_t *values;
@@ -152,7 +152,7 @@ void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t 
     }
 }
 
-// ---- runs --------------------------------------------------------------------------------------
+// ---- runs ------------------------------------------------------------------------------------
 void bb_battery_view_forget_runs(bb_battery_view_t *self)
 {
     self->run_count = 0;
@@ -249,7 +249,7 @@ const int64_t *bb_battery_view_times(bb_battery_view_t *self, bb_view_run_t *run
     return times;
 }
 
-// ---- series ------------------------------------------------------------------------------------
+// ---- series ----------------------------------------------------------------------------------
 void bb_battery_view_add_series(bb_battery_view_t *self, uint32_t metric, bb_type_t type)
 {
     if (!bb_snapshot_wants(self->snapshot, metric)) {

@@ -15,7 +15,7 @@ typedef struct {
     uint32_t window; // index in the snapshot
     bool is_quarantine;
     bb_run_t run;
-    int64_t *times;    // decoded blocks; NULL = not cached
+    int64_t *times;     // decoded blocks; NULL = not cached
     uint8_t *has_times; // per block: is in `times`
 } bb_view_run_t;
 

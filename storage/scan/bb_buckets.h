@@ -22,7 +22,7 @@ typedef struct {
 
 // How times map to buckets.
 typedef struct {
-    int64_t every_ns; // 0 = one bucket
+    int64_t every_ns;     // 0 = one bucket
     int64_t from_wall_ns; // its start, then
 } bb_bucket_rule_t;
 

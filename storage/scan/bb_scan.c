@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One page of an answer. See bb_store.h for what it promises, bb_series_sweep.h for how points merge.
+// One page of an answer. See bb_store.h for what it promises, bb_series_sweep.h for how points
+// merge.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +12,10 @@
 #include "storage/scan/bb_snapshot.h"
 
 #define S_PAGE_BYTES_DEFAULT (1u << 20)
-#define S_POINT_BYTES (2 * sizeof(uint64_t))
+#define S_POINT_BYTES        (2 * sizeof(uint64_t))
 // Buckets of a group over all batteries; more is refused.
 #define S_GROUP_BUCKETS_MAX 1000000u
-#define S_TEXT_SLOTS_MIN 64u
+#define S_TEXT_SLOTS_MIN    64u
 
 // A merged series of a group over all batteries.
 typedef struct {
@@ -32,10 +33,10 @@ typedef struct {
     bb_scan_cursor_t cursor; // where this page begins
     bb_scan_cursor_t next;   // where the next one does, if is_full
     bool is_full;
-    uint64_t page_bytes;     // soft limit; at least 1, so that every page gets on
+    uint64_t page_bytes;       // soft limit; at least 1, so that every page gets on
     uint64_t page_bytes_start; // of a page with nothing in it
-    uint32_t partition;      // at hand
-    uint64_t rows;           // that it has given, on the pages before, too
+    uint32_t partition;        // at hand
+    uint64_t rows;             // that it has given, on the pages before, too
     bb_battery_view_t view;
     bb_series_sweep_t *sweep;
     // One series.
@@ -57,7 +58,7 @@ typedef struct {
     const bb_text_t *text_read, *text_kept; // the last pair of one battery
 } s_scan_t;
 
-// ---- texts ---------------------------------------------------------------------------------------
+// ---- texts -----------------------------------------------------------------------------------
 static const bb_text_t **s_text_slot(const s_scan_t *self, const bb_text_t *text)
 {
     uint64_t slot = bb_hash_bytes(0, text->bytes, text->length);
@@ -113,7 +114,7 @@ static void s_keep_bucket_texts(s_scan_t *self, bb_buckets_t *buckets)
     }
 }
 
-// ---- limits --------------------------------------------------------------------------------------
+// ---- limits ----------------------------------------------------------------------------------
 static uint64_t s_rows_left(const s_scan_t *self)
 {
     if (self->query->row_limit == 0) {
@@ -158,8 +159,8 @@ static void s_cut_before(s_scan_t *self, uint32_t partition, bb_slice_t battery)
 
 static int s_compare_to_cursor(const s_scan_t *self, const bb_view_series_t *series)
 {
-    int order = bb_dictionary_compare(self->snapshot->metric_names[series->metric],
-                                      self->cursor.metric);
+    int order =
+        bb_dictionary_compare(self->snapshot->metric_names[series->metric], self->cursor.metric);
     return order != 0 ? order : (int)series->type - (int)self->cursor.type;
 }
 
@@ -170,7 +171,7 @@ static bool s_continues(const s_scan_t *self, const bb_snapshot_battery_t *batte
            bb_dictionary_compare(self->cursor.battery, battery->id) == 0;
 }
 
-// ---- points --------------------------------------------------------------------------------------
+// ---- points ----------------------------------------------------------------------------------
 static void s_reserve(s_scan_t *self, size_t count)
 {
     if (count > self->capacity) {
@@ -202,8 +203,8 @@ static void s_emit_points(s_scan_t *self, const bb_view_series_t *series)
         }
     }
     bb_page_builder_points(self->page, self->view.battery->id,
-                           self->snapshot->metric_names[series->metric], series->type,
-                           self->times, self->values, (uint32_t)self->count);
+                           self->snapshot->metric_names[series->metric], series->type, self->times,
+                           self->values, (uint32_t)self->count);
     self->rows += self->count;
 }
 
@@ -293,7 +294,7 @@ static void s_scan_buckets(s_scan_t *self, const bb_view_series_t *series, int64
     }
 }
 
-// ---- one battery -----------------------------------------------------------------------------------
+// ---- one battery -----------------------------------------------------------------------------
 static void s_note_damage(s_scan_t *self)
 {
     bb_scan_result_t *result = self->result;
@@ -329,8 +330,8 @@ static void s_scan_series(s_scan_t *self, const bb_snapshot_battery_t *battery)
             if (order < 0) {
                 continue;
             }
-            from_wall_ns = order == 0 ? BB_MAX(from_wall_ns, self->cursor.time_wall_ns)
-                                      : from_wall_ns;
+            from_wall_ns =
+                order == 0 ? BB_MAX(from_wall_ns, self->cursor.time_wall_ns) : from_wall_ns;
         }
         if (s_bytes_left(self) == 0) {
             s_cut(self, series, from_wall_ns);
@@ -347,7 +348,7 @@ static void s_scan_series(s_scan_t *self, const bb_snapshot_battery_t *battery)
     }
 }
 
-// ---- last ----------------------------------------------------------------------------------------
+// ---- last ------------------------------------------------------------------------------------
 // The largest day below `limit` for which a window or a frame of the view exists; false: none.
 static bool s_day_before(const s_scan_t *self, uint32_t limit, uint32_t *window_next, uint32_t *day)
 {
@@ -419,9 +420,9 @@ static void s_scan_last(s_scan_t *self, const bb_snapshot_battery_t *battery)
         for (uint32_t i = 0; i < count; i++) {
             const bb_view_series_t *series = &self->view.series[i];
             if (!found[i]) {
-                found[i] = bb_series_sweep_last(self->sweep, &self->view, series->metric,
-                                                series->type, day, &self->times[i],
-                                                &self->values[i]);
+                found[i] =
+                    bb_series_sweep_last(self->sweep, &self->view, series->metric, series->type,
+                                         day, &self->times[i], &self->values[i]);
                 found_count += found[i];
             }
         }
@@ -436,8 +437,8 @@ static void s_scan_last(s_scan_t *self, const bb_snapshot_battery_t *battery)
             s_cut(self, series, 0);
             break;
         }
-        uint64_t bits = series->type == BB_TYPE_STATE ? s_keep_text(self, self->values[i])
-                                                      : self->values[i];
+        uint64_t bits =
+            series->type == BB_TYPE_STATE ? s_keep_text(self, self->values[i]) : self->values[i];
         bb_page_builder_points(self->page, battery->id,
                                self->snapshot->metric_names[series->metric], series->type,
                                &self->times[i], &bits, 1);
@@ -447,7 +448,7 @@ static void s_scan_last(s_scan_t *self, const bb_snapshot_battery_t *battery)
     free(found);
 }
 
-// ---- batteries -------------------------------------------------------------------------------------
+// ---- batteries -------------------------------------------------------------------------------
 static bb_error_t s_list_battery(s_scan_t *self, const bb_snapshot_battery_t *battery)
 {
     bb_dictionary_attribute_t list[BB_ATTRIBUTES_MAX];
@@ -463,7 +464,7 @@ static bb_error_t s_list_battery(s_scan_t *self, const bb_snapshot_battery_t *ba
     return error;
 }
 
-// ---- a group over all batteries --------------------------------------------------------------------
+// ---- a group over all batteries --------------------------------------------------------------
 static s_group_t *s_group(s_scan_t *self, const bb_view_series_t *series)
 {
     uint32_t *known = &self->group_of[series->metric * BB_TYPE_LAST + series->type - 1];
@@ -571,7 +572,7 @@ static bb_error_t s_scan_groups(s_scan_t *self)
     return error;
 }
 
-// ---- all batteries -----------------------------------------------------------------------------------
+// ---- all batteries ---------------------------------------------------------------------------
 static bb_error_t s_scan_batteries(s_scan_t *self)
 {
     const bb_snapshot_t *snapshot = self->snapshot;
@@ -584,8 +585,8 @@ static bb_error_t s_scan_batteries(s_scan_t *self)
         if (s_rows_left(self) == 0) {
             continue; // the limit counts per partition: their order is not that of all batteries
         }
-        bool has_room = self->result->damaged_partition_count <
-                        BB_COUNT_OF(self->result->damaged_partitions);
+        bool has_room =
+            self->result->damaged_partition_count < BB_COUNT_OF(self->result->damaged_partitions);
         if (s_bytes_left(self) == 0 || !has_room) {
             s_cut_before(self, battery->partition, battery->id);
             return BB_OK;

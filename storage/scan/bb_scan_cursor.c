@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define S_VERSION 1u
+#define S_VERSION     1u
 #define S_FIXED_BYTES 24u
 static_assert(S_FIXED_BYTES + BB_BATTERY_ID_BYTES_MAX + BB_METRIC_NAME_BYTES_MAX <=
                   BB_CURSOR_BYTES_MAX,

@@ -5,7 +5,8 @@
 //      0  u8 version 1    1  u8 bytes of the id   2  u8 bytes of the metric   3  u8 type, 0 = none
 //      4  u32 partition   8  i64 time            16  u64 rows   24  id, then metric
 // Skips everything before (partition, battery, metric, type, time). An empty metric means from the
-// battery's first series on. Rows: how many the partition has given already (row_limit counts them).
+// battery's first series on. Rows: how many the partition has given already (row_limit counts
+// them).
 #ifndef BB_SCAN_CURSOR_H
 #define BB_SCAN_CURSOR_H
 

@@ -15,9 +15,9 @@ typedef struct {
     uint32_t next, limit; // blocks or frames that are not used up
     // The piece at hand.
     bool has_piece;
-    uint32_t piece_first, piece_count; // block (count 1), or frames
+    uint32_t piece_first, piece_count;   // block (count 1), or frames
     int64_t first_wall_ns, last_wall_ns; // inclusive
-    bb_block_stats_t stats;            // runs
+    bb_block_stats_t stats;              // runs
 } s_source_t;
 
 typedef struct {
@@ -33,9 +33,9 @@ struct bb_series_sweep {
     int64_t from_wall_ns, to_wall_ns;
     int64_t every_ns;
     bool is_backwards;
-    uint32_t run_next;   // first run of a day not swept yet
+    uint32_t run_next;    // first run of a day not swept yet
     int64_t next_wall_ns; // frames before this are swept
-    s_source_t *sources; // of the day at hand
+    s_source_t *sources;  // of the day at hand
     uint32_t source_count, source_capacity;
     // Cluster scratch.
     s_point_t *points, *merged;
@@ -66,7 +66,7 @@ void bb_series_sweep_destroy(bb_series_sweep_t **self)
     }
 }
 
-// ---- pieces --------------------------------------------------------------------------------------
+// ---- pieces ----------------------------------------------------------------------------------
 static bool s_piece_of_run(const bb_series_sweep_t *self, s_source_t *source)
 {
     while (source->next < source->limit) {
@@ -123,11 +123,10 @@ static bool s_piece_of_rows(const bb_series_sweep_t *self, s_source_t *source)
 
 static void s_advance(const bb_series_sweep_t *self, s_source_t *source)
 {
-    source->has_piece =
-        source->run ? s_piece_of_run(self, source) : s_piece_of_rows(self, source);
+    source->has_piece = source->run ? s_piece_of_run(self, source) : s_piece_of_rows(self, source);
 }
 
-// ---- sources of a day ----------------------------------------------------------------------------
+// ---- sources of a day ------------------------------------------------------------------------
 static void s_add_source(bb_series_sweep_t *self, const s_source_t *source)
 {
     if (self->source_count == self->source_capacity) {
@@ -235,9 +234,8 @@ static bool s_next_day(bb_series_sweep_t *self)
             next_wall_ns = rows->times[at];
         }
     }
-    uint32_t day = next_wall_ns < self->to_wall_ns
-                       ? (uint32_t)(next_wall_ns / BB_NS_PER_DAY)
-                       : UINT32_MAX;
+    uint32_t day =
+        next_wall_ns < self->to_wall_ns ? (uint32_t)(next_wall_ns / BB_NS_PER_DAY) : UINT32_MAX;
     if (self->run_next < view->run_count) {
         day = BB_MIN(day, view->runs[self->run_next].day);
     }
@@ -253,7 +251,7 @@ static bool s_next_day(bb_series_sweep_t *self)
     return true;
 }
 
-// ---- decoding ------------------------------------------------------------------------------------
+// ---- decoding --------------------------------------------------------------------------------
 static void s_make_room(bb_series_sweep_t *self, size_t count)
 {
     if (count > self->out_capacity) {
@@ -271,8 +269,7 @@ static uint32_t s_decode_run(bb_series_sweep_t *self, const s_source_t *source, 
     uint32_t count = 0;
     if (block_times &&
         bb_run_block_points(&source->run->run, source->column, source->piece_first, block_times,
-                            self->from_wall_ns, self->to_wall_ns, times, values,
-                            &count) != BB_OK) {
+                            self->from_wall_ns, self->to_wall_ns, times, values, &count) != BB_OK) {
         bb_battery_view_note_damage(self->view, source->run);
         count = 0;
     }
@@ -312,7 +309,7 @@ static uint32_t s_decode(bb_series_sweep_t *self, const s_source_t *source)
     return s_decode_rows(source, self->times, self->values);
 }
 
-// ---- merging -------------------------------------------------------------------------------------
+// ---- merging ---------------------------------------------------------------------------------
 static void s_collect(bb_series_sweep_t *self, uint32_t source_index)
 {
     uint32_t count = s_decode(self, &self->sources[source_index]);
@@ -335,13 +332,14 @@ static void s_collect(bb_series_sweep_t *self, uint32_t source_index)
     self->bounds[self->bound_count++] = self->point_count;
 }
 
-// True if `a` stays and `b` goes, at one time. A point that is in quarantine and outside is outside.
+// True if `a` stays and `b` goes, at one time. A point that is in quarantine and outside is
+// outside.
 static bool s_beats(const bb_series_sweep_t *self, const s_point_t *a, const s_point_t *b)
 {
     const s_source_t *left = &self->sources[a->source];
     const s_source_t *right = &self->sources[b->source];
-    int order = bb_value_compare(left->revision, (bb_value_t){left->type, a->bits},
-                                 right->revision, (bb_value_t){right->type, b->bits});
+    int order = bb_value_compare(left->revision, (bb_value_t){left->type, a->bits}, right->revision,
+                                 (bb_value_t){right->type, b->bits});
     return order != 0 ? order > 0 : !left->is_quarantine;
 }
 
@@ -414,7 +412,7 @@ static uint32_t s_merge_cluster(bb_series_sweep_t *self)
     return count;
 }
 
-// ---- forwards ------------------------------------------------------------------------------------
+// ---- forwards --------------------------------------------------------------------------------
 // The source whose piece begins first (or, backwards, ends last), or NULL.
 static s_source_t *s_front(const bb_series_sweep_t *self)
 {
@@ -519,7 +517,7 @@ bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
     return true;
 }
 
-// ---- backwards -----------------------------------------------------------------------------------
+// ---- backwards -------------------------------------------------------------------------------
 static bool s_last_of_cluster(bb_series_sweep_t *self, s_source_t *front, int64_t *time_wall_ns,
                               uint64_t *bits)
 {

@@ -3,7 +3,8 @@
 //
 // Private to the scan; one thread. A sweep goes day by day, because a window is a day: the sources
 // of a day are the columns of its runs and groups of frames of the head. Each source is a list of
-// pieces (blocks of a run, up to 1,024 frames) that do not overlap; pieces of different sources may.
+// pieces (blocks of a run, up to 1,024 frames) that do not overlap; pieces of different sources
+// may.
 //
 //   run 1   [----][----][--]
 //   run 2             [----]  [---]

@@ -26,10 +26,10 @@ typedef struct {
     bb_slice_t id;
     uint32_t number;
     uint32_t partition;
-    uint32_t rows_first, rows_count;   // into rows
-    const bb_type_entry_t *types;      // LAST only
+    uint32_t rows_first, rows_count; // into rows
+    const bb_type_entry_t *types;    // LAST only
     uint32_t type_count;
-    bb_slice_t attributes;             // BATTERIES only, packed
+    bb_slice_t attributes; // BATTERIES only, packed
 } bb_snapshot_battery_t;
 
 typedef struct {
@@ -44,10 +44,10 @@ typedef struct {
 struct bb_snapshot {
     bb_kv_driver_t *kv;
     bb_arena_t arena;
-    bb_head_t *heads[2]; // NULL or retained
+    bb_head_t *heads[2];              // NULL or retained
     bb_snapshot_battery_t *batteries; // by (partition, id)
     uint32_t battery_count, battery_capacity;
-    bool is_complete; // no battery is left for the next page
+    bool is_complete;        // no battery is left for the next page
     uint32_t next_partition; // where it goes on, if not
     bb_slice_t next_battery;
     bb_head_rows_t *rows;

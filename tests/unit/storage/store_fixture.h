@@ -20,9 +20,9 @@
 #include "tests/support/bb_sim_kv.h"
 
 #define FIXTURE_PARTITIONS 8u
-#define FIXTURE_BATTERIES 12u
-#define FIXTURE_METRICS 6u
-#define FIXTURE_START_NS (INT64_C(1767225600) * BB_NS_PER_S) // 2026-01-01T00:00:00Z
+#define FIXTURE_BATTERIES  12u
+#define FIXTURE_METRICS    6u
+#define FIXTURE_START_NS   (INT64_C(1767225600) * BB_NS_PER_S) // 2026-01-01T00:00:00Z
 
 typedef struct {
     uint32_t battery, metric;
@@ -60,7 +60,7 @@ static inline bb_slice_t fixture_slice(const char *text)
 static inline bb_slice_t fixture_battery(uint32_t index)
 {
     // Order of ids is not the order of numbers: "b10" sorts before "b2".
-    static const char *const names[] = {"b0", "b1", "b2",  "b3",  "b4",  "b5",
+    static const char *const names[] = {"b0", "b1", "b2", "b3", "b4",  "b5",
                                         "b6", "b7", "b8", "b9", "b10", "b11"};
     return fixture_slice(names[index]);
 }
@@ -210,9 +210,8 @@ static inline void fixture_seal(fixture_t *self, bb_batch_builder_t *builder, co
     uint32_t *quarantined = bb_alloc(frame_count * sizeof *quarantined);
     bb_batch_builder_finish(builder, &out->batch_bytes, &out->batch_length, order);
     bb_fault_t fault = {0};
-    assert_int_equal(bb_batch_open(&out->batch, bb_slice(out->batch_bytes, out->batch_length),
-                                   &fault),
-                     BB_OK);
+    assert_int_equal(
+        bb_batch_open(&out->batch, bb_slice(out->batch_bytes, out->batch_length), &fault), BB_OK);
     uint64_t seqs[FIXTURE_PARTITIONS];
     assert_true(out->batch.part_count <= FIXTURE_PARTITIONS);
     for (uint32_t i = 0; i < out->batch.part_count; i++) {
@@ -232,9 +231,9 @@ static inline void fixture_seal(fixture_t *self, bb_batch_builder_t *builder, co
         }
     }
     bb_chunks_encode(&header, &out->chunks_bytes, &out->chunks_length);
-    assert_int_equal(bb_chunks_decode(&out->chunks,
-                                      bb_slice(out->chunks_bytes, out->chunks_length), &fault),
-                     BB_OK);
+    assert_int_equal(
+        bb_chunks_decode(&out->chunks, bb_slice(out->chunks_bytes, out->chunks_length), &fault),
+        BB_OK);
     assert_int_equal(bb_chunks_match(&out->chunks, &out->batch, &fault), BB_OK);
     free(order);
     free(quarantined);
@@ -264,9 +263,9 @@ static inline void fixture_add_frame(bb_batch_builder_t *builder, fixture_batch_
         if (types[m] == BB_TYPE_STATE) {
             const bb_text_t *text = bb_text_of_bits(bits[m]);
             uint32_t state;
-            assert_int_equal(bb_batch_builder_state(builder, bb_slice(text->bytes, text->length),
-                                                    &state, NULL),
-                             BB_OK);
+            assert_int_equal(
+                bb_batch_builder_state(builder, bb_slice(text->bytes, text->length), &state, NULL),
+                BB_OK);
             values[order[m]] = state;
         }
         fixture_remember(&out->points,
@@ -532,8 +531,8 @@ static inline int fixture_compare_points(const void *a, const void *b)
     if (left->time_wall_ns != right->time_wall_ns) {
         return left->time_wall_ns < right->time_wall_ns ? -1 : 1;
     }
-    return -bb_value_compare(left->revision, (bb_value_t){left->type, left->bits},
-                             right->revision, (bb_value_t){right->type, right->bits});
+    return -bb_value_compare(left->revision, (bb_value_t){left->type, left->bits}, right->revision,
+                             (bb_value_t){right->type, right->bits});
 }
 
 // Order of rows in an answer: partition, battery id, metric name, type, time.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The head and what it is made of: arena, type sets, dictionary, rows, and rows turned into columns;
-// each against a naive list.
+// The head and what it is made of: arena, type sets, dictionary, rows, and rows turned into
+// columns; each against a naive list.
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,7 @@ static bb_slice_t s_slice(const char *text)
     return bb_slice(text, strlen(text));
 }
 
-// ---- arena ---------------------------------------------------------------------------------------
+// ---- arena -----------------------------------------------------------------------------------
 // Goal: what is handed out is aligned, disjoint and stays as written; a reset starts over.
 static void test_arena(void **state)
 {
@@ -54,7 +54,7 @@ static void test_arena(void **state)
     bb_arena_free(&arena);
 }
 
-// ---- type sets -----------------------------------------------------------------------------------
+// ---- type sets -------------------------------------------------------------------------------
 // Goal: after random additions each battery's set is what a table of bits says; equal sets are one.
 static void test_type_sets(void **state)
 {
@@ -89,7 +89,8 @@ static void test_type_sets(void **state)
             *known |= bit;
         }
         uint32_t found;
-        set_of[b] = bb_type_set_add(sets, set_of[b], s + 1, metrics[s], types[s], counts[s], &found);
+        set_of[b] =
+            bb_type_set_add(sets, set_of[b], s + 1, metrics[s], types[s], counts[s], &found);
         assert_int_equal(found, expected);
         for (uint32_t m = 0; m < S_METRICS; m++) {
             assert_int_equal(bb_type_set_bits(sets, set_of[b], m), bits[b][m]);
@@ -102,7 +103,7 @@ static void test_type_sets(void **state)
     bb_type_sets_destroy(&sets);
 }
 
-// ---- dictionary ----------------------------------------------------------------------------------
+// ---- dictionary ------------------------------------------------------------------------------
 typedef struct {
     bb_dictionary_t *target;
     uint32_t metric_count, battery_count;
@@ -149,8 +150,8 @@ static void test_dictionary(void **state)
         }
         const uint32_t metrics[2] = {b % S_METRICS, (b + 5) % S_METRICS};
         const uint8_t types[2] = {BB_TYPE_FLOAT64, BB_TYPE_STATE};
-        assert_int_equal(
-            bb_dictionary_types_add(dictionary, b, b % S_METRICS, metrics, types, 2), 0);
+        assert_int_equal(bb_dictionary_types_add(dictionary, b, b % S_METRICS, metrics, types, 2),
+                         0);
         bb_attribute_t attribute = {s_slice("site"), s_slice(name)};
         bb_dictionary_attributes_merge(dictionary, b, &attribute, b % 3 == 0, 5);
     }
@@ -161,9 +162,9 @@ static void test_dictionary(void **state)
         for (uint32_t i = 0; i < count; i++) {
             bb_slice_t id = bb_dictionary_battery_id(dictionary, numbers[i]);
             assert_int_equal(numbers[i] % S_PARTITIONS, p);
-            assert_true(i == 0 || bb_dictionary_compare(bb_dictionary_battery_id(
-                                                            dictionary, numbers[i - 1]),
-                                                        id) < 0);
+            assert_true(i == 0 ||
+                        bb_dictionary_compare(bb_dictionary_battery_id(dictionary, numbers[i - 1]),
+                                              id) < 0);
             assert_int_equal(bb_dictionary_partition_seek(dictionary, p, id), i);
         }
         assert_int_equal(bb_dictionary_partition_seek(dictionary, p, s_slice("zzz")), count);
@@ -248,8 +249,7 @@ static void test_dictionary_refuses_damage(void **state)
         memcpy(bytes, record.bytes, length);
         dictionary = bb_dictionary_new(1, 4);
         bb_dictionary_metric(dictionary, s_slice("voltage_v"));
-        bb_error_t error =
-            bb_dictionary_load(dictionary, false, 0, bb_slice(bytes, length), NULL);
+        bb_error_t error = bb_dictionary_load(dictionary, false, 0, bb_slice(bytes, length), NULL);
         assert_int_equal(error, length == record.length ? BB_OK : BB_ERR_CORRUPT);
         bb_dictionary_destroy(&dictionary);
         free(bytes);
@@ -280,7 +280,7 @@ static void test_dictionary_refuses_damage(void **state)
     bb_dictionary_destroy(&dictionary);
 }
 
-// ---- rows ----------------------------------------------------------------------------------------
+// ---- rows ------------------------------------------------------------------------------------
 static int64_t s_time_of(uint32_t row)
 {
     return INT64_C(1000000) * row;
@@ -290,7 +290,7 @@ static int64_t s_time_of(uint32_t row)
 typedef struct {
     _Atomic(bb_head_rows_t *) published;
     atomic_bool done;
-    bb_head_t *head; // one reference of the reader's own
+    bb_head_t *head;      // one reference of the reader's own
     uint64_t wrong_count; // rows that were not as written
 } s_shared_t;
 

@@ -5,7 +5,7 @@
 
 #include "tests/unit/storage/store_fixture.h"
 
-// ---- oracle of aggregates ------------------------------------------------------------------------
+// ---- oracle of aggregates --------------------------------------------------------------------
 static bool s_is_nan(bb_type_t type, uint64_t bits)
 {
     return type == BB_TYPE_FLOAT64 && isnan(bb_double_of_bits(bits));
@@ -59,7 +59,8 @@ static void s_expected_add(s_expected_t *self, const fixture_row_t *point)
             self->max = bits;
         }
         if (point->time_wall_ns < self->first_wall_ns ||
-            (point->time_wall_ns == self->first_wall_ns && s_compare(type, bits, self->first) > 0)) {
+            (point->time_wall_ns == self->first_wall_ns &&
+             s_compare(type, bits, self->first) > 0)) {
             self->first_wall_ns = point->time_wall_ns;
             self->first = bits;
         }
@@ -147,7 +148,7 @@ static void s_verify_aggregate(fixture_t *fixture, const bb_query_t *query)
     free(found.items);
 }
 
-// ---- data ----------------------------------------------------------------------------------------
+// ---- data ------------------------------------------------------------------------------------
 // Runs of several flushes, some merged, frozen and active rows.
 static void s_fill(fixture_t *fixture, uint64_t seed, bool simulated)
 {
@@ -179,7 +180,7 @@ static bb_query_t s_random_range(bb_random_t *random, bb_query_mode_t mode)
     return query;
 }
 
-// ---- tests ---------------------------------------------------------------------------------------
+// ---- tests -----------------------------------------------------------------------------------
 static void test_ranges_and_filters(void **state)
 {
     (void)state;
@@ -278,8 +279,8 @@ static void test_aggregates(void **state)
     }
 }
 
-// Goal: statistics answer for blocks that nothing overlaps, and not for others. Method: a value that
-// only a correct merge can see hides in a second run.
+// Goal: statistics answer for blocks that nothing overlaps, and not for others. Method: a value
+// that only a correct merge can see hides in a second run.
 static void test_statistics_only_where_nothing_overlaps(void **state)
 {
     (void)state;
@@ -637,7 +638,7 @@ static void test_group_is_bounded(void **state)
     fixture_close(&fixture);
 }
 
-// ---- damage --------------------------------------------------------------------------------------
+// ---- damage ----------------------------------------------------------------------------------
 // A driver that hands everything on, but inverts one byte of the nth value that a cursor reads.
 typedef struct {
     bb_kv_driver_t driver; // first, so that it is found again

@@ -7,7 +7,7 @@
 
 #include "tests/unit/storage/store_fixture.h"
 
-// ---- random histories ----------------------------------------------------------------------------
+// ---- random histories ------------------------------------------------------------------------
 static void s_verify_all(fixture_t *fixture)
 {
     bb_query_t raw = fixture_query(BB_QUERY_RAW);
@@ -127,7 +127,7 @@ static void test_long_series(void **state)
     fixture_close(&fixture);
 }
 
-// ---- opening ---------------------------------------------------------------------------------------
+// ---- opening ---------------------------------------------------------------------------------
 // Goal: a folder of someone else is refused, and nothing in it changes.
 static void test_foreign_folders(void **state)
 {
@@ -174,7 +174,7 @@ static void test_second_opening_is_refused(void **state)
     fixture_close(&fixture);
 }
 
-// ---- check -----------------------------------------------------------------------------------------
+// ---- check -----------------------------------------------------------------------------------
 typedef struct {
     uint32_t call_count;
     uint32_t frame, metric;
@@ -347,7 +347,7 @@ static void test_days_are_limited(void **state)
     fixture_close(&fixture);
 }
 
-// ---- attributes ------------------------------------------------------------------------------------
+// ---- attributes ------------------------------------------------------------------------------
 static void s_write_attributes(fixture_t *fixture, int64_t origin_wall_ns, const char *key,
                                const char *value)
 {
@@ -397,9 +397,8 @@ static void s_read_attributes(fixture_t *fixture, char *out, size_t room)
     out[0] = '\0';
     for (uint32_t i = 0; i < page.series[0].attribute_count; i++) {
         const bb_page_attribute_t *attribute = &page.series[0].attributes[i];
-        used += (size_t)snprintf(out + used, room - used, "%.*s=%.*s;",
-                                 (int)attribute->key.length, (const char *)attribute->key.data,
-                                 (int)attribute->value.length,
+        used += (size_t)snprintf(out + used, room - used, "%.*s=%.*s;", (int)attribute->key.length,
+                                 (const char *)attribute->key.data, (int)attribute->value.length,
                                  (const char *)attribute->value.data);
     }
     bb_page_close(&page);
@@ -446,7 +445,7 @@ static void test_attributes(void **state)
     fixture_close(&fixture);
 }
 
-// ---- have-sets, journal and peers --------------------------------------------------------------------
+// ---- have-sets, journal and peers ------------------------------------------------------------
 static bool s_all_held(void *context, uint32_t partition, const bb_stream_t *stream,
                        uint64_t first_seq, uint64_t last_seq)
 {
@@ -535,8 +534,8 @@ static void s_receive(void *context, uint8_t *chunks_bytes, size_t chunks_length
     assert_int_equal(bb_batch_open(&batch, bb_slice(batch_bytes, batch_length), &fault), BB_OK);
     assert_int_equal(bb_chunks_match(&chunks, &batch, &fault), BB_OK);
     bb_store_t *store = pull->target->store;
-    assert_int_equal(
-        bb_store_stage(store, &chunks, bb_slice(chunks_bytes, chunks_length), &batch), BB_OK);
+    assert_int_equal(bb_store_stage(store, &chunks, bb_slice(chunks_bytes, chunks_length), &batch),
+                     BB_OK);
     assert_int_equal(bb_store_sync(store), BB_OK);
     assert_int_equal(bb_store_apply(store, &chunks, &batch), BB_OK);
     bb_batch_close(&batch);
@@ -560,8 +559,7 @@ static uint32_t s_pull_all(fixture_t *source, fixture_t *target, const uint32_t 
         uint32_t unavailable[FIXTURE_PARTITIONS];
         s_pull_t pull = {target, 0};
         assert_int_equal(bb_store_missing(source->store, partitions, theirs, count, budget_bytes,
-                                          s_receive, &pull, &more, unavailable,
-                                          unavailable_count),
+                                          s_receive, &pull, &more, unavailable, unavailable_count),
                          BB_OK);
         assert_true(!more || pull.chunk_count > 0);
         for (uint32_t i = 0; i < count; i++) {
@@ -572,8 +570,8 @@ static uint32_t s_pull_all(fixture_t *source, fixture_t *target, const uint32_t 
     return asked;
 }
 
-// Goal: a peer that lacks anything gets exactly that, in budgeted pieces, over files that are sealed
-// and files that are not; then both stores answer alike.
+// Goal: a peer that lacks anything gets exactly that, in budgeted pieces, over files that are
+// sealed and files that are not; then both stores answer alike.
 static void test_missing(void **state)
 {
     (void)state;
@@ -603,8 +601,8 @@ static void test_missing(void **state)
         assert_true(bb_have_set_is_equal(bb_store_have(source.store, some[i]),
                                          bb_store_have(target.store, some[i])));
     }
-    assert_false(bb_have_set_is_equal(bb_store_have(source.store, 0),
-                                      bb_store_have(target.store, 0)));
+    assert_false(
+        bb_have_set_is_equal(bb_store_have(source.store, 0), bb_store_have(target.store, 0)));
     uint32_t asked = s_pull_all(&source, &target, fixture_all_partitions(), FIXTURE_PARTITIONS,
                                 1000, &unavailable_count);
     assert_true(asked > 2);
@@ -660,7 +658,7 @@ static void test_missing_and_trimmed(void **state)
     fixture_close(&target);
 }
 
-// ---- jobs --------------------------------------------------------------------------------------------
+// ---- jobs ------------------------------------------------------------------------------------
 // Goal: a snapshot goes on reading what it was taken of while the head is flushed and its window
 // replaced and removed.
 static void test_snapshot_outlives_jobs(void **state)
@@ -767,8 +765,8 @@ static void s_offer_question(fixture_t *fixture, s_threads_t *threads)
     fixture_expect(fixture, &question->query, &expected);
     question->row_count_min = expected.count;
     free(expected.items);
-    assert_int_equal(
-        bb_store_snapshot(fixture->store, &question->query, &question->snapshot, NULL), BB_OK);
+    assert_int_equal(bb_store_snapshot(fixture->store, &question->query, &question->snapshot, NULL),
+                     BB_OK);
     atomic_store(&threads->question, question);
 }
 

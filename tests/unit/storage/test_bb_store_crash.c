@@ -94,8 +94,8 @@ static void s_verify(s_history_t *self)
     }
 }
 
-// How many of the batches the have-sets show; all parts of a batch are in one record, so it is there
-// or not.
+// How many of the batches the have-sets show; all parts of a batch are in one record, so it is
+// there or not.
 static uint32_t s_survivors(s_history_t *self)
 {
     uint32_t count = 0;
@@ -220,8 +220,8 @@ static void test_power_loss_during_recovery(void **state)
             bb_sim_disk_halt_at(disk, bb_random_between(&random, 1, 40));
             bb_store_report_t report;
             bb_fault_t fault = {0};
-            bb_error_t error = bb_store_open(&history.fixture.options, &report,
-                                             &history.fixture.store, &fault);
+            bb_error_t error =
+                bb_store_open(&history.fixture.options, &report, &history.fixture.store, &fault);
             if (error != BB_OK) {
                 assert_true(bb_sim_disk_is_halted(disk));
                 history.fixture.store = NULL;
