@@ -13,6 +13,7 @@
 #define S_REQUESTS_MAX       65536
 #define S_MESSAGES_PER_ROUND 64
 #define S_SWEEP_NS           BB_NS_PER_S
+#define S_WAY_BACK_NS        (INT64_C(25) * BB_NS_PER_MS)
 // A store answers by the deadline; past this much more it never will.
 #define S_SWEEP_GRACE_NS (INT64_C(10) * BB_NS_PER_S)
 
@@ -441,6 +442,8 @@ static bool s_admit(s_router_t *self, s_request_t *request, const bb_received_t 
     if (message->timeout_ns <= 0) {
         message->timeout_ns = BB_DEADLINE_NS_DEFAULT;
     }
+    // What is answered at the deadline must still reach a client that waits no longer than it.
+    message->timeout_ns -= BB_MIN(message->timeout_ns / 8, S_WAY_BACK_NS);
     bb_admitted_t admitted = {
         .kind = message->kind,
         .request_id = message->request_id,
