@@ -91,8 +91,8 @@ bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy unt
 bool bb_store_wants_merge(const bb_store_t *self); // some window holds many runs per battery
 // BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now
 // would lose it; sync and apply first. FENCED, or what rotating the journal gave. FLUSH freezes the
-// head (or takes one that a failed job left) and rotates the journal. MERGE takes the
-// window with the most runs per battery above `runs_per_battery_min` (1 = merge all there is).
+// head (or takes one that a failed job left) and rotates the journal. MERGE takes the window with
+// the most runs per battery above `runs_per_battery_min` (1 = merge all there is).
 BB_MUST_CHECK bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
                                             double runs_per_battery_min, bb_store_job_t **job);
 BB_MUST_CHECK bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault);
@@ -130,7 +130,8 @@ BB_MUST_CHECK bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *part
 
 // ---- reading ---------------------------------------------------------------------------------
 // A snapshot is the head and all overlapping windows at one moment. Taken on the owner's thread;
-// used and closed by any one thread. Keep it short: it holds LMDB readers.
+// used and closed by any one thread. Keep it short: it holds LMDB readers. BB_ERR_QUERY: a bad
+// cursor.
 typedef struct bb_snapshot bb_snapshot_t;
 BB_MUST_CHECK bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query,
                                            bb_snapshot_t **snapshot, bb_fault_t *fault);
@@ -145,13 +146,12 @@ typedef struct {
     uint64_t points_scanned;
 } bb_scan_result_t;
 
-// Snapshots: BB_ERR_QUERY, a bad cursor.
-//
-// row_limit counts per partition, because the order of partitions is not that of batteries. A page
-// ends when 64 partitions are named damaged, so that none goes unnamed.
 // Answers one page of `query` (the one the snapshot was taken for) into `page`. Merged and
 // de-duplicated over head and segments: each (battery, metric, time) once, the largest
-// (revision, type, value). Errors: QUERY (bad cursor), CORRUPT, IO.
+// (revision, type, value). row_limit counts per partition, because the order of partitions is not
+// that of batteries. A page ends when 64 partitions are named damaged, so that none goes unnamed.
+// Errors: QUERY (bad cursor; a group of more than 1,000,000 buckets), CORRUPT (a group over more
+// than 64 damaged partitions).
 BB_MUST_CHECK bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query,
                                       bb_page_builder_t *page, bb_scan_result_t *result,
                                       bb_fault_t *fault);
