@@ -12,6 +12,9 @@
 #include "protocol/bb_base.h"
 
 #define BENCH_METRICS 12
+// The scan that decodes: in buckets this wide no block of more than 60 points fits into one, so
+// that statistics of blocks do not help.
+#define BENCH_DECODE_EVERY_NS (600 * BB_NS_PER_S)
 
 typedef struct {
     int64_t time_ms;
@@ -42,6 +45,33 @@ double bench_median(double *values, size_t count); // sorts
 // One JSON line on standard output and in the results file; `note` may be NULL.
 void bench_report(FILE *results, const char *name, double value, const char *unit,
                   const char *note);
+
+// ---- what the answers must be; bench_oracle.c ----
+// Newest frame of each battery (battery_count entries).
+void bench_oracle_newest(const bench_data_t *data, const bench_frame_t **newest);
+
+// The points of one series; the sum of fingerprints does not depend on their order.
+typedef struct {
+    uint64_t rows, fingerprint;
+} bench_series_t;
+uint64_t bench_fingerprint(int64_t time_wall_ns, double value);
+bench_series_t bench_oracle_series(const bench_data_t *data, uint32_t battery, uint32_t metric);
+
+// Aggregates of one metric over everything; `size` is the sum of the sizes of what was added.
+typedef struct {
+    uint64_t count;
+    double min, max;
+    long double sum, size;
+} bench_total_t;
+void bench_totals_clear(bench_total_t totals[BENCH_METRICS]);
+void bench_total_add(bench_total_t *total, uint64_t count, double min, double max, double sum);
+void bench_oracle_totals(const bench_data_t *data, bench_total_t totals[BENCH_METRICS]);
+// Counts, minima and maxima exactly; sums within 1e-12 of the sum of sizes of `want`.
+bool bench_totals_are_equal(const bench_total_t got[BENCH_METRICS],
+                            const bench_total_t want[BENCH_METRICS]);
+
+uint32_t bench_metric_of(const char *name, size_t length); // BENCH_METRICS: none of ours
+uint32_t bench_battery_of(const bench_data_t *data, const char *id, size_t length); // UINT32_MAX
 
 // Loads the yardstick into a cluster that is up and asks the wire questions.
 int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar,

@@ -6,7 +6,6 @@
 // Batches are built in slices outside the clock, so that memory stays bounded. Everything runs on
 // one thread, one after the other: what a node does on three threads is added up here.
 #include <dirent.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,7 +21,6 @@
 #define S_REPEATS          7
 #define S_PAGES_MAX        4096u
 #define S_RUNS_PER_BATTERY 4.0 // as the node: this many are merged while data comes in
-#define S_DECODE_EVERY_NS  (600 * BB_NS_PER_S)
 
 typedef struct {
     const bench_data_t *data;
@@ -346,27 +344,6 @@ static double s_ask_ms(s_engine_t *self, const bb_query_t *query, s_answer_t *an
     return good ? bench_median(times_ms, S_REPEATS) : -1;
 }
 
-static uint32_t s_battery_of(const bench_data_t *data, bb_slice_t id)
-{
-    char text[16] = "";
-    if (id.length == 7) {
-        memcpy(text, id.data, id.length);
-    }
-    uint32_t battery = text[0] == 'b' ? (uint32_t)strtoul(text + 1, NULL, 10) : UINT32_MAX;
-    return battery < data->battery_count ? battery : UINT32_MAX;
-}
-
-static uint32_t s_metric_of(bb_slice_t name)
-{
-    for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        if (strlen(bench_metric_names[m]) == name.length &&
-            memcmp(bench_metric_names[m], name.data, name.length) == 0) {
-            return m;
-        }
-    }
-    return BENCH_METRICS;
-}
-
 // ---- newest values ---------------------------------------------------------------------------
 
 typedef struct {
@@ -378,9 +355,10 @@ typedef struct {
 static bool s_check_last(void *context, const bb_series_t *series)
 {
     s_last_t *self = context;
-    uint32_t battery = s_battery_of(self->data, series->battery);
+    uint32_t battery = bench_battery_of(self->data, series->battery.data, series->battery.length);
     const bench_frame_t *frame = battery == UINT32_MAX ? NULL : self->newest[battery];
-    if (!frame || series->row_count != 1 || s_metric_of(series->metric) != 0 ||
+    if (!frame || series->row_count != 1 ||
+        bench_metric_of(series->metric.data, series->metric.length) != 0 ||
         series->times_wall_ns[0] != frame->time_ms * BB_NS_PER_MS ||
         series->values[0] != bb_bits_of_double(frame->values[0])) {
         return false;
@@ -399,12 +377,7 @@ static bool s_last(s_engine_t *self, bb_query_t query, s_answer_t *answer)
     query.metric_count = 1;
     double ms = s_ask_ms(self, &query, answer);
     s_last_t check = {data, bb_alloc_zero(data->battery_count, sizeof *check.newest), 0};
-    for (uint64_t i = 0; i < data->frame_count; i++) {
-        const bench_frame_t *frame = &data->frames[i], **newest = &check.newest[frame->battery];
-        if (!*newest || (*newest)->time_ms <= frame->time_ms) {
-            *newest = frame;
-        }
-    }
+    bench_oracle_newest(data, check.newest);
     bool good =
         ms >= 0 && s_walk(answer, s_check_last, &check) && check.right == data->battery_count;
     free(check.newest);
@@ -417,17 +390,9 @@ static bool s_last(s_engine_t *self, bb_query_t query, s_answer_t *answer)
 // ---- one battery, raw ------------------------------------------------------------------------
 
 typedef struct {
-    uint64_t rows;
+    bench_series_t series;
     int64_t last_wall_ns;
-    uint64_t fingerprint; // order does not matter
 } s_raw_t;
-
-static uint64_t s_print_of(int64_t time_wall_ns, uint64_t bits)
-{
-    uint64_t mixed = (uint64_t)time_wall_ns * UINT64_C(0x9e3779b97f4a7c15) ^ bits;
-    mixed = (mixed ^ mixed >> 31) * UINT64_C(0xbf58476d1ce4e5b9);
-    return mixed ^ mixed >> 29;
-}
 
 static bool s_check_raw(void *context, const bb_series_t *series)
 {
@@ -437,9 +402,10 @@ static bool s_check_raw(void *context, const bb_series_t *series)
             return false;
         }
         self->last_wall_ns = series->times_wall_ns[i];
-        self->fingerprint += s_print_of(series->times_wall_ns[i], series->values[i]);
+        self->series.fingerprint +=
+            bench_fingerprint(series->times_wall_ns[i], bb_double_of_bits(series->values[i]));
     }
-    self->rows += series->row_count;
+    self->series.rows += series->row_count;
     return true;
 }
 
@@ -459,17 +425,10 @@ static bool s_raw(s_engine_t *self, bb_query_t query, s_answer_t *answer)
     query.partitions = &self->partitions[battery];
     query.partition_count = 1;
     double ms = s_ask_ms(self, &query, answer);
-    s_raw_t want = {0}, got = {.last_wall_ns = INT64_MIN};
-    for (uint64_t i = 0; i < data->frame_count; i++) {
-        const bench_frame_t *frame = &data->frames[i];
-        if (frame->battery == battery) {
-            want.rows++;
-            want.fingerprint +=
-                s_print_of(frame->time_ms * BB_NS_PER_MS, bb_bits_of_double(frame->values[1]));
-        }
-    }
-    bool good = ms >= 0 && s_walk(answer, s_check_raw, &got) && got.rows == want.rows &&
-                got.fingerprint == want.fingerprint;
+    s_raw_t got = {.last_wall_ns = INT64_MIN};
+    bench_series_t want = bench_oracle_series(data, battery, 1);
+    bool good = ms >= 0 && s_walk(answer, s_check_raw, &got) && got.series.rows == want.rows &&
+                got.series.fingerprint == want.fingerprint;
     snprintf(note, sizeof note, "one battery, one metric, %llu rows",
              (unsigned long long)want.rows);
     bench_report(self->results, "engine_q2_ms", ms, "ms", note);
@@ -478,44 +437,28 @@ static bool s_raw(s_engine_t *self, bb_query_t query, s_answer_t *answer)
 
 // ---- everything ------------------------------------------------------------------------------
 
-typedef struct {
-    uint64_t count;
-    double min, max;
-    long double sum, size;
-} s_total_t;
-
 static bool s_check_total(void *context, const bb_series_t *series)
 {
-    s_total_t *totals = context;
-    uint32_t metric = s_metric_of(series->metric);
+    bench_total_t *totals = context;
+    uint32_t metric = bench_metric_of(series->metric.data, series->metric.length);
     if (metric == BENCH_METRICS || series->battery.length != 0) {
         return false;
     }
-    s_total_t *total = &totals[metric];
     for (uint32_t i = 0; i < series->row_count; i++) {
         const bb_bucket_t *bucket = &series->buckets[i];
-        total->count += bucket->count;
-        total->min = fmin(total->min, bb_double_of_bits(bucket->min));
-        total->max = fmax(total->max, bb_double_of_bits(bucket->max));
-        total->sum += bb_sum_value(bucket->sum);
+        bench_total_add(&totals[metric], bucket->count, bb_double_of_bits(bucket->min),
+                        bb_double_of_bits(bucket->max), bb_sum_value(bucket->sum));
     }
     return true;
 }
 
-static bool s_everything(s_engine_t *self, bb_query_t query, const s_total_t *want,
+static bool s_everything(s_engine_t *self, bb_query_t query, const bench_total_t *want,
                          s_answer_t *answer, const char *name, const char *what)
 {
-    s_total_t got[BENCH_METRICS];
+    bench_total_t got[BENCH_METRICS];
     double ms = s_ask_ms(self, &query, answer);
-    for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        got[m] = (s_total_t){.min = INFINITY, .max = -INFINITY};
-    }
-    bool good = ms >= 0 && s_walk(answer, s_check_total, got);
-    for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        good = good && got[m].count == want[m].count && got[m].min == want[m].min &&
-               got[m].max == want[m].max &&
-               fabsl(got[m].sum - want[m].sum) <= 1e-12L * want[m].size;
-    }
+    bench_totals_clear(got);
+    bool good = ms >= 0 && s_walk(answer, s_check_total, got) && bench_totals_are_equal(got, want);
     char note[160];
     double points = (double)self->data->frame_count * BENCH_METRICS;
     snprintf(note, sizeof note, "%s; %.4g M points, %.4g G points/s", what, points / 1e6,
@@ -526,24 +469,14 @@ static bool s_everything(s_engine_t *self, bb_query_t query, const s_total_t *wa
 
 static bool s_scans(s_engine_t *self, bb_query_t query, s_answer_t *answer)
 {
-    s_total_t want[BENCH_METRICS];
-    for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        want[m] = (s_total_t){.min = INFINITY, .max = -INFINITY};
-        for (uint64_t i = 0; i < self->data->frame_count; i++) {
-            double value = self->data->frames[i].values[m];
-            want[m].count++;
-            want[m].min = fmin(want[m].min, value);
-            want[m].max = fmax(want[m].max, value);
-            want[m].sum += value;
-            want[m].size += fabs(value);
-        }
-    }
+    bench_total_t want[BENCH_METRICS];
+    bench_oracle_totals(self->data, want);
     query.mode = BB_QUERY_AGGREGATE;
     query.group_by_none = true;
     query.aggregates = BB_AGGREGATE_COUNT | BB_AGGREGATE_SUM | BB_AGGREGATE_MIN | BB_AGGREGATE_MAX;
     bool good = s_everything(self, query, want, answer, "engine_q7_ms",
                              "every point, one bucket; block statistics do");
-    query.every_ns = S_DECODE_EVERY_NS;
+    query.every_ns = BENCH_DECODE_EVERY_NS;
     return s_everything(self, query, want, answer, "engine_q7_decode_ms",
                         "every point in buckets of 10 min, which no block of more than 60 points "
                         "fits into: all are decoded") &&

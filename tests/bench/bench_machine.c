@@ -66,6 +66,7 @@ int bench_machine(const char *directory, FILE *results)
         return 1;
     }
     char *piece = bb_alloc_zero(1, S_PIECE_BYTES);
+    bench_report(results, "machine_cores", (double)sysconf(_SC_NPROCESSORS_ONLN), "cores", NULL);
     bench_report(results, "machine_fdatasync_4k_ms", s_sync_ms(file, piece), "ms", "median of 200");
     bench_report(results, "machine_write_gb_per_s", s_write_gb_per_s(file, piece), "GB/s",
                  "256 MiB with one fdatasync");
