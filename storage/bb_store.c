@@ -17,6 +17,7 @@
 
 #include "protocol/bb_crc32c.h"
 #include "storage/bb_store_flush.h"
+#include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
 #include "storage/head/bb_hash.h"
 
@@ -367,6 +368,7 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
         // The folders themselves must outlive a crash before anything in them is promised.
         error = self->vfs->sync_directory(self->vfs, self->directory);
     }
+    self->is_merge_wanted = bb_merge_is_wanted(self);
     report->battery_count = bb_dictionary_battery_count(self->dictionary);
     report->window_count = self->windows.count;
     return error;

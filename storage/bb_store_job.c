@@ -16,7 +16,7 @@ struct bb_store_job {
 
 bool bb_store_wants_merge(const bb_store_t *self)
 {
-    return bb_merge_is_wanted(self);
+    return self->is_merge_wanted;
 }
 
 // Freezes the head, unless one waits already because its job failed.
@@ -88,6 +88,7 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
     } else if (error == BB_OK) {
         bb_merge_publish((*job)->merge, self);
     }
+    self->is_merge_wanted = bb_merge_is_wanted(self);
     bb_merge_destroy(&(*job)->merge);
     free(*job);
     *job = NULL;
