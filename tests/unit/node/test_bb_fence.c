@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// Read fences: which answers count, what is waited for, and what is called missing.
+#include "node/ingest/bb_fence.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+// cmocka comes last: it needs the headers above.
+#include <cmocka.h>
+
+#include "tests/unit/node/replication_topology.h"
+
+#define MS         (BB_NS_PER_MS)
+#define PARTITIONS 4
+
+typedef struct {
+    bb_topology_t *topology;
+    bb_have_view_t *view;
+    bb_fence_t *fence;
+    bb_have_set_t own[PARTITIONS];
+} s_fixture_t;
+
+static const bb_have_set_t *s_own(void *context, uint32_t partition)
+{
+    return &((s_fixture_t *)context)->own[partition];
+}
+
+static void s_new(s_fixture_t *f, uint32_t nodes, uint32_t rf, uint32_t remote_nodes)
+{
+    memset(f, 0, sizeof *f);
+    f->topology = test_topology(nodes, rf, remote_nodes, remote_nodes, PARTITIONS, 0);
+    bb_have_view_options_t options = {.topology = f->topology,
+                                      .store_count = 1,
+                                      .report_interval_ns = 500 * MS,
+                                      .own = s_own,
+                                      .own_context = f};
+    f->view = bb_have_view_new(&options);
+    f->fence = bb_fence_new(f->topology, f->view, s_own, f);
+    for (uint32_t node = 1; node < nodes + remote_nodes; node++) {
+        bb_stream_t incarnation = test_stream((uint8_t)(10 + node));
+        bb_have_view_peer(f->view, 0, node, true, &incarnation);
+    }
+}
+
+static void s_free(s_fixture_t *f)
+{
+    bb_fence_destroy(&f->fence);
+    bb_have_view_destroy(&f->view);
+    bb_topology_destroy(&f->topology);
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        bb_have_set_clear(&f->own[p]);
+    }
+}
+
+static void s_add(bb_have_set_t *set, uint64_t last)
+{
+    bb_stream_t stream = test_stream(1);
+    bool added = false;
+    assert_int_equal(bb_have_set_add(set, &stream, 1, last, &added), BB_OK);
+}
+
+// The node answers request `id`: everything of its partitions, [1, last] of stream 1 in each.
+static void s_answer(s_fixture_t *f, uint32_t node, uint64_t id, uint64_t version, uint64_t last)
+{
+    bb_have_set_t set = {0};
+    s_add(&set, last);
+    uint8_t bytes[64];
+    bb_have_set_encode(&set, bytes);
+    bb_have_entry_t entries[PARTITIONS];
+    bb_have_t have = {.incarnation = test_stream((uint8_t)(10 + node)),
+                      .version = version,
+                      .is_last = true,
+                      .entries = entries};
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        if (bb_have_view_is_shared(f->view, p, node)) {
+            entries[have.entry_count++] =
+                (bb_have_entry_t){p, bb_slice(bytes, bb_have_set_encoded_bytes(&set))};
+        }
+    }
+    assert_int_equal(bb_have_view_report(f->view, 1, node, id, true, &have), BB_OK);
+    bb_have_set_clear(&set);
+}
+
+static uint64_t s_ask(s_fixture_t *f, uint32_t node)
+{
+    bb_have_request_t request;
+    return bb_have_view_ask(f->view, 0, node, &request);
+}
+
+static const uint32_t s_all[PARTITIONS] = {0, 1, 2, 3};
+
+static void s_begin(s_fixture_t *f, uint64_t context, int64_t deadline)
+{
+    assert_int_equal(bb_fence_begin(f->fence, context, bb_have_view_request_id_next(f->view), s_all,
+                                    PARTITIONS, deadline),
+                     BB_OK);
+}
+
+// Goal: an answer to a question asked before the read arrived does not count.
+static void older_answers_do_not_count(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    uint64_t before = s_ask(&f, 1);
+    s_begin(&f, 7, 1000 * MS);
+    s_answer(&f, 1, before, 5, 3);
+    bb_fence_ready_t ready;
+    bb_fence_step(f.fence, 1, true);
+    assert_false(bb_fence_next(f.fence, &ready));
+    uint64_t after = s_ask(&f, 1);
+    assert_true(bb_fence_request_id(f.fence) <= after);
+    assert_true(bb_fence_request_id(f.fence) > before);
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 3);
+    }
+    s_answer(&f, 1, after, 6, 3);
+    bb_fence_step(f.fence, 2, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.context, 7);
+    assert_int_equal(ready.missing_count, 0);
+    assert_int_equal(bb_fence_waiting_count(f.fence), 0);
+    assert_int_equal(bb_fence_request_id(f.fence), 0);
+    s_free(&f);
+}
+
+// Goal: what the majority had when it answered is waited for, and nothing that came later.
+static void waits_for_the_data(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    s_begin(&f, 7, 1000 * MS);
+    s_answer(&f, 2, s_ask(&f, 2), 5, 3);
+    bb_fence_ready_t ready;
+    bb_fence_step(f.fence, 1, true);
+    assert_false(bb_fence_next(f.fence, &ready));
+    assert_int_equal(bb_fence_request_id(f.fence), 0); // no more questions, only data
+    s_answer(&f, 2, s_ask(&f, 2), 6, 9);               // the peer goes on
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 3);
+        bb_fence_step(f.fence, 2, true);
+        assert_int_equal(bb_fence_next(f.fence, &ready), p == PARTITIONS - 1);
+    }
+    s_free(&f);
+}
+
+// Goal: without a majority that is up, partitions are missing at once, as UNAVAILABLE.
+static void no_majority_is_up(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    for (uint32_t node = 1; node <= 2; node++) {
+        bb_stream_t incarnation = test_stream((uint8_t)(10 + node));
+        bb_have_view_peer(f.view, 1, node, false, &incarnation);
+    }
+    s_begin(&f, 7, 1000 * MS);
+    bb_fence_step(f.fence, 1, true);
+    bb_fence_ready_t ready;
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing_count, PARTITIONS);
+    assert_int_equal(ready.missing[3].partition, 3);
+    assert_int_equal(ready.missing[3].error, BB_ERR_UNAVAILABLE);
+    s_free(&f);
+}
+
+// Goal: at the deadline silence is TIMEOUT and missing data is BEHIND; what is ready is served.
+static void deadline(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    s_begin(&f, 7, 1000 * MS);
+    bb_fence_step(f.fence, 999 * MS, true);
+    bb_fence_ready_t ready;
+    assert_false(bb_fence_next(f.fence, &ready));
+    assert_int_equal(bb_fence_wake_mono_ns(f.fence), 1000 * MS);
+    bb_fence_step(f.fence, 1000 * MS, false);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_true(ready.is_timeout);
+    assert_int_equal(ready.missing_count, PARTITIONS);
+    assert_int_equal(ready.missing[0].error, BB_ERR_TIMEOUT);
+
+    s_begin(&f, 8, 2000 * MS);
+    s_add(&f.own[1], 3);
+    s_answer(&f, 1, s_ask(&f, 1), 5, 3);
+    bb_fence_step(f.fence, 1500 * MS, true);
+    assert_false(bb_fence_next(f.fence, &ready));
+    bb_fence_step(f.fence, 2000 * MS, false);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing_count, PARTITIONS - 1);
+    for (uint32_t i = 0; i < ready.missing_count; i++) {
+        assert_int_not_equal(ready.missing[i].partition, 1);
+        assert_int_equal(ready.missing[i].error, BB_ERR_BEHIND);
+    }
+    s_free(&f);
+}
+
+// Goal: one replica in the data centre is its own majority; replicas elsewhere are not asked.
+static void alone_in_the_data_centre(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 1, 1, 2);
+    s_begin(&f, 7, 1000 * MS);
+    bb_fence_step(f.fence, 1, true);
+    bb_fence_ready_t ready;
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing_count, 0);
+    s_free(&f);
+}
+
+// Goal: replicas of another data centre do not make a local majority.
+static void remote_answers_do_not_count(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 2, 2, 2);
+    s_begin(&f, 7, 1000 * MS);
+    s_answer(&f, 2, s_ask(&f, 2), 5, 3);
+    s_answer(&f, 3, s_ask(&f, 3), 5, 3);
+    bb_fence_step(f.fence, 1, true);
+    bb_fence_ready_t ready;
+    assert_false(bb_fence_next(f.fence, &ready));
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 3);
+    }
+    s_answer(&f, 1, s_ask(&f, 1), 5, 3);
+    bb_fence_step(f.fence, 2, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    s_free(&f);
+}
+
+// Goal: the number of waiting reads is bounded; reads leave in the order in which they came.
+static void bounded_and_in_order(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    for (uint32_t i = 0; i < BB_FENCE_READS_MAX; i++) {
+        s_begin(&f, i, 1000 * MS);
+    }
+    assert_int_equal(bb_fence_begin(f.fence, 0, 1, s_all, PARTITIONS, 1000 * MS), BB_ERR_BUSY);
+    bb_fence_step(f.fence, 1000 * MS, false);
+    bb_fence_ready_t ready;
+    for (uint32_t i = 0; i < BB_FENCE_READS_MAX; i++) {
+        assert_true(bb_fence_next(f.fence, &ready));
+        assert_int_equal(ready.context, i);
+    }
+    assert_false(bb_fence_next(f.fence, &ready));
+    s_begin(&f, 1, 2000 * MS); // left waiting: destroyed with the fence
+    s_free(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(older_answers_do_not_count), cmocka_unit_test(waits_for_the_data),
+        cmocka_unit_test(no_majority_is_up),          cmocka_unit_test(deadline),
+        cmocka_unit_test(alone_in_the_data_centre),   cmocka_unit_test(remote_answers_do_not_count),
+        cmocka_unit_test(bounded_and_in_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
