@@ -493,11 +493,18 @@ static bool s_is_asked(void *context, const bb_checker_key_t *key)
     const sim_world_t *self = ((void **)context)[0];
     const sim_op_t *op = ((void **)context)[1];
     uint32_t partition = self->battery_partition[key->battery];
-    return op->is_asked[partition] && !op->is_missing[partition] &&
-           key->is_future == (op->mode == BB_QUERY_QUARANTINE) &&
+    return op->is_asked[partition] && key->is_future == (op->mode == BB_QUERY_QUARANTINE) &&
            key->time_wall_ns >= op->from_wall_ns && key->time_wall_ns < op->to_wall_ns &&
            (op->battery == S_ALL || op->battery == key->battery) &&
            (op->metric == S_ALL || op->metric == key->metric);
+}
+
+// A later page may miss a partition of which an earlier one held a part.
+static bool s_is_owed(void *context, const bb_checker_key_t *key)
+{
+    const sim_world_t *self = ((void **)context)[0];
+    const sim_op_t *op = ((void **)context)[1];
+    return !op->is_missing[self->battery_partition[key->battery]] && s_is_asked(context, key);
 }
 
 bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
@@ -547,6 +554,7 @@ void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_ma
                               .dc_mask = dc_mask,
                               .is_bound_to_promises = is_bound_to_promises,
                               .is_asked = s_is_asked,
+                              .is_owed = s_is_owed,
                               .context = context};
     char text[512] = "";
     bb_checker_begin(self->checker, &read);

@@ -294,7 +294,9 @@ void sim_node_start(sim_node_t *node)
     sim_trace_line(&world->trace, "node %u: start %u: %s", node->index, node->life,
                    error == BB_OK ? "ok" : bb_error_name(error));
     if (error != BB_OK) {
-        bool is_expected = error == BB_ERR_DISK_FULL || bb_sim_disk_is_halted(node->disk);
+        // A disk that fails or is full: the process ends with a sentence and is started again.
+        bool is_expected = bb_sim_disk_is_halted(node->disk) ||
+                           (!world->is_calm && (error == BB_ERR_IO || error == BB_ERR_DISK_FULL));
         if (!is_expected) {
             sim_trace_fail(&world->trace, "node %u does not open: %s %s", node->index,
                            bb_error_name(error), fault.text);

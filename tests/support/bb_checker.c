@@ -272,7 +272,7 @@ bool bb_checker_end(bb_checker_t *self, char *text, size_t text_bytes)
 {
     for (uint32_t i = 0; i < self->key_count && self->read.is_bound_to_promises; i++) {
         const s_key_t *key = &self->keys[i];
-        if (self->read.is_asked && !self->read.is_asked(self->read.context, &key->key)) {
+        if (self->read.is_owed && !self->read.is_owed(self->read.context, &key->key)) {
             continue;
         }
         const bb_checker_version_t *got = key->seen_read == self->read_number
