@@ -343,7 +343,7 @@ bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks, bb_slice_
     }
     bb_error_t error = bb_journal_append(self->journal, chunks, chunks_encoded, batch);
     self->waiting_count += error == BB_OK;
-    self->is_fenced |= error == BB_ERR_FENCED; // by a rotation that failed
+    self->is_fenced |= bb_journal_is_fenced(self->journal);
     return error;
 }
 
@@ -356,7 +356,7 @@ bb_error_t bb_store_sync(bb_store_t *self)
     if (error != BB_OK) {
         // The staged records are gone; only a full disk leaves the journal usable.
         self->waiting_count = 0;
-        self->is_fenced = error != BB_ERR_DISK_FULL;
+        self->is_fenced = bb_journal_is_fenced(self->journal);
     }
     return error;
 }

@@ -35,7 +35,7 @@ static bb_error_t s_freeze(bb_store_t *self)
     uint64_t sealed_through = 0;
     bb_error_t error = bb_journal_rotate(self->journal, &sealed_through);
     if (error != BB_OK) {
-        self->is_fenced |= error == BB_ERR_FENCED;
+        self->is_fenced |= bb_journal_is_fenced(self->journal);
         return error;
     }
     self->frozen = bb_flush_new(self, sealed_through);

@@ -730,6 +730,15 @@ static void test_fencing(void **state)
     fixture_batch_free(&batch);
     fixture_close(&fixture);
 
+    // The same for the journal's next file, which a flush begins.
+    fixture_open(&fixture, true);
+    fixture_write_random(&fixture, &random, 60, false);
+    bb_sim_disk_fail(fixture.disk, BB_SIM_WRITE, 1, BB_ERR_IO);
+    assert_int_equal(bb_store_job_begin(fixture.store, BB_JOB_FLUSH, 1, &job), BB_ERR_IO);
+    assert_true(bb_store_is_fenced(fixture.store));
+    s_verify_all(&fixture);
+    fixture_close(&fixture);
+
     // The same for a commit of a job.
     for (uint64_t nth = 1; nth <= 3; nth++) {
         fixture_open(&fixture, true);
