@@ -338,6 +338,7 @@ static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *opt
     report->torn_bytes = found.torn_bytes;
     report->damaged_count = found.damaged_count;
     report->damaged_bytes = found.damaged_bytes;
+    report->unsynced_count = found.unsynced_count;
     memcpy(report->first_damage, found.first_damage, sizeof report->first_damage);
     return error;
 }

@@ -42,6 +42,7 @@ typedef struct {
 
 typedef struct {
     uint64_t journal_records, journal_bytes, torn_bytes, damaged_count, damaged_bytes;
+    uint64_t unsynced_count; // of damaged_count: torn by a power loss before anybody was told
     char first_damage[256];
     uint64_t battery_count, window_count;
 } bb_store_report_t;

@@ -316,7 +316,7 @@ static void s_open(s_store_t *self)
                     BB_LOG_U64("batteries", report.battery_count),
                     BB_LOG_U64("windows", report.window_count),
                     BB_LOG_I64("ms", (bb_clock_mono_ns() - begin_mono_ns) / BB_NS_PER_MS));
-        if (report.damaged_count > 0) {
+        if (report.damaged_count > report.unsynced_count) { // the others nobody was told of
             bb_log_error(&self->log, "journal damaged", BB_LOG_U64("records", report.damaged_count),
                          BB_LOG_U64("bytes", report.damaged_bytes),
                          BB_LOG_TEXT("first", report.first_damage));

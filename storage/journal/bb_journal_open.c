@@ -227,6 +227,9 @@ static bb_error_t s_make_durable(bb_journal_t *journal, bb_file_t *file, uint64_
         }
     }
     free(piece);
+    if (error == BB_OK) { // an earlier cut may be one of the things that were not synced
+        error = journal->vfs->truncate(journal->vfs, file, bytes);
+    }
     if (error == BB_OK) {
         error = journal->vfs->sync(journal->vfs, file);
     }
@@ -274,10 +277,7 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
         self->headers[index + 1].base_seq > recovery.last_seq + 1) {
         bb_journal_report_damage(self->report, name, size, 0, "records are missing at the end");
     }
-    if (recovery.file->bytes < size) {
-        error = journal->vfs->truncate(journal->vfs, file, recovery.file->bytes);
-    }
-    if (error == BB_OK && s_may_be_unsynced(self, index)) {
+    if (s_may_be_unsynced(self, index)) { // the newest, whose torn tail is cut here, is one
         error = s_make_durable(journal, file, recovery.file->bytes);
     }
     return error;

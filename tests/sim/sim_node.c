@@ -128,7 +128,7 @@ static void s_scan_run(sim_node_t *node, sim_scan_t *scan)
                            bb_error_name(error), fault.text);
         }
     } else {
-        if (result.damaged_window_count > 0) {
+        if (result.damaged_window_count > 0 && !bb_sim_disk_is_halted(node->disk)) {
             sim_trace_fail(&node->world->trace, "node %u: a scan found %u damaged windows",
                            node->index, result.damaged_window_count);
         }
@@ -249,7 +249,7 @@ static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
     };
     bb_store_report_t report;
     bb_error_t error = bb_shard_open(&shard, &report, &node->shard, fault);
-    if (error == BB_OK && report.damaged_count > 0) {
+    if (error == BB_OK && report.damaged_count > report.unsynced_count) {
         sim_trace_fail(&node->world->trace, "node %u: %" PRIu64 " damaged journal records: %s",
                        node->index, report.damaged_count, report.first_damage);
     }
@@ -546,8 +546,11 @@ static void s_on_commit(sim_node_t *node)
 static void s_on_job(sim_node_t *node)
 {
     if (!node->job_has_run) { // two steps, so that a crash may come between them
-        node->job_error = bb_store_job_run(node->job, NULL);
+        bb_fault_t fault = {0};
+        node->job_error = bb_store_job_run(node->job, &fault);
         node->job_has_run = true;
+        sim_trace_line(&node->world->trace, "node %u: job: %s %s", node->index,
+                       bb_error_name(node->job_error), fault.text);
         s_plan_job(node);
         return;
     }
