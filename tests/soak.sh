@@ -43,29 +43,26 @@ else
 fi
 
 echo "== fuzzers until $((seconds * 3 / 4)) s"
-if command -v clang >/dev/null && [ -f tests/fuzz/CMakeLists.txt ] &&
-    cmake -S . -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
-        -DBB_SANITIZE=address,undefined -DBB_FUZZ=ON >"$work/log" 2>&1 &&
-    names=$(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//') &&
-    # shellcheck disable=SC2086
-    cmake --build build/fuzz --target $names >"$work/log" 2>&1; then
+if command -v clang >/dev/null && cmake --preset fuzz >"$work/log" 2>&1 && cmake --build --preset fuzz >"$work/log" 2>&1; then
+    names=$(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//')
     count=$(wc -w <<<"$names")
     share=$(($(left 75) / count))
     for name in $names; do
-        program=$(find build/fuzz -name "$name" -type f -perm -u+x | head -n 1)
+        program=build/fuzz/bin/$name
         mkdir -p "build/fuzz/corpus/$name"
-        if [ -z "$program" ]; then
+        if [ ! -x "$program" ]; then
             skip "$name is not built"
         elif timeout $((share + 60)) "$program" -max_total_time=$((share > 1 ? share : 1)) -max_len=65536 -print_final_stats=1 \
-            -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" >"$work/log" 2>&1; then
+            -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" \
+            tests/golden/wire tests/golden/disk >"$work/log" 2>&1; then
             ok
-            echo "$name: $(awk -F: '/number_of_executed_units/ { print $2 + 0 }' "$work/log") runs"
+            echo "$name: $(awk '/number_of_executed_units/ { print $NF }' "$work/log") runs"
         else
             bad "$name (what it found is under build/fuzz)"
         fi
     done
 else
-    skip "fuzzers: clang with libFuzzer is needed"
+    skip "fuzzers: clang with libFuzzer is needed ($(tail -n 1 "$work/log"))"
 fi
 
 echo "== real processes until $seconds s"
