@@ -18,26 +18,26 @@ extern "C" {
 #define BB_NORETURN _Noreturn
 #endif
 
-#define BB_MUST_CHECK    __attribute__((warn_unused_result))
-#define BB_PRINTF(f, a)  __attribute__((format(printf, f, a)))
-#define BB_LIKELY(c)     __builtin_expect(!!(c), 1)
-#define BB_UNLIKELY(c)   __builtin_expect(!!(c), 0)
+#define BB_MUST_CHECK   __attribute__((warn_unused_result))
+#define BB_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define BB_LIKELY(c)    __builtin_expect(!!(c), 1)
+#define BB_UNLIKELY(c)  __builtin_expect(!!(c), 0)
 
 // Monotonic time that never comes: "no need to wake".
-#define BB_NEVER_NS INT64_MAX
-#define BB_NS_PER_US INT64_C(1000)
-#define BB_NS_PER_MS INT64_C(1000000)
-#define BB_NS_PER_S INT64_C(1000000000)
+#define BB_NEVER_NS   INT64_MAX
+#define BB_NS_PER_US  INT64_C(1000)
+#define BB_NS_PER_MS  INT64_C(1000000)
+#define BB_NS_PER_S   INT64_C(1000000000)
 #define BB_NS_PER_DAY (INT64_C(86400) * BB_NS_PER_S)
 
-#define BB_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define BB_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define BB_MIN(a, b)       ((a) < (b) ? (a) : (b))
+#define BB_MAX(a, b)       ((a) > (b) ? (a) : (b))
 #define BB_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 // Prints file, line and condition on standard error and aborts.
 BB_NORETURN void bb_assert_failed(const char *file, int line, const char *condition);
 
-#define BB_ASSERT(condition)                                                                     \
+#define BB_ASSERT(condition)                                                                       \
     (BB_LIKELY(condition) ? (void)0 : bb_assert_failed(__FILE__, __LINE__, #condition))
 #ifdef BB_FAST_BUILD
 #define BB_ASSERT_SLOW(condition) ((void)sizeof(condition))
@@ -72,7 +72,7 @@ static inline bool bb_size_mul(size_t a, size_t b, size_t *out)
 
 // malloc/calloc/realloc that abort when memory is gone, for small things whose size is ours.
 // Sizes that come from outside are bounded by bb_limits.h before they get here.
-void *bb_alloc(size_t size_bytes);          // never NULL; not cleared
+void *bb_alloc(size_t size_bytes); // never NULL; not cleared
 void *bb_alloc_zero(size_t count, size_t size_bytes);
 void *bb_realloc(void *memory, size_t size_bytes);
 char *bb_strdup(const char *text);

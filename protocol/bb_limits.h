@@ -8,21 +8,21 @@
 #include <stdint.h>
 
 // Names. Longer or empty: the point is refused by name (BB_ERR_BATTERY_ID, BB_ERR_METRIC_NAME).
-#define BB_BATTERY_ID_BYTES_MAX 128
-#define BB_METRIC_NAME_BYTES_MAX 64
-#define BB_STATE_BYTES_MAX 256       // a state string; longer: BB_ERR_STATE_TEXT
-#define BB_ATTRIBUTES_MAX 32         // attributes of a battery; more: BB_ERR_ATTRIBUTES
-#define BB_ATTRIBUTE_KEY_BYTES_MAX 64
+#define BB_BATTERY_ID_BYTES_MAX      128
+#define BB_METRIC_NAME_BYTES_MAX     64
+#define BB_STATE_BYTES_MAX           256 // a state string; longer: BB_ERR_STATE_TEXT
+#define BB_ATTRIBUTES_MAX            32  // attributes of a battery; more: BB_ERR_ATTRIBUTES
+#define BB_ATTRIBUTE_KEY_BYTES_MAX   64
 #define BB_ATTRIBUTE_VALUE_BYTES_MAX 256
-#define BB_NODE_ID_BYTES_MAX 32      // node, data centre, rack and cluster names
+#define BB_NODE_ID_BYTES_MAX         32 // node, data centre, rack and cluster names
 
 // Frames and batches.
-#define BB_FRAME_METRICS_MAX 256     // metrics of one frame; more: BB_ERR_FRAME_METRICS
-#define BB_BATCH_BYTES_MAX (8u << 20)    // encoded batch; larger: BB_ERR_BATCH_BYTES, nothing taken
-#define BB_MESSAGE_BYTES_MAX (16u << 20) // any message; larger: the socket drops the sender
-#define BB_BATCH_FRAMES_MAX (1u << 20)
-#define BB_BATCH_SHAPES_MAX 4096
-#define BB_BATCH_STATES_MAX 65536
+#define BB_FRAME_METRICS_MAX   256        // metrics of one frame; more: BB_ERR_FRAME_METRICS
+#define BB_BATCH_BYTES_MAX     (8u << 20) // encoded batch; larger: BB_ERR_BATCH_BYTES, nothing taken
+#define BB_MESSAGE_BYTES_MAX   (16u << 20) // any message; larger: the socket drops the sender
+#define BB_BATCH_FRAMES_MAX    (1u << 20)
+#define BB_BATCH_SHAPES_MAX    4096
+#define BB_BATCH_STATES_MAX    65536
 #define BB_BATCH_BATTERIES_MAX (1u << 18)
 
 // Times: nanoseconds since the Unix epoch, half open [first, limit). Outside: BB_ERR_TIME_RANGE.
@@ -34,23 +34,23 @@
 #define BB_CLOCK_SKEW_NS_MAX (INT64_C(60) * 1000000000)
 
 // Topology.
-#define BB_PARTITIONS_MAX 16384      // power of two; fixed at creation
+#define BB_PARTITIONS_MAX     16384 // power of two; fixed at creation
 #define BB_PARTITIONS_DEFAULT 1024
-#define BB_NODES_MAX 256
-#define BB_REPLICAS_MAX 16           // replicas of one partition over all data centres
-#define BB_DCS_MAX 16
-#define BB_STORES_MAX 64             // stores (journal + head + windows) of one node
+#define BB_NODES_MAX          256
+#define BB_REPLICAS_MAX       16 // replicas of one partition over all data centres
+#define BB_DCS_MAX            16
+#define BB_STORES_MAX         64 // stores (journal + head + windows) of one node
 
 // Replication.
-#define BB_HAVE_RANGES_MAX 32        // ranges of one stream in a have-set; past it: pull again
-#define BB_STREAMS_MAX 4096          // streams of one partition
+#define BB_HAVE_RANGES_MAX 32   // ranges of one stream in a have-set; past it: pull again
+#define BB_STREAMS_MAX     4096 // streams of one partition
 
 // Storage.
-#define BB_BLOCK_ROWS_MAX 1024       // rows of one column block
-#define BB_WINDOWS_MAX 4096          // day windows one store may hold; more: BB_ERR_WINDOWS
+#define BB_BLOCK_ROWS_MAX 1024 // rows of one column block
+#define BB_WINDOWS_MAX    4096 // day windows one store may hold; more: BB_ERR_WINDOWS
 
 // Waiting. Every request carries a deadline; these bound it.
 #define BB_DEADLINE_NS_DEFAULT (INT64_C(10) * 1000000000)
-#define BB_DEADLINE_NS_MAX (INT64_C(3600) * 1000000000)
+#define BB_DEADLINE_NS_MAX     (INT64_C(3600) * 1000000000)
 
 #endif

@@ -23,7 +23,7 @@ extern "C" {
 // Bounds of the texts in an envelope. The encoder cuts a longer detail, client name or version (at
 // a UTF-8 boundary); the decoder refuses it.
 #define BB_MESSAGE_TEXT_BYTES_MAX 512
-#define BB_ENDPOINT_BYTES_MAX 256
+#define BB_ENDPOINT_BYTES_MAX     256
 
 typedef enum {
     // client -> node and back
@@ -71,8 +71,8 @@ typedef struct {
     uint8_t placement_key[16]; // SipHash key: battery -> partition
     uint32_t node_count;
     const bb_hello_node_t *nodes;
-    uint32_t replica_stride;   // entries per partition in `replicas`
-    const uint16_t *replicas;  // partition_count * replica_stride node indexes; 0xffff = none
+    uint32_t replica_stride;  // entries per partition in `replicas`
+    const uint16_t *replicas; // partition_count * replica_stride node indexes; 0xffff = none
 } bb_hello_reply_t;
 
 typedef struct {
@@ -80,8 +80,8 @@ typedef struct {
 } bb_write_t; // + batch frame
 
 typedef struct {
-    uint32_t frame;     // index in the batch as sent; UINT32_MAX = whole batch
-    bb_slice_t metric;  // empty = the whole frame
+    uint32_t frame;    // index in the batch as sent; UINT32_MAX = whole batch
+    bb_slice_t metric; // empty = the whole frame
     bb_error_t error;
     bb_slice_t detail;
 } bb_rejection_t;
@@ -200,9 +200,9 @@ typedef struct {
 } bb_pull_t;
 
 typedef struct {
-    bool more;             // the budget ended it
+    bool more; // the budget ended it
     uint32_t store_index;
-    uint32_t chunk_count;  // sent for this pull
+    uint32_t chunk_count; // sent for this pull
     uint32_t unavailable_count;
     const uint32_t *unavailable; // partitions with wanted chunks that are no longer in the journal
 } bb_pull_done_t;

@@ -49,9 +49,9 @@ typedef enum {
 
 typedef struct {
     bb_query_mode_t mode;
-    bb_level_t level; // ONE or LOCAL_QUORUM
+    bb_level_t level;                 // ONE or LOCAL_QUORUM
     int64_t from_wall_ns, to_wall_ns; // [from, to); LAST and BATTERIES ignore them
-    int64_t every_ns;  // AGGREGATE: bucket width aligned to the epoch; 0 = one bucket [from, to)
+    int64_t every_ns;    // AGGREGATE: bucket width aligned to the epoch; 0 = one bucket [from, to)
     uint32_t aggregates; // bits of bb_aggregate_t
     bool group_by_none;  // AGGREGATE: merge all batteries
     uint32_t partition_count;
@@ -60,7 +60,7 @@ typedef struct {
     const bb_slice_t *batteries;
     uint32_t metric_count; // 0 = all
     const bb_slice_t *metrics;
-    uint64_t row_limit;     // rows (points or buckets) this executor need not exceed; 0 = none
+    uint64_t row_limit;      // rows (points or buckets) this executor need not exceed; 0 = none
     uint32_t page_bytes_max; // soft limit of one page; 0 = 1 MiB
     bb_slice_t cursor;       // from the page before; empty = start
 } bb_query_t;
@@ -77,7 +77,7 @@ BB_MUST_CHECK bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *faul
 typedef struct {
     int64_t start_wall_ns;
     uint64_t count;
-    bb_sum_t sum; // numeric types; BOOL counts true as 1; STATE 0
+    bb_sum_t sum;      // numeric types; BOOL counts true as 1; STATE 0
     uint64_t min, max; // by bb_value_order_key; STATE: text order, as table index
     int64_t first_wall_ns, last_wall_ns;
     uint64_t first, last;

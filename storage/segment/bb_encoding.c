@@ -103,6 +103,7 @@ static uint32_t s_sample(const uint64_t *residuals, uint32_t count, int64_t *sam
     for (uint32_t i = 0; i < taken; i++) {
         sample[i] = (int64_t)residuals[(size_t)i * count / taken];
     }
+    // cppcheck-suppress uninitvar ; the loop has filled `taken` of them
     qsort(sample, taken, sizeof *sample, s_compare_signed);
     return taken;
 }
@@ -216,7 +217,9 @@ static uint8_t *s_put_u64(uint8_t *at, uint64_t number)
 static uint8_t *s_put_list(uint8_t *at, const uint64_t *words, const uint16_t *positions,
                            uint32_t count)
 {
+    // cppcheck-suppress uninitvar ; the caller has filled `count` of both
     memcpy(at, words, (size_t)count * 8);
+    // cppcheck-suppress uninitvar ; likewise
     memcpy(at + (size_t)count * 8, positions, (size_t)count * 2);
     return at + (size_t)count * 10;
 }

@@ -11,6 +11,7 @@ static bb_error_t s_decode(uint32_t id, bb_encoding_kind_t kind, const uint8_t *
                            size_t length, uint32_t count, uint64_t *out)
 {
     uint8_t *copy = bb_alloc(length);
+    // cppcheck-suppress uninitvar ; the callers have filled `length` of them
     memcpy(copy, bytes, length);
     bb_error_t error = bb_encoding_decode(id, kind, bb_slice(copy, length), count, out);
     free(copy);
