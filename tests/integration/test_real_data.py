@@ -37,8 +37,8 @@ def load(group, plans, between=None):
     """Imports everything; returns the added-up summaries. `between(i)` runs while file i loads."""
     total = {}
     for i, (plan, files) in enumerate(plans):
-        words = [BUSBAR, "-c", group.client(), "import", *files, "--map", os.path.join(MAPS, plan),
-                 "--timeout", "60s", "-o", "json"]
+        words = [BUSBAR, "-c", group.client(), "import", *files,
+                 "--map", os.path.join(MAPS, plan), "-o", "json"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             helper = threading.Thread(target=between, args=(i,)) if between else None
             if helper:
