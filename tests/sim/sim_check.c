@@ -49,8 +49,7 @@ bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         if (!self->nodes[n].shard || sim_node_is_fenced(&self->nodes[n])) {
-            snprintf(why, why_bytes, "node %u is %s", n,
-                     self->nodes[n].shard ? "fenced" : "down");
+            snprintf(why, why_bytes, "node %u is %s", n, self->nodes[n].shard ? "fenced" : "down");
             return false;
         }
         bb_shard_stats_t stats;
@@ -186,6 +185,8 @@ static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mo
             s_check_count(self, node, partition, &op);
         }
         uint64_t held = bb_checker_fingerprint(self->checker);
+        sim_trace_line(&self->trace, "node %u partition %u: %u points, fingerprint %016" PRIx64, n,
+                       partition, op.row_count, held);
         if (replicas > 0 && (held != fingerprint || op.row_count != row_count) &&
             !sim_trace_has_failed(&self->trace)) {
             sim_trace_fail(&self->trace, "partition %u: replicas hold different points (%u, %u)",

@@ -17,8 +17,9 @@ typedef struct {
 } s_metric_t;
 
 static const s_metric_t s_metrics[SIM_METRICS] = {
-    {"charge_pct", BB_TYPE_FLOAT64}, {"cycles", BB_TYPE_INT64}, {"is_on", BB_TYPE_BOOL},
-    {"mixed", 0},                    {"mode", BB_TYPE_STATE},   {"volts_v", BB_TYPE_FLOAT64},
+    {"charge_pct", BB_TYPE_FLOAT64}, {"cycles", BB_TYPE_INT64},
+    {"is_on", BB_TYPE_BOOL},         {"mixed", 0},
+    {"mode", BB_TYPE_STATE},         {"volts_v", BB_TYPE_FLOAT64},
 };
 
 static bb_slice_t s_slice(const char *text)
@@ -134,9 +135,9 @@ static void s_add_frame(sim_world_t *self, bb_batch_builder_t *builder, uint32_t
     for (uint32_t i = 0; i < SIM_METRICS; i++) {
         if ((mask >> i & 1) != 0) {
             names[count] = s_slice(s_metrics[i].name);
-            types[count++] = (uint8_t)(s_metrics[i].type != 0
-                                           ? s_metrics[i].type
-                                           : bb_random_between(random, 1, BB_TYPE_LAST));
+            types[count++] =
+                (uint8_t)(s_metrics[i].type != 0 ? s_metrics[i].type
+                                                 : bb_random_between(random, 1, BB_TYPE_LAST));
         }
     }
     bb_attribute_t attribute = {s_slice("site"), s_slice(battery_index % 2 ? "north" : "south")};
@@ -177,7 +178,8 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
             if (shape->types[metric] == BB_TYPE_STATE) {
                 bits = s_text_index(batch->states[bits]);
             }
-            bb_checker_key_t key = {.battery = s_battery_index(batch->batteries[at.run->battery].id),
+            bb_checker_key_t key = {.battery =
+                                        s_battery_index(batch->batteries[at.run->battery].id),
                                     .metric = s_metric_index(shape->names[metric]),
                                     .time_wall_ns = time_wall_ns,
                                     .is_future = time_wall_ns > SIM_WALL_NS_FIRST};
@@ -313,8 +315,8 @@ static void s_attempt(sim_world_t *self, uint32_t client)
     sim_op_t *op = &self->ops[client];
     if (self->attempt_count == self->attempt_capacity) {
         self->attempt_capacity = BB_MAX(2 * self->attempt_capacity, UINT64_C(256));
-        self->attempts = bb_realloc(self->attempts,
-                                    self->attempt_capacity * sizeof *self->attempts);
+        self->attempts =
+            bb_realloc(self->attempts, self->attempt_capacity * sizeof *self->attempts);
     }
     uint64_t attempt = self->attempt_count++;
     self->attempts[attempt] = (sim_attempt_t){.client = client,
@@ -357,8 +359,7 @@ static void s_begin(sim_world_t *self, uint32_t client)
     }
     sim_op_t *op = &self->ops[client];
     sim_client_op_clear(op);
-    bool is_read =
-        bb_random_chance(&self->random_work, self->options.read_per_mille, 1000);
+    bool is_read = bb_random_chance(&self->random_work, self->options.read_per_mille, 1000);
     if (is_read) {
         s_draw_read(self, op);
     } else if (!s_draw_write(self, op)) {
@@ -530,13 +531,13 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
             if (series->type == BB_TYPE_STATE) {
                 bits = s_text_index(page.states[bits]);
             }
-            op->rows[op->row_count++] = (sim_row_t){
-                .key = {.battery = battery,
-                        .metric = metric,
-                        .time_wall_ns = series->times_wall_ns[i],
-                        .is_future = op->mode == BB_QUERY_QUARANTINE},
-                .type = series->type,
-                .bits = bits};
+            op->rows[op->row_count++] =
+                (sim_row_t){.key = {.battery = battery,
+                                    .metric = metric,
+                                    .time_wall_ns = series->times_wall_ns[i],
+                                    .is_future = op->mode == BB_QUERY_QUARANTINE},
+                            .type = series->type,
+                            .bits = bits};
         }
     }
     bb_page_close(&page);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// busbar-sim: runs whole clusters under faults, one per seed, and says whether a promise was broken.
+// busbar-sim: runs whole clusters under faults, one per seed, and says whether a promise was
+// broken.
 //
 // Standard output holds nothing that differs between two runs of a seed; the last line of each is
 //   seed=N events=E trace_hash=H result=ok|FAIL
@@ -102,8 +103,7 @@ static int s_parse(int argc, char **argv, s_arguments_t *arguments)
             is_good = s_number(value, &end, &arguments->first_seed) && *end == 0;
             arguments->last_seed = arguments->first_seed;
         } else if (strcmp(option, "--seeds") == 0) {
-            is_good = s_number(value, &end, &arguments->first_seed) &&
-                      strncmp(end, "..", 2) == 0 &&
+            is_good = s_number(value, &end, &arguments->first_seed) && strncmp(end, "..", 2) == 0 &&
                       s_number(end + 2, &end, &arguments->last_seed) && *end == 0 &&
                       arguments->first_seed <= arguments->last_seed;
         } else if (strcmp(option, "--count") == 0) {

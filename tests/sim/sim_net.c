@@ -59,9 +59,8 @@ void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk,
 void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message)
 {
     if (!s_is_lost(self)) {
-        sim_event_t event = {.kind = SIM_EVENT_REQUEST,
-                             .node = self->attempts[attempt].node,
-                             .number = attempt};
+        sim_event_t event = {
+            .kind = SIM_EVENT_REQUEST, .node = self->attempts[attempt].node, .number = attempt};
         s_add(self, s_arrival_ns(self), event, message);
     }
 }
@@ -69,9 +68,8 @@ void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *m
 void sim_net_to_client(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message)
 {
     if (!s_is_lost(self)) {
-        sim_event_t event = {.kind = SIM_EVENT_ANSWER,
-                             .other = self->attempts[attempt].client,
-                             .number = attempt};
+        sim_event_t event = {
+            .kind = SIM_EVENT_ANSWER, .other = self->attempts[attempt].client, .number = attempt};
         s_add(self, s_arrival_ns(self), event, message);
     }
 }

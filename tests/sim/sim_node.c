@@ -168,13 +168,10 @@ static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snaps
     scan->next = node->scans;
     node->scans = scan;
     sim_world_t *world = node->world;
-    sim_event_t event = {.kind = SIM_EVENT_SCAN,
-                         .node = node->index,
-                         .life = node->life,
-                         .number = scan->number};
+    sim_event_t event = {
+        .kind = SIM_EVENT_SCAN, .node = node->index, .life = node->life, .number = scan->number};
     sim_events_add(world->events,
-                   sim_world_now_ns(world) +
-                       sim_world_exponential(&world->random_disk, S_SCAN_NS),
+                   sim_world_now_ns(world) + sim_world_exponential(&world->random_disk, S_SCAN_NS),
                    &event);
 }
 
@@ -182,9 +179,9 @@ static void s_plan_job(sim_node_t *node)
 {
     sim_world_t *world = node->world;
     sim_event_t event = {.kind = SIM_EVENT_JOB, .node = node->index, .life = node->life};
-    sim_events_add(
-        world->events,
-        sim_world_now_ns(world) + sim_world_exponential(&world->random_disk, S_JOB_NS), &event);
+    sim_events_add(world->events,
+                   sim_world_now_ns(world) + sim_world_exponential(&world->random_disk, S_JOB_NS),
+                   &event);
 }
 
 static void s_job(void *context, bb_store_job_t *job)
@@ -240,11 +237,7 @@ static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
         .peer_unacked_bytes_max = options->peer_unacked_bytes_max,
         .have_report_interval_ns = options->have_report_ns,
         .flush_age_ns_max = options->flush_age_ns,
-        .out = {.context = node,
-                .send = s_send,
-                .answer = s_answer,
-                .scan = s_scan,
-                .job = s_job},
+        .out = {.context = node, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
         .planted = options->planted,
     };
     bb_store_report_t report;
@@ -284,8 +277,8 @@ void sim_node_start(sim_node_t *node)
     s_draw_stream(node);
     node->life++;
     world->counters.starts++;
-    bool is_faulty = !world->is_calm && node->life > 1 &&
-                     bb_random_chance(&world->random_fault, 1, 6);
+    bool is_faulty =
+        !world->is_calm && node->life > 1 && bb_random_chance(&world->random_fault, 1, 6);
     if (is_faulty) { // dies again while it recovers, or soon after
         bb_sim_disk_halt_at(node->disk, bb_random_between(&world->random_fault, 1, 120));
     }
@@ -387,8 +380,7 @@ static void s_after(sim_node_t *node)
     sim_world_t *world = node->world;
     if (bb_sim_disk_is_halted(node->disk)) {
         world->counters.halts++;
-        sim_node_stop(node, true,
-                      sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS));
+        sim_node_stop(node, true, sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS));
         return;
     }
     if (sim_node_is_fenced(node) && !node->is_stop_planned) {
@@ -583,7 +575,8 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
         return;
     }
     if (event->kind == SIM_EVENT_STOP) {
-        sim_node_stop(node, true,
+        // A fenced node is restarted, with its machine or alone.
+        sim_node_stop(node, bb_random_chance(&world->random_fault, 1, 2),
                       sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS));
         return;
     }

@@ -9,6 +9,7 @@
 #define S_CONVERGENCE_NS (30 * BB_NS_PER_S) // promise P3; what is missing here is small
 #define S_SETTLE_NS      (25 * BB_NS_PER_S)
 #define S_LOOK_NS        (200 * BB_NS_PER_MS)
+#define S_QUIET_NS       (1 * BB_NS_PER_S)
 #define S_EVENTS_MAX     2000000 // a run has some ten thousand
 
 int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns)
@@ -175,9 +176,13 @@ static bool s_run_until(sim_world_t *self, int64_t time_ns)
     return true;
 }
 
+// At least S_QUIET_NS pass, so that what is still on its way has come.
 static bool s_converge(sim_world_t *self)
 {
     int64_t limit_ns = sim_world_now_ns(self) + S_CONVERGENCE_NS;
+    if (!s_run_until(self, sim_world_now_ns(self) + S_QUIET_NS)) {
+        return false;
+    }
     char why[256] = "";
     while (!sim_client_is_idle(self) || !sim_check_has_converged(self, why, sizeof why)) {
         if (sim_world_now_ns(self) >= limit_ns) {
@@ -211,8 +216,8 @@ static bool s_settle(sim_world_t *self)
             return false;
         }
         bb_settle_reply_t reply = answer.settle_reply;
-        bool is_settled = answer.kind == BB_KIND_SETTLE_REPLY && reply.sealed && reply.merged &&
-                          reply.trimmed;
+        bool is_settled =
+            answer.kind == BB_KIND_SETTLE_REPLY && reply.sealed && reply.merged && reply.trimmed;
         bb_message_close(&answer);
         if (!is_settled) {
             sim_trace_fail(&self->trace, "node %u is not settled:%s%s%s", n,
@@ -259,7 +264,8 @@ void sim_world_run(sim_world_t *self)
     if (!s_converge(self) || !s_check(self)) {
         return;
     }
-    if (self->options.ends_with_settle && (!s_settle(self) || !s_check(self))) {
+    if (self->options.ends_with_settle &&
+        (!s_settle(self) || !s_converge(self) || !s_check(self))) {
         return;
     }
     if (self->options.ends_with_power_loss && (!s_power_loss(self) || !s_check(self))) {
@@ -268,7 +274,8 @@ void sim_world_run(sim_world_t *self)
     bb_checker_stats_t stats;
     bb_checker_stats(self->checker, &stats);
     if (stats.never_read * 100 > stats.keys) {
-        sim_trace_fail(&self->trace, "inconclusive: %" PRIu64 " of %" PRIu64 " points were never read",
+        sim_trace_fail(&self->trace,
+                       "inconclusive: %" PRIu64 " of %" PRIu64 " points were never read",
                        stats.never_read, stats.keys);
     }
 }

@@ -43,8 +43,8 @@ uint32_t bb_checker_written(bb_checker_t *self, const bb_checker_key_t *key,
 void bb_checker_acknowledged(bb_checker_t *self, uint32_t point, uint64_t moment, uint32_t dc_mask);
 
 // What is read must hold the promises made before `moment` that count in `dc_mask` (0 = every
-// promise counts), for the keys that `is_owed` accepts, and nothing that `is_asked` does not accept.
-// The two differ where an answer says itself what it misses. NULL accepts every key.
+// promise counts), for the keys that `is_owed` accepts, and nothing that `is_asked` does not
+// accept. The two differ where an answer says itself what it misses. NULL accepts every key.
 typedef bool (*bb_checker_asked_fn)(void *context, const bb_checker_key_t *key);
 typedef struct {
     uint64_t moment;
