@@ -239,6 +239,10 @@ static void s_plant(bb_shard_t *self, s_incoming_t *incoming, uint64_t request_i
 static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_message_t *message,
                                  bb_buffer_t *chunks, bb_buffer_t *batch)
 {
+    if (bb_store_is_full(self->store)) {
+        self->stats.chunks_dropped_full++; // pulled when a flush has made room
+        return BB_OK;
+    }
     s_incoming_t incoming;
     bb_error_t error = s_open(&incoming, chunks, batch);
     if (error != BB_OK) {
@@ -553,6 +557,9 @@ void bb_shard_pull(bb_shard_t *self)
 {
     uint32_t node = 0, count = 0;
     uint64_t request_id = 0;
+    if (bb_store_is_full(self->store)) {
+        return; // there is no room for it before a flush ends
+    }
     while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &request_id, self->partitions,
                              &count)) {
         s_entries_t entries = {0};

@@ -46,6 +46,7 @@ typedef struct {
     bb_shard_t *shard;
     bb_stream_t stream;
     bb_store_job_t *job;
+    bool holds_jobs; // its background thread is slow
 } h_node_t;
 
 struct h_cluster {
@@ -164,7 +165,8 @@ static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
         .node_id = ids[index],
         .store_count = 1,
         .partition_count = bb_topology_partition_count(node->topology),
-        .memory_bytes = 8u << 20,
+        .memory_bytes =
+            self->tuning.store.memory_bytes ? self->tuning.store.memory_bytes : 8u << 20,
     };
     options.topology = node->topology;
     options.stream = node->stream;
@@ -233,7 +235,7 @@ static inline void h_commit(h_cluster_t *self, uint32_t index)
         return;
     }
     bb_shard_commit(node->shard, h_time(self));
-    if (node->job) {
+    if (node->job && !node->holds_jobs) {
         bb_store_job_t *job = node->job;
         node->job = NULL;
         bb_fault_t fault;

@@ -501,6 +501,51 @@ static void bad_peer_messages(void **state)
     h_free(&h);
 }
 
+// Goal: a head that is full takes no more: the coordinator's own clients are told to wait, and a
+// replica drops what peers send and pulls it when a flush has made room. Nothing is lost.
+static void full_heads(void **state)
+{
+    (void)state;
+    bb_shard_options_t tuning = {.store = {.memory_bytes = 64u << 10}};
+    h_cluster_t *h = h_new(2, 2, 8, &tuning);
+    h_pump(h, 50 * H_MS);
+    for (uint32_t i = 0; i < 2; i++) {
+        h->nodes[i].holds_jobs = true;
+    }
+    uint32_t acked = 0;
+    bool is_busy = false;
+    for (uint32_t i = 0; i < 40 && !is_busy; i++) {
+        // Node 1 fills up first: it has batches of its own.
+        h_batch_t own = {.first = 300, .limit = 400, .time_wall_ns = H_WALL_NS + i};
+        h->is_blocked[1][0] = true;
+        uint64_t ticket = h_write(h, 1, BB_LEVEL_ONE, own);
+        h_pump(h, 10 * H_MS);
+        h->is_blocked[1][0] = false;
+        const bb_message_t *reply = &h->answers[ticket].message;
+        is_busy = reply->kind == BB_KIND_ERROR;
+        acked += is_busy ? 0 : 100;
+        if (is_busy) {
+            assert_int_equal(reply->error.code, BB_ERR_BUSY);
+            assert_true(reply->error.retry_after_ms > 0);
+        }
+    }
+    assert_true(is_busy);
+    uint64_t ticket = h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.limit = 50});
+    h_pump(h, 100 * H_MS);
+    assert_false(h_is_answered(h, ticket));
+    assert_true(h_stats(h, 1).chunks_dropped_full > 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        h->nodes[i].holds_jobs = false;
+    }
+    h_pump(h, 1500 * H_MS);
+    h_answered(h, ticket, BB_KIND_WRITE_REPLY);
+    h_pump(h, 3000 * H_MS);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(h_rows(h, h_query(h, i, BB_LEVEL_ONE, BB_QUERY_RAW)), acked + 50);
+    }
+    h_free(&h);
+}
+
 // ---- reading ---------------------------------------------------------------------------------
 
 // Goal: a quorum read at a replica that lacks an acknowledged chunk waits, gets it, and shows it.
@@ -700,6 +745,7 @@ int main(void)
         cmocka_unit_test(duplicates),
         cmocka_unit_test(acknowledgements_that_do_not_count),
         cmocka_unit_test(bad_peer_messages),
+        cmocka_unit_test(full_heads),
         cmocka_unit_test(quorum_read_sees_what_a_quorum_holds),
         cmocka_unit_test(read_without_a_majority),
         cmocka_unit_test(read_with_silent_peers),
