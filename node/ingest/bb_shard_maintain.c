@@ -42,8 +42,9 @@ void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *j
     if (error != BB_OK) {
         // The frozen head stays and is flushed again; a fenced store stays as it is.
         self->job_retry_mono_ns = time.mono_ns + BB_SHARD_RETRY_NS;
-        if (self->job_kind == BB_JOB_FLUSH && self->head_since_mono_ns == BB_NEVER_NS) {
-            self->head_since_mono_ns = time.mono_ns;
+        if (self->job_kind == BB_JOB_FLUSH) {
+            // Due at once: only the pause holds it back, not the age of a new head.
+            self->head_since_mono_ns = time.mono_ns - self->options.flush_age_ns_max;
         }
         return;
     }
