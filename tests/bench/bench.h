@@ -26,6 +26,7 @@ static_assert(sizeof(bench_frame_t) == 112, "layout of the raw file");
 
 typedef struct {
     const bench_frame_t *frames;
+    void *memory; // what `frames` points to, to be given back
     uint64_t frame_count;
     uint32_t battery_count;
     int64_t first_ms, last_ms;

@@ -37,9 +37,14 @@ static bool s_map(bench_data_t *self, const char *path)
     void *memory =
         mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
     close(file);
+    if (memory == MAP_FAILED) {
+        fprintf(stderr, "busbar-bench: %s: cannot be mapped\n", path);
+        return false;
+    }
+    self->memory = memory;
     self->frames = memory;
     self->frame_count = (uint64_t)status.st_size / sizeof(bench_frame_t);
-    return memory != MAP_FAILED;
+    return true;
 }
 
 // The same twelve metrics from the project's own fleet; the state is its number.
@@ -67,6 +72,7 @@ static void s_make(bench_data_t *self, uint32_t hours)
         }
     }
     bb_fleet_destroy(&fleet);
+    self->memory = frames;
     self->frames = frames;
 }
 
@@ -145,6 +151,16 @@ void bench_report(FILE *results, const char *name, double value, const char *uni
     }
 }
 
+static void s_data_free(bench_data_t *self, bool is_mapped)
+{
+    if (is_mapped && self->frames) {
+        munmap(self->memory, self->frame_count * sizeof *self->frames);
+    } else {
+        free(self->memory);
+    }
+    *self = (bench_data_t){0};
+}
+
 int main(int argc, char **argv)
 {
     const char *words[8] = {NULL}, *data_path = NULL, *results_path = "/dev/null";
@@ -168,7 +184,7 @@ int main(int argc, char **argv)
                         "[--data FILE | --hours N] [--results FILE]\n");
         return 2;
     }
-    bench_data_t data;
+    bench_data_t data = {0};
     int status = 2;
     if (strcmp(words[0], "machine") == 0) {
         status = bench_machine(words[1], results);
@@ -179,6 +195,7 @@ int main(int argc, char **argv)
     } else if (strcmp(words[0], "cluster") == 0 && word_count >= 3) {
         status = bench_cluster(&data, words[1], words[2], word_count > 3 ? words[3] : "", results);
     }
+    s_data_free(&data, data_path != NULL);
     fclose(results);
     return status;
 }
