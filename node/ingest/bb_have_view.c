@@ -46,10 +46,11 @@ struct bb_have_view {
     s_peer_t *peers;
     uint64_t request_id_next;
     uint64_t change_count;
-    uint32_t pull_count;    // outstanding
-    uint32_t pull_turn;     // node to consider first, so that nobody is forgotten
-    uint32_t lacking_count; // entries
-    bool is_pull_checked;   // nothing changed since the last _pull found nothing
+    uint32_t pull_count;        // outstanding
+    uint32_t pull_turn;         // node to consider first, so that nobody is forgotten
+    uint32_t lacking_count;     // entries
+    int64_t hold_until_mono_ns; // no pull before
+    bool is_pull_checked;       // nothing changed since the last _pull found nothing
     int64_t pull_wake_mono_ns;
 };
 
@@ -518,6 +519,11 @@ bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node
         self->pull_wake_mono_ns = BB_NEVER_NS;
         return false;
     }
+    if (now_mono_ns < self->hold_until_mono_ns) {
+        self->pull_wake_mono_ns = self->hold_until_mono_ns;
+        self->is_pull_checked = true;
+        return false;
+    }
     if (self->pull_count >= BB_HAVE_PULLS_MAX ||
         (self->is_pull_checked && now_mono_ns < self->pull_wake_mono_ns)) {
         return false;
@@ -549,6 +555,12 @@ bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node
     }
     self->is_pull_checked = true;
     return false;
+}
+
+void bb_have_view_hold(bb_have_view_t *self, int64_t until_mono_ns)
+{
+    BB_ASSERT(self);
+    self->hold_until_mono_ns = BB_MAX(self->hold_until_mono_ns, until_mono_ns);
 }
 
 static void s_pull_finish(bb_have_view_t *self, int64_t now_mono_ns, s_peer_t *peer)

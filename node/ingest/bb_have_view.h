@@ -91,6 +91,9 @@ void bb_have_view_hurry(bb_have_view_t *self, uint32_t partition);
 // outstanding; false when nothing is to be pulled now. Call after the store has applied what came.
 bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node,
                        uint64_t *request_id, uint32_t *partitions, uint32_t *partition_count);
+// No pull begins before this moment: what came could not be stored, so asking again at once would
+// only have it sent again.
+void bb_have_view_hold(bb_have_view_t *self, int64_t until_mono_ns);
 // A REPLICATE for a pull came from the node.
 void bb_have_view_pulled(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
                          uint64_t request_id, bool is_new);

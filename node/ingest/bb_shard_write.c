@@ -526,6 +526,7 @@ bb_error_t bb_shard_stage(bb_shard_t *self, bb_staged_t *staged)
         error = bb_store_stage(self->store, &staged->chunks, encoded, &staged->batch);
     }
     if (error != BB_OK) {
+        bb_have_view_hold(self->view, self->time.mono_ns + BB_SHARD_RETRY_NS);
         return error;
     }
     self->staged[self->staged_count++] = *staged;
@@ -585,6 +586,9 @@ void bb_shard_commit_staged(bb_shard_t *self)
     bb_error_t error = bb_store_sync(self->store);
     self->stats.journal_syncs++;
     self->stats.journal_sync_ns_sum += (uint64_t)(s_clock_mono_ns(self) - begun_mono_ns);
+    if (error != BB_OK) { // a full disk, or worse: peers' chunks would only be lost again
+        bb_have_view_hold(self->view, self->time.mono_ns + BB_SHARD_RETRY_NS);
+    }
     for (uint32_t i = 0; i < self->staged_count; i++) {
         bb_staged_t *staged = &self->staged[i];
         if (error == BB_OK) {

@@ -327,6 +327,27 @@ static void lacks_ripen(void **state)
     s_free(&f);
 }
 
+// Goal: a node that cannot store what it pulls does not have it sent again and again; and it wakes
+// when the pause ends.
+static void held_pulls_wait(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f);
+    uint32_t node = 0, count = 0;
+    uint64_t id = 0;
+    s_know(&f, 0, 1, 5, 3);
+    bb_have_view_hold(f.view, 1200 * MS);
+    bb_have_view_hold(f.view, 800 * MS); // the later one counts
+    assert_false(s_pull(&f, 300 * MS, &node, &id, &count));
+    s_know(&f, 900 * MS, 1, 6, 4); // news do not end it
+    assert_false(s_pull(&f, 1199 * MS, &node, &id, &count));
+    assert_true(bb_have_view_wake_mono_ns(f.view) <= 1200 * MS);
+    assert_true(s_pull(&f, 1200 * MS, &node, &id, &count));
+    assert_int_equal(count, PARTITIONS);
+    s_free(&f);
+}
+
 // Goal: a steady stream of new chunks does not make old lacks young.
 static void old_lacks_go_on_ageing(void **state)
 {
@@ -478,6 +499,7 @@ int main(void)
         cmocka_unit_test(another_epoch_does_not_count),
         cmocka_unit_test(new_incarnation_forgets),
         cmocka_unit_test(lacks_ripen),
+        cmocka_unit_test(held_pulls_wait),
         cmocka_unit_test(old_lacks_go_on_ageing),
         cmocka_unit_test(new_lacks_start_young),
         cmocka_unit_test(pulls_begin_and_end),
