@@ -147,15 +147,47 @@ static bb_error_t s_offer(void *context, uint64_t file_seq, const bb_chunks_t *c
     return self->emitted_bytes >= self->budget_bytes ? BB_ERR_CANCELLED : BB_OK;
 }
 
-// Emits what they lack of one file. CANCELLED: the budget is used up.
-static bb_error_t s_offer_file(s_missing_t *self, uint64_t file)
+static bb_error_t s_note_record(void *context, uint64_t file_seq, const bb_chunks_t *chunks,
+                                bb_slice_t chunks_encoded, const bb_batch_t *batch)
+{
+    (void)file_seq;
+    (void)chunks_encoded;
+    for (uint32_t i = 0; i < batch->part_count; i++) {
+        s_note_dots(context, batch->parts[i].partition, &chunks->stream, chunks->seqs[i],
+                    chunks->seqs[i]);
+    }
+    return BB_OK;
+}
+
+// Gives all records of a file, also those behind damage. CANCELLED: one said enough.
+static bb_error_t s_read_file(s_missing_t *self, uint64_t file, bb_journal_record_fn on_record,
+                              bool *is_damaged)
 {
     uint64_t offset = 0;
     bb_error_t error = BB_OK;
     while (error == BB_OK) {
-        error = bb_journal_read(self->store->journal, file, &offset, s_offer, self);
+        uint64_t before = offset;
+        error = bb_journal_read(self->store->journal, file, &offset, on_record, self);
+        if (error == BB_ERR_CORRUPT) {
+            *is_damaged = true;
+            error = offset > before ? BB_OK : BB_ERR_NOT_FOUND;
+        }
     }
-    return error == BB_ERR_NOT_FOUND || error == BB_ERR_CORRUPT ? BB_OK : error;
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+// Emits what they lack of one file, whose dots are those from dot_first on. CANCELLED: the budget
+// is used up.
+static bb_error_t s_offer_file(s_missing_t *self, uint64_t file, size_t dot_first)
+{
+    bool is_damaged = false;
+    bb_error_t error = s_read_file(self, file, s_offer, &is_damaged);
+    if (error == BB_OK && is_damaged) {
+        // Some of the dots went bad since the file was opened: available is what can be read.
+        self->dot_count = dot_first;
+        error = s_read_file(self, file, s_note_record, &is_damaged);
+    }
+    return error;
 }
 
 static int s_compare_dots(const void *a, const void *b)
@@ -266,12 +298,13 @@ bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
     uint64_t first = bb_journal_file_first(self->journal);
     for (uint64_t file = bb_journal_file_last(self->journal); any && first > 0 && file >= first;
          file--) {
+        size_t dot_first = missing.dot_count;
         missing.is_wanted = false;
         bb_journal_dots(self->journal, file, s_note_dots, &missing);
         if (!missing.is_wanted || error != BB_OK) {
             continue; // the walk goes on to see what is available
         }
-        error = s_offer_file(&missing, file);
+        error = s_offer_file(&missing, file, dot_first);
     }
     *more = error == BB_ERR_CANCELLED;
     if (missing.dot_count > 1) {
