@@ -91,9 +91,10 @@ bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its s
 bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
 bool bb_store_wants_merge(const bb_store_t *self); // some window holds many runs per battery
 // BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now
-// would lose it; sync and apply first. FENCED, or what rotating the journal gave. FLUSH freezes the
-// head (or takes one that a failed job left) and rotates the journal. MERGE takes the window with
-// the most runs per battery above `runs_per_battery_min` (1 = merge all there is).
+// would lose it; sync and apply first. Or, of a MERGE: a flush that failed must be repeated first.
+// FENCED, or what rotating the journal gave. FLUSH freezes the head (or takes one that a failed job
+// left) and rotates the journal. MERGE takes the window with the most runs per battery above
+// `runs_per_battery_min` (1 = merge all there is).
 BB_MUST_CHECK bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
                                             double runs_per_battery_min, bb_store_job_t **job);
 BB_MUST_CHECK bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault);

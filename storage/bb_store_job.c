@@ -56,6 +56,11 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
             return error;
         }
     } else {
+        if (self->frozen) {
+            // Its job failed half way and knows the folders of windows that it wrote to. Replacing
+            // one now would have its seal name a folder that is gone.
+            return BB_ERR_BUSY;
+        }
         merge = bb_merge_new(self, runs_per_battery_min);
         if (!merge) {
             return BB_ERR_NOT_FOUND;
