@@ -116,7 +116,7 @@ static void s_take_groups(s_taking_t *self, const bb_head_t *head, uint32_t batt
 static bool s_is_enough(const s_taking_t *self)
 {
     // A group over all batteries cannot be cut.
-    return !self->query->group_by_none &&
+    return !bb_snapshot_is_grouped(self->query) &&
            (self->snapshot->battery_count >= BB_SNAPSHOT_BATTERIES_MAX ||
             self->bytes > self->page_bytes);
 }
@@ -320,7 +320,7 @@ bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query, bb_snaps
     if (error != BB_OK) {
         return error;
     }
-    if (query->group_by_none) {
+    if (bb_snapshot_is_grouped(query)) {
         taking.cursor = (bb_scan_cursor_t){0}; // names a series, not a battery
     }
     taking.snapshot = bb_alloc_zero(1, sizeof *taking.snapshot);

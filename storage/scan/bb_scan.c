@@ -137,7 +137,7 @@ static void s_cut(s_scan_t *self, const bb_view_series_t *series, int64_t time_w
     self->next = (bb_scan_cursor_t){
         .is_set = true,
         .partition = self->partition,
-        .battery = self->query->group_by_none ? bb_slice(NULL, 0) : self->view.battery->id,
+        .battery = bb_snapshot_is_grouped(self->query) ? bb_slice(NULL, 0) : self->view.battery->id,
         .metric = snapshot->metric_names[series->metric],
         .type = series->type,
         .time_wall_ns = time_wall_ns,
@@ -670,8 +670,7 @@ bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_pag
     bb_battery_view_init(&scan.view, snapshot, uses_time ? query->from_wall_ns : 0,
                          uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,
                          query->mode == BB_QUERY_QUARANTINE);
-    bool grouped = query->mode == BB_QUERY_AGGREGATE && query->group_by_none;
-    error = grouped ? s_scan_groups(&scan) : s_scan_batteries(&scan);
+    error = bb_snapshot_is_grouped(query) ? s_scan_groups(&scan) : s_scan_batteries(&scan);
     s_finish(&scan, error);
     return error;
 }

@@ -64,6 +64,12 @@ struct bb_snapshot {
 // gave; the window is marked damaged then.
 BB_MUST_CHECK bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index);
 
+// Merged over all batteries? Only aggregates can be.
+static inline bool bb_snapshot_is_grouped(const bb_query_t *query)
+{
+    return query->mode == BB_QUERY_AGGREGATE && query->group_by_none;
+}
+
 static inline bool bb_snapshot_wants(const bb_snapshot_t *self, uint32_t metric)
 {
     return metric < self->metric_count &&
