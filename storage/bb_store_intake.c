@@ -342,6 +342,7 @@ bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks, bb_slice_
         return BB_ERR_FENCED;
     }
     bb_error_t error = bb_journal_append(self->journal, chunks, chunks_encoded, batch);
+    self->staged_count += error == BB_OK;
     self->waiting_count += error == BB_OK;
     self->is_fenced |= bb_journal_is_fenced(self->journal);
     return error;
@@ -354,10 +355,12 @@ bb_error_t bb_store_sync(bb_store_t *self)
     }
     bb_error_t error = bb_journal_sync(self->journal);
     if (error != BB_OK) {
-        // The staged records are gone; only a full disk leaves the journal usable.
-        self->waiting_count = 0;
+        // The staged records are gone, those of earlier syncs are not; only a full disk leaves the
+        // journal usable.
+        self->waiting_count -= BB_MIN(self->waiting_count, self->staged_count);
         self->is_fenced = bb_journal_is_fenced(self->journal);
     }
+    self->staged_count = 0;
     return error;
 }
 
