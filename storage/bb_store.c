@@ -498,7 +498,9 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
         .window_count = self->windows.count,
         .battery_count = bb_dictionary_battery_count(self->dictionary),
         .metric_count = bb_dictionary_metric_count(self->dictionary),
-        .quarantined_points = self->quarantined_points,
+        .quarantined_points =
+            bb_head_quarantined_points(self->active) +
+            (self->frozen ? bb_head_quarantined_points(bb_flush_head(self->frozen)) : 0),
         .type_conflicts = self->type_conflicts,
         .value_conflicts = self->value_conflicts,
     };
@@ -513,6 +515,9 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
         const bb_window_counts_t *counts = &self->windows.items[i].counts;
         stats->segment_bytes += counts->run_bytes;
         stats->segment_points += counts->point_count;
+        if (bb_window_kind(self->windows.items[i].window) == BB_WINDOW_QUARANTINE) {
+            stats->quarantined_points += counts->point_count;
+        }
         stats->runs += counts->run_count;
         stats->runs_mergeable += bb_window_excess(counts);
     }

@@ -480,9 +480,7 @@ static void s_apply_frames(s_apply_t *self, const bb_batch_cursor_t *at,
                    self->batch->values + at->value_first + (uint64_t)first * shape->metric_count,
                    count, store->scratch.texts);
     s_add_days(store, times, count);
-    if (is_quarantined) {
-        store->quarantined_points += (uint64_t)count * shape->metric_count;
-    } else {
+    if (!is_quarantined) {
         store->type_conflicts +=
             bb_dictionary_types_add(store->dictionary, battery, shape->serial, shape->metrics,
                                     shape->types, shape->metric_count);

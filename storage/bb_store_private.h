@@ -73,7 +73,7 @@ struct bb_store {
     bool is_fenced;
     bool is_job_alive;
     bool is_merge_wanted; // looked up again when a job ends, not by every question
-    uint64_t quarantined_points, type_conflicts, value_conflicts;
+    uint64_t type_conflicts, value_conflicts;
     bb_store_scratch_t scratch;
 };
 

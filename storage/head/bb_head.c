@@ -23,7 +23,7 @@ struct bb_head {
     bb_head_group_t **by_battery;
     uint32_t battery_capacity;
     bb_head_group_t *groups, *groups_tail;
-    uint64_t group_count, point_count;
+    uint64_t group_count, point_count, quarantined_count;
 };
 
 bb_head_t *bb_head_new(uint32_t *shape_serials)
@@ -248,7 +248,9 @@ void bb_head_append(bb_head_t *self, bb_head_group_t *group, const int64_t *time
         done += count;
     }
     group->row_count += frame_count;
-    self->point_count += (uint64_t)frame_count * shape->metric_count;
+    uint64_t point_count = (uint64_t)frame_count * shape->metric_count;
+    self->point_count += point_count;
+    self->quarantined_count += group->is_quarantined ? point_count : 0;
 }
 
 const bb_head_group_t *bb_head_first_of(const bb_head_t *self, uint32_t battery)
@@ -283,6 +285,11 @@ uint64_t bb_head_bytes(const bb_head_t *self)
 uint64_t bb_head_points(const bb_head_t *self)
 {
     return self->point_count;
+}
+
+uint64_t bb_head_quarantined_points(const bb_head_t *self)
+{
+    return self->quarantined_count;
 }
 
 uint64_t bb_head_group_count(const bb_head_t *self)

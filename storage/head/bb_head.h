@@ -94,6 +94,7 @@ bb_head_rows_t bb_head_publish(const bb_head_group_t *group);
 const bb_head_group_t *bb_head_first(const bb_head_t *self); // go on with next_of_all
 uint64_t bb_head_bytes(const bb_head_t *self);
 uint64_t bb_head_points(const bb_head_t *self);
+uint64_t bb_head_quarantined_points(const bb_head_t *self); // of bb_head_points
 uint64_t bb_head_group_count(const bb_head_t *self);
 
 #endif
