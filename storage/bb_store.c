@@ -124,22 +124,24 @@ static void s_count_name(void *context, const char *name, bool is_directory)
     ++*(uint32_t *)context;
 }
 
-static bb_error_t s_identity_write(bb_store_t *self, const s_identity_t *wanted, const char *path,
-                                   bb_fault_t *fault)
+static bool s_has_journal(const bb_store_t *self)
 {
     char journal[BB_WINDOW_PATH_BYTES];
     snprintf(journal, sizeof journal, "%s/journal", self->directory);
     uint32_t entry_count = 0;
     bb_error_t error = self->vfs->list(self->vfs, journal, s_count_name, &entry_count);
-    if (error == BB_OK && entry_count > 0) {
-        return bb_fault_set(fault, BB_ERR_CORRUPT, "%s: unreadable, but there is a journal", path);
-    }
+    return error == BB_OK && entry_count > 0;
+}
+
+static bb_error_t s_identity_write(bb_store_t *self, const s_identity_t *wanted, const char *path,
+                                   bb_fault_t *fault)
+{
     union {
         const s_identity_t *source;
         void *base;
     } bytes = {.source = wanted};
     struct iovec piece = {bytes.base, sizeof *wanted};
-    error = self->vfs->write_at(self->vfs, self->identity_file, 0, &piece, 1);
+    bb_error_t error = self->vfs->write_at(self->vfs, self->identity_file, 0, &piece, 1);
     if (error == BB_OK) {
         error = self->vfs->sync(self->vfs, self->identity_file);
     }
@@ -172,7 +174,13 @@ static bb_error_t s_identity_open(bb_store_t *self, const bb_store_options_t *op
     }
     if (got == sizeof found && memcmp(found.magic, wanted.magic, sizeof found.magic) == 0 &&
         found.checksum == bb_crc32c(0, &found, offsetof(s_identity_t, checksum))) {
-        return s_identity_check(&found, &wanted, path, fault);
+        error = s_identity_check(&found, &wanted, path, fault);
+        // A first start that failed may have left it readable and not durable.
+        return error == BB_OK && !s_has_journal(self) ? s_identity_write(self, &wanted, path, fault)
+                                                      : error;
+    }
+    if (s_has_journal(self)) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "%s: unreadable, but there is a journal", path);
     }
     return s_identity_write(self, &wanted, path, fault);
 }
@@ -222,6 +230,28 @@ static bb_error_t s_load_window(void *context, bb_window_kind_t kind, uint32_t d
     return BB_OK;
 }
 
+// A commit that failed before may be on the disk or not, and what was read now may be the other
+// state after a power loss. One that succeeds takes its place, before anything is tidied away,
+// replayed or trimmed because of what meta says.
+static bb_error_t s_meta_settle(bb_store_t *self, bb_fault_t *fault)
+{
+    bb_meta_batch_t batch = {0};
+    bb_meta_batch_seal(&batch, self->sealed_through);
+    bb_kv_txn_t *txn = NULL;
+    bb_error_t error = self->kv->begin(self->meta, true, &txn);
+    if (error == BB_OK) {
+        error = bb_meta_batch_write(&batch, self->kv, txn);
+    }
+    if (error == BB_OK) {
+        error = self->kv->commit(&txn);
+    }
+    self->kv->abort(&txn);
+    bb_meta_batch_free(&batch);
+    return error == BB_OK ? BB_OK
+                          : bb_fault_set(fault, error, "%s/meta: cannot be written: %s",
+                                         self->directory, bb_error_message(error));
+}
+
 static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
 {
     char path[BB_WINDOW_PATH_BYTES];
@@ -244,7 +274,7 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     bb_meta_visitor_t visitor = {self, s_load_seal, s_load_have, s_load_name, s_load_window};
     error = bb_meta_read(self->kv, txn, &visitor, fault);
     self->kv->abort(&txn);
-    return error;
+    return error == BB_OK ? s_meta_settle(self, fault) : error;
 }
 
 // ---- folders ---------------------------------------------------------------------------------
@@ -255,6 +285,7 @@ typedef struct {
     bb_window_kind_t kind;
     char **names;
     uint32_t count, capacity;
+    uint32_t window_count; // of them, folders of windows
 } s_leftovers_t;
 
 static void s_collect(void *context, const char *name, bool is_directory)
@@ -269,6 +300,7 @@ static void s_collect(void *context, const char *name, bool is_directory)
         if (found && bb_window_number(self->store->windows.items[at].window) == number) {
             return;
         }
+        self->window_count++;
     }
     if (self->count == self->capacity) {
         self->capacity = self->capacity ? self->capacity * 2 : 8;
@@ -286,6 +318,13 @@ static bb_error_t s_tidy(bb_store_t *self, bb_window_kind_t kind, bb_fault_t *fa
     if (error == BB_OK) {
         error = self->vfs->list(self->vfs, folder, s_collect, &leftovers);
     }
+    if (error == BB_OK && leftovers.window_count > 0 &&
+        bb_dictionary_metric_count(self->dictionary) == 0) {
+        // Names are durable before the first window is made, so these are no leftovers.
+        error = bb_fault_set(fault, BB_ERR_CORRUPT,
+                             "%s: %u windows, and meta knows no name: it was lost", folder,
+                             leftovers.window_count);
+    }
     for (uint32_t i = 0; i < leftovers.count; i++) {
         char path[BB_WINDOW_PATH_BYTES + 256];
         snprintf(path, sizeof path, "%s/%s", folder, leftovers.names[i]);
@@ -295,7 +334,10 @@ static bb_error_t s_tidy(bb_store_t *self, bb_window_kind_t kind, bb_fault_t *fa
         free(leftovers.names[i]);
     }
     free(leftovers.names);
-    return error == BB_OK ? BB_OK : bb_fault_set(fault, error, "%s: cannot be tidied", folder);
+    if (error != BB_OK && error != BB_ERR_CORRUPT) {
+        return bb_fault_set(fault, error, "%s: cannot be tidied", folder);
+    }
+    return error;
 }
 
 // ---- journal ---------------------------------------------------------------------------------
@@ -315,6 +357,22 @@ static bb_error_t s_replay(void *context, uint64_t file_seq, const bb_chunks_t *
     bb_error_t error = bb_store_apply(self, chunks, batch);
     // A part that did not fit into a have-set when it came does not fit now: it was never counted.
     return error == BB_ERR_LIMIT ? BB_OK : error;
+}
+
+// The journal was lost, so its files are numbered from the beginning again. What is written below
+// the seal is never replayed: the seal goes back behind the new file, in meta first. What was in
+// the lost files and not in windows is not in the have-sets either, and is pulled from peers.
+static bb_error_t s_lower_seal(bb_store_t *self, bb_store_report_t *report, bb_fault_t *fault)
+{
+    uint64_t last = bb_journal_file_last(self->journal);
+    if (report->damaged_count == 0) {
+        snprintf(report->first_damage, sizeof report->first_damage,
+                 "journal: file %llu was sealed and the newest is %llu: files were lost",
+                 (unsigned long long)self->sealed_through, (unsigned long long)last);
+    }
+    report->damaged_count++;
+    self->sealed_through = last - 1;
+    return s_meta_settle(self, fault);
 }
 
 static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *options,
@@ -340,6 +398,9 @@ static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *opt
     report->damaged_bytes = found.damaged_bytes;
     report->unsynced_count = found.unsynced_count;
     memcpy(report->first_damage, found.first_damage, sizeof report->first_damage);
+    if (error == BB_OK && bb_journal_file_last(self->journal) <= self->sealed_through) {
+        error = s_lower_seal(self, report, fault);
+    }
     return error;
 }
 
