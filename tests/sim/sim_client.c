@@ -27,6 +27,11 @@ static bb_slice_t s_slice(const char *text)
     return bb_slice(text, strlen(text));
 }
 
+static bool s_is_equal(bb_slice_t a, bb_slice_t b)
+{
+    return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
 static int64_t s_time(bb_random_t *random, bool is_future)
 {
     // A grid of few times on three days, so that points meet again; a day ahead is quarantined.
@@ -64,7 +69,7 @@ static uint64_t s_value(bb_random_t *random, bb_type_t type)
 static uint32_t s_text_index(bb_slice_t text)
 {
     for (uint32_t i = 0; i < SIM_TEXTS; i++) {
-        if (strlen(s_texts[i]) == text.length && memcmp(s_texts[i], text.data, text.length) == 0) {
+        if (s_is_equal(s_slice(s_texts[i]), text)) {
             return i;
         }
     }
@@ -74,8 +79,7 @@ static uint32_t s_text_index(bb_slice_t text)
 static uint32_t s_metric_index(bb_slice_t name)
 {
     for (uint32_t i = 0; i < SIM_METRICS; i++) {
-        if (strlen(s_metrics[i].name) == name.length &&
-            memcmp(s_metrics[i].name, name.data, name.length) == 0) {
+        if (s_is_equal(s_slice(s_metrics[i].name), name)) {
             return i;
         }
     }
@@ -414,9 +418,7 @@ static void s_mark_rejected(const sim_op_t *op, const bb_write_reply_t *reply, b
             for (uint32_t r = 0; r < reply->rejection_count; r++) {
                 const bb_rejection_t *rejection = &reply->rejections[r];
                 bool is_it = rejection->frame == frame &&
-                             (rejection->metric.length == 0 ||
-                              (rejection->metric.length == name.length &&
-                               memcmp(rejection->metric.data, name.data, name.length) == 0));
+                             (rejection->metric.length == 0 || s_is_equal(rejection->metric, name));
                 is_rejected[at.value_first + i] |= is_it;
             }
         }
