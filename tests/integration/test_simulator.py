@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The simulator as a program: seeds repeat, seeds that once failed are clean, every bug that can be
+switched on is found, and wrong options are refused."""
+import os
+import re
+import subprocess
+
+import cluster
+from cluster import BIN, ROOT, case, expect
+
+SIM = os.path.join(BIN, "busbar-sim")
+PLANTS = ("ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot")
+
+
+def sim(*words, timeout_s=120):
+    return subprocess.run([SIM, *words], capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def main():
+    if not os.access(SIM, os.X_OK):
+        cluster.skip("the simulator", "busbar-sim is not built")
+        cluster.finish()
+    with case("a seed gives the same run twice, and another seed another"):
+        first, second = sim("--seeds", "11..14"), sim("--seeds", "11..14")
+        expect(first.returncode == 0, first.stdout[-500:])
+        expect(first.stdout == second.stdout, "two runs of one seed differ")
+        hashes = re.findall(r"^seed=\d+ events=\d+ trace_hash=([0-9a-f]{16}) result=ok$", first.stdout, re.M)
+        expect(len(hashes) == 4 and len(set(hashes)) == 4, first.stdout)
+    with case("the last line is the result, verbose or not"):
+        quiet, verbose = sim("--seed", "11"), sim("--seed", "11", "--verbose")
+        expect(quiet.stdout.splitlines()[-1] == verbose.stdout.splitlines()[-1], verbose.stdout[-300:])
+        expect(len(verbose.stdout.splitlines()) > 100, "nothing is told")
+    with case("seeds that once failed are clean"):
+        done = sim("--regression", os.path.join(ROOT, "tests/sim/seeds.txt"))
+        expect(done.returncode == 0 and done.stdout.count("result=ok") >= 10, done.stdout[-800:])
+    with case("every kind of fault and outcome comes up in 300 seeds"):
+        done = sim("--count", "300", "--counters")
+        expect(done.returncode == 0, done.stdout[-500:])
+        counters = dict(re.findall(r"^(\w+) +(\d+)$", done.stderr, re.M))
+        never = [name for name, count in counters.items() if int(count) == 0]
+        expect(len(counters) > 20 and not never, f"never happened: {never}")
+    for plant in PLANTS:
+        with case(f"the planted bug {plant} is found within 500 seeds"):
+            done = sim("--count", "500", "--stop", "--plant", plant)
+            expect(done.returncode == 1, f"exit status {done.returncode}")
+            expect(done.stdout.splitlines()[-1].endswith("result=FAIL"), done.stdout[-300:])
+            expect(" finding at " in done.stdout, done.stdout[-300:])
+    with case("wrong options are refused with usage"):
+        for words in (("--seed",), ("--seed", "x"), ("--seed", "-1"), ("--seeds", "5..2"), ("--seeds", "5"),
+                      ("--count", "0"), ("--plant", "nothing"), ("--regression", "/nowhere"), ("--what", "1"),
+                      ("extra",)):
+            done = sim(*words)
+            expect(done.returncode == 2, f"{words}: exit status {done.returncode}")
+            expect("usage" in done.stderr and not done.stdout, f"{words}: {done.stdout}{done.stderr[:100]}")
+        expect(sim("--help").returncode == 0 and "usage" in sim("--help").stdout, "--help")
+    cluster.finish()
+
+
+if __name__ == "__main__":
+    main()
