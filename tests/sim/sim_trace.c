@@ -12,7 +12,7 @@ void sim_trace_fold(sim_trace_t *self, uint64_t number)
     self->hash = z ^ (z >> 31);
 }
 
-static void s_print(const sim_trace_t *self, const char *format, va_list arguments)
+BB_PRINTF(2, 0) static void s_print(const sim_trace_t *self, const char *format, va_list arguments)
 {
     fprintf(self->lines, "%" PRId64 ".%06" PRId64 " ", self->now_ns / BB_NS_PER_S,
             self->now_ns % BB_NS_PER_S / BB_NS_PER_US);
