@@ -575,8 +575,10 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
         return;
     }
     if (event->kind == SIM_EVENT_STOP) {
-        // A fenced node is restarted, with its machine or alone.
-        sim_node_stop(node, bb_random_chance(&world->random_fault, 1, 2),
+        // A fenced node is restarted, with its machine or alone. One draw a statement: the order of
+        // arguments is the compiler's.
+        bool is_power = bb_random_chance(&world->random_fault, 1, 2);
+        sim_node_stop(node, is_power,
                       sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS));
         return;
     }
