@@ -8,6 +8,12 @@
 #   make lint     format, cppcheck, our own rules
 #   make soak     long proofs, SOAK_S=seconds (default 600)
 .DEFAULT_GOAL := build
+# Configures and builds one preset; only a failure is printed in full.
+define build_preset
+	@mkdir -p build
+	@{ cmake --preset $(1) && cmake --build --preset $(1) -j$(JOBS) --target all unit_tests; } >build/$(1).log 2>&1 || \
+	    { grep -E -A4 'error|FAILED|Error' build/$(1).log | head -60; echo "building $(1) failed: build/$(1).log"; exit 1; }
+endef
 PRESET ?= release
 JOBS ?= $(shell nproc)
 export BB_BIN := $(CURDIR)/build/bin
@@ -15,8 +21,8 @@ export BB_BIN := $(CURDIR)/build/bin
 .PHONY: build deps demo test bench lint soak sanitize install clean
 
 build: deps
-	@test -f build/build.ninja || cmake --preset release >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
-	@rm -f build.log
+	@mkdir -p build
+	@test -f build/build.ninja || cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
 	@cmake --build build -j$(JOBS)
 
 deps:
@@ -28,14 +34,14 @@ demo: build
 test: build
 	@.ci/deps test
 	@.ci/deps promtool || echo "deps: promtool could not be fetched; its check will be skipped"
-	@cmake --preset dev >/dev/null && cmake --build --preset dev -j$(JOBS) --target all unit_tests | tail -n 1
+	$(call build_preset,dev)
 	@/usr/bin/python3 tests/run.py --build build/dev unit sim golden integration
 
 # Unit and simulation tests under the sanitizers.
 sanitize: deps
 	@.ci/deps test
-	@cmake --preset asan >/dev/null && cmake --build --preset asan -j$(JOBS) --target all unit_tests | tail -n 1
-	@cmake --preset tsan >/dev/null && cmake --build --preset tsan -j$(JOBS) --target all unit_tests | tail -n 1
+	$(call build_preset,asan)
+	$(call build_preset,tsan)
 	@/usr/bin/python3 tests/run.py --build build/asan --label asan unit sim
 	@/usr/bin/python3 tests/run.py --build build/tsan --label tsan unit sim
 

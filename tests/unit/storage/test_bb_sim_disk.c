@@ -331,7 +331,7 @@ static void s_test_repeats(void **state)
             disks[i] = bb_sim_disk_new();
             bb_vfs_t *vfs = bb_sim_disk_vfs(disks[i]);
             for (int j = 0; j < 5; j++) {
-                char path[8];
+                char path[16];
                 snprintf(path, sizeof path, "/f%d", j);
                 bb_file_t *file = s_open(vfs, path);
                 assert_int_equal(s_fill(vfs, file, 0, (uint8_t)('a' + j), 5000), BB_OK);
@@ -342,7 +342,7 @@ static void s_test_repeats(void **state)
             bb_sim_disk_crash(disks[i], &random);
         }
         for (int j = 0; j < 5; j++) {
-            char path[8];
+            char path[16];
             snprintf(path, sizeof path, "/f%d", j);
             bb_slice_t a = bb_sim_disk_get(disks[0], path);
             bb_slice_t b = bb_sim_disk_get(disks[1], path);
