@@ -255,6 +255,15 @@ static void s_plan_start(sim_node_t *node, int64_t after_ns)
     sim_events_add(node->world->events, sim_world_now_ns(node->world) + after_ns, &event);
 }
 
+static void s_die(sim_node_t *node, bool is_power)
+{
+    if (is_power) {
+        bb_sim_disk_crash(node->disk, &node->world->random_disk);
+    } else {
+        bb_sim_disk_die(node->disk, &node->world->random_disk);
+    }
+}
+
 // What was durable before must be there again.
 static void s_check_have(sim_node_t *node)
 {
@@ -296,7 +305,7 @@ void sim_node_start(sim_node_t *node)
         }
         world->counters.open_failures++;
         if (bb_sim_disk_is_halted(node->disk)) {
-            bb_sim_disk_crash(node->disk, &world->random_disk);
+            s_die(node, bb_random_chance(&world->random_fault, 1, 2));
         }
         s_plan_start(node, 100 * BB_NS_PER_MS);
         return;
@@ -312,13 +321,14 @@ void sim_node_start(sim_node_t *node)
     s_touch(node);
 }
 
-static void s_release(sim_node_t *node, bool is_power)
+// A job that is under way comes as far as `job_ops` operations.
+static void s_release(sim_node_t *node, uint64_t job_ops)
 {
     if (!node->shard) {
         return;
     }
-    if (is_power && !bb_sim_disk_is_halted(node->disk)) {
-        bb_sim_disk_halt_at(node->disk, 1);
+    if (!bb_sim_disk_is_halted(node->disk)) {
+        bb_sim_disk_halt_at(node->disk, 1 + job_ops);
     }
     bb_shard_stats_t stats;
     bb_shard_stats(node->shard, &stats);
@@ -346,15 +356,12 @@ static void s_release(sim_node_t *node, bool is_power)
 void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns)
 {
     sim_world_t *world = node->world;
-    is_power |= bb_sim_disk_is_halted(node->disk);
     sim_trace_line(&world->trace, "node %u: %s", node->index,
                    is_power ? "power loss" : "process dies");
     world->counters.power_losses += is_power;
     world->counters.process_deaths += !is_power;
-    s_release(node, is_power);
-    if (is_power) {
-        bb_sim_disk_crash(node->disk, &world->random_disk);
-    }
+    s_release(node, bb_random_below(&world->random_disk, 40));
+    s_die(node, is_power);
     node->life++; // events of this life find nobody
     node->paused_until_ns = 0;
     s_plan_start(node, back_after_ns);
@@ -362,7 +369,7 @@ void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns)
 
 void sim_node_destroy(sim_node_t *node)
 {
-    s_release(node, false);
+    s_release(node, 0);
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) {
         bb_have_set_clear(&node->have[p]);
     }

@@ -709,6 +709,25 @@ bb_vfs_t *bb_sim_disk_vfs(bb_sim_disk_t *self)
     return &self->vfs;
 }
 
+static void s_begin_life(bb_sim_disk_t *self)
+{
+    self->lives++;
+    self->halt_at = 0;
+    self->halted = false;
+    memset(self->fail_at, 0, sizeof self->fail_at);
+}
+
+void bb_sim_disk_die(bb_sim_disk_t *self, bb_random_t *random)
+{
+    for (uint32_t i = 0; i < self->entry_count; i++) {
+        bb_sim_node_t *node = self->entries[i].node;
+        if (node->object) {
+            node->object_class->crash(node->object, random);
+        }
+    }
+    s_begin_life(self);
+}
+
 void bb_sim_disk_crash(bb_sim_disk_t *self, bb_random_t *random)
 {
     uint64_t mood = bb_random_below(random, 3); // 0 nothing, 1 all, 2 a prefix
@@ -723,10 +742,7 @@ void bb_sim_disk_crash(bb_sim_disk_t *self, bb_random_t *random)
     for (uint32_t i = 0; i < self->entry_count; i++) {
         bb_sim_node_crash(self->entries[i].node, random);
     }
-    self->lives++;
-    self->halt_at = 0;
-    self->halted = false;
-    memset(self->fail_at, 0, sizeof self->fail_at);
+    s_begin_life(self);
 }
 
 void bb_sim_disk_halt_at(bb_sim_disk_t *self, uint64_t nth)

@@ -45,8 +45,12 @@ bb_vfs_t *bb_sim_disk_vfs(bb_sim_disk_t *self);
 // Power loss. What was open before is dead: each call on it returns BB_ERR_IO (reads of a map go
 // on), and it must still be closed. Ends a halt and forgets faults that have not fired.
 void bb_sim_disk_crash(bb_sim_disk_t *self, bb_random_t *random);
+// The process dies and the machine goes on: files and names stay as readers see them, synced or
+// not, and what was not synced is still lost at a later crash. A commit of a map that was
+// interrupted is there afterwards or not. Otherwise as above.
+void bb_sim_disk_die(bb_sim_disk_t *self, bb_random_t *random);
 // From the nth operation on (ANY; 1 = the next), every operation fails with BB_ERR_IO and does
-// nothing, or in part: the machine is dying. 0 = never. Close everything, then call crash.
+// nothing, or in part: the machine is dying. 0 = never. Close everything, then call crash or die.
 void bb_sim_disk_halt_at(bb_sim_disk_t *self, uint64_t nth);
 bool bb_sim_disk_is_halted(const bb_sim_disk_t *self);
 
