@@ -219,3 +219,16 @@ void sim_check_settle(sim_world_t *self)
         bb_message_close(&answer);
     }
 }
+
+void sim_check_release(sim_world_t *self)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        bb_message_t release = {.kind = BB_KIND_RELEASE,
+                                .request_id = 1,
+                                .timeout_ns = 20 * BB_NS_PER_S,
+                                .release = {.level = BB_LEVEL_ALL}};
+        bb_message_t answer = {0};
+        sim_node_ask(&self->nodes[n], &release, &answer);
+        bb_message_close(&answer);
+    }
+}

@@ -124,7 +124,7 @@ bool sim_client_is_idle(const sim_world_t *self)
 
 // One frame of a battery, with a random set of its metrics.
 static void s_add_frame(sim_world_t *self, bb_batch_builder_t *builder, uint32_t battery_index,
-                        uint32_t partition)
+                        uint32_t partition, uint64_t revision)
 {
     bb_random_t *random = &self->random_work;
     char id[16];
@@ -161,7 +161,9 @@ static void s_add_frame(sim_world_t *self, bb_batch_builder_t *builder, uint32_t
         }
         values[order[i]] = bits;
     }
-    int64_t time_wall_ns = s_time(random, bb_random_chance(random, 1, 50));
+    // Corrections are of the past: a release gives points revision 0 (see README.md).
+    bool is_future = bb_random_chance(random, 1, 50) && revision == 0;
+    int64_t time_wall_ns = s_time(random, is_future);
     error = bb_batch_builder_frame(builder, battery, shape, time_wall_ns, values);
     BB_ASSERT(error == BB_OK);
 }
@@ -220,7 +222,7 @@ static bool s_draw_write(sim_world_t *self, sim_op_t *op)
         uint32_t battery = (uint32_t)bb_random_below(random, self->options.battery_count);
         uint32_t partition = self->battery_partition[battery];
         if (misplaced > 0 || sim_world_is_replica(self, partition, op->node)) {
-            s_add_frame(self, builder, battery, partition);
+            s_add_frame(self, builder, battery, partition, revision);
         }
     }
     bool is_any = bb_batch_builder_frame_count(builder) > 0;
@@ -496,7 +498,9 @@ static bool s_is_asked(void *context, const bb_checker_key_t *key)
     const sim_world_t *self = ((void **)context)[0];
     const sim_op_t *op = ((void **)context)[1];
     uint32_t partition = self->battery_partition[key->battery];
-    return op->is_asked[partition] && key->is_future == (op->mode == BB_QUERY_QUARANTINE) &&
+    return op->is_asked[partition] &&
+           (self->is_released ? op->mode == BB_QUERY_RAW
+                              : key->is_future == (op->mode == BB_QUERY_QUARANTINE)) &&
            key->time_wall_ns >= op->from_wall_ns && key->time_wall_ns < op->to_wall_ns &&
            (op->battery == S_ALL || op->battery == key->battery) &&
            (op->metric == S_ALL || op->metric == key->metric);
@@ -537,7 +541,9 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
                 (sim_row_t){.key = {.battery = battery,
                                     .metric = metric,
                                     .time_wall_ns = series->times_wall_ns[i],
-                                    .is_future = op->mode == BB_QUERY_QUARANTINE},
+                                    .is_future = op->mode == BB_QUERY_QUARANTINE ||
+                                                 (self->is_released &&
+                                                  series->times_wall_ns[i] > SIM_WALL_NS_FIRST)},
                             .type = series->type,
                             .bits = bits};
         }

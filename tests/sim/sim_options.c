@@ -57,5 +57,6 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
                        : bb_random_chance(r, 1, 15) ? 0
                                                     : (uint32_t)bb_random_next(r);
     self->ends_with_settle = bb_random_chance(r, 1, 2);
+    self->ends_with_release = bb_random_chance(r, 1, 4);
     self->ends_with_power_loss = bb_random_chance(r, 1, 2);
 }

@@ -39,7 +39,7 @@ typedef struct {
     // faults
     int64_t fault_phase_ns, fault_interval_ns;
     uint32_t fault_mask; // bit per kind of sim_fault.c
-    bool ends_with_settle, ends_with_power_loss;
+    bool ends_with_settle, ends_with_release, ends_with_power_loss;
 } sim_options_t;
 
 void sim_options_draw(sim_options_t *self, uint64_t seed);

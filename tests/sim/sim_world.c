@@ -200,34 +200,65 @@ static bool s_converge(sim_world_t *self)
     return true;
 }
 
+// Runs until the node has answered what it was asked directly.
+static bool s_await(sim_world_t *self, sim_node_t *node, bb_kind_t kind, int64_t limit_ns,
+                    bb_message_t *answer)
+{
+    while (!node->direct_envelope && sim_world_now_ns(self) < limit_ns) {
+        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+            return false;
+        }
+    }
+    if (!node->direct_envelope ||
+        bb_message_decode(answer, bb_buffer_slice(node->direct_envelope), NULL) != BB_OK) {
+        sim_trace_fail(&self->trace, "node %u does not answer %s", node->index, bb_kind_name(kind));
+        return false;
+    }
+    if (answer->kind != kind) {
+        sim_trace_fail(&self->trace, "node %u answers %s instead of %s: %s", node->index,
+                       bb_kind_name(answer->kind), bb_kind_name(kind),
+                       answer->kind == BB_KIND_ERROR ? bb_error_name(answer->error.code) : "");
+        bb_message_close(answer);
+        return false;
+    }
+    return true;
+}
+
 static bool s_settle(sim_world_t *self)
 {
     sim_check_settle(self);
     int64_t limit_ns = sim_world_now_ns(self) + S_SETTLE_NS;
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        sim_node_t *node = &self->nodes[n];
-        while (!node->direct_envelope && sim_world_now_ns(self) < limit_ns) {
-            if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
-                return false;
-            }
-        }
         bb_message_t answer = {0};
-        if (!node->direct_envelope ||
-            bb_message_decode(&answer, bb_buffer_slice(node->direct_envelope), NULL) != BB_OK) {
-            sim_trace_fail(&self->trace, "node %u does not answer SETTLE", n);
+        if (!s_await(self, &self->nodes[n], BB_KIND_SETTLE_REPLY, limit_ns, &answer)) {
             return false;
         }
         bb_settle_reply_t reply = answer.settle_reply;
-        bool is_settled =
-            answer.kind == BB_KIND_SETTLE_REPLY && reply.sealed && reply.merged && reply.trimmed;
         bb_message_close(&answer);
-        if (!is_settled) {
+        if (!reply.sealed || !reply.merged || !reply.trimmed) {
             sim_trace_fail(&self->trace, "node %u is not settled:%s%s%s", n,
                            reply.sealed ? "" : " sealed", reply.merged ? "" : " merged",
                            reply.trimmed ? "" : " trimmed");
             return false;
         }
     }
+    return true;
+}
+
+// Every node releases what its partitions hold in quarantine.
+static bool s_release(sim_world_t *self)
+{
+    sim_check_release(self);
+    int64_t limit_ns = sim_world_now_ns(self) + S_SETTLE_NS;
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        bb_message_t answer = {0};
+        if (!s_await(self, &self->nodes[n], BB_KIND_RELEASE_REPLY, limit_ns, &answer)) {
+            return false;
+        }
+        self->counters.released_points += answer.release_reply.released_points;
+        bb_message_close(&answer);
+    }
+    self->is_released = true;
     return true;
 }
 
@@ -268,6 +299,10 @@ void sim_world_run(sim_world_t *self)
     }
     if (self->options.ends_with_settle &&
         (!s_settle(self) || !s_converge(self) || !s_check(self))) {
+        return;
+    }
+    if (self->options.ends_with_release &&
+        (!s_release(self) || !s_converge(self) || !s_check(self))) {
         return;
     }
     if (self->options.ends_with_power_loss && (!s_power_loss(self) || !s_check(self))) {

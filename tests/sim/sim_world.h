@@ -148,6 +148,7 @@ typedef struct {
     X(reads_failed)                                                                                \
     X(rows_read)                                                                                   \
     X(jobs)                                                                                        \
+    X(released_points)                                                                             \
     X(settles)                                                                                     \
     X(pulled_chunks)                                                                               \
     X(skew_refusals)
@@ -188,9 +189,9 @@ struct sim_world {
     uint32_t fault_count, fault_capacity;
     bb_checker_t *checker;
     uint64_t op_count;
-    uint64_t moment; // counts promises and the beginnings of reads
-    bool is_calm;    // faults have stopped
-    bool is_over;
+    uint64_t moment;  // counts promises and the beginnings of reads
+    bool is_calm;     // faults have stopped
+    bool is_released; // points of the future are normal by now
     int64_t calm_since_ns;
     uint32_t battery_partition[SIM_BATTERIES_MAX];
     sim_counters_t counters;
@@ -247,7 +248,8 @@ void sim_fault_stop(sim_world_t *self); // heals everything
 // ---- sim_check.c
 bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes);
 void sim_check_replicas(sim_world_t *self); // each replica alone, and against each other
-void sim_check_settle(sim_world_t *self);
+void sim_check_settle(sim_world_t *self);   // asks for it
+void sim_check_release(sim_world_t *self);  // likewise
 // A level's promise: enough replicas hold each dot at this moment.
 void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level);
 
