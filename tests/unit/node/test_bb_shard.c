@@ -671,7 +671,8 @@ static void settling(void **state)
     h_free(&h);
 }
 
-// Goal: a failed flush loses nothing and is tried again after a second, whatever the age of flushes.
+// Goal: a failed flush loses nothing and is tried again after a second, whatever the age of
+// flushes.
 static void failed_flush_is_retried(void **state)
 {
     (void)state;
