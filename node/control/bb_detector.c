@@ -7,6 +7,7 @@
 typedef struct {
     bool is_up, was_seen;
     bb_stream_t incarnation;
+    bb_stream_t replaced; // the incarnation before
     int64_t heard_mono_ns;
     int64_t offset_ns;
 } s_peer_t;
@@ -110,6 +111,14 @@ bb_error_t bb_detector_heartbeat(bb_detector_t *self, int64_t now_mono_ns,
     actions->change_count = 0;
     s_peer_t *peer = &self->peers[heartbeat->peer_index];
     bool is_new = !bb_stream_is_equal(&peer->incarnation, &heartbeat->incarnation);
+    if (is_new && peer->is_up && bb_stream_is_equal(&peer->replaced, &heartbeat->incarnation) &&
+        now_mono_ns - peer->heard_mono_ns < self->suspect_ns) {
+        s_finish(self, actions); // late, of a process that has been followed by another
+        return BB_OK;
+    }
+    if (is_new) {
+        peer->replaced = peer->incarnation;
+    }
     bool changed = !peer->is_up || is_new;
     peer->is_up = true;
     peer->was_seen = true;

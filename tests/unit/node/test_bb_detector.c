@@ -72,6 +72,30 @@ static void s_test_new_incarnation(void **state)
     bb_detector_destroy(&detector);
 }
 
+// Goal: a late heartbeat of a process that is no more does not bring it back, does not count as a
+// sign of life and does not move the clock; but if it was the newer one that was late (it never
+// says anything again), the living one is up again within suspect_ns.
+static void s_test_late_incarnation(void **state)
+{
+    (void)state;
+    bb_detector_t *detector = bb_detector_new(2, 1, S_SECOND);
+    s_beat(detector, 0, 0, 1, 0);
+    s_beat(detector, 10, 0, 2, 0);
+    bb_detector_actions_t actions = s_beat(detector, 20, 0, 1, 5);
+    assert_int_equal(actions.change_count, 0);
+    assert_int_equal(bb_detector_offset_ns(detector, 0), 0);
+    assert_int_equal(actions.wake_mono_ns, 10 + S_SECOND); // not heard at 20
+    actions = s_beat(detector, 10 + S_SECOND - 1, 0, 1, 0);
+    assert_int_equal(actions.change_count, 0);
+    actions = s_beat(detector, 10 + S_SECOND, 0, 1, 0);
+    assert_int_equal(actions.change_count, 1);
+    assert_true(actions.changes[0].is_up);
+    assert_int_equal(actions.changes[0].incarnation.bytes[0], 1);
+    actions = s_beat(detector, 20 + S_SECOND, 0, 3, 0); // a third is new
+    assert_int_equal(actions.changes[0].incarnation.bytes[0], 3);
+    bb_detector_destroy(&detector);
+}
+
 // Goal: heartbeats of nobody and of ourselves change nothing.
 static void s_test_unknown_peers(void **state)
 {
@@ -142,8 +166,11 @@ static void s_test_skew_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_up_and_down),   cmocka_unit_test(s_test_new_incarnation),
-        cmocka_unit_test(s_test_unknown_peers), cmocka_unit_test(s_test_skew),
+        cmocka_unit_test(s_test_up_and_down),
+        cmocka_unit_test(s_test_new_incarnation),
+        cmocka_unit_test(s_test_late_incarnation),
+        cmocka_unit_test(s_test_unknown_peers),
+        cmocka_unit_test(s_test_skew),
         cmocka_unit_test(s_test_skew_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
