@@ -268,7 +268,8 @@ static void s_draw_read(sim_world_t *self, sim_op_t *op)
                       : S_ALL;
     op->metric =
         bb_random_chance(random, 1, 5) ? (uint32_t)bb_random_below(random, SIM_METRICS) : S_ALL;
-    op->page_bytes_max = bb_random_chance(random, 1, 4) ? 2048 : 0;
+    // Pages are of different moments: a point whose type changes in between may be in two series.
+    op->page_bytes_max = bb_random_chance(random, 1, 4) && !self->options.has_conflicts ? 2048 : 0;
 }
 
 // ---- attempts --------------------------------------------------------------------------------

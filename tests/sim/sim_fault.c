@@ -147,8 +147,8 @@ static void s_fault(sim_world_t *self)
         break;
     case S_PAUSE:
         self->counters.pauses++;
-        node->paused_until_ns =
-            BB_MIN(sim_world_now_ns(self) + 2 * s_length_ns(self), self->options.fault_phase_ns);
+        node->paused_until_ns = sim_world_now_ns(self) + 2 * s_length_ns(self);
+        node->paused_until_ns = BB_MIN(node->paused_until_ns, self->options.fault_phase_ns);
         sim_trace_line(&self->trace, "fault: node %u pauses", node->index);
         break;
     case S_CUT_PAIR:

@@ -28,7 +28,7 @@ static void s_add(sim_world_t *self, int64_t time_ns, sim_event_t event,
     sim_events_add(self->events, time_ns, &event);
 }
 
-void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk,
+void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk, bool is_late,
                      const bb_outbound_t *message)
 {
     self->counters.messages++;
@@ -49,7 +49,7 @@ void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk,
     if (bb_random_chance(&self->random_net, self->net.repeat_per_mille, 1000)) {
         // Sometimes much later: out of another time of the cluster.
         self->counters.messages_repeated++;
-        int64_t late_ns = bb_random_chance(&self->random_net, 1, 8)
+        int64_t late_ns = is_late && bb_random_chance(&self->random_net, 1, 8)
                               ? sim_world_exponential(&self->random_net, 2 * BB_NS_PER_S)
                               : 0;
         s_add(self, s_arrival_ns(self) + late_ns, event, message);

@@ -57,7 +57,7 @@ static void s_send(void *context, uint32_t peer_index, bool bulk, const bb_outbo
 {
     sim_node_t *node = context;
     if (!bb_sim_disk_is_halted(node->disk)) { // a dying machine sends nothing more
-        sim_net_to_peer(node->world, node->index, peer_index, bulk, message);
+        sim_net_to_peer(node->world, node->index, peer_index, bulk, true, message);
     }
 }
 
@@ -431,7 +431,7 @@ static void s_heartbeat(sim_node_t *node)
     bb_outbound_t out = {.envelope = bb_buffer_new(data, length, NULL, NULL)};
     for (uint32_t peer = 0; peer < world->options.node_count; peer++) {
         if (peer != node->index) {
-            s_send(node, peer, false, &out);
+            sim_net_to_peer(world, node->index, peer, false, false, &out);
         }
     }
     bb_buffer_drop(&out.envelope);

@@ -209,7 +209,9 @@ static inline int64_t sim_world_now_ns(const sim_world_t *self)
 bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t node);
 
 // ---- sim_net.c: delay, loss, repetition, reordering, cuts
-void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk,
+// is_late: a repetition may come seconds later, out of another life of the sender. Not so for
+// heartbeats, which die with their connection.
+void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk, bool is_late,
                      const bb_outbound_t *message);
 void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message);
 void sim_net_to_client(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message);
