@@ -232,6 +232,9 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
     }
     self->is_up[peer_index] = is_up;
     bb_have_view_peer(self->view, time.mono_ns, peer_index, is_up, incarnation);
+    if (is_up && !is_same) {
+        bb_shard_ack_all(self, peer_index);
+    }
     self->is_changed = true;
 }
 

@@ -181,6 +181,9 @@ void bb_shard_write_destroy(bb_shard_t *self, bb_pending_write_t *write);
 
 // ---- bb_shard_peer.c
 void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq);
+// The node's present process has just become known. What came from it before could not be
+// acknowledged, because nobody knew whose it was: it is now.
+void bb_shard_ack_all(bb_shard_t *self, uint32_t node);
 void bb_shard_acks_send(bb_shard_t *self);
 void bb_shard_ask(bb_shard_t *self);         // HAVE_REQUESTs that are due
 void bb_shard_pulls_serve(bb_shard_t *self); // within the round's budget

@@ -6,14 +6,15 @@
 
 // ---- acknowledgements ------------------------------------------------------------------------
 
-// Notes that a dot of the node's stream is durable here. Sent at the end of the commit.
-void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq)
+// Notes that dots of the node's stream are durable here. Sent at the end of the commit.
+static void s_ack_range(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t first_seq,
+                        uint64_t last_seq)
 {
     bb_ack_list_t *list = &self->acks[node];
     uint32_t at = self->ack_at[partition];
     if (at < list->range_count && list->ranges[at].partition == partition &&
-        list->ranges[at].last_seq + 1 == seq) {
-        list->ranges[at].last_seq = seq;
+        list->ranges[at].last_seq + 1 == first_seq) {
+        list->ranges[at].last_seq = last_seq;
         return;
     }
     if (list->range_count == BB_SHARD_ACK_RANGES_MAX) {
@@ -25,8 +26,28 @@ void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t 
     }
     self->ack_at[partition] = list->range_count;
     list->ranges[list->range_count++] =
-        (bb_dot_range_t){.partition = partition, .first_seq = seq, .last_seq = seq};
+        (bb_dot_range_t){.partition = partition, .first_seq = first_seq, .last_seq = last_seq};
     self->has_acks = true;
+}
+
+void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq)
+{
+    s_ack_range(self, node, partition, seq, seq);
+}
+
+void bb_shard_ack_all(bb_shard_t *self, uint32_t node)
+{
+    const bb_stream_t *incarnation = bb_have_view_incarnation(self->view, node);
+    uint32_t count = 0;
+    const uint32_t *partitions = bb_have_view_partitions(self->view, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        const bb_have_stream_t *stream =
+            bb_have_set_stream(bb_store_have(self->store, partitions[i]), incarnation);
+        if (stream && bb_have_view_is_shared(self->view, partitions[i], node)) {
+            const bb_seq_range_t *last = &stream->ranges[stream->range_count - 1];
+            s_ack_range(self, node, partitions[i], last->first_seq, last->last_seq);
+        }
+    }
 }
 
 void bb_shard_acks_send(bb_shard_t *self)

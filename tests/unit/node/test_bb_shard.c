@@ -326,6 +326,25 @@ static void power_loss(void **state)
     h_free(&h);
 }
 
+// Goal: a replica that gets chunks before it knows whose they are acknowledges them as soon as it
+// knows. Method: node 1 restarts; node 0 hears of it first and writes at all.
+static void chunks_of_a_stranger(void **state)
+{
+    (void)state;
+    h_cluster_t *h = h_new(2, 2, 8, NULL);
+    h_crash(h, 1);
+    h_open(h, 1, 88);
+    h_tell(h, 0, 1, true);
+    uint64_t ticket = h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.limit = 4});
+    h_pump(h, 50 * H_MS);
+    assert_false(h_is_answered(h, ticket));
+    assert_int_equal(h_rows(h, h_query(h, 1, BB_LEVEL_ONE, BB_QUERY_RAW)), 4); // it has them
+    h_tell(h, 1, 0, true);
+    h_pump(h, 50 * H_MS);
+    h_answered(h, ticket, BB_KIND_WRITE_REPLY);
+    h_free(&h);
+}
+
 // ---- replicas --------------------------------------------------------------------------------
 
 // Goal: a replica that was away pulls what it lacks, from whoever has it, and all agree.
@@ -741,6 +760,7 @@ int main(void)
         cmocka_unit_test(replicas_can_meet_the_level_alone),
         cmocka_unit_test(full_disk_refuses),
         cmocka_unit_test(power_loss),
+        cmocka_unit_test(chunks_of_a_stranger),
         cmocka_unit_test(returning_replica_catches_up),
         cmocka_unit_test(dead_origin),
         cmocka_unit_test(duplicates),
