@@ -112,7 +112,7 @@ bb_error_t bb_detector_heartbeat(bb_detector_t *self, int64_t now_mono_ns,
     s_peer_t *peer = &self->peers[heartbeat->peer_index];
     bool is_new = !bb_stream_is_equal(&peer->incarnation, &heartbeat->incarnation);
     if (is_new && peer->is_up && bb_stream_is_equal(&peer->replaced, &heartbeat->incarnation) &&
-        now_mono_ns - peer->heard_mono_ns < self->suspect_ns) {
+        now_mono_ns - peer->heard_mono_ns < self->suspect_ns / 3) {
         s_finish(self, actions); // late, of a process that has been followed by another
         return BB_OK;
     }

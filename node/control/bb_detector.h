@@ -5,8 +5,8 @@
 // until it has been silent for suspect_ns; a timeout is the whole rule, because heartbeats share a
 // socket with nothing large and a false "down" only costs an early, explicit refusal.
 // A heartbeat of the incarnation before the present one is late and tells nothing, or else acks of
-// the present one would not count for a while; when the present one is silent for suspect_ns, that
-// was the late one, and the other counts again.
+// the present one would not count for a while; when the present one is silent for suspect_ns / 3,
+// that was the late one, and the other counts again.
 //
 // Clocks: each heartbeat tells the peer's wall clock; its offset is that minus ours at arrival. The
 // median is taken over all nodes that are up, ourselves included at 0; of an even number the middle
