@@ -59,6 +59,13 @@ bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
             return false;
         }
     }
+    for (uint32_t n = 0; n < self->options.node_count * self->options.node_count; n++) {
+        uint32_t a = n / self->options.node_count, b = n % self->options.node_count;
+        if (!sim_node_knows(&self->nodes[a], &self->nodes[b])) {
+            snprintf(why, why_bytes, "node %u does not know node %u", a, b);
+            return false;
+        }
+    }
     for (uint32_t p = 0; p < self->options.partition_count; p++) {
         const bb_have_set_t *first = NULL;
         uint32_t first_node = 0;

@@ -29,6 +29,14 @@ bool sim_node_is_fenced(const sim_node_t *node)
     return node->shard && bb_store_is_fenced(node->shard->store);
 }
 
+bool sim_node_knows(const sim_node_t *node, const sim_node_t *peer)
+{
+    return node == peer ||
+           (bb_detector_is_up(node->detector, peer->index) &&
+            bb_stream_is_equal(bb_have_view_incarnation(node->shard->view, peer->index),
+                               &peer->stream));
+}
+
 const bb_have_set_t *sim_node_have(const sim_node_t *node, uint32_t partition)
 {
     return node->shard ? bb_store_have(node->shard->store, partition) : &node->have[partition];

@@ -228,6 +228,8 @@ bb_shard_time_t sim_node_time(const sim_node_t *node);
 // Durable here as far as the node knows: of the running shard, or of its last moment.
 const bb_have_set_t *sim_node_have(const sim_node_t *node, uint32_t partition);
 bool sim_node_is_fenced(const sim_node_t *node);
+// Sees the peer up, as the process that it is now.
+bool sim_node_knows(const sim_node_t *node, const sim_node_t *peer);
 // Asks without a network, in this moment. The answer stays until the next call. Level one only.
 void sim_node_ask(sim_node_t *node, const bb_message_t *message, bb_message_t *answer);
 
