@@ -64,7 +64,7 @@ typedef struct {
 typedef struct {
     bb_slice_t encoded;
     uint64_t revision;   // of every point in the batch; 0 for telemetry
-    uint32_t generation; // 0 for now
+    uint32_t generation; // always 0; another one is refused
     uint32_t part_count, run_count, frame_count, battery_count, shape_count, state_count;
     uint64_t value_count; // points
     const bb_batch_part_t *parts;
