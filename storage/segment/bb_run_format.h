@@ -6,7 +6,7 @@
 #ifndef BB_RUN_FORMAT_H
 #define BB_RUN_FORMAT_H
 
-#include "storage/segment/bb_encoding.h"
+#include "storage/encoding/bb_encoding.h"
 #include "storage/segment/bb_run.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are read as they lie on disk");

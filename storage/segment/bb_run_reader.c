@@ -309,7 +309,7 @@ bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_
         return BB_ERR_CORRUPT;
     }
     bb_error_t error = bb_encoding_decode(entry->place.encoding, BB_ENCODING_INTEGER, block, rows,
-                                          (uint64_t *)out_wall_ns);
+                                          NULL, (uint64_t *)out_wall_ns);
     if (error != BB_OK) {
         return error;
     }
@@ -383,8 +383,8 @@ static bb_error_t s_read_values(const bb_run_t *self, uint32_t column_index, uin
         size_t bytes = (size_t)bb_run_format_presence_words(rows) * 8;
         block = bb_slice((const uint8_t *)block.data + bytes, block.length - bytes);
     }
-    bb_error_t error =
-        bb_encoding_decode(entry->place.encoding, bb_run_format_kind(type), block, count, out);
+    bb_error_t error = bb_encoding_decode(entry->place.encoding, bb_run_format_kind(type), block,
+                                          count, NULL, out);
     if (error != BB_OK) {
         return error;
     }

@@ -13,6 +13,7 @@ struct bb_run_writer {
     uint8_t *bytes; // the run; malloc'd, so aligned
     size_t length, capacity;
     bb_text_table_t texts;
+    bb_encoder_t *encoder;
     // One block at a time: present rows only, states as codes.
     int64_t times[BB_BLOCK_ROWS_MAX];
     uint64_t values[BB_BLOCK_ROWS_MAX];
@@ -28,6 +29,7 @@ bb_run_writer_t *bb_run_writer_new(void)
 {
     bb_run_writer_t *self = bb_alloc_zero(1, sizeof *self);
     bb_text_table_init(&self->texts);
+    self->encoder = bb_encoder_new();
     return self;
 }
 
@@ -35,6 +37,7 @@ void bb_run_writer_destroy(bb_run_writer_t **self)
 {
     if (*self) {
         bb_text_table_free(&(*self)->texts);
+        bb_encoder_destroy(&(*self)->encoder);
         free((*self)->bytes);
         free(*self);
         *self = NULL;
@@ -151,8 +154,9 @@ static bb_run_place_t s_append_block(bb_run_writer_t *self, bb_encoding_kind_t k
         memcpy(begin, presence, presence_bytes);
     }
     bb_run_place_t place = {.word = (uint32_t)(self->length / BB_RUN_WORD)};
-    size_t bytes = presence_bytes +
-                   bb_encoding_encode(kind, words, count, begin + presence_bytes, &place.encoding);
+    const bb_encoding_input_t input = {.kind = kind, .words = words, .count = count};
+    size_t bytes = presence_bytes + bb_encoder_encode(self->encoder, &input, NULL,
+                                                      begin + presence_bytes, &place.encoding);
     place.bytes = (uint32_t)bytes;
     place.value_count = (uint16_t)count;
     place.checksum = bb_crc32c(0, begin, bytes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/segment/bb_stats.h"
 
-#include <math.h>
+#include "storage/encoding/bb_encoding.h"
 
 static bool s_is_nan(bb_type_t type, uint64_t bits)
 {
@@ -96,99 +96,6 @@ void bb_stats_merge(bb_block_stats_t *self, bb_type_t type, const bb_block_stats
 
 // ---- many rows at once -----------------------------------------------------------------------
 
-#define LANES 4u
-// No sum of 2^32 numbers below this overflows, in whatever order.
-#define MAGNITUDE_LIMIT 0x1p990
-
-// Knuth's TwoSum in each lane; the rounding errors are collected beside. No renormalisation inside
-// the loop: the errors of a block's worth of sums are far below what their own rounding matters.
-static bb_sum_t s_sum_doubles(const uint64_t *values, uint32_t count)
-{
-    double high[LANES] = {0};
-    double low[LANES] = {0};
-    uint32_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        for (uint32_t lane = 0; lane < LANES; lane++) {
-            double number = bb_double_of_bits(values[i + lane]);
-            double total = high[lane] + number;
-            double part = total - high[lane];
-            low[lane] += (high[lane] - (total - part)) + (number - part);
-            high[lane] = total;
-        }
-    }
-    bb_sum_t sum = {0};
-    for (uint32_t lane = 0; lane < LANES; lane++) {
-        bb_sum_add(&sum, high[lane]);
-        bb_sum_add(&sum, low[lane]);
-    }
-    for (; i < count; i++) {
-        bb_sum_add(&sum, bb_double_of_bits(values[i]));
-    }
-    return sum;
-}
-
-// Signed integers in the order of IEEE totalOrder, and back.
-static inline int64_t s_ordered(uint64_t bits)
-{
-    return (int64_t)(bits ^ (UINT64_C(0) - (bits >> 63)) >> 1);
-}
-
-static bool s_add_doubles(bb_block_stats_t *stats, const uint64_t *values, uint32_t count)
-{
-    int64_t min = INT64_MAX;
-    int64_t max = INT64_MIN;
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t ordered = s_ordered(values[i]);
-        min = ordered < min ? ordered : min;
-        max = ordered > max ? ordered : max;
-    }
-    stats->min = (uint64_t)s_ordered((uint64_t)min);
-    stats->max = (uint64_t)s_ordered((uint64_t)max);
-    // In totalOrder the infinities and NaNs lie outside of everything else. Whether very large
-    // numbers overflow on the way depends on their order, so they go the plain way as well.
-    // Comparisons with NaN are false.
-    if (!(fabs(bb_double_of_bits(stats->min)) < MAGNITUDE_LIMIT) ||
-        !(fabs(bb_double_of_bits(stats->max)) < MAGNITUDE_LIMIT)) {
-        return false;
-    }
-    stats->sum = s_sum_doubles(values, count);
-    return true;
-}
-
-// Halves are summed apart, exactly: 2^32 rows of 32 bits each fit in 64.
-static void s_add_integers(bb_block_stats_t *stats, const uint64_t *values, uint32_t count)
-{
-    int64_t min = INT64_MAX;
-    int64_t max = INT64_MIN;
-    int64_t high = 0;
-    uint64_t low = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        int64_t number = (int64_t)values[i];
-        min = number < min ? number : min;
-        max = number > max ? number : max;
-        high += number >> 32;
-        low += values[i] & UINT32_MAX;
-    }
-    stats->min = (uint64_t)min;
-    stats->max = (uint64_t)max;
-    // The sums may pass 53 bits when there are very many rows: split again, so all stays exact.
-    s_sum_add(&stats->sum, BB_TYPE_INT64, low & INT64_MAX);
-    bb_sum_add(&stats->sum, low >> 63 ? 0x1p63 : 0.0);
-    bb_sum_add(&stats->sum, (double)(high >> 32) * 0x1p64);
-    bb_sum_add(&stats->sum, (double)((uint64_t)high & UINT32_MAX) * 0x1p32);
-}
-
-static void s_add_bools(bb_block_stats_t *stats, const uint64_t *values, uint32_t count)
-{
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        sum += values[i];
-    }
-    stats->min = sum == count;
-    stats->max = sum > 0;
-    bb_sum_add(&stats->sum, (double)sum);
-}
-
 static bool s_is_present(const uint64_t *presence, uint32_t row)
 {
     return !presence || (presence[row / 64] >> (row % 64) & 1);
@@ -200,23 +107,21 @@ void bb_stats_add_rows(bb_block_stats_t *self, bb_type_t type, const int64_t *ti
     if (row_count == 0) {
         return;
     }
-    bb_block_stats_t stats = {
-        .count = row_count,
-        .first_wall_ns = times_wall_ns[0],
-        .last_wall_ns = times_wall_ns[row_count - 1],
-        .first = values[0],
-        .last = values[row_count - 1],
-    };
-    bool done = !presence && type != BB_TYPE_STATE;
-    if (done && type == BB_TYPE_FLOAT64) {
-        done = s_add_doubles(&stats, values, row_count);
-    } else if (done && type == BB_TYPE_INT64) {
-        s_add_integers(&stats, values, row_count);
-    } else if (done) {
-        s_add_bools(&stats, values, row_count);
-    }
-    if (!done) {
-        stats = (bb_block_stats_t){0};
+    bb_block_stats_t stats = {0};
+    if (!presence && type != BB_TYPE_STATE) {
+        bb_encoding_totals_t totals;
+        bb_encoding_totals_of(type, values, row_count, &totals);
+        stats = (bb_block_stats_t){
+            .count = row_count,
+            .sum = totals.sum,
+            .min = totals.min,
+            .max = totals.max,
+            .first_wall_ns = times_wall_ns[0],
+            .last_wall_ns = times_wall_ns[row_count - 1],
+            .first = totals.first,
+            .last = totals.last,
+        };
+    } else {
         for (uint32_t row = 0; row < row_count; row++) {
             if (s_is_present(presence, row)) {
                 bb_stats_add(&stats, type, times_wall_ns[row], values[row]);

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "storage/segment/bb_encoding.h"
+#include "storage/encoding/bb_encoding.h"
 #include "storage/segment/bb_run.h"
 #include "tests/support/bb_random.h"
 

@@ -2,7 +2,7 @@
 // Goal: integers of any width come back, and lie where the bit map says. Method: random integers of
 // every width and many counts against a bit-by-bit reading; buffers of the exact size, so that the
 // address sanitizer sees any byte read or written outside.
-#include "storage/segment/bb_bitpack.h"
+#include "storage/encoding/bb_bitpack.h"
 
 #include "tests/unit/storage/run_support.h"
 

@@ -2,7 +2,7 @@
 // Goal: decimals are found at the exponent they were printed with, what is no decimal is an
 // exception, and everything comes back to the bit. Method: numbers printed and read by the C
 // library; special doubles; small columns whose exponents are known by hand.
-#include "storage/segment/bb_decimal.h"
+#include "storage/encoding/bb_decimal.h"
 
 #include "tests/unit/storage/run_support.h"
 

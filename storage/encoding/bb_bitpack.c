@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/segment/bb_bitpack.h"
+#include "storage/encoding/bb_bitpack.h"
 
 #include <string.h>
 

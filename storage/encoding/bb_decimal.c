@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/segment/bb_decimal.h"
+#include "storage/encoding/bb_decimal.h"
 
 #include <float.h>
 
 #include "protocol/bb_value.h"
-#include "storage/segment/bb_encoding.h"
+#include "storage/encoding/bb_encoding.h"
 
 #define SAMPLE_COUNT  32u
 #define EXPONENT_NONE (BB_ENCODING_EXPONENT_MAX + 1u)

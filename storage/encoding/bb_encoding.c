@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/segment/bb_encoding.h"
+#include "storage/encoding/bb_encoding.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/segment/bb_bitpack.h"
-#include "storage/segment/bb_decimal.h"
+#include "storage/encoding/bb_bitpack.h"
+#include "storage/encoding/bb_decimal.h"
 
 // Packed payload (ids 3 to 7), little-endian, no alignment.
 //      0  width            bits of a packed integer, [0, 64]
@@ -550,61 +550,90 @@ static bool s_is_good(uint32_t id, const s_block_t *block, size_t bytes)
            (id == BB_ENCODING_DECIMAL_DELTA && bytes < (size_t)block->count * 4);
 }
 
-size_t bb_encoding_encode(bb_encoding_kind_t kind, const uint64_t *words, uint32_t count,
-                          uint8_t *out, uint8_t *id)
-{
+struct bb_encoder {
     s_block_t block;
-    s_block_init(&block, kind, words, count);
+};
+
+bb_encoder_t *bb_encoder_new(void)
+{
+    return bb_alloc_zero(1, sizeof(bb_encoder_t));
+}
+
+void bb_encoder_destroy(bb_encoder_t **self)
+{
+    free(*self);
+    *self = NULL;
+}
+
+size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, uint32_t *hint,
+                         uint8_t *out, uint8_t *id)
+{
+    (void)hint;
+    s_block_t *block = &self->block;
+    s_block_init(block, input->kind, input->words, input->count);
     const s_encoding_t *best = NULL;
     s_plan_t best_plan = {0};
     size_t best_bytes = SIZE_MAX;
     for (size_t i = 0; i < BB_COUNT_OF(s_encodings); i++) {
         const s_encoding_t *encoding = &s_encodings[i];
-        if (!(encoding->kinds & kind)) {
+        if (!(encoding->kinds & input->kind)) {
             continue;
         }
         s_plan_t plan = {0};
-        size_t bytes = encoding->plan(encoding->id, &block, &plan);
+        size_t bytes = encoding->plan(encoding->id, block, &plan);
         if (bytes < best_bytes) {
             best = encoding;
             best_plan = plan;
             best_bytes = bytes;
         }
-        if (best_bytes != SIZE_MAX && s_is_good(encoding->id, &block, best_bytes)) {
+        if (best_bytes != SIZE_MAX && s_is_good(encoding->id, block, best_bytes)) {
             break;
         }
     }
-    BB_ASSERT(best && best_bytes <= BB_ENCODING_BYTES_MAX(count));
-    size_t written = best->encode(best->id, &block, &best_plan, out);
+    BB_ASSERT(best && best_bytes <= BB_ENCODING_BYTES_MAX(input->count));
+    size_t written = best->encode(best->id, block, &best_plan, out);
     BB_ASSERT(written == best_bytes);
     *id = best->id;
     return written;
 }
 
-size_t bb_encoding_encode_as(bb_encoding_id_t id, bb_encoding_kind_t kind, const uint64_t *words,
-                             uint32_t count, uint8_t *out)
+size_t bb_encoder_encode_as(bb_encoder_t *self, bb_encoding_id_t id,
+                            const bb_encoding_input_t *input, uint8_t *out)
 {
     const s_encoding_t *encoding = s_find(id);
     BB_ASSERT(encoding);
-    if (!(encoding->kinds & kind)) {
+    if (!(encoding->kinds & input->kind)) {
         return 0;
     }
-    s_block_t block;
-    s_block_init(&block, kind, words, count);
+    s_block_init(&self->block, input->kind, input->words, input->count);
     s_plan_t plan = {0};
-    size_t bytes = encoding->plan(id, &block, &plan);
-    if (bytes > BB_ENCODING_BYTES_MAX(count)) {
+    size_t bytes = encoding->plan(id, &self->block, &plan);
+    if (bytes > BB_ENCODING_BYTES_MAX(input->count)) {
         return 0;
     }
-    size_t written = encoding->encode(id, &block, &plan, out);
+    size_t written = encoding->encode(id, &self->block, &plan, out);
     BB_ASSERT(written == bytes);
     return written;
 }
 
+bb_error_t bb_encoding_peers(uint32_t id, bb_slice_t encoded, uint32_t peer_count,
+                             uint32_t peers[BB_ENCODING_PEERS_MAX], uint32_t *count)
+{
+    (void)encoded;
+    (void)peer_count;
+    (void)peers;
+    if (!s_find(id)) {
+        return BB_ERR_FORMAT;
+    }
+    *count = 0;
+    return BB_OK;
+}
+
 bb_error_t bb_encoding_decode(uint32_t id, bb_encoding_kind_t kind, bb_slice_t encoded,
-                              uint32_t count, uint64_t *out)
+                              uint32_t count, const uint64_t *const *peers, uint64_t *out)
 {
     BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    (void)peers;
     const s_encoding_t *encoding = s_find(id);
     if (!encoding) {
         return BB_ERR_FORMAT;
@@ -613,4 +642,18 @@ bb_error_t bb_encoding_decode(uint32_t id, bb_encoding_kind_t kind, bb_slice_t e
         return BB_ERR_CORRUPT;
     }
     return BB_OK;
+}
+
+bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded, uint32_t count,
+                                 const uint64_t *const *peers, uint32_t row_first,
+                                 uint32_t row_limit, bb_encoding_totals_t *totals)
+{
+    BB_ASSERT(row_first < row_limit && row_limit <= count);
+    uint64_t words[BB_BLOCK_ROWS_MAX];
+    bb_encoding_kind_t kind = type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
+    bb_error_t error = bb_encoding_decode(id, kind, encoded, count, peers, words);
+    if (error == BB_OK) {
+        bb_encoding_totals_of(type, words + row_first, row_limit - row_first, totals);
+    }
+    return error;
 }
