@@ -54,6 +54,9 @@ typedef struct {
     int64_t every_ns;    // AGGREGATE: bucket width aligned to the epoch; 0 = one bucket [from, to)
     uint32_t aggregates; // bits of bb_aggregate_t
     bool group_by_none;  // AGGREGATE: merge all batteries
+    // AGGREGATE: statistics are not believed, every block is read and decoded. The answer is the
+    // same. For scrubbing and measuring; not sent.
+    bool is_decode_forced;
     uint32_t partition_count;
     const uint32_t *partitions; // ascending; the ones this executor shall answer
     uint32_t battery_count;     // 0 = all batteries of these partitions

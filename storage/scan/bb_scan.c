@@ -667,6 +667,9 @@ bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_pag
     }
     bool uses_time = query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
     scan.sweep = bb_series_sweep_new();
+    if (query->is_decode_forced) {
+        bb_series_sweep_force_decode(scan.sweep);
+    }
     bb_battery_view_init(&scan.view, snapshot, uses_time ? query->from_wall_ns : 0,
                          uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,
                          query->mode == BB_QUERY_QUARANTINE);

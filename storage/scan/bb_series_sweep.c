@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/segment/bb_stats.h"
+
 // One column of one run, or one metric of one group of frames.
 typedef struct {
     bb_view_run_t *run;         // NULL: frames
@@ -33,6 +35,7 @@ struct bb_series_sweep {
     int64_t from_wall_ns, to_wall_ns;
     int64_t every_ns;
     bool is_backwards;
+    bool is_decode_forced;
     uint32_t run_next;    // first run of a day not swept yet
     int64_t next_wall_ns; // frames before this are swept
     s_source_t *sources;  // of the day at hand
@@ -50,6 +53,11 @@ struct bb_series_sweep {
 bb_series_sweep_t *bb_series_sweep_new(void)
 {
     return bb_alloc_zero(1, sizeof(bb_series_sweep_t));
+}
+
+void bb_series_sweep_force_decode(bb_series_sweep_t *self)
+{
+    self->is_decode_forced = true;
 }
 
 void bb_series_sweep_destroy(bb_series_sweep_t **self)
@@ -506,7 +514,12 @@ bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
         s_advance(self, front);
     } else if (front->run && s_is_in_one_bucket(self, &front->stats)) {
         step->is_stats = true;
-        step->stats = front->stats;
+        if (self->is_decode_forced) {
+            uint32_t count = s_decode(self, front);
+            bb_stats_add_rows(&step->stats, front->type, self->times, self->values, NULL, count);
+        } else {
+            step->stats = front->stats;
+        }
         s_advance(self, front);
     } else {
         step->count = s_decode(self, front);

@@ -40,6 +40,8 @@ void bb_series_sweep_destroy(bb_series_sweep_t **self);
 // statistics, only points.
 void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uint32_t metric,
                            bb_type_t type, int64_t from_wall_ns, int64_t every_ns);
+// From now on statistics are calculated from the values instead of believed.
+void bb_series_sweep_force_decode(bb_series_sweep_t *self);
 // False at the end. A step may be empty. Damage is noted in the view and left out.
 bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step);
 

@@ -10,10 +10,11 @@
 #include <stdio.h>
 
 #include "protocol/bb_base.h"
+#include "storage/bb_store.h"
 
 #define BENCH_METRICS 12
-// The scan that decodes: in buckets this wide no block of more than 60 points fits into one, so
-// that statistics of blocks do not help.
+// The scan over the wire that decodes: in buckets this wide no block of more than 60 points fits
+// into one, so that statistics of blocks do not help.
 #define BENCH_DECODE_EVERY_NS (600 * BB_NS_PER_S)
 
 typedef struct {
@@ -64,12 +65,25 @@ typedef struct {
     double min, max;
     long double sum, size;
 } bench_total_t;
+void bench_total_clear(bench_total_t *total);
 void bench_totals_clear(bench_total_t totals[BENCH_METRICS]);
 void bench_total_add(bench_total_t *total, uint64_t count, double min, double max, double sum);
 void bench_oracle_totals(const bench_data_t *data, bench_total_t totals[BENCH_METRICS]);
 // Counts, minima and maxima exactly; sums within 1e-12 of the sum of sizes of `want`.
+bool bench_total_is_equal(const bench_total_t *got, const bench_total_t *want);
 bool bench_totals_are_equal(const bench_total_t got[BENCH_METRICS],
                             const bench_total_t want[BENCH_METRICS]);
+
+// Aggregates of one metric by bucket: grid[row][bucket], row = battery, or 0 for all together
+// (`is_fleet`); bucket = (time - start of the first one) / every. Adds to a cleared grid; frames of
+// other batteries than `battery` are left out, unless it is UINT32_MAX.
+typedef struct {
+    uint32_t metric, battery;
+    bool is_fleet;
+    int64_t first_ms, every_ms; // start of bucket 0, width
+    uint32_t bucket_count;
+} bench_grid_t;
+void bench_oracle_grid(const bench_data_t *data, const bench_grid_t *grid, bench_total_t *totals);
 
 uint32_t bench_metric_of(const char *name, size_t length); // BENCH_METRICS: none of ours
 uint32_t bench_battery_of(const bench_data_t *data, const char *id, size_t length); // UINT32_MAX
@@ -79,6 +93,9 @@ int bench_cluster(const bench_data_t *data, const char *cluster_directory, const
                   const char *suffix, FILE *results);
 // The storage façade inside this process.
 int bench_engine(const bench_data_t *data, const char *directory, FILE *results);
+// The questions of the yardstick to a settled store; `partitions` by battery.
+bool bench_questions(const bench_data_t *data, bb_store_t *store, const uint32_t *partitions,
+                     uint32_t partition_count, FILE *results);
 // fdatasync, sequential write and memory: what the machine can do in the same run.
 int bench_machine(const char *directory, FILE *results);
 

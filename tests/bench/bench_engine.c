@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The storage façade inside this process: intake, sealing, merging, and the questions of the
-// yardstick. Every answer is compared with a calculation over the raw frames; one that differs
-// fails the run, because the speed of a wrong answer is of no interest.
+// The storage façade inside this process: intake, sealing, merging; the questions are in
+// bench_questions.c.
 //
 // Batches are built in slices outside the clock, so that memory stays bounded. Everything runs on
 // one thread, one after the other: what a node does on three threads is added up here.
@@ -18,8 +17,6 @@
 #define S_PARTITIONS       1024u
 #define S_BATCH_FRAMES     5000u
 #define S_SLICE_BATCHES    32u
-#define S_REPEATS          7
-#define S_PAGES_MAX        4096u
 #define S_RUNS_PER_BATTERY 4.0 // as the node: this many are merged while data comes in
 
 typedef struct {
@@ -29,7 +26,6 @@ typedef struct {
     bb_store_t *store;
     uint32_t *partitions; // by battery
     uint64_t seqs[S_PARTITIONS];
-    uint32_t all_partitions[S_PARTITIONS];
     double intake_s, intake_cpu_s;
     double seal_s, seal_cpu_s; // flushes and merges
     uint64_t flushes, merges;
@@ -252,237 +248,6 @@ static double s_folder_bytes(const char *path)
     return bytes;
 }
 
-// ---- questions -------------------------------------------------------------------------------
-
-typedef struct {
-    uint8_t *bytes;
-    size_t length;
-} s_encoded_t;
-
-typedef struct {
-    s_encoded_t pages[S_PAGES_MAX];
-    uint32_t page_count;
-} s_answer_t;
-
-static void s_answer_free(s_answer_t *self)
-{
-    for (uint32_t i = 0; i < self->page_count; i++) {
-        free(self->pages[i].bytes);
-    }
-    self->page_count = 0;
-}
-
-// Page after page, each from its own snapshot as in a node, into encoded columns.
-static bool s_answer(s_engine_t *self, bb_query_t query, bb_page_builder_t *builder,
-                     s_answer_t *answer)
-{
-    uint8_t *cursor = NULL;
-    bb_error_t error;
-    do {
-        bb_snapshot_t *snapshot = NULL;
-        bb_scan_result_t result = {0};
-        bb_fault_t fault = {0};
-        error = bb_store_snapshot(self->store, &query, &snapshot, &fault);
-        if (error == BB_OK) {
-            error = bb_scan_page(snapshot, &query, builder, &result, &fault);
-        }
-        bb_snapshot_close(&snapshot);
-        free(cursor);
-        cursor = result.cursor;
-        query.cursor = bb_slice(cursor, result.cursor_length);
-        if (error != BB_OK || result.damaged_window_count > 0) {
-            s_failed("scan", error, &fault);
-            error = error == BB_OK ? BB_ERR_CORRUPT : error;
-            break;
-        }
-        if (answer->page_count == S_PAGES_MAX) {
-            error = BB_ERR_LIMIT;
-            break;
-        }
-        s_encoded_t *page = &answer->pages[answer->page_count++];
-        bb_page_builder_finish(builder, &page->bytes, &page->length);
-    } while (cursor);
-    free(cursor);
-    return error == BB_OK;
-}
-
-// Called with each series of the answer; false: it is wrong.
-typedef bool (*s_check_fn)(void *context, const bb_series_t *series);
-
-static bool s_walk(const s_answer_t *answer, s_check_fn check, void *context)
-{
-    bool good = true;
-    for (uint32_t p = 0; good && p < answer->page_count; p++) {
-        bb_page_t page;
-        bb_fault_t fault = {0};
-        bb_error_t error =
-            bb_page_open(&page, bb_slice(answer->pages[p].bytes, answer->pages[p].length), &fault);
-        if (error != BB_OK) {
-            return s_failed("page", error, &fault);
-        }
-        for (uint32_t i = 0; good && i < page.series_count; i++) {
-            good = check(context, &page.series[i]);
-        }
-        bb_page_close(&page);
-    }
-    return good;
-}
-
-// Median time of the question; the last answer is left in `answer`. Negative: it failed.
-static double s_ask_ms(s_engine_t *self, const bb_query_t *query, s_answer_t *answer)
-{
-    double times_ms[S_REPEATS];
-    bb_page_builder_t *builder = bb_page_builder_new();
-    bool good = true;
-    for (int i = 0; good && i < S_REPEATS; i++) {
-        s_answer_free(answer);
-        int64_t begin = bench_mono_ns();
-        good = s_answer(self, *query, builder, answer);
-        times_ms[i] = (double)(bench_mono_ns() - begin) / 1e6;
-    }
-    bb_page_builder_destroy(&builder);
-    return good ? bench_median(times_ms, S_REPEATS) : -1;
-}
-
-// ---- newest values ---------------------------------------------------------------------------
-
-typedef struct {
-    const bench_data_t *data;
-    const bench_frame_t **newest; // by battery
-    uint32_t right;
-} s_last_t;
-
-static bool s_check_last(void *context, const bb_series_t *series)
-{
-    s_last_t *self = context;
-    uint32_t battery = bench_battery_of(self->data, series->battery.data, series->battery.length);
-    const bench_frame_t *frame = battery == UINT32_MAX ? NULL : self->newest[battery];
-    if (!frame || series->row_count != 1 ||
-        bench_metric_of(series->metric.data, series->metric.length) != 0 ||
-        series->times_wall_ns[0] != frame->time_ms * BB_NS_PER_MS ||
-        series->values[0] != bb_bits_of_double(frame->values[0])) {
-        return false;
-    }
-    self->newest[battery] = NULL; // each once
-    self->right++;
-    return true;
-}
-
-static bool s_last(s_engine_t *self, bb_query_t query, s_answer_t *answer)
-{
-    const bench_data_t *data = self->data;
-    const bb_slice_t metric = bb_slice(bench_metric_names[0], strlen(bench_metric_names[0]));
-    query.mode = BB_QUERY_LAST;
-    query.metrics = &metric;
-    query.metric_count = 1;
-    double ms = s_ask_ms(self, &query, answer);
-    s_last_t check = {data, bb_alloc_zero(data->battery_count, sizeof *check.newest), 0};
-    bench_oracle_newest(data, check.newest);
-    bool good =
-        ms >= 0 && s_walk(answer, s_check_last, &check) && check.right == data->battery_count;
-    free(check.newest);
-    char note[64];
-    snprintf(note, sizeof note, "newest of one metric, %u batteries", data->battery_count);
-    bench_report(self->results, "engine_q1_ms", ms, "ms", note);
-    return good || s_failed("the newest values are wrong", BB_ERR_CORRUPT, NULL);
-}
-
-// ---- one battery, raw ------------------------------------------------------------------------
-
-typedef struct {
-    bench_series_t series;
-    int64_t last_wall_ns;
-} s_raw_t;
-
-static bool s_check_raw(void *context, const bb_series_t *series)
-{
-    s_raw_t *self = context;
-    for (uint32_t i = 0; i < series->row_count; i++) {
-        if (series->times_wall_ns[i] <= self->last_wall_ns) {
-            return false;
-        }
-        self->last_wall_ns = series->times_wall_ns[i];
-        self->series.fingerprint +=
-            bench_fingerprint(series->times_wall_ns[i], bb_double_of_bits(series->values[i]));
-    }
-    self->series.rows += series->row_count;
-    return true;
-}
-
-static bool s_raw(s_engine_t *self, bb_query_t query, s_answer_t *answer)
-{
-    const bench_data_t *data = self->data;
-    const uint32_t battery = 17 % data->battery_count;
-    char id[16], note[64];
-    bench_battery_id(battery, id);
-    const bb_slice_t metric = bb_slice(bench_metric_names[1], strlen(bench_metric_names[1]));
-    const bb_slice_t batteries = bb_slice(id, strlen(id));
-    query.mode = BB_QUERY_RAW;
-    query.metrics = &metric;
-    query.metric_count = 1;
-    query.batteries = &batteries;
-    query.battery_count = 1;
-    query.partitions = &self->partitions[battery];
-    query.partition_count = 1;
-    double ms = s_ask_ms(self, &query, answer);
-    s_raw_t got = {.last_wall_ns = INT64_MIN};
-    bench_series_t want = bench_oracle_series(data, battery, 1);
-    bool good = ms >= 0 && s_walk(answer, s_check_raw, &got) && got.series.rows == want.rows &&
-                got.series.fingerprint == want.fingerprint;
-    snprintf(note, sizeof note, "one battery, one metric, %llu rows",
-             (unsigned long long)want.rows);
-    bench_report(self->results, "engine_q2_ms", ms, "ms", note);
-    return good || s_failed("the points of a battery are wrong", BB_ERR_CORRUPT, NULL);
-}
-
-// ---- everything ------------------------------------------------------------------------------
-
-static bool s_check_total(void *context, const bb_series_t *series)
-{
-    bench_total_t *totals = context;
-    uint32_t metric = bench_metric_of(series->metric.data, series->metric.length);
-    if (metric == BENCH_METRICS || series->battery.length != 0) {
-        return false;
-    }
-    for (uint32_t i = 0; i < series->row_count; i++) {
-        const bb_bucket_t *bucket = &series->buckets[i];
-        bench_total_add(&totals[metric], bucket->count, bb_double_of_bits(bucket->min),
-                        bb_double_of_bits(bucket->max), bb_sum_value(bucket->sum));
-    }
-    return true;
-}
-
-static bool s_everything(s_engine_t *self, bb_query_t query, const bench_total_t *want,
-                         s_answer_t *answer, const char *name, const char *what)
-{
-    bench_total_t got[BENCH_METRICS];
-    double ms = s_ask_ms(self, &query, answer);
-    bench_totals_clear(got);
-    bool good = ms >= 0 && s_walk(answer, s_check_total, got) && bench_totals_are_equal(got, want);
-    char note[160];
-    double points = (double)self->data->frame_count * BENCH_METRICS;
-    snprintf(note, sizeof note, "%s; %.4g M points, %.4g G points/s", what, points / 1e6,
-             points / ms / 1e6);
-    bench_report(self->results, name, ms, "ms", note);
-    return good || s_failed("the aggregates are wrong", BB_ERR_CORRUPT, NULL);
-}
-
-static bool s_scans(s_engine_t *self, bb_query_t query, s_answer_t *answer)
-{
-    bench_total_t want[BENCH_METRICS];
-    bench_oracle_totals(self->data, want);
-    query.mode = BB_QUERY_AGGREGATE;
-    query.group_by_none = true;
-    query.aggregates = BB_AGGREGATE_COUNT | BB_AGGREGATE_SUM | BB_AGGREGATE_MIN | BB_AGGREGATE_MAX;
-    bool good = s_everything(self, query, want, answer, "engine_q7_ms",
-                             "every point, one bucket; block statistics do");
-    query.every_ns = BENCH_DECODE_EVERY_NS;
-    return s_everything(self, query, want, answer, "engine_q7_decode_ms",
-                        "every point in buckets of 10 min, which no block of more than 60 points "
-                        "fits into: all are decoded") &&
-           good;
-}
-
 // ---- the whole -------------------------------------------------------------------------------
 
 static void s_report_intake(s_engine_t *self)
@@ -521,17 +286,8 @@ static bool s_measure(s_engine_t *self)
     }
     if (good) {
         s_report_intake(self);
-        const bb_query_t query = {.level = BB_LEVEL_ONE,
-                                  .from_wall_ns = self->data->first_ms * BB_NS_PER_MS,
-                                  .to_wall_ns = (self->data->last_ms + 1) * BB_NS_PER_MS,
-                                  .partitions = self->all_partitions,
-                                  .partition_count = S_PARTITIONS};
-        s_answer_t *answer = bb_alloc_zero(1, sizeof *answer);
-        good = s_last(self, query, answer);
-        good = s_raw(self, query, answer) && good;
-        good = s_scans(self, query, answer) && good;
-        s_answer_free(answer);
-        free(answer);
+        good =
+            bench_questions(self->data, self->store, self->partitions, S_PARTITIONS, self->results);
     }
     bb_store_close(&self->store);
     return good;
@@ -551,9 +307,6 @@ int bench_engine(const bench_data_t *data, const char *directory, FILE *results)
         char id[16];
         bench_battery_id(b, id);
         self->partitions[b] = bb_partition_of(key, id, strlen(id), S_PARTITIONS);
-    }
-    for (uint32_t p = 0; p < S_PARTITIONS; p++) {
-        self->all_partitions[p] = p;
     }
     bool good = s_measure(self);
     bb_vfs_t *vfs = bb_vfs_posix();

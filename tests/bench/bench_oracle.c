@@ -39,10 +39,15 @@ bench_series_t bench_oracle_series(const bench_data_t *data, uint32_t battery, u
     return series;
 }
 
+void bench_total_clear(bench_total_t *total)
+{
+    *total = (bench_total_t){.min = INFINITY, .max = -INFINITY};
+}
+
 void bench_totals_clear(bench_total_t totals[BENCH_METRICS])
 {
     for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        totals[m] = (bench_total_t){.min = INFINITY, .max = -INFINITY};
+        bench_total_clear(&totals[m]);
     }
 }
 
@@ -66,16 +71,39 @@ void bench_oracle_totals(const bench_data_t *data, bench_total_t totals[BENCH_ME
     }
 }
 
+bool bench_total_is_equal(const bench_total_t *got, const bench_total_t *want)
+{
+    return got->count == want->count && got->min == want->min && got->max == want->max &&
+           fabsl(got->sum - want->sum) <= 1e-12L * want->size;
+}
+
 bool bench_totals_are_equal(const bench_total_t got[BENCH_METRICS],
                             const bench_total_t want[BENCH_METRICS])
 {
     bool good = true;
     for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        good = good && got[m].count == want[m].count && got[m].min == want[m].min &&
-               got[m].max == want[m].max &&
-               fabsl(got[m].sum - want[m].sum) <= 1e-12L * want[m].size;
+        good = good && bench_total_is_equal(&got[m], &want[m]);
     }
     return good;
+}
+
+void bench_oracle_grid(const bench_data_t *data, const bench_grid_t *grid, bench_total_t *totals)
+{
+    for (uint64_t i = 0; i < data->frame_count; i++) {
+        const bench_frame_t *frame = &data->frames[i];
+        if (grid->battery != UINT32_MAX && frame->battery != grid->battery) {
+            continue;
+        }
+        int64_t bucket = (frame->time_ms - grid->first_ms) / grid->every_ms;
+        BB_ASSERT(bucket >= 0 && bucket < grid->bucket_count);
+        size_t row = grid->is_fleet ? 0 : frame->battery;
+        double value = frame->values[grid->metric];
+        bench_total_t *total = &totals[row * grid->bucket_count + (size_t)bucket];
+        if (total->count == 0) {
+            bench_total_clear(total);
+        }
+        bench_total_add(total, 1, value, value, value);
+    }
 }
 
 uint32_t bench_metric_of(const char *name, size_t length)

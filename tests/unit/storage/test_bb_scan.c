@@ -262,6 +262,7 @@ static void test_aggregates(void **state)
             query.every_ns = widths[i % BB_COUNT_OF(widths)];
             query.group_by_none = bb_random_chance(&random, 1, 3);
             query.page_bytes_max = bb_random_chance(&random, 1, 3) ? 700 : 0;
+            query.is_decode_forced = bb_random_chance(&random, 1, 2);
             s_verify_aggregate(&fixture, &query);
         }
         // All in one window and one run per battery: statistics of blocks do the work.
@@ -273,6 +274,8 @@ static void test_aggregates(void **state)
             bb_query_t query = s_random_range(&random, BB_QUERY_AGGREGATE);
             query.every_ns = widths[i % BB_COUNT_OF(widths)];
             query.group_by_none = i % 2 == 0;
+            s_verify_aggregate(&fixture, &query);
+            query.is_decode_forced = true;
             s_verify_aggregate(&fixture, &query);
         }
         fixture_close(&fixture);
