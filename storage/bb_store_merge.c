@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/bb_store_flush.h"
+#include "storage/bb_store_seal.h"
 #include "storage/head/bb_arena.h"
 #include "storage/segment/bb_run_merge.h"
 
