@@ -352,11 +352,8 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
     }
     for (uint32_t i = 0; i < self->window_count; i++) {
         bb_snapshot_window_t *window = &self->windows[i];
-        if (window->txn) {
-            if (window->cursor) {
-                self->kv->cursor_close(&window->cursor);
-            }
-            self->kv->abort(&window->txn);
+        if (window->cursor) {
+            bb_segment_cursor_close(&window->cursor);
             bb_window_env_release(window->window);
         }
         bb_window_release(&window->window);
@@ -374,26 +371,20 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
 bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
 {
     bb_snapshot_window_t *window = &self->windows[window_index];
-    if (window->txn) {
+    if (window->cursor) {
         return BB_OK;
     }
     if (window->is_damaged) {
         return BB_ERR_CORRUPT;
     }
-    bb_kv_env_t *env = NULL;
-    bb_error_t error = bb_window_env_acquire(window->window, false, &env, NULL);
-    if (error != BB_OK) {
-        window->is_damaged = true;
-        return error;
-    }
-    error = self->kv->begin(env, false, &window->txn);
+    bb_segment_part_t part = {0};
+    bb_error_t error = bb_window_env_acquire(window->window, false, &part.env, NULL);
     if (error == BB_OK) {
-        error = self->kv->cursor(window->txn, &window->cursor);
+        error = bb_segment_cursor_open(self->kv, &part, 1, &window->cursor);
+        if (error != BB_OK) {
+            bb_window_env_release(window->window);
+        }
     }
-    if (error != BB_OK) {
-        window->is_damaged = true;
-        self->kv->abort(&window->txn);
-        bb_window_env_release(window->window);
-    }
+    window->is_damaged = error != BB_OK;
     return error;
 }

@@ -163,9 +163,6 @@ void bb_battery_view_forget_runs(bb_battery_view_t *self)
 static void s_add_run(bb_battery_view_t *self, uint32_t window_index, bb_slice_t value)
 {
     bb_snapshot_window_t *window = &self->snapshot->windows[window_index];
-    if ((uintptr_t)value.data % 8 != 0) {
-        value.data = bb_arena_copy(&self->arena, value.data, value.length);
-    }
     bb_view_run_t run = {
         .day = window->day,
         .window = window_index,
@@ -193,26 +190,17 @@ void bb_battery_view_load(bb_battery_view_t *self, uint32_t window_index)
         self->is_damaged = true;
         return;
     }
-    uint8_t key[BB_RUN_KEY_BYTES];
-    bb_run_key_encode(key, self->battery->partition, self->battery->number, 0);
-    bb_slice_t found;
+    bb_segment_cursor_seek(window->cursor, self->battery->partition, self->battery->number);
     bb_slice_t value;
-    bb_error_t error =
-        snapshot->kv->seek(window->cursor, bb_slice(key, sizeof key), &found, &value);
-    while (error == BB_OK) {
-        uint32_t partition;
-        uint32_t battery;
-        uint64_t run;
-        if (!bb_run_key_decode(found, &partition, &battery, &run) ||
-            partition != self->battery->partition || battery != self->battery->number) {
-            return;
+    bb_error_t error = bb_segment_cursor_next(window->cursor, &value);
+    while (error != BB_ERR_NOT_FOUND) {
+        if (error == BB_OK) {
+            s_add_run(self, window_index, value);
+        } else {
+            self->is_damaged = true;
+            window->is_damaged = true;
         }
-        s_add_run(self, window_index, value);
-        error = snapshot->kv->next(window->cursor, &found, &value);
-    }
-    if (error != BB_ERR_NOT_FOUND) {
-        self->is_damaged = true;
-        window->is_damaged = true;
+        error = bb_segment_cursor_next(window->cursor, &value);
     }
 }
 
@@ -227,7 +215,7 @@ const int64_t *bb_battery_view_times(bb_battery_view_t *self, bb_view_run_t *run
     }
     int64_t *times = self->block_times;
     if (run->times) {
-        times = run->times + (size_t)block_index * BB_BLOCK_ROWS_MAX;
+        times = run->times + bb_run_block_first(&run->run, block_index);
         if (run->has_times[block_index]) {
             return times;
         }

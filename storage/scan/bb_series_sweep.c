@@ -85,7 +85,10 @@ static bool s_piece_of_run(const bb_series_sweep_t *self, s_source_t *source)
         if (last_wall_ns < self->from_wall_ns || first_wall_ns >= self->to_wall_ns) {
             continue;
         }
-        bb_run_block_stats(&source->run->run, source->column, block, &source->stats);
+        if (bb_run_block_stats(&source->run->run, source->column, block, &source->stats) != BB_OK) {
+            bb_battery_view_note_damage(self->view, source->run);
+            continue;
+        }
         if (source->stats.count == 0 || source->stats.last_wall_ns < self->from_wall_ns ||
             source->stats.first_wall_ns >= self->to_wall_ns) {
             continue;

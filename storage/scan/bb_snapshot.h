@@ -18,6 +18,7 @@
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
 #include "storage/scan/bb_scan_cursor.h"
+#include "storage/segment/bb_segment_cursor.h"
 
 // Batteries of one page; more are left for the next.
 #define BB_SNAPSHOT_BATTERIES_MAX (16u * 1024u)
@@ -36,9 +37,8 @@ typedef struct {
     bb_window_t *window;
     uint32_t day;
     bool is_quarantine;
-    bool is_damaged; // could not be opened, or something in it did not verify
-    bb_kv_txn_t *txn;
-    bb_kv_cursor_t *cursor;
+    bool is_damaged;             // could not be opened, or something in it did not verify
+    bb_segment_cursor_t *cursor; // NULL until it is needed
 } bb_snapshot_window_t;
 
 struct bb_snapshot {
@@ -60,7 +60,7 @@ struct bb_snapshot {
     bool *metric_is_wanted; // NULL = all
 };
 
-// Begins a read transaction on the window if there is none. BB_ERR_CORRUPT or what opening it
+// Opens the cursor of the window if it is not open. BB_ERR_CORRUPT or what opening it
 // gave; the window is marked damaged then.
 BB_MUST_CHECK bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index);
 

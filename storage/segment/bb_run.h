@@ -91,15 +91,35 @@ BB_MUST_CHECK bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_faul
 bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index);
 // First column with that metric, or UINT32_MAX; other types of the metric follow it.
 uint32_t bb_run_find(const bb_run_t *self, uint32_t metric);
+// Blocks may have any number of rows up to BB_BLOCK_ROWS_MAX; _first is the row of the run that a
+// block begins with.
 uint32_t bb_run_block_rows(const bb_run_t *self, uint32_t block_index);
+uint32_t bb_run_block_first(const bb_run_t *self, uint32_t block_index);
 void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *first_wall_ns,
                         int64_t *last_wall_ns); // inclusive, from the directory
 // Decodes the time column of a block; out has room for BB_BLOCK_ROWS_MAX.
 BB_MUST_CHECK bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index,
                                             int64_t *out_wall_ns);
-// Statistics from the directory (no decoding). STATE addresses point into the run's bytes.
-void bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
-                        bb_block_stats_t *stats);
+// Statistics of a block, from the directory; only runs of few rows carry none and are decoded for
+// them. STATE addresses point into the run's bytes. BB_ERR_CORRUPT.
+BB_MUST_CHECK bb_error_t bb_run_block_stats(const bb_run_t *self, uint32_t column_index,
+                                            uint32_t block_index, bb_block_stats_t *stats);
+// The same of the column in the whole run (a day, normally), at the same cost.
+BB_MUST_CHECK bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index,
+                                             bb_block_stats_t *stats);
+// The same of one hour (wall time / 3600 s) whose points are exactly those of two or more blocks;
+// it costs no decoding. False: the hour is not cut like that (or its statistics do not verify).
+bool bb_run_hour_stats(const bb_run_t *self, uint32_t column_index, int64_t hour,
+                       bb_block_stats_t *stats);
+// Statistics of rows [row_first, row_limit) of a block, counted from its first row, computed from
+// the values as they are packed, without an output array. block_times_wall_ns: what
+// bb_run_block_times gave; NULL: the times are decoded if they are needed (for the first and last
+// present row of a part of the block, or of a column that lacks rows). BB_ERR_CORRUPT.
+BB_MUST_CHECK bb_error_t bb_run_block_aggregate(const bb_run_t *self, uint32_t column_index,
+                                                uint32_t block_index, uint32_t row_first,
+                                                uint32_t row_limit,
+                                                const int64_t *block_times_wall_ns,
+                                                bb_block_stats_t *stats);
 // Decodes values: out[r] for each row r; absent rows hold 0. *all_present true: presence untouched.
 // STATE values are addresses of bb_text_t inside the run's bytes.
 BB_MUST_CHECK bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index,

@@ -259,6 +259,12 @@ uint32_t bb_run_block_rows(const bb_run_t *self, uint32_t block_index)
     return s_time_entry(self, block_index)->place.value_count;
 }
 
+uint32_t bb_run_block_first(const bb_run_t *self, uint32_t block_index)
+{
+    BB_ASSERT(block_index < self->block_count);
+    return block_index * BB_BLOCK_ROWS_MAX;
+}
+
 void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *first_wall_ns,
                         int64_t *last_wall_ns)
 {
@@ -267,8 +273,8 @@ void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *fir
     *last_wall_ns = entry->last_wall_ns;
 }
 
-void bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
-                        bb_block_stats_t *stats)
+bb_error_t bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                              bb_block_stats_t *stats)
 {
     const bb_run_value_entry_t *entry = s_value_entry(self, column_index, block_index);
     *stats = (bb_block_stats_t){
@@ -287,6 +293,26 @@ void bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t bl
         stats->first = s_text_bits(self, stats->first);
         stats->last = s_text_bits(self, stats->last);
     }
+    return BB_OK;
+}
+
+bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index, bb_block_stats_t *stats)
+{
+    *stats = (bb_block_stats_t){0};
+    bb_error_t error = BB_OK;
+    for (uint32_t block = 0; error == BB_OK && block < self->block_count; block++) {
+        bb_block_stats_t part;
+        error = bb_run_block_stats(self, column_index, block, &part);
+        bb_stats_merge(stats, s_column(self, column_index)->type, &part);
+    }
+    return error;
+}
+
+bool bb_run_hour_stats(const bb_run_t *self, uint32_t column_index, int64_t hour,
+                       bb_block_stats_t *stats)
+{
+    (void)self, (void)column_index, (void)hour, (void)stats;
+    return false; // blocks of this version are not cut at hours
 }
 
 // ---- blocks
@@ -459,6 +485,35 @@ bb_error_t bb_run_block_points(const bb_run_t *self, uint32_t column_index, uint
     return BB_OK;
 }
 
+bb_error_t bb_run_block_aggregate(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                                  uint32_t row_first, uint32_t row_limit,
+                                  const int64_t *block_times_wall_ns, bb_block_stats_t *stats)
+{
+    int64_t block_times[BB_BLOCK_ROWS_MAX];
+    uint64_t values[BB_BLOCK_ROWS_MAX];
+    uint64_t presence[BB_PRESENCE_WORDS];
+    bool all_present;
+    BB_ASSERT(row_first < row_limit && row_limit <= bb_run_block_rows(self, block_index));
+    bb_error_t error = BB_OK;
+    if (!block_times_wall_ns) {
+        error = bb_run_block_times(self, block_index, block_times);
+        block_times_wall_ns = block_times;
+    }
+    if (error == BB_OK) {
+        error =
+            bb_run_block_values(self, column_index, block_index, values, presence, &all_present);
+    }
+    bb_block_stats_t found = {0};
+    bb_type_t type = s_column(self, column_index)->type;
+    for (uint32_t row = row_first; error == BB_OK && row < row_limit; row++) {
+        if (all_present || (presence[row / 64] >> (row % 64) & 1)) {
+            bb_stats_add(&found, type, block_times_wall_ns[row], values[row]);
+        }
+    }
+    *stats = found;
+    return error;
+}
+
 // ---- scrubbing
 // --------------------------------------------------------------------------------------
 
@@ -488,7 +543,10 @@ static bb_error_t s_verify_block(const bb_run_t *self, uint32_t block)
         }
         bb_block_stats_t stored;
         bb_block_stats_t found = {0};
-        bb_run_block_stats(self, column, block, &stored);
+        error = bb_run_block_stats(self, column, block, &stored);
+        if (error != BB_OK) {
+            break;
+        }
         bb_stats_add_rows(&found, s_column(self, column)->type, times, values, NULL, count);
         error = s_stats_match(&stored, &found) ? BB_OK : BB_ERR_CORRUPT;
     }

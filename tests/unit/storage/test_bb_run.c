@@ -26,7 +26,7 @@ static void s_check_stats(const test_table_t *table, const bb_run_t *run)
                     bb_stats_add(&expected, type, table->times[row], table->values[column][row]);
                 }
             }
-            bb_run_block_stats(run, column, block, &found);
+            assert_int_equal(bb_run_block_stats(run, column, block, &found), BB_OK);
             assert_int_equal(found.count, expected.count);
             if (expected.count == 0) {
                 const bb_block_stats_t empty = {0};

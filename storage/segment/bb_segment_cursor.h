@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_segment_cursor - the runs of one window, battery by battery, over all its segments.
+//
+// A window has one segment per flush that no merge has joined yet; a battery may have runs in any
+// of them. The cursor holds one read transaction a segment, so what it shows is of one moment. It
+// may be handed from thread to thread, but is used by one at a time.
+//
+//   bb_segment_cursor_seek(cursor, partition, battery);            or  while (_walk(...) == BB_OK)
+//   while ((error = bb_segment_cursor_next(cursor, &run)) != BB_ERR_NOT_FOUND) { ... }
+//
+// Slices of runs are borrowed until the next seek or walk. What should be there and is not, or does
+// not verify, is an error of _next, never a battery without runs.
+#ifndef BB_SEGMENT_CURSOR_H
+#define BB_SEGMENT_CURSOR_H
+
+#include "storage/kv/bb_kv.h"
+
+typedef struct bb_segment_cursor bb_segment_cursor_t;
+
+// One segment to read. The environment must stay open for as long as the cursor.
+typedef struct {
+    bb_kv_env_t *env; // NULL: could not be opened; then _next reports it once for every battery
+} bb_segment_part_t;
+
+// Begins the transactions. Errors: those of the driver.
+BB_MUST_CHECK bb_error_t bb_segment_cursor_open(bb_kv_driver_t *kv, const bb_segment_part_t *parts,
+                                                uint32_t part_count, bb_segment_cursor_t **cursor);
+void bb_segment_cursor_close(bb_segment_cursor_t **self);
+
+// Turns to a battery, which need not have runs.
+void bb_segment_cursor_seek(bb_segment_cursor_t *self, uint32_t partition, uint32_t battery);
+
+// The next run of the battery, in any order of times and revisions. BB_ERR_NOT_FOUND: there are no
+// more. Any other error: a part of the window is damaged, and the battery may lack points; calling
+// again goes on behind the damage and ends.
+BB_MUST_CHECK bb_error_t bb_segment_cursor_next(bb_segment_cursor_t *self, bb_slice_t *run);
+
+// Turns to the next battery that has runs, ascending by (partition, battery), beginning with the
+// first after opening or with the one that was sought. BB_ERR_NOT_FOUND: that was the last. Other
+// errors as above: calling again goes on behind the damage and ends.
+BB_MUST_CHECK bb_error_t bb_segment_cursor_walk(bb_segment_cursor_t *self, uint32_t *partition,
+                                                uint32_t *battery);
+
+#endif
