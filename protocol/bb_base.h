@@ -23,6 +23,16 @@ extern "C" {
 #define BB_LIKELY(c)    __builtin_expect(!!(c), 1)
 #define BB_UNLIKELY(c)  __builtin_expect(!!(c), 0)
 
+// A loop over many values, compiled for baseline x86-64 and for x86-64-v3; the loader picks one.
+// Not with sanitizers, which are not up yet when it picks, nor with other compilers. Contraction of
+// floating point is off in the whole project, so that both compute the same bits.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define BB_VECTOR __attribute__((target_clones("default", "arch=x86-64-v3")))
+#else
+#define BB_VECTOR
+#endif
+
 // Monotonic time that never comes: "no need to wake".
 #define BB_NEVER_NS   INT64_MAX
 #define BB_NS_PER_US  INT64_C(1000)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/encoding/bb_bitpack.h"
+#include "protocol/bb_bitpack.h"
 #include "storage/encoding/bb_decimal.h"
 
 // Packed payload (ids 3 to 7), little-endian, no alignment.
