@@ -48,17 +48,11 @@ if command -v clang >/dev/null && cmake --preset fuzz >"$work/log" 2>&1 && cmake
     count=$(wc -w <<<"$names")
     share=$(($(left 75) / count))
     for name in $names; do
-        program=build/fuzz/bin/$name
-        mkdir -p "build/fuzz/corpus/$name"
-        if [ ! -x "$program" ]; then
-            skip "$name is not built"
-        elif timeout $((share + 60)) "$program" -max_total_time=$((share > 1 ? share : 1)) -max_len=65536 -print_final_stats=1 \
-            -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" \
-            tests/golden/wire tests/golden/disk >"$work/log" 2>&1; then
+        if tests/fuzz/run.sh "${name#fuzz_}" $((share > 1 ? share : 1)) >"$work/log" 2>&1; then
             ok
-            echo "$name: $(awk '/number_of_executed_units/ { print $NF }' "$work/log") runs"
+            cat "$work/log"
         else
-            bad "$name (what it found is under build/fuzz)"
+            bad "$name (what it found is under build/fuzz/findings)"
         fi
     done
 else

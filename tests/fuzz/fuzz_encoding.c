@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// fuzz_encoding - any bytes as an encoded block of any encoding, and any words through the encoder.
+//
+// Input: u8 choice (bit 0: encode; bits 1 and 2: type), u8 encoding id, u16 count, then the block
+// (decode) or the words (encode). Decoding ends without an access outside of the block, and totals
+// straight from the packed form are those of the decoded words. What is encoded comes back.
+#include "storage/encoding/bb_encoding.h"
+#include "tests/fuzz/fuzz_bytes.h"
+
+static uint64_t s_peer_words[2][BB_BLOCK_ROWS_MAX];
+static const uint64_t *const s_peers[2] = {s_peer_words[0], s_peer_words[1]};
+
+static const bb_type_t s_types[] = {BB_TYPE_FLOAT64, BB_TYPE_INT64, BB_TYPE_BOOL, BB_TYPE_STATE};
+
+static bb_encoding_kind_t s_kind(bb_type_t type)
+{
+    return type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
+}
+
+static void s_decode(bb_type_t type, uint32_t id, uint32_t count, bb_slice_t block)
+{
+    uint8_t *copy = fuzz_copy(block.data, block.length);
+    uint64_t *words = bb_alloc(count * sizeof *words);
+    uint32_t peers[BB_ENCODING_PEERS_MAX];
+    uint32_t peer_count = 0;
+    bb_slice_t encoded = bb_slice(copy, block.length);
+    if (bb_encoding_peers(id, encoded, 2, peers, &peer_count) == BB_OK) {
+        BB_ASSERT(peer_count <= BB_ENCODING_PEERS_MAX);
+        const uint64_t *named[BB_ENCODING_PEERS_MAX] = {NULL, NULL};
+        for (uint32_t i = 0; i < peer_count; i++) {
+            BB_ASSERT(peers[i] < 2);
+            named[i] = s_peers[peers[i]];
+        }
+        bb_encoding_totals_t fused;
+        bb_encoding_totals_t plain;
+        bb_error_t decoded = bb_encoding_decode(id, s_kind(type), encoded, count, named, words);
+        uint32_t first = count / 3;
+        bb_error_t totalled =
+            bb_encoding_aggregate(id, type, encoded, count, named, first, count, &fused);
+        if (decoded == BB_OK && totalled == BB_OK) {
+            bb_encoding_totals_of(type, words + first, count - first, &plain);
+            BB_ASSERT(plain.count == fused.count);
+            BB_ASSERT(plain.first == fused.first);
+            BB_ASSERT(plain.last == fused.last);
+            BB_ASSERT(plain.min == fused.min);
+            BB_ASSERT(plain.max == fused.max);
+        }
+    }
+    free(words);
+    free(copy);
+}
+
+static void s_encode(bb_type_t type, bb_slice_t source)
+{
+    static bb_encoder_t *encoder; // scratch memory, kept for the life of the process
+    uint32_t count = (uint32_t)BB_MIN(source.length / 8, (size_t)BB_BLOCK_ROWS_MAX);
+    if (count == 0) {
+        return;
+    }
+    if (!encoder) {
+        encoder = bb_encoder_new();
+    }
+    uint64_t *words = (uint64_t *)(void *)fuzz_copy(source.data, count * sizeof *words);
+    if (type == BB_TYPE_BOOL) {
+        for (uint32_t i = 0; i < count; i++) {
+            words[i] &= 1;
+        }
+    }
+    bb_encoding_input_t input = {.kind = s_kind(type), .words = words, .count = count};
+    uint8_t *block = bb_alloc(BB_ENCODING_BYTES_MAX(count));
+    uint8_t id = 0;
+    size_t length = bb_encoder_encode(encoder, &input, NULL, block, &id);
+    BB_ASSERT(length <= BB_ENCODING_BYTES_MAX(count));
+    uint8_t *exact = fuzz_copy(block, length);
+    uint64_t *again = bb_alloc(count * sizeof *again);
+    bb_error_t error =
+        bb_encoding_decode(id, input.kind, bb_slice(exact, length), count, NULL, again);
+    BB_ASSERT(error == BB_OK);
+    BB_ASSERT(memcmp(again, words, count * sizeof *words) == 0);
+    free(again);
+    free(exact);
+    free(block);
+    free(words);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_bytes_t bytes = {data, size};
+    uint8_t choice = (uint8_t)fuzz_take_word(&bytes, 1);
+    uint32_t id = (uint32_t)fuzz_take_word(&bytes, 1);
+    uint32_t count = (uint32_t)fuzz_take_word(&bytes, 2) % BB_BLOCK_ROWS_MAX + 1;
+    bb_type_t type = s_types[choice >> 1 & 3];
+    bb_slice_t rest = fuzz_take(&bytes, bytes.left);
+    if (choice & 1) {
+        s_encode(type, rest);
+    } else {
+        s_decode(type, id, count, rest);
+    }
+    return 0;
+}

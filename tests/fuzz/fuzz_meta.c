@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// fuzz_meta - any keys and values as the meta map of a store: the reader ends, calls back only with
+// what it understood, and have-sets and names inside are decoded as a store does at its opening.
+//
+// Input: per record u8 length of the key, u8 length of the value / 2, both.
+#include "storage/bb_store_meta.h"
+#include "tests/fuzz/fuzz_bytes.h"
+#include "tests/support/bb_sim_kv.h"
+
+static bb_error_t s_seal(void *context, const bb_meta_seal_t *seal, bb_fault_t *fault)
+{
+    (void)context;
+    (void)fault;
+    BB_ASSERT(seal->format == BB_META_FORMAT);
+    return BB_OK;
+}
+
+static bb_error_t s_have(void *context, uint32_t partition, bb_slice_t encoded, bb_fault_t *fault)
+{
+    (void)context;
+    (void)fault;
+    BB_ASSERT(partition < BB_PARTITIONS_MAX || partition <= UINT16_MAX);
+    bb_have_set_t set = {0};
+    uint8_t *copy = fuzz_copy(encoded.data, encoded.length);
+    bb_error_t error = bb_have_set_decode(&set, copy, encoded.length);
+    free(copy);
+    bb_have_set_clear(&set);
+    return error;
+}
+
+static bb_error_t s_name(void *context, bool is_metric, uint32_t number, bb_slice_t record,
+                         bb_fault_t *fault)
+{
+    return bb_dictionary_load(context, is_metric, number, record, fault);
+}
+
+static bb_error_t s_window(void *context, bb_window_kind_t kind, uint32_t day,
+                           const bb_meta_window_t *window, bb_fault_t *fault)
+{
+    (void)context;
+    (void)day;
+    (void)window;
+    (void)fault;
+    BB_ASSERT(kind < BB_WINDOW_KIND_COUNT);
+    return BB_OK;
+}
+
+static void s_fill(bb_kv_driver_t *kv, bb_kv_env_t *env, fuzz_bytes_t bytes)
+{
+    bb_kv_txn_t *txn = NULL;
+    BB_ASSERT(kv->begin(env, true, &txn) == BB_OK);
+    while (bytes.left >= 3) {
+        size_t key_length = fuzz_take_word(&bytes, 1) % 12 + 1;
+        size_t value_length = (size_t)fuzz_take_word(&bytes, 1) * 2;
+        bb_slice_t key = fuzz_take(&bytes, key_length);
+        bb_slice_t value = fuzz_take(&bytes, value_length);
+        if (key.length > 0) {
+            BB_ASSERT(kv->put(txn, key, value) == BB_OK);
+        }
+    }
+    BB_ASSERT(kv->commit(&txn) == BB_OK);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    bb_sim_disk_t *disk = bb_sim_disk_new();
+    bb_vfs_t *vfs = bb_sim_disk_vfs(disk);
+    bb_kv_driver_t *kv = bb_sim_kv(disk);
+    bb_kv_env_t *env = NULL;
+    bb_kv_txn_t *txn = NULL;
+    bb_fault_t fault = {0};
+    BB_ASSERT(vfs->make_directory(vfs, "/meta") == BB_OK);
+    BB_ASSERT(kv->open(kv, "/meta", 1 << 20, true, &env, &fault) == BB_OK);
+    s_fill(kv, env, (fuzz_bytes_t){data, size});
+    BB_ASSERT(kv->begin(env, false, &txn) == BB_OK);
+    bb_dictionary_t *dictionary = bb_dictionary_new(1, BB_PARTITIONS_MAX);
+    const bb_meta_visitor_t visitor = {dictionary, s_seal, s_have, s_name, s_window};
+    bb_error_t error = bb_meta_read(kv, txn, &visitor, &fault);
+    BB_ASSERT(error != BB_ERR_FORMAT || fault.text[0] != '\0');
+    kv->abort(&txn);
+    kv->close(&env);
+    bb_dictionary_destroy(&dictionary);
+    bb_sim_disk_destroy(&disk);
+    return 0;
+}
