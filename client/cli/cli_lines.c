@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #define S_BUFFER_BYTES (2u * CLI_LINE_BYTES_MAX)
+#define S_READ_BYTES   (256u << 10) // at once: what is parsed next is still in the cache
 
 struct cli_lines {
     gzFile file; // zlib reads plain files as they are
@@ -43,10 +44,10 @@ cli_lines_t *cli_lines_open(const char *path, const char **why)
         close(descriptor);
         return NULL;
     }
-    gzbuffer(file, 1u << 18);
+    gzbuffer(file, S_READ_BYTES / 2); // zlib reads twice as much past its own buffer
     cli_lines_t *self = bb_alloc_zero(1, sizeof *self);
     self->file = file;
-    self->buffer = bb_alloc(S_BUFFER_BYTES + 1);
+    self->buffer = bb_alloc_zero(1, S_BUFFER_BYTES + 1 + CLI_LINE_SLACK_BYTES);
     self->bytes_total = S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
     return self;
 }
@@ -69,8 +70,8 @@ static bool s_fill(cli_lines_t *self)
         self->limit -= self->first;
         self->first = 0;
     }
-    int got =
-        gzread(self->file, self->buffer + self->limit, (unsigned)(S_BUFFER_BYTES - self->limit));
+    size_t room = BB_MIN((size_t)S_READ_BYTES, S_BUFFER_BYTES - self->limit);
+    int got = gzread(self->file, self->buffer + self->limit, (unsigned)room);
     if (got < 0) {
         return false;
     }

@@ -7,7 +7,8 @@
 
 #include "protocol/bb_base.h"
 
-#define CLI_LINE_BYTES_MAX (1u << 20)
+#define CLI_LINE_BYTES_MAX   (1u << 20)
+#define CLI_LINE_SLACK_BYTES 64 // readable behind a line's NUL
 
 typedef struct cli_lines cli_lines_t;
 
@@ -21,8 +22,8 @@ typedef enum {
 // path "-" is standard input; gzip is recognised by its first bytes. NULL: *why says why.
 cli_lines_t *cli_lines_open(const char *path, const char **why);
 void cli_lines_close(cli_lines_t **self);
-// *line (without the newline, writable, NUL-terminated) is valid until the next call. FAILED: the
-// file is damaged or cannot be read; *line is the reason.
+// *line (without the newline, writable, NUL-terminated, CLI_LINE_SLACK_BYTES readable behind it)
+// is valid until the next call. FAILED: the file is damaged or cannot be read; *line is the reason.
 cli_lines_next_t cli_lines_next(cli_lines_t *self, char **line, size_t *length);
 uint64_t cli_lines_number(const cli_lines_t *self);      // of the line last returned, from 1
 uint64_t cli_lines_bytes_read(const cli_lines_t *self);  // of the file as stored (compressed)

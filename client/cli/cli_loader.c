@@ -356,42 +356,75 @@ static busbar_status_t s_values(cli_loader_t *self, const cli_record_t *record,
     return BUSBAR_OK;
 }
 
-void cli_loader_add(cli_loader_t *self, uint64_t line_number, const cli_record_t *record)
+// The writer's answer to one frame, into the books; true: it was taken.
+static bool s_account(cli_loader_t *self, uint64_t line_number, uint32_t point_count,
+                      busbar_status_t status, const busbar_fault_t *fault)
+{
+    if (BB_LIKELY(status == BUSBAR_OK)) {
+        self->frames_sent++;
+        self->frames++;
+        self->points += point_count;
+        return true;
+    }
+    cli_loader_reject(self, line_number, point_count, fault->text);
+    // Not the line's fault (no node takes our key, none is there): the exit status says so.
+    if (cli_exit_of(status) != CLI_EXIT_REJECTED && self->failed_status == BUSBAR_OK) {
+        self->failed_status = status;
+        snprintf(self->failed_detail, sizeof self->failed_detail, "%.250s", fault->text);
+    }
+    return false;
+}
+
+static busbar_status_t s_append(cli_loader_t *self, uint64_t line_number, cli_handles_t handles,
+                                const int64_t *time_ns, const busbar_value_t *values,
+                                busbar_fault_t *fault)
+{
+    self->lines[self->frames_sent % S_LINES_KEPT] = (uint32_t)line_number;
+    int64_t at_ns = time_ns ? *time_ns : self->options.stamp_ns;
+    busbar_status_t status =
+        busbar_writer_append(self->writer, handles.battery, handles.shape, at_ns, values, fault);
+    if (status == BB_ERR_TIME_RANGE) {
+        char text[BB_TIME_TEXT_BYTES];
+        bb_time_format(at_ns, text);
+        snprintf(fault->text, sizeof fault->text,
+                 "field 'time': %s is outside 1970-01-01 to 2262-01-01", text);
+    }
+    return status;
+}
+
+bool cli_loader_add(cli_loader_t *self, uint64_t line_number, const cli_record_t *record,
+                    cli_handles_t *handles)
 {
     busbar_fault_t fault = {0};
     busbar_value_t values[BB_FRAME_METRICS_MAX];
-    uint32_t battery = 0, shape = 0;
-    busbar_status_t status = s_battery(self, record, &battery, &fault);
+    cli_handles_t found = {0};
+    busbar_status_t status = s_battery(self, record, &found.battery, &fault);
     if (status == BUSBAR_OK) {
-        status = s_shape(self, record, &shape, &fault);
+        status = s_shape(self, record, &found.shape, &fault);
     }
     if (status == BUSBAR_OK) {
         status = s_values(self, record, values, &fault);
     }
     if (status == BUSBAR_OK) {
-        self->lines[self->frames_sent % S_LINES_KEPT] = (uint32_t)line_number;
-        int64_t time_ns = record->has_time ? record->time_ns : self->options.stamp_ns;
-        status = busbar_writer_append(self->writer, battery, shape, time_ns, values, &fault);
-        if (status == BB_ERR_TIME_RANGE) {
-            char text[BB_TIME_TEXT_BYTES];
-            bb_time_format(time_ns, text);
-            snprintf(fault.text, sizeof fault.text,
-                     "field 'time': %s is outside 1970-01-01 to 2262-01-01", text);
-        }
+        status = s_append(self, line_number, found, record->has_time ? &record->time_ns : NULL,
+                          values, &fault);
     }
-    if (status != BUSBAR_OK) {
-        cli_loader_reject(self, line_number, record->field_count, fault.text);
-        // Not the line's fault (no node takes our key, none is there): the exit status says so.
-        if (cli_exit_of(status) != CLI_EXIT_REJECTED && self->failed_status == BUSBAR_OK) {
-            self->failed_status = status;
-            snprintf(self->failed_detail, sizeof self->failed_detail, "%.250s", fault.text);
-        }
-        return;
+    if (!s_account(self, line_number, record->field_count, status, &fault)) {
+        return false;
     }
-    self->frames_sent++;
-    self->frames++;
-    self->points += record->field_count;
     self->empty_cells += record->empty_count;
+    if (handles) {
+        *handles = found;
+    }
+    return true;
+}
+
+void cli_loader_append(cli_loader_t *self, uint64_t line_number, cli_handles_t handles,
+                       const int64_t *time_ns, const busbar_value_t *values, uint32_t value_count)
+{
+    busbar_fault_t fault;
+    busbar_status_t status = s_append(self, line_number, handles, time_ns, values, &fault);
+    s_account(self, line_number, value_count, status, &fault);
 }
 
 void cli_loader_reject(cli_loader_t *self, uint64_t line_number, uint64_t point_count,

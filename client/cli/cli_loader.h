@@ -24,9 +24,19 @@ typedef struct {
 cli_loader_t *cli_loader_open(busbar_client_t *client, const cli_loader_options_t *options);
 // Names the file that the next lines come from; bytes_total 0 = unknown.
 void cli_loader_file(cli_loader_t *self, const char *name, uint64_t bytes_total);
+// What the writer calls a battery (with its attributes) and a list of metrics; valid until finish.
+typedef struct {
+    uint32_t battery, shape;
+} cli_handles_t;
+
 // One frame of line `line_number`. A frame that cannot be taken is named on standard error and
-// counted.
-void cli_loader_add(cli_loader_t *self, uint64_t line_number, const cli_record_t *record);
+// counted. true: it was taken, and `handles` (may be NULL) are its battery's and its fields'.
+bool cli_loader_add(cli_loader_t *self, uint64_t line_number, const cli_record_t *record,
+                    cli_handles_t *handles);
+// The same for a frame whose handles an earlier record got: `values` in the order of its fields.
+// time_ns NULL: the record has no time.
+void cli_loader_append(cli_loader_t *self, uint64_t line_number, cli_handles_t handles,
+                       const int64_t *time_ns, const busbar_value_t *values, uint32_t value_count);
 // A line that could not be read: named, counted with `point_count` points.
 void cli_loader_reject(cli_loader_t *self, uint64_t line_number, uint64_t point_count,
                        const char *why);

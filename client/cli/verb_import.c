@@ -37,7 +37,7 @@ static void s_row(s_import_t *self, uint64_t number, char *line, size_t length)
     for (uint32_t i = 0; i < map_file_battery_count(self->map); i++) {
         switch (map_file_record(self->map, i, &self->record, &error)) {
         case CLI_LINE_RECORD:
-            cli_loader_add(self->loader, number, &self->record);
+            cli_loader_add(self->loader, number, &self->record, NULL);
             break;
         case CLI_LINE_EMPTY:
             cli_loader_empty(self->loader, self->record.empty_count);

@@ -7,6 +7,7 @@
 #include "client/cli/cli_context.h"
 #include "client/cli/cli_lines.h"
 #include "client/cli/cli_loader.h"
+#include "client/cli/influx_pattern.h"
 #include "client/cli/parse_csv.h"
 #include "client/cli/parse_influx.h"
 #include "client/cli/parse_ndjson.h"
@@ -25,6 +26,9 @@ typedef struct {
     cli_precision_t precision;
     int64_t now_ns;
     parse_csv_t *csv; // after the header
+    influx_pattern_t *pattern;
+    char *raw; // a line before its escapes are resolved
+    influx_frame_t frame;
     cli_record_t record;
 } s_parser_t;
 
@@ -77,6 +81,44 @@ static bool s_precision(const char *name, cli_precision_t *precision)
     return false;
 }
 
+static void s_outcome(s_parser_t *parser, cli_loader_t *loader, uint64_t number, cli_line_t parsed,
+                      const cli_error_t *error)
+{
+    if (parsed == CLI_LINE_RECORD) {
+        cli_loader_add(loader, number, &parser->record, NULL);
+    } else if (parsed == CLI_LINE_BAD) {
+        cli_loader_reject(loader, number, BB_MAX(1, parser->record.field_count), error->text);
+    } else {
+        cli_loader_empty(loader, parser->record.empty_count);
+    }
+}
+
+// Most lines are built like one before; the others are read by the grammar, and remembered.
+static void s_influx_line(s_parser_t *parser, cli_loader_t *loader, uint64_t number, char *line,
+                          size_t length)
+{
+    influx_frame_t *frame = &parser->frame;
+    if (BB_LIKELY(influx_pattern_read(parser->pattern, line, length, frame))) {
+        cli_loader_append(loader, number, (cli_handles_t){frame->battery, frame->shape},
+                          frame->has_time ? &frame->time_ns : NULL, frame->values,
+                          frame->value_count);
+        return;
+    }
+    cli_error_t error = {{0}};
+    const char *raw = line;
+    if (memchr(line, '\\', length)) {
+        raw = memcpy(parser->raw, line, length);
+    }
+    cli_line_t parsed = parse_influx(&parser->influx, line, length, &parser->record, &error);
+    cli_handles_t handles;
+    if (parsed != CLI_LINE_RECORD) {
+        s_outcome(parser, loader, number, parsed, &error);
+    } else if (cli_loader_add(loader, number, &parser->record, &handles)) {
+        influx_pattern_learn(parser->pattern, raw, length, &parser->record, handles.battery,
+                             handles.shape);
+    }
+}
+
 // Returns false when the file cannot be read at all (a CSV header that makes no sense).
 static bool s_line(s_parser_t *parser, cli_loader_t *loader, uint64_t number, char *line,
                    size_t length)
@@ -99,16 +141,10 @@ static bool s_line(s_parser_t *parser, cli_loader_t *loader, uint64_t number, ch
             parse_ndjson(parser->precision, parser->now_ns, line, length, &parser->record, &error);
         break;
     default:
-        parsed = parse_influx(&parser->influx, line, length, &parser->record, &error);
-        break;
+        s_influx_line(parser, loader, number, line, length);
+        return true;
     }
-    if (parsed == CLI_LINE_RECORD) {
-        cli_loader_add(loader, number, &parser->record);
-    } else if (parsed == CLI_LINE_BAD) {
-        cli_loader_reject(loader, number, BB_MAX(1, parser->record.field_count), error.text);
-    } else {
-        cli_loader_empty(loader, parser->record.empty_count);
-    }
+    s_outcome(parser, loader, number, parsed, &error);
     return true;
 }
 
@@ -156,6 +192,8 @@ static int s_run(const cli_context_t *context, const s_flags_t *flags, const cha
     }
     parser->now_ns = context->now_ns;
     parser->influx = (parse_influx_options_t){flags->battery_tag, parser->precision};
+    parser->pattern = influx_pattern_new(parser->precision);
+    parser->raw = bb_alloc(CLI_LINE_BYTES_MAX);
     lines = cli_lines_open(path, &why);
     if (!lines) {
         cli_complain("write: %s: %s", path, why);
@@ -177,6 +215,8 @@ out:
     cli_lines_close(&lines);
     busbar_close(&client);
     parse_csv_destroy(&parser->csv);
+    influx_pattern_destroy(&parser->pattern);
+    free(parser->raw);
     free(parser);
     return exit_status;
 }

@@ -69,6 +69,73 @@ static void test_double_parse_equals_strtod(void **state)
     }
 }
 
+// A text with what may follow it in a line; the slack holds digits, which must not be read as part.
+static size_t s_decimal(const char *text, const char *behind, double *number)
+{
+    char line[128];
+    memset(line, '9', sizeof line);
+    size_t length =
+        (size_t)snprintf(line, sizeof line - CLI_NUMBER_SLACK_BYTES, "%s%s", text, behind);
+    line[length] = behind[0] ? '9' : '\0';
+    return cli_decimal_read(line, number);
+}
+
+static void test_decimal_read_equals_strtod(void **state)
+{
+    (void)state;
+    static const char *const behind[] = {",", " ", "", "i", "e5"};
+    uint64_t seed = 5;
+    uint32_t read_count = 0;
+    for (int i = 0; i < 200000; i++) {
+        char text[64];
+        uint64_t digits = s_random(&seed) >> (s_random(&seed) % 64);
+        snprintf(text, sizeof text, "%s%.*f", i % 3 ? "" : "-", (int)(s_random(&seed) % 8),
+                 (double)(digits % 1000000000) / (double)(1 + s_random(&seed) % 100000));
+        double number = 0;
+        size_t length = s_decimal(text, behind[i % 5], &number);
+        if (length > 0) {
+            assert_int_equal(length, strlen(text));
+            assert_int_equal(s_bits(number), s_bits(strtod(text, NULL)));
+            read_count++;
+        } else {
+            assert_true(strlen(text) > 8); // only long ones are left to the other way
+        }
+    }
+    assert_true(read_count > 100000);
+    double number = 0;
+    assert_int_equal(s_decimal("-0", ",", &number), 2);
+    assert_int_equal(s_bits(number), s_bits(-0.0));
+    assert_int_equal(s_decimal("5.", ",", &number), 2);
+    assert_int_equal(s_decimal("12345678", ",", &number), 8);
+    assert_int_equal(s_decimal("1234567.8", ",", &number), 9);
+    assert_int_equal(s_decimal("1234567.89", ",", &number), 0);
+    assert_int_equal(s_decimal("12345678.", ",", &number), 0);
+    assert_int_equal(s_decimal("1.2345678.", ",", &number), 0);
+    assert_int_equal(s_decimal(".5", ",", &number), 0);
+    assert_int_equal(s_decimal("-", ",", &number), 0);
+    assert_int_equal(s_decimal("+1", ",", &number), 0);
+    assert_int_equal(s_decimal("", "\xb1\xb2,", &number), 0); // not digits with the high bit set
+}
+
+static void test_digits_read(void **state)
+{
+    (void)state;
+    char line[128];
+    uint64_t seed = 9;
+    for (int i = 0; i < 20000; i++) {
+        uint64_t number = s_random(&seed) >> (s_random(&seed) % 64), read = 0;
+        memset(line, '9', sizeof line);
+        int length = sprintf(line, "%llu", (unsigned long long)number);
+        line[length] = "\0 i,x"[i % 5];
+        size_t got = cli_digits_read(line, &read);
+        assert_int_equal(got, length <= 19 ? length : 0);
+        assert_true(got == 0 || read == number);
+    }
+    uint64_t read;
+    assert_int_equal(cli_digits_read("-1                              ", &read), 0);
+    assert_int_equal(cli_digits_read("00000000000000000001            ", &read), 0); // 20
+}
+
 static void test_double_parse_refuses(void **state)
 {
     (void)state;
@@ -160,6 +227,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_double_parse_equals_strtod),
+        cmocka_unit_test(test_decimal_read_equals_strtod),
+        cmocka_unit_test(test_digits_read),
         cmocka_unit_test(test_double_parse_refuses),
         cmocka_unit_test(test_double_print_reads_back),
         cmocka_unit_test(test_integers),
