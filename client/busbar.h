@@ -201,6 +201,13 @@ enum {
     BUSBAR_LASTVALUE = 64,
 };
 
+// Which newest values a LAST query wants.
+typedef enum {
+    BUSBAR_COMPARE_NONE = 0,  // all
+    BUSBAR_COMPARE_BELOW = 1, // numbers < threshold; booleans count as 0 and 1, states never do
+    BUSBAR_COMPARE_ABOVE = 2, // numbers > threshold
+} busbar_compare_t;
+
 typedef struct {
     busbar_mode_t mode;
     busbar_level_t level; // ONE or LOCAL_QUORUM
@@ -208,12 +215,15 @@ typedef struct {
     size_t battery_count; // 0 = all
     const char *const *metrics;
     size_t metric_count; // 0 = all
-    int64_t from_ns, to_ns;
+    int64_t from_ns,
+        to_ns;           // [from, to); LAST: series whose newest point is before from are left out
     int64_t every_ns;    // AGGREGATE: bucket width; 0 = one bucket
     uint32_t aggregates; // AGGREGATE
     bool group_by_none;
-    uint64_t limit;     // rows, after sorting by battery, metric, time; 0 = all
-    int64_t timeout_ns; // for each page, over all replicas; 0 = client's
+    uint64_t limit;           // rows, after sorting by battery, metric, time; 0 = all
+    int64_t timeout_ns;       // for each page, over all replicas; 0 = client's
+    busbar_compare_t compare; // LAST
+    double threshold;
 } busbar_query_t;
 
 typedef struct {

@@ -100,6 +100,9 @@ static busbar_status_t s_check(const busbar_query_t *query, busbar_fault_t *faul
     if (query->mode == BUSBAR_AGGREGATE && query->aggregates == 0) {
         return busbar_fault_say(fault, BB_ERR_QUERY, "an aggregate query names no aggregate");
     }
+    if (query->compare != BUSBAR_COMPARE_NONE && query->mode != BUSBAR_LAST) {
+        return busbar_fault_say(fault, BB_ERR_QUERY, "only newest values can be compared");
+    }
     if (query->group_by_none && query->mode != BUSBAR_AGGREGATE) {
         return busbar_fault_say(fault, BB_ERR_QUERY,
                                 "only aggregates can be grouped over all batteries");
@@ -422,7 +425,14 @@ static void s_fill_query(busbar_rows_t *self, const busbar_query_t *query)
         .mode = (bb_query_mode_t)query->mode,
         .level = query->level == BUSBAR_ONE ? BB_LEVEL_ONE : BB_LEVEL_LOCAL_QUORUM,
         .group_by_none = query->group_by_none,
+        .compare = (bb_compare_t)query->compare,
+        .threshold = query->threshold,
+        .accepts_rows = true,
     };
+    if (query->mode == BUSBAR_LAST && query->from_ns > 0) {
+        self->query.from_wall_ns = query->from_ns;
+        self->query.to_wall_ns = BB_TIME_WALL_NS_LIMIT;
+    }
     if (query->mode != BUSBAR_LAST && query->mode != BUSBAR_BATTERIES) {
         self->query.from_wall_ns = query->from_ns;
         self->query.to_wall_ns = query->to_ns;

@@ -178,6 +178,10 @@ bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fau
     to.row_limit = from.row_limit();
     to.page_bytes_max = from.page_bytes_max();
     to.cursor = bb::s_slice(from.cursor());
+    S_REQUIRE(from.compare() <= BB_COMPARE_ABOVE, "query.compare", "unknown");
+    to.compare = static_cast<bb_compare_t>(from.compare());
+    to.threshold = from.threshold();
+    to.accepts_rows = from.accepts_rows();
     to.partition_count = bb::s_count(from.partitions());
     to.partitions = to.partition_count ? from.partitions()->data() : nullptr;
     to.battery_count = bb::s_count(from.batteries());

@@ -152,7 +152,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_query_t &self)
     return wire::CreateQuery(fbb, static_cast<uint8_t>(self.mode), static_cast<uint8_t>(self.level),
                              self.from_wall_ns, self.to_wall_ns, self.every_ns, self.aggregates,
                              self.group_by_none, partitions, batteries, metrics, self.row_limit,
-                             self.page_bytes_max, cursor)
+                             self.page_bytes_max, cursor, static_cast<uint8_t>(self.compare),
+                             self.threshold, self.accepts_rows)
         .Union();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/bb_query.h"
 
+#include <math.h>
 #include <string.h>
 
 const char *bb_level_name(bb_level_t level)
@@ -48,6 +49,20 @@ static bb_error_t s_check_range(const bb_query_t *self, bb_fault_t *fault)
     return BB_OK;
 }
 
+static bb_error_t s_check_compare(const bb_query_t *self, bb_fault_t *fault)
+{
+    if (self->compare > BB_COMPARE_ABOVE) {
+        return bb_fault_set(fault, BB_ERR_QUERY, "unknown comparison %u", (unsigned)self->compare);
+    }
+    if (self->compare != BB_COMPARE_NONE && self->mode != BB_QUERY_LAST) {
+        return bb_fault_set(fault, BB_ERR_QUERY, "only newest values can be compared");
+    }
+    if (self->compare != BB_COMPARE_NONE && isnan(self->threshold)) {
+        return bb_fault_set(fault, BB_ERR_QUERY, "nothing is below or above NaN");
+    }
+    return BB_OK;
+}
+
 static bb_error_t s_check_names(const bb_slice_t *names, uint32_t count, size_t bytes_max,
                                 const char *what, bb_fault_t *fault)
 {
@@ -60,6 +75,28 @@ static bb_error_t s_check_names(const bb_slice_t *names, uint32_t count, size_t 
     return BB_OK;
 }
 
+bool bb_query_compares(const bb_query_t *self, bb_type_t type, uint64_t bits)
+{
+    if (self->compare == BB_COMPARE_NONE) {
+        return true;
+    }
+    double number = 0;
+    switch (type) {
+    case BB_TYPE_FLOAT64:
+        number = bb_double_of_bits(bits);
+        break;
+    case BB_TYPE_INT64:
+        number = (double)(int64_t)bits;
+        break;
+    case BB_TYPE_BOOL:
+        number = (double)bits;
+        break;
+    case BB_TYPE_STATE:
+        return false;
+    }
+    return self->compare == BB_COMPARE_BELOW ? number < self->threshold : number > self->threshold;
+}
+
 bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault)
 {
     BB_ASSERT(self);
@@ -70,6 +107,9 @@ bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault)
         return bb_fault_set(fault, BB_ERR_QUERY, "unknown level %u", (unsigned)self->level);
     }
     bb_error_t error = s_check_range(self, fault);
+    if (error == BB_OK) {
+        error = s_check_compare(self, fault);
+    }
     if (error != BB_OK) {
         return error;
     }

@@ -47,16 +47,29 @@ typedef enum {
 } bb_aggregate_t;
 #define BB_AGGREGATE_ALL 0x7f
 
+// Which newest values a LAST query wants. On the wire.
+typedef enum {
+    BB_COMPARE_NONE = 0,  // all
+    BB_COMPARE_BELOW = 1, // number < threshold
+    BB_COMPARE_ABOVE = 2, // number > threshold
+} bb_compare_t;
+
 typedef struct {
     bb_query_mode_t mode;
-    bb_level_t level;                 // ONE or LOCAL_QUORUM
-    int64_t from_wall_ns, to_wall_ns; // [from, to); LAST and BATTERIES ignore them
+    bb_level_t level; // ONE or LOCAL_QUORUM
+    // [from, to). LAST leaves out series whose newest point is before `from`, and ignores `to`;
+    // BATTERIES ignores both.
+    int64_t from_wall_ns, to_wall_ns;
     int64_t every_ns;    // AGGREGATE: bucket width aligned to the epoch; 0 = one bucket [from, to)
     uint32_t aggregates; // bits of bb_aggregate_t
     bool group_by_none;  // AGGREGATE: merge all batteries
     // AGGREGATE: statistics are not believed, every block is read and decoded. The answer is the
     // same. For scrubbing and measuring; not sent.
     bool is_decode_forced;
+    // LAST: only series whose newest value compares like this. A state and a NaN never do.
+    bb_compare_t compare;
+    double threshold;
+    bool accepts_rows; // whoever asks understands pages of rows (bb_page_builder_accept_rows)
     uint32_t partition_count;
     const uint32_t *partitions; // ascending; the ones this executor shall answer
     uint32_t battery_count;     // 0 = all batteries of these partitions
@@ -71,9 +84,14 @@ typedef struct {
 #define BB_CURSOR_BYTES_MAX 1024
 
 // Checks what can be checked without a cluster: mode, level, times within the limits and
-// from <= to, every >= 0, known aggregates, partitions ascending and in range, ids and names.
-// BB_ERR_QUERY with a sentence. Callers check before they send; bb_message_decode checks again.
+// from <= to, every >= 0, known aggregates, a comparison only with LAST, partitions ascending and
+// in range, ids and names. BB_ERR_QUERY with a sentence. Callers check before they send;
+// bb_message_decode checks again.
 BB_MUST_CHECK bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault);
+
+// Does a newest value compare as the query wants? INT64 is rounded to the nearest double; BOOL is 0
+// or 1. True without a comparison.
+bool bb_query_compares(const bb_query_t *self, bb_type_t type, uint64_t bits);
 
 // Aggregates of one bucket of one series. min, max, first and last are bits of the series' type.
 // Empty buckets are not sent.
@@ -122,12 +140,25 @@ void bb_page_close(bb_page_t *self);
 typedef struct bb_page_builder bb_page_builder_t;
 bb_page_builder_t *bb_page_builder_new(void);
 void bb_page_builder_destroy(bb_page_builder_t **self);
+// From here on bb_page_builder_row and _row_bucket write columns instead of a table per series,
+// which is much faster and smaller to write and read. Only for who asks for it: a version 0.1.0
+// client does not look there. Until _finish.
+void bb_page_builder_accept_rows(bb_page_builder_t *self);
 // STATE values in `values`, `min`.. are addresses of bb_text_t here; the builder makes the table.
 void bb_page_builder_points(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
                             bb_type_t type, const int64_t *times_wall_ns, const uint64_t *values,
                             uint32_t row_count);
 void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
                              bb_type_t type, const bb_bucket_t *buckets, uint32_t row_count);
+// A kind of series, for the rows of this page; names of the same kind may be given again, which
+// only costs space. At most BB_PAGE_KINDS_MAX; more go into series of their own.
+#define BB_PAGE_KINDS_MAX 65535u
+uint32_t bb_page_builder_kind(bb_page_builder_t *self, bb_slice_t metric, bb_type_t type);
+// Series of one row. All rows of a page are points or all are buckets.
+void bb_page_builder_row(bb_page_builder_t *self, bb_slice_t battery, uint32_t kind,
+                         int64_t time_wall_ns, uint64_t bits);
+void bb_page_builder_row_bucket(bb_page_builder_t *self, bb_slice_t battery, uint32_t kind,
+                                const bb_bucket_t *bucket);
 void bb_page_builder_battery(bb_page_builder_t *self, bb_slice_t battery,
                              const bb_page_attribute_t *attributes, uint32_t attribute_count);
 size_t bb_page_builder_bytes(const bb_page_builder_t *self); // estimate so far

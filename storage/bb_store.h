@@ -152,8 +152,7 @@ typedef struct {
 // de-duplicated over head and segments: each (battery, metric, time) once, the largest
 // (revision, type, value). row_limit counts per partition, because the order of partitions is not
 // that of batteries. A page ends when 64 partitions are named damaged, so that none goes unnamed.
-// Errors: QUERY (bad cursor; a group of more than 1,000,000 buckets), CORRUPT (a group over more
-// than 64 damaged partitions).
+// Errors: QUERY (bad cursor), CORRUPT (a group over more than 64 damaged partitions).
 BB_MUST_CHECK bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query,
                                       bb_page_builder_t *page, bb_scan_result_t *result,
                                       bb_fault_t *fault);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/cli/cli_context.h"
+#include "client/cli/cli_number.h"
 #include "client/cli/cli_output.h"
 
 typedef struct {
@@ -11,6 +12,7 @@ typedef struct {
     int64_t from_ns, to_ns, every_ns, timeout_ns;
     bool has_from, has_to, has_every, has_limit;
     const char *aggregates, *group_by, *level, *node_id, *output;
+    const char *below, *above;
     uint64_t limit;
 } s_flags_t;
 
@@ -323,23 +325,55 @@ out:
     return exit_status;
 }
 
+// False after complaining.
+static bool s_compare_parse(const s_flags_t *flags, busbar_query_t *query)
+{
+    const char *text = flags->below ? flags->below : flags->above;
+    if (!text) {
+        return true;
+    }
+    if (flags->below && flags->above) {
+        cli_complain("last: --below and --above cannot be given together");
+        return false;
+    }
+    if (!cli_double_parse(text, strlen(text), false, &query->threshold)) {
+        cli_complain("last: %s: '%s' is not a number", flags->below ? "--below" : "--above", text);
+        return false;
+    }
+    query->compare = flags->below ? BUSBAR_COMPARE_BELOW : BUSBAR_COMPARE_ABOVE;
+    return true;
+}
+
 int cli_verb_last(const cli_context_t *context, int argc, char **argv)
 {
     s_flags_t flags = {0};
-    const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_METRIC,  S_OPTION_LEVEL,
-                                    S_OPTION_NODE,    S_OPTION_TIMEOUT, S_OPTION_OUTPUT};
-    const cli_command_t command = {"last",
-                                   "[--battery ID]... [--metric M]... [options]",
-                                   "The newest point of every series.",
-                                   options,
-                                   BB_COUNT_OF(options),
-                                   NULL};
+    const cli_option_t options[] = {
+        S_OPTION_BATTERY,
+        S_OPTION_METRIC,
+        {"--since", CLI_TIME, &flags.from_ns, &flags.has_from, "T",
+         "only series with a point at T or later: RFC 3339, epoch with unit, -10s"},
+        {"--below", CLI_TEXT, &flags.below, NULL, "X", "only numbers smaller than X"},
+        {"--above", CLI_TEXT, &flags.above, NULL, "X", "only numbers larger than X"},
+        S_OPTION_LEVEL,
+        S_OPTION_NODE,
+        S_OPTION_TIMEOUT,
+        S_OPTION_OUTPUT,
+    };
+    const cli_command_t command = {
+        "last",
+        "[--battery ID]... [--metric M]... [options]",
+        "The newest point of every series, or of those whose newest value compares.",
+        options,
+        BB_COUNT_OF(options),
+        "  busbar last --battery b1\n"
+        "  busbar last --metric state_of_charge_pct --below 20 --since -10s"};
     cli_texts_t arguments = {0};
     int exit_status = CLI_EXIT_USAGE;
     if (cli_parse(&command, context, argc, argv, &arguments, &exit_status) &&
         cli_no_arguments(&command, &arguments)) {
-        busbar_query_t query = {.mode = BUSBAR_LAST};
-        exit_status = s_ask(context, &flags, &query, NULL, 0);
+        busbar_query_t query = {.mode = BUSBAR_LAST, .from_ns = flags.from_ns};
+        exit_status = s_compare_parse(&flags, &query) ? s_ask(context, &flags, &query, NULL, 0)
+                                                      : CLI_EXIT_USAGE;
     }
     cli_texts_clear(&arguments);
     s_flags_clear(&flags);

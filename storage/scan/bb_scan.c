@@ -4,118 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/bb_store.h"
-#include "storage/head/bb_hash.h"
-#include "storage/scan/bb_battery_view.h"
-#include "storage/scan/bb_buckets.h"
-#include "storage/scan/bb_series_sweep.h"
-#include "storage/scan/bb_snapshot.h"
+#include "storage/scan/bb_scan_state.h"
 
 #define S_PAGE_BYTES_DEFAULT (1u << 20)
 #define S_POINT_BYTES        (2 * sizeof(uint64_t))
-// Buckets of a group over all batteries; more is refused.
-#define S_GROUP_BUCKETS_MAX 1000000u
-#define S_TEXT_SLOTS_MIN    64u
-
-// A merged series of a group over all batteries.
-typedef struct {
-    uint32_t metric;
-    bb_type_t type;
-    bb_buckets_t buckets;
-} s_group_t;
-
-typedef struct {
-    bb_snapshot_t *snapshot;
-    const bb_query_t *query;
-    bb_page_builder_t *page;
-    bb_scan_result_t *result;
-    bb_fault_t *fault;
-    bb_scan_cursor_t cursor; // where this page begins
-    bb_scan_cursor_t next;   // where the next one does, if is_full
-    bool is_full;
-    uint64_t page_bytes;       // soft limit; at least 1, so that every page gets on
-    uint64_t page_bytes_start; // of a page with nothing in it
-    uint32_t partition;        // at hand
-    uint64_t rows;             // that it has given, on the pages before, too
-    bb_battery_view_t view;
-    bb_series_sweep_t *sweep;
-    // One series.
-    int64_t *times;
-    uint64_t *values;
-    size_t count, capacity;
-    bb_buckets_t buckets;
-    bb_bucket_t *out_buckets;
-    size_t out_capacity;
-    // Groups over all batteries.
-    s_group_t *groups;
-    uint32_t *group_of; // per metric and type: index + 1; NULL = no grouping
-    uint32_t group_count, group_capacity;
-    uint64_t group_buckets;
-    // Texts of states, kept for the whole page: what they were read from may go before.
-    bb_arena_t texts;
-    const bb_text_t **text_slots;
-    uint32_t text_count, text_slot_count;
-    const bb_text_t *text_read, *text_kept; // the last pair of one battery
-} s_scan_t;
-
-// ---- texts -----------------------------------------------------------------------------------
-static const bb_text_t **s_text_slot(const s_scan_t *self, const bb_text_t *text)
-{
-    uint64_t slot = bb_hash_bytes(0, text->bytes, text->length);
-    for (;; slot++) {
-        const bb_text_t **at = &self->text_slots[slot & (self->text_slot_count - 1)];
-        if (!*at || ((*at)->length == text->length &&
-                     memcmp((*at)->bytes, text->bytes, text->length) == 0)) {
-            return at;
-        }
-    }
-}
-
-static void s_grow_texts(s_scan_t *self)
-{
-    const bb_text_t **old = self->text_slots;
-    uint32_t old_count = self->text_slot_count;
-    self->text_slot_count = old_count ? old_count * 2 : S_TEXT_SLOTS_MIN;
-    self->text_slots = bb_alloc_zero(self->text_slot_count, sizeof *self->text_slots);
-    for (uint32_t i = 0; i < old_count; i++) {
-        if (old[i]) {
-            *s_text_slot(self, old[i]) = old[i];
-        }
-    }
-    free(old);
-}
-
-static uint64_t s_keep_text(s_scan_t *self, uint64_t bits)
-{
-    const bb_text_t *text = bb_text_of_bits(bits);
-    if (text != self->text_read) {
-        if (self->text_count >= self->text_slot_count / 2) {
-            s_grow_texts(self);
-        }
-        const bb_text_t **slot = s_text_slot(self, text);
-        if (!*slot) {
-            *slot = bb_arena_copy(&self->texts, text, sizeof *text + text->length);
-            self->text_count++;
-        }
-        self->text_read = text;
-        self->text_kept = *slot;
-    }
-    return (uint64_t)(uintptr_t)self->text_kept;
-}
-
-static void s_keep_bucket_texts(s_scan_t *self, bb_buckets_t *buckets)
-{
-    for (size_t i = 0; i < buckets->count; i++) {
-        bb_block_stats_t *stats = &buckets->items[i].stats;
-        stats->min = s_keep_text(self, stats->min);
-        stats->max = s_keep_text(self, stats->max);
-        stats->first = s_keep_text(self, stats->first);
-        stats->last = s_keep_text(self, stats->last);
-    }
-}
 
 // ---- limits ----------------------------------------------------------------------------------
-static uint64_t s_rows_left(const s_scan_t *self)
+uint64_t bb_scan_rows_left(const bb_scan_t *self)
 {
     if (self->query->row_limit == 0) {
         return UINT64_MAX;
@@ -123,14 +18,13 @@ static uint64_t s_rows_left(const s_scan_t *self)
     return self->rows < self->query->row_limit ? self->query->row_limit - self->rows : 0;
 }
 
-static uint64_t s_bytes_left(const s_scan_t *self)
+uint64_t bb_scan_bytes_left(const bb_scan_t *self)
 {
     uint64_t bytes = bb_page_builder_bytes(self->page) - self->page_bytes_start;
     return bytes < self->page_bytes ? self->page_bytes - bytes : 0;
 }
 
-// The page ends; the next begins with this series of the battery at hand, at this time.
-static void s_cut(s_scan_t *self, const bb_view_series_t *series, int64_t time_wall_ns)
+void bb_scan_cut(bb_scan_t *self, const bb_view_series_t *series, int64_t time_wall_ns)
 {
     const bb_snapshot_t *snapshot = self->snapshot;
     self->is_full = true;
@@ -146,7 +40,7 @@ static void s_cut(s_scan_t *self, const bb_view_series_t *series, int64_t time_w
 }
 
 // The page ends before a battery.
-static void s_cut_before(s_scan_t *self, uint32_t partition, bb_slice_t battery)
+static void s_cut_before(bb_scan_t *self, uint32_t partition, bb_slice_t battery)
 {
     self->is_full = true;
     self->next = (bb_scan_cursor_t){
@@ -157,14 +51,14 @@ static void s_cut_before(s_scan_t *self, uint32_t partition, bb_slice_t battery)
     };
 }
 
-static int s_compare_to_cursor(const s_scan_t *self, const bb_view_series_t *series)
+int bb_scan_compare_to_cursor(const bb_scan_t *self, const bb_view_series_t *series)
 {
     int order =
         bb_dictionary_compare(self->snapshot->metric_names[series->metric], self->cursor.metric);
     return order != 0 ? order : (int)series->type - (int)self->cursor.type;
 }
 
-static bool s_continues(const s_scan_t *self, const bb_snapshot_battery_t *battery)
+bool bb_scan_continues(const bb_scan_t *self, const bb_snapshot_battery_t *battery)
 {
     return self->cursor.is_set && self->cursor.metric.length > 0 &&
            self->cursor.partition == battery->partition &&
@@ -172,7 +66,7 @@ static bool s_continues(const s_scan_t *self, const bb_snapshot_battery_t *batte
 }
 
 // ---- points ----------------------------------------------------------------------------------
-static void s_reserve(s_scan_t *self, size_t count)
+void bb_scan_reserve(bb_scan_t *self, size_t count)
 {
     if (count > self->capacity) {
         self->capacity = count * 2;
@@ -181,9 +75,9 @@ static void s_reserve(s_scan_t *self, size_t count)
     }
 }
 
-static void s_append(s_scan_t *self, const bb_sweep_step_t *step)
+static void s_append(bb_scan_t *self, const bb_sweep_step_t *step)
 {
-    s_reserve(self, self->count + step->count);
+    bb_scan_reserve(self, self->count + step->count);
     if (step->count > 0) {
         memcpy(self->times + self->count, step->times_wall_ns, step->count * sizeof *self->times);
         memcpy(self->values + self->count, step->values, step->count * sizeof *self->values);
@@ -191,15 +85,15 @@ static void s_append(s_scan_t *self, const bb_sweep_step_t *step)
     }
 }
 
-static void s_emit_points(s_scan_t *self, const bb_view_series_t *series)
+static void s_emit_points(bb_scan_t *self, const bb_view_series_t *series)
 {
-    self->count = BB_MIN(self->count, s_rows_left(self));
+    self->count = BB_MIN(self->count, bb_scan_rows_left(self));
     if (self->count == 0) {
         return;
     }
     if (series->type == BB_TYPE_STATE) {
         for (size_t i = 0; i < self->count; i++) {
-            self->values[i] = s_keep_text(self, self->values[i]);
+            self->values[i] = bb_scan_keep_text(self, self->values[i]);
         }
     }
     bb_page_builder_points(self->page, self->view.battery->id,
@@ -208,10 +102,10 @@ static void s_emit_points(s_scan_t *self, const bb_view_series_t *series)
     self->rows += self->count;
 }
 
-static void s_scan_points(s_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
+static void s_scan_points(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
 {
-    size_t count_max = s_bytes_left(self) / S_POINT_BYTES + 1;
-    count_max = BB_MIN(count_max, s_rows_left(self));
+    size_t count_max = bb_scan_bytes_left(self) / S_POINT_BYTES + 1;
+    count_max = BB_MIN(count_max, bb_scan_rows_left(self));
     self->count = 0;
     bb_series_sweep_begin(self->sweep, &self->view, series->metric, series->type, from_wall_ns, 0);
     bb_sweep_step_t step;
@@ -226,16 +120,36 @@ static void s_scan_points(s_scan_t *self, const bb_view_series_t *series, int64_
     }
     int64_t last_wall_ns = self->count > 0 ? self->times[self->count - 1] : 0;
     s_emit_points(self, series);
-    if (more && s_rows_left(self) > 0) {
-        s_cut(self, series, last_wall_ns + 1);
+    if (more && bb_scan_rows_left(self) > 0) {
+        bb_scan_cut(self, series, last_wall_ns + 1);
     }
 }
 
-static void s_emit_buckets(s_scan_t *self, bb_slice_t battery, bb_slice_t metric, bb_type_t type,
-                           const bb_bucket_item_t *items, size_t count)
+uint32_t bb_scan_kind(bb_scan_t *self, const bb_view_series_t *series)
 {
-    count = BB_MIN(count, s_rows_left(self));
+    if (!self->kinds) {
+        self->kinds =
+            bb_alloc_zero((size_t)self->snapshot->metric_count * BB_TYPE_LAST, sizeof *self->kinds);
+    }
+    uint32_t *known = &self->kinds[series->metric * BB_TYPE_LAST + series->type - 1];
+    if (*known == 0) {
+        bb_slice_t name = self->snapshot->metric_names[series->metric];
+        *known = bb_page_builder_kind(self->page, name, series->type) + 1;
+    }
+    return *known - 1;
+}
+
+void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_series_t *series,
+                          const bb_bucket_item_t *items, size_t count)
+{
+    count = BB_MIN(count, bb_scan_rows_left(self));
     if (count == 0) {
+        return;
+    }
+    if (self->query->every_ns == 0 && battery.length > 0) {
+        bb_bucket_t bucket = bb_bucket_of(&items[0]);
+        bb_page_builder_row_bucket(self->page, battery, bb_scan_kind(self, series), &bucket);
+        self->rows++;
         return;
     }
     if (count > self->out_capacity) {
@@ -246,18 +160,18 @@ static void s_emit_buckets(s_scan_t *self, bb_slice_t battery, bb_slice_t metric
     for (size_t i = 0; i < count; i++) {
         self->out_buckets[i] = bb_bucket_of(&items[i]);
     }
-    bb_page_builder_buckets(self->page, battery, metric, type, self->out_buckets, (uint32_t)count);
+    bb_page_builder_buckets(self->page, battery, self->snapshot->metric_names[series->metric],
+                            series->type, self->out_buckets, (uint32_t)count);
     self->rows += count;
 }
 
-static bb_bucket_rule_t s_rule(const s_scan_t *self)
+static bb_bucket_rule_t s_rule(const bb_scan_t *self)
 {
     return (bb_bucket_rule_t){self->query->every_ns, self->query->from_wall_ns};
 }
 
-// Fills self->buckets; stops with more than count_max of them: true, the last is not complete.
-static bool s_fill_buckets(s_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns,
-                           size_t count_max)
+bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns,
+                          int64_t limit_wall_ns, size_t count_max)
 {
     int64_t every_ns = self->query->every_ns ? self->query->every_ns : INT64_MAX;
     self->buckets.count = 0;
@@ -274,28 +188,29 @@ static bool s_fill_buckets(s_scan_t *self, const bb_view_series_t *series, int64
             bb_buckets_add_points(&self->buckets, s_rule(self), series->type, step.times_wall_ns,
                                   step.values, step.count);
         }
-        is_cut = self->buckets.count > count_max;
+        size_t count = self->buckets.count;
+        is_cut = count > count_max ||
+                 (count > 0 && self->buckets.items[count - 1].start_wall_ns >= limit_wall_ns);
     }
     if (series->type == BB_TYPE_STATE) {
-        s_keep_bucket_texts(self, &self->buckets);
+        bb_scan_keep_bucket_texts(self, &self->buckets);
     }
     return is_cut;
 }
 
-static void s_scan_buckets(s_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
+static void s_scan_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
 {
-    size_t count_max = s_bytes_left(self) / sizeof(bb_bucket_t) + 1;
-    bool is_cut = s_fill_buckets(self, series, from_wall_ns, count_max);
+    size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_bucket_t) + 1;
+    bool is_cut = bb_scan_fill_buckets(self, series, from_wall_ns, INT64_MAX, count_max);
     size_t count = self->buckets.count - is_cut;
-    s_emit_buckets(self, self->view.battery->id, self->snapshot->metric_names[series->metric],
-                   series->type, self->buckets.items, count);
-    if (is_cut && s_rows_left(self) > 0) {
-        s_cut(self, series, self->buckets.items[count].start_wall_ns);
+    bb_scan_emit_buckets(self, self->view.battery->id, series, self->buckets.items, count);
+    if (is_cut && bb_scan_rows_left(self) > 0) {
+        bb_scan_cut(self, series, self->buckets.items[count].start_wall_ns);
     }
 }
 
 // ---- one battery -----------------------------------------------------------------------------
-static void s_note_damage(s_scan_t *self)
+void bb_scan_note_damage(bb_scan_t *self)
 {
     bb_scan_result_t *result = self->result;
     uint32_t partition = self->view.battery->partition;
@@ -308,7 +223,7 @@ static void s_note_damage(s_scan_t *self)
     result->damaged_partitions[result->damaged_partition_count++] = partition;
 }
 
-static void s_load(s_scan_t *self, const bb_snapshot_battery_t *battery)
+void bb_scan_load(bb_scan_t *self, const bb_snapshot_battery_t *battery)
 {
     self->text_read = NULL;
     bb_battery_view_begin(&self->view, battery, false);
@@ -318,23 +233,23 @@ static void s_load(s_scan_t *self, const bb_snapshot_battery_t *battery)
     bb_battery_view_list_series(&self->view);
 }
 
-static void s_scan_series(s_scan_t *self, const bb_snapshot_battery_t *battery)
+static void s_scan_series(bb_scan_t *self, const bb_snapshot_battery_t *battery)
 {
-    s_load(self, battery);
-    bool continues = s_continues(self, battery);
-    for (uint32_t i = 0; i < self->view.series_count && s_rows_left(self) > 0; i++) {
+    bb_scan_load(self, battery);
+    bool continues = bb_scan_continues(self, battery);
+    for (uint32_t i = 0; i < self->view.series_count && bb_scan_rows_left(self) > 0; i++) {
         const bb_view_series_t *series = &self->view.series[i];
         int64_t from_wall_ns = self->query->from_wall_ns;
         if (continues) {
-            int order = s_compare_to_cursor(self, series);
+            int order = bb_scan_compare_to_cursor(self, series);
             if (order < 0) {
                 continue;
             }
             from_wall_ns =
                 order == 0 ? BB_MAX(from_wall_ns, self->cursor.time_wall_ns) : from_wall_ns;
         }
-        if (s_bytes_left(self) == 0) {
-            s_cut(self, series, from_wall_ns);
+        if (bb_scan_bytes_left(self) == 0) {
+            bb_scan_cut(self, series, from_wall_ns);
             return;
         }
         if (self->query->mode == BB_QUERY_AGGREGATE) {
@@ -348,108 +263,8 @@ static void s_scan_series(s_scan_t *self, const bb_snapshot_battery_t *battery)
     }
 }
 
-// ---- last ------------------------------------------------------------------------------------
-// The largest day below `limit` for which a window or a frame of the view exists; false: none.
-static bool s_day_before(const s_scan_t *self, uint32_t limit, uint32_t *window_next, uint32_t *day)
-{
-    const bb_snapshot_t *snapshot = self->snapshot;
-    bool found = false;
-    *day = 0;
-    while (*window_next > 0 && snapshot->windows[*window_next - 1].day >= limit) {
-        --*window_next;
-    }
-    if (*window_next > 0) {
-        *day = snapshot->windows[*window_next - 1].day;
-        found = true;
-    }
-    for (uint32_t i = 0; i < self->view.rows_count; i++) {
-        const bb_view_rows_t *rows = &self->view.rows[i];
-        for (uint32_t r = rows->count; r > 0; r--) {
-            uint32_t of_row = (uint32_t)(rows->times[r - 1] / BB_NS_PER_DAY);
-            if (of_row < limit) {
-                *day = found ? BB_MAX(*day, of_row) : of_row;
-                found = true;
-                break;
-            }
-        }
-    }
-    return found;
-}
-
-// The wanted series by the register of types; true if some metric has several.
-static bool s_list_registered(s_scan_t *self, const bb_snapshot_battery_t *battery)
-{
-    bool has_several = false;
-    for (uint32_t i = 0; i < battery->type_count; i++) {
-        uint32_t metric = bb_type_entry_metric(battery->types[i]);
-        uint32_t bits = battery->types[i] & 0xf;
-        if (!bb_snapshot_wants(self->snapshot, metric)) {
-            continue;
-        }
-        has_several |= (bits & (bits - 1)) != 0;
-        for (uint32_t type = 1; type <= BB_TYPE_LAST; type++) {
-            if (bb_type_entry_has(battery->types[i], type)) {
-                bb_battery_view_add_series(&self->view, metric, (bb_type_t)type);
-            }
-        }
-    }
-    return has_several;
-}
-
-static void s_scan_last(s_scan_t *self, const bb_snapshot_battery_t *battery)
-{
-    self->text_read = NULL;
-    // Frames first, to know which series to look for; then again, all of them, if types compete.
-    bb_battery_view_begin(&self->view, battery, true);
-    if (s_list_registered(self, battery)) {
-        bb_battery_view_begin(&self->view, battery, false);
-        s_list_registered(self, battery);
-    }
-    bb_battery_view_sort_series(&self->view);
-    uint32_t count = self->view.series_count;
-    s_reserve(self, count);
-    bool *found = bb_alloc_zero(count + 1, sizeof *found);
-    uint32_t found_count = 0;
-    uint32_t window_next = self->snapshot->window_count;
-    uint32_t day = UINT32_MAX;
-    while (found_count < count && s_day_before(self, day, &window_next, &day)) {
-        bb_battery_view_forget_runs(&self->view);
-        if (window_next > 0 && self->snapshot->windows[window_next - 1].day == day) {
-            bb_battery_view_load(&self->view, window_next - 1);
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            const bb_view_series_t *series = &self->view.series[i];
-            if (!found[i]) {
-                found[i] =
-                    bb_series_sweep_last(self->sweep, &self->view, series->metric, series->type,
-                                         day, &self->times[i], &self->values[i]);
-                found_count += found[i];
-            }
-        }
-    }
-    bool continues = s_continues(self, battery);
-    for (uint32_t i = 0; i < count && s_rows_left(self) > 0; i++) {
-        const bb_view_series_t *series = &self->view.series[i];
-        if (!found[i] || (continues && s_compare_to_cursor(self, series) < 0)) {
-            continue;
-        }
-        if (s_bytes_left(self) == 0) {
-            s_cut(self, series, 0);
-            break;
-        }
-        uint64_t bits =
-            series->type == BB_TYPE_STATE ? s_keep_text(self, self->values[i]) : self->values[i];
-        bb_page_builder_points(self->page, battery->id,
-                               self->snapshot->metric_names[series->metric], series->type,
-                               &self->times[i], &bits, 1);
-        self->rows++;
-        self->result->points_scanned++;
-    }
-    free(found);
-}
-
 // ---- batteries -------------------------------------------------------------------------------
-static bb_error_t s_list_battery(s_scan_t *self, const bb_snapshot_battery_t *battery)
+static bb_error_t s_list_battery(bb_scan_t *self, const bb_snapshot_battery_t *battery)
 {
     bb_dictionary_attribute_t list[BB_ATTRIBUTES_MAX];
     bb_page_attribute_t attributes[BB_ATTRIBUTES_MAX];
@@ -464,116 +279,8 @@ static bb_error_t s_list_battery(s_scan_t *self, const bb_snapshot_battery_t *ba
     return error;
 }
 
-// ---- a group over all batteries --------------------------------------------------------------
-static s_group_t *s_group(s_scan_t *self, const bb_view_series_t *series)
-{
-    uint32_t *known = &self->group_of[series->metric * BB_TYPE_LAST + series->type - 1];
-    if (*known) {
-        return &self->groups[*known - 1];
-    }
-    if (self->group_count == self->group_capacity) {
-        self->group_capacity = self->group_capacity ? self->group_capacity * 2 : 16;
-        self->groups = bb_realloc(self->groups, self->group_capacity * sizeof *self->groups);
-    }
-    self->groups[self->group_count] = (s_group_t){series->metric, series->type, {0}};
-    *known = ++self->group_count;
-    return &self->groups[self->group_count - 1];
-}
-
-static bb_error_t s_group_battery(s_scan_t *self, const bb_snapshot_battery_t *battery)
-{
-    s_load(self, battery);
-    for (uint32_t i = 0; i < self->view.series_count; i++) {
-        const bb_view_series_t *series = &self->view.series[i];
-        s_group_t *group = s_group(self, series);
-        bool is_cut = s_fill_buckets(self, series, self->query->from_wall_ns, S_GROUP_BUCKETS_MAX);
-        size_t before = group->buckets.count;
-        bb_buckets_merge(&group->buckets, series->type, &self->buckets);
-        self->group_buckets += group->buckets.count - before;
-        if (is_cut || self->group_buckets > S_GROUP_BUCKETS_MAX) {
-            return bb_fault_set(self->fault, BB_ERR_QUERY,
-                                "a group over all batteries may have %u buckets; ask for a "
-                                "shorter range or wider buckets",
-                                S_GROUP_BUCKETS_MAX);
-        }
-    }
-    if (self->view.is_damaged &&
-        self->result->damaged_partition_count == BB_COUNT_OF(self->result->damaged_partitions) &&
-        self->result->damaged_partitions[self->result->damaged_partition_count - 1] !=
-            battery->partition) {
-        return bb_fault_set(self->fault, BB_ERR_CORRUPT,
-                            "more than %zu partitions have damaged windows",
-                            BB_COUNT_OF(self->result->damaged_partitions));
-    }
-    s_note_damage(self);
-    return BB_OK;
-}
-
-static int s_compare_groups(const void *a, const void *b, void *context)
-{
-    const bb_snapshot_t *snapshot = context;
-    const s_group_t *left = a;
-    const s_group_t *right = b;
-    if (left->metric != right->metric) {
-        return snapshot->metric_ranks[left->metric] < snapshot->metric_ranks[right->metric] ? -1
-                                                                                            : 1;
-    }
-    return (left->type > right->type) - (left->type < right->type);
-}
-
-// Gives the groups from the cursor on. A page that is full ends; the next computes the groups again
-// and goes on from its cursor, so nothing is kept between pages.
-static void s_emit_groups(s_scan_t *self)
-{
-    if (self->group_count == 0) {
-        return;
-    }
-    qsort_r(self->groups, self->group_count, sizeof *self->groups, s_compare_groups,
-            self->snapshot);
-    for (uint32_t i = 0; i < self->group_count && s_rows_left(self) > 0; i++) {
-        const bb_view_series_t series = {self->groups[i].metric, self->groups[i].type};
-        const bb_buckets_t *buckets = &self->groups[i].buckets;
-        size_t first = 0;
-        int order = self->cursor.is_set ? s_compare_to_cursor(self, &series) : 1;
-        if (order < 0 || buckets->count == 0) {
-            continue;
-        }
-        while (order == 0 && first < buckets->count &&
-               buckets->items[first].start_wall_ns < self->cursor.time_wall_ns) {
-            first++;
-        }
-        if (s_bytes_left(self) == 0) {
-            s_cut(self, &series, order == 0 ? self->cursor.time_wall_ns : 0);
-            return;
-        }
-        size_t count_max = s_bytes_left(self) / sizeof(bb_bucket_t) + 1;
-        size_t count = BB_MIN(buckets->count - first, count_max);
-        s_emit_buckets(self, bb_slice(NULL, 0), self->snapshot->metric_names[series.metric],
-                       series.type, buckets->items + first, count);
-        if (first + count < buckets->count && s_rows_left(self) > 0) {
-            s_cut(self, &series, buckets->items[first + count].start_wall_ns);
-            return;
-        }
-    }
-}
-
-static bb_error_t s_scan_groups(s_scan_t *self)
-{
-    bb_error_t error = BB_OK;
-    self->group_of = bb_alloc_zero((size_t)self->snapshot->metric_count * BB_TYPE_LAST + 1,
-                                   sizeof *self->group_of);
-    for (uint32_t i = 0; i < self->snapshot->battery_count && error == BB_OK; i++) {
-        error = s_group_battery(self, &self->snapshot->batteries[i]);
-    }
-    if (error == BB_OK) {
-        self->partition = self->cursor.partition;
-        s_emit_groups(self);
-    }
-    return error;
-}
-
 // ---- all batteries ---------------------------------------------------------------------------
-static bb_error_t s_scan_batteries(s_scan_t *self)
+static bb_error_t s_scan_batteries(bb_scan_t *self)
 {
     const bb_snapshot_t *snapshot = self->snapshot;
     for (uint32_t i = 0; i < snapshot->battery_count; i++) {
@@ -582,12 +289,12 @@ static bb_error_t s_scan_batteries(s_scan_t *self)
             self->partition = battery->partition;
             self->rows = 0;
         }
-        if (s_rows_left(self) == 0) {
+        if (bb_scan_rows_left(self) == 0) {
             continue; // the limit counts per partition: their order is not that of all batteries
         }
         bool has_room =
             self->result->damaged_partition_count < BB_COUNT_OF(self->result->damaged_partitions);
-        if (s_bytes_left(self) == 0 || !has_room) {
+        if (bb_scan_bytes_left(self) == 0 || !has_room) {
             s_cut_before(self, battery->partition, battery->id);
             return BB_OK;
         }
@@ -600,14 +307,14 @@ static bb_error_t s_scan_batteries(s_scan_t *self)
             break;
         }
         case BB_QUERY_LAST:
-            s_scan_last(self, battery);
-            s_note_damage(self);
+            bb_scan_last(self, battery);
+            bb_scan_note_damage(self);
             break;
         case BB_QUERY_RAW:
         case BB_QUERY_AGGREGATE:
         case BB_QUERY_QUARANTINE:
             s_scan_series(self, battery);
-            s_note_damage(self);
+            bb_scan_note_damage(self);
             break;
         }
         if (self->is_full) {
@@ -620,7 +327,7 @@ static bb_error_t s_scan_batteries(s_scan_t *self)
     return BB_OK;
 }
 
-static void s_finish(s_scan_t *self, bb_error_t error)
+static void s_finish(bb_scan_t *self, bb_error_t error)
 {
     for (uint32_t w = 0; w < self->snapshot->window_count; w++) {
         self->result->damaged_window_count += self->snapshot->windows[w].is_damaged;
@@ -634,20 +341,17 @@ static void s_finish(s_scan_t *self, bb_error_t error)
     free(self->values);
     bb_buckets_free(&self->buckets);
     free(self->out_buckets);
-    for (uint32_t i = 0; i < self->group_count; i++) {
-        bb_buckets_free(&self->groups[i].buckets);
-    }
-    free(self->groups);
-    free(self->group_of);
-    bb_arena_free(&self->texts);
-    free(self->text_slots);
+    free(self->kinds);
+    free(self->found);
+    bb_scan_groups_free(self);
+    bb_scan_texts_free(self);
 }
 
 bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_page_builder_t *page,
                         bb_scan_result_t *result, bb_fault_t *fault)
 {
     memset(result, 0, sizeof *result);
-    s_scan_t scan = {
+    bb_scan_t scan = {
         .snapshot = snapshot,
         .query = query,
         .page = page,
@@ -665,6 +369,9 @@ bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_pag
         scan.partition = scan.cursor.partition;
         scan.rows = scan.cursor.rows;
     }
+    if (query->accepts_rows) {
+        bb_page_builder_accept_rows(page);
+    }
     bool uses_time = query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
     scan.sweep = bb_series_sweep_new();
     if (query->is_decode_forced) {
@@ -673,7 +380,7 @@ bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_pag
     bb_battery_view_init(&scan.view, snapshot, uses_time ? query->from_wall_ns : 0,
                          uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,
                          query->mode == BB_QUERY_QUARANTINE);
-    error = bb_snapshot_is_grouped(query) ? s_scan_groups(&scan) : s_scan_batteries(&scan);
+    error = bb_snapshot_is_grouped(query) ? bb_scan_groups(&scan) : s_scan_batteries(&scan);
     s_finish(&scan, error);
     return error;
 }

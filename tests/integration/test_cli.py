@@ -184,6 +184,14 @@ def outputs(group):
                                   ["b1", "voltage_v", "2026-01-01T00:00:00.5Z", 413]], f"{answer}")
         answer = group.json("last", "--metric", "voltage_v", "--node", "n2", "--consistency", "one")
         expect([r[0] for r in answer["rows"]] == ["b1", "b2"], f"{answer}")
+    with case("last --below, --above and --since choose by the newest value and its time"):
+        for words, count in ((["--above", "30", "--metric", "cycles"], 1), (["--below", "31", "--metric", "cycles"], 0),
+                             (["--above", "-1"], 3), (["--since", "2026-01-01T00:00:00.25Z"], 1)):
+            answer = group.json("last", "--battery", "b1", *words)
+            expect(len(answer["rows"]) == count, f"{words}: {answer}")
+        for words in (["--below", "1", "--above", "2"], ["--below", "low"]):
+            done = group.cli("last", *words)
+            expect(done.returncode == 2, f"{words}: status {done.returncode} {done.stderr}")
     with case("battery ls lists batteries with the attributes of line protocol's tags"):
         answer = group.json("battery", "ls")
         expect(answer["columns"] == ["battery", "attributes"], f"{answer}")

@@ -227,7 +227,7 @@ EXPECTED = {
 
 
 def schema_of(name):
-    return "message" if name.startswith("message_") else name
+    return name.split("_")[0] if name.startswith(("message_", "page_")) else name
 
 
 def differences(found, expected, where=""):
@@ -270,6 +270,22 @@ def check_page(schema, path):
                            [{"key": "site", "value": "Aachen"}, {"key": "note", "value": ""}], "attributes")
 
 
+def check_page_rows(schema, path):
+    """The page's rows: see s_build() of test_bb_page_builder.c."""
+    page = schema.read(path)
+    rows = page["rows"]
+    ids, ends = bytes(rows["battery_ids"]), list(rows["battery_ends"])
+    batteries = [ids[begin:end].decode() for begin, end in zip([0, *ends], ends)]
+    kinds = list(zip(rows["metrics"], rows["types"]))
+    found = [(batteries[b], *kinds[k], t, v) for b, k, t, v in
+             zip(rows["batteries"], rows["kinds"], rows["times_wall_ns"], rows["values"])]
+    yield from differences(list(page["states"]), ["Idle", "Charging"], "states")
+    yield from differences(found, [
+        ("b1", "charge", 1, 10, 100), ("b1", "state", 4, 11, 0),
+        ("b22", "charge", 1, 20, 0x7FF8000000000123), ("b3", "charge", 1, 30, 300),
+        ("b3", "state", 4, 9214646400000000000 - 1, 1)], "rows")
+
+
 def main():
     if len(sys.argv) == 2:
         name = os.path.basename(sys.argv[1]).split("_v")[0]
@@ -278,12 +294,14 @@ def main():
         return 0
     passed = failed = 0
     names = sorted(n[:-len("_v1.bin")] for n in os.listdir(HERE) if n.endswith("_v1.bin"))
-    for name in sorted(set(names) | set(EXPECTED) | {"page"}):
+    for name in sorted(set(names) | set(EXPECTED) | {"page", "page_rows"}):
         path = os.path.join(HERE, name + "_v1.bin")
         try:
             schema = Schema(schema_of(name))
             if name == "page":
                 found = list(check_page(schema, path))
+            elif name == "page_rows":
+                found = list(check_page_rows(schema, path))
             elif name not in EXPECTED:
                 found = ["nothing is written down for this file"]
             else:

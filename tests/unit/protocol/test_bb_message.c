@@ -277,6 +277,9 @@ static void s_same_query(const bb_query_t *a, const bb_query_t *b)
     S_SAME(group_by_none);
     S_SAME(row_limit);
     S_SAME(page_bytes_max);
+    S_SAME(compare);
+    assert_true(a->threshold == b->threshold);
+    S_SAME(accepts_rows);
     S_SAME(partition_count);
     S_SAME(battery_count);
     S_SAME(metric_count);
@@ -468,6 +471,13 @@ static void message_round_trip_at_the_limits(void **state)
                       .timeout_ns = BB_DEADLINE_NS_MAX};
     m.query = (bb_query_t){.mode = BB_QUERY_BATTERIES, .level = BB_LEVEL_ONE};
     s_round_trip(&m);
+    m.query = (bb_query_t){.mode = BB_QUERY_LAST,
+                           .level = BB_LEVEL_ONE,
+                           .compare = BB_COMPARE_ABOVE,
+                           .threshold = -0.5,
+                           .accepts_rows = true};
+    s_round_trip(&m);
+    m.query = (bb_query_t){.mode = BB_QUERY_BATTERIES, .level = BB_LEVEL_ONE};
     bb_slice_t longest[2];
     char id[BB_BATTERY_ID_BYTES_MAX];
     memset(id, 'x', sizeof id);

@@ -4,6 +4,7 @@
 // golden page and is used once per wire version.
 #include "protocol/bb_query.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -445,7 +446,7 @@ static void query_check_refuses_each_bad_field(void **state)
                              .partitions = partitions};
     bb_fault_t fault = {0};
     assert_int_equal(bb_query_check(&good, &fault), BB_OK);
-    bb_query_t bad[12];
+    bb_query_t bad[15];
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         bad[i] = good;
     }
@@ -461,6 +462,9 @@ static void query_check_refuses_each_bad_field(void **state)
     bad[9].partitions = beyond, bad[9].partition_count = 1;
     bad[10].battery_count = 1, bad[10].batteries = empty;
     bad[11].metric_count = 1, bad[11].metrics = empty;
+    bad[12].mode = BB_QUERY_LAST, bad[12].compare = (bb_compare_t)3;
+    bad[13].compare = BB_COMPARE_BELOW;
+    bad[14].mode = BB_QUERY_LAST, bad[14].compare = BB_COMPARE_ABOVE, bad[14].threshold = nan("");
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
         fault.text[0] = '\0';
         if (bb_query_check(&bad[i], &fault) != BB_ERR_QUERY || strlen(fault.text) < 10) {

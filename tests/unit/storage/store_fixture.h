@@ -583,6 +583,26 @@ static inline bool fixture_is_asked(const bb_query_t *query, const fixture_point
            fixture_is_named(query->metrics, query->metric_count, fixture_metric(point->metric));
 }
 
+// What a LAST query leaves out by time and comparison.
+static inline void fixture_filter_last(const bb_query_t *query, fixture_rows_t *rows)
+{
+    size_t kept = 0;
+    for (size_t r = 0; r < rows->count; r++) {
+        const fixture_row_t *row = &rows->items[r];
+        double number = row->type == BB_TYPE_FLOAT64 ? bb_double_of_bits(row->bits)
+                        : row->type == BB_TYPE_INT64 ? (double)(int64_t)row->bits
+                                                     : (double)row->bits;
+        bool compares = row->type != BB_TYPE_STATE &&
+                        (query->compare == BB_COMPARE_BELOW ? number < query->threshold
+                                                            : number > query->threshold);
+        if (row->time_wall_ns >= query->from_wall_ns &&
+            (query->compare == BB_COMPARE_NONE || compares)) {
+            rows->items[kept++] = *row;
+        }
+    }
+    rows->count = kept;
+}
+
 // The merged points that a RAW, LAST or QUARANTINE query must give, in order.
 static inline void fixture_expect(const fixture_t *self, const bb_query_t *query,
                                   fixture_rows_t *rows)
@@ -636,6 +656,7 @@ static inline void fixture_expect(const fixture_t *self, const bb_query_t *query
             }
         }
         rows->count = kept;
+        fixture_filter_last(query, rows);
     }
 }
 

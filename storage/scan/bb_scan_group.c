@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// A group over all batteries: every page goes over all of them once, but only for what fits into
+// it.
+//
+// The order of an answer is metric, type, time. A page collects buckets from where its cursor says,
+// and as soon as it holds twice of what fits into a page, everything from the middle on is dropped
+// and not looked at any more: it belongs to later pages. So nothing is kept between pages, memory
+// is bounded whatever the number of buckets, and a page costs what its own buckets cost.
+#include <stdlib.h>
+
+#include "storage/scan/bb_scan_state.h"
+
+static int s_compare_series(const bb_snapshot_t *snapshot, const bb_view_series_t *a,
+                            const bb_view_series_t *b)
+{
+    if (a->metric != b->metric) {
+        return snapshot->metric_ranks[a->metric] < snapshot->metric_ranks[b->metric] ? -1 : 1;
+    }
+    return (a->type > b->type) - (a->type < b->type);
+}
+
+static int s_compare_groups(const void *a, const void *b, void *context)
+{
+    const bb_scan_group_t *left = a;
+    const bb_scan_group_t *right = b;
+    return s_compare_series(context, &left->series, &right->series);
+}
+
+static uint32_t *s_group_of(bb_scan_t *self, const bb_view_series_t *series)
+{
+    return &self->group_of[series->metric * BB_TYPE_LAST + series->type - 1];
+}
+
+static void s_sort_groups(bb_scan_t *self)
+{
+    if (self->group_count == 0) {
+        return;
+    }
+    qsort_r(self->groups, self->group_count, sizeof *self->groups, s_compare_groups,
+            self->snapshot);
+    for (uint32_t i = 0; i < self->group_count; i++) {
+        *s_group_of(self, &self->groups[i].series) = i + 1;
+    }
+}
+
+static bb_scan_group_t *s_group(bb_scan_t *self, const bb_view_series_t *series)
+{
+    uint32_t *known = s_group_of(self, series);
+    if (*known) {
+        return &self->groups[*known - 1];
+    }
+    if (self->group_count == self->group_capacity) {
+        self->group_capacity = self->group_capacity ? self->group_capacity * 2 : 16;
+        self->groups = bb_realloc(self->groups, self->group_capacity * sizeof *self->groups);
+    }
+    self->groups[self->group_count] = (bb_scan_group_t){.series = *series};
+    *known = ++self->group_count;
+    return &self->groups[self->group_count - 1];
+}
+
+// Buckets that a page has room for.
+static size_t s_room(const bb_scan_t *self)
+{
+    return (size_t)(self->page_bytes / sizeof(bb_bucket_t)) + 1;
+}
+
+// Keeps the first buckets in the order of the answer, as many as a page has room for.
+static void s_trim(bb_scan_t *self)
+{
+    s_sort_groups(self);
+    size_t left = s_room(self);
+    self->group_buckets = 0;
+    bool is_behind = false; // of the new limit
+    for (uint32_t i = 0; i < self->group_count; i++) {
+        bb_scan_group_t *group = &self->groups[i];
+        if (!is_behind && group->buckets.count > left) {
+            is_behind = true;
+            self->has_group_limit = true;
+            self->group_limit = group->series;
+            self->group_limit_wall_ns = group->buckets.items[left].start_wall_ns;
+        }
+        group->buckets.count = BB_MIN(group->buckets.count, left);
+        left -= group->buckets.count;
+        self->group_buckets += group->buckets.count;
+    }
+}
+
+static void s_group_series(bb_scan_t *self, const bb_view_series_t *series)
+{
+    int64_t from_wall_ns = self->query->from_wall_ns;
+    int64_t limit_wall_ns = INT64_MAX;
+    if (self->cursor.is_set) {
+        int order = bb_scan_compare_to_cursor(self, series);
+        if (order < 0) {
+            return;
+        }
+        from_wall_ns = order == 0 ? BB_MAX(from_wall_ns, self->cursor.time_wall_ns) : from_wall_ns;
+    }
+    if (self->has_group_limit) {
+        int order = s_compare_series(self->snapshot, series, &self->group_limit);
+        if (order > 0) {
+            return;
+        }
+        limit_wall_ns = order == 0 ? self->group_limit_wall_ns : limit_wall_ns;
+    }
+    size_t room = 2 * s_room(self);
+    bool is_cut = bb_scan_fill_buckets(self, series, from_wall_ns, limit_wall_ns, room);
+    self->buckets.count -= is_cut; // not complete, or behind the limit like others before it
+    while (self->buckets.count > 0 &&
+           self->buckets.items[self->buckets.count - 1].start_wall_ns >= limit_wall_ns) {
+        self->buckets.count--;
+    }
+    bb_scan_group_t *group = s_group(self, series);
+    size_t before = group->buckets.count;
+    bb_buckets_merge(&group->buckets, series->type, &self->buckets);
+    self->group_buckets += group->buckets.count - before;
+    if (self->group_buckets >= room) {
+        s_trim(self);
+    }
+}
+
+static bb_error_t s_group_battery(bb_scan_t *self, const bb_snapshot_battery_t *battery)
+{
+    bb_scan_load(self, battery);
+    for (uint32_t i = 0; i < self->view.series_count; i++) {
+        s_group_series(self, &self->view.series[i]);
+    }
+    if (self->view.is_damaged &&
+        self->result->damaged_partition_count == BB_COUNT_OF(self->result->damaged_partitions) &&
+        self->result->damaged_partitions[self->result->damaged_partition_count - 1] !=
+            battery->partition) {
+        return bb_fault_set(self->fault, BB_ERR_CORRUPT,
+                            "more than %zu partitions have damaged windows",
+                            BB_COUNT_OF(self->result->damaged_partitions));
+    }
+    bb_scan_note_damage(self);
+    return BB_OK;
+}
+
+// Gives the groups in order until the page is full or what was left to the next one begins.
+static void s_emit_groups(bb_scan_t *self)
+{
+    s_sort_groups(self);
+    for (uint32_t i = 0; i < self->group_count && bb_scan_rows_left(self) > 0; i++) {
+        const bb_view_series_t *series = &self->groups[i].series;
+        const bb_buckets_t *buckets = &self->groups[i].buckets;
+        if (buckets->count == 0) {
+            continue;
+        }
+        if (bb_scan_bytes_left(self) == 0) {
+            bb_scan_cut(self, series, buckets->items[0].start_wall_ns);
+            return;
+        }
+        size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_bucket_t) + 1;
+        size_t count = BB_MIN(buckets->count, count_max);
+        bb_scan_emit_buckets(self, bb_slice(NULL, 0), series, buckets->items, count);
+        if (count < buckets->count && bb_scan_rows_left(self) > 0) {
+            bb_scan_cut(self, series, buckets->items[count].start_wall_ns);
+            return;
+        }
+    }
+    if (self->has_group_limit && bb_scan_rows_left(self) > 0) {
+        bb_scan_cut(self, &self->group_limit, self->group_limit_wall_ns);
+    }
+}
+
+bb_error_t bb_scan_groups(bb_scan_t *self)
+{
+    bb_error_t error = BB_OK;
+    self->group_of = bb_alloc_zero((size_t)self->snapshot->metric_count * BB_TYPE_LAST + 1,
+                                   sizeof *self->group_of);
+    for (uint32_t i = 0; i < self->snapshot->battery_count && error == BB_OK; i++) {
+        error = s_group_battery(self, &self->snapshot->batteries[i]);
+    }
+    if (error == BB_OK) {
+        self->partition = self->cursor.partition;
+        s_emit_groups(self);
+    }
+    return error;
+}
+
+void bb_scan_groups_free(bb_scan_t *self)
+{
+    for (uint32_t i = 0; i < self->group_count; i++) {
+        bb_buckets_free(&self->groups[i].buckets);
+    }
+    free(self->groups);
+    free(self->group_of);
+}
