@@ -556,6 +556,7 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
         .head_points = bb_head_points(self->active),
         .frozen_points = self->frozen ? bb_flush_points(self->frozen) : 0,
         .journal_bytes = bb_journal_bytes(self->journal),
+        .journal_spare_bytes = bb_journal_spare_bytes(self->journal),
         .window_count = self->windows.count,
         .battery_count = bb_dictionary_battery_count(self->dictionary),
         .metric_count = bb_dictionary_metric_count(self->dictionary),

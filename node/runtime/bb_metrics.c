@@ -103,6 +103,8 @@ static const s_store_metric_t s_store_metrics[] = {
     {"head_bytes", "gauge", "Memory of the head", S_FIELD(store.head_bytes), 1},
     {"head_points", "gauge", "Points in the head", S_FIELD(store.head_points), 1},
     {"journal_bytes", "gauge", "Bytes of journal files", S_FIELD(store.journal_bytes), 1},
+    {"journal_spare_bytes", "gauge", "Bytes of empty journal files that will be written again",
+     S_FIELD(store.journal_spare_bytes), 1},
     {"journal_files", "gauge", "Journal files", S_FIELD(store.journal_files), 1},
     {"segment_bytes", "gauge", "Bytes of segments", S_FIELD(store.segment_bytes), 1},
     {"segment_points", "gauge", "Points in segments", S_FIELD(store.segment_points), 1},

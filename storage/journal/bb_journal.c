@@ -24,7 +24,12 @@ bb_journal_file_t *bb_journal_add_file(bb_journal_t *self, uint64_t file_seq)
         self->files = bb_realloc(self->files, self->file_capacity * sizeof *self->files);
     }
     bb_journal_file_t *file = &self->files[self->file_count++];
-    *file = (bb_journal_file_t){.seq = file_seq, .bytes = BB_JOURNAL_FILE_HEADER_BYTES};
+    *file = (bb_journal_file_t){
+        .seq = file_seq,
+        .bytes = BB_JOURNAL_FILE_HEADER_BYTES,
+        .size_bytes = BB_JOURNAL_FILE_HEADER_BYTES,
+        .header_bytes = BB_JOURNAL_FILE_HEADER_BYTES,
+    };
     return file;
 }
 
@@ -34,14 +39,24 @@ bb_journal_file_t *bb_journal_last_file(const bb_journal_t *self)
     return &self->files[self->file_count - 1];
 }
 
-bb_error_t bb_journal_write_header(bb_journal_t *self, bb_file_t *file,
-                                   const bb_journal_file_header_t *header)
+static bb_error_t s_begin_new(bb_journal_t *self, const char *path,
+                              const bb_journal_file_header_t *header, bb_file_t **file,
+                              bb_fault_t *fault)
 {
-    uint8_t bytes[BB_JOURNAL_FILE_HEADER_BYTES];
-    bb_journal_file_header_encode(header, bytes);
-    struct iovec piece = {bytes, sizeof bytes};
-    bb_error_t error = self->vfs->write_at(self->vfs, file, 0, &piece, 1);
-    return error == BB_OK ? self->vfs->sync(self->vfs, file) : error;
+    bb_file_t *made = NULL;
+    bb_error_t error = self->vfs->open(self->vfs, path, BB_FILE_WRITE, &made, fault);
+    if (error == BB_OK) {
+        error = self->vfs->truncate(self->vfs, made, 0); // one that could not be begun before
+    }
+    if (error == BB_OK) {
+        error = bb_journal_write_header(self->vfs, made, header);
+    }
+    if (error != BB_OK) {
+        self->vfs->close(self->vfs, &made);
+        return error;
+    }
+    *file = made;
+    return BB_OK;
 }
 
 bb_error_t bb_journal_begin_file(bb_journal_t *self, uint64_t file_seq, uint32_t flags,
@@ -49,15 +64,19 @@ bb_error_t bb_journal_begin_file(bb_journal_t *self, uint64_t file_seq, uint32_t
 {
     char path[PATH_MAX];
     bb_journal_file_path(self, file_seq, path);
-    bb_file_t *file = NULL;
-    bb_error_t error = self->vfs->open(self->vfs, path, BB_FILE_WRITE, &file, fault);
-    if (error != BB_OK) {
-        return error;
+    bb_journal_file_header_t header = {
+        .owner = self->owner,
+        .file_seq = file_seq,
+        .base_seq = self->next_seq,
+        .flags = flags,
+    };
+    if (self->file_count > 0 && bb_journal_last_file(self)->seq + 1 == file_seq) {
+        header.previous_bytes = bb_journal_last_file(self)->bytes;
     }
-    bb_journal_file_header_t header = {self->owner, file_seq, self->next_seq, flags};
-    error = self->vfs->truncate(self->vfs, file, 0);
-    if (error == BB_OK) {
-        error = bb_journal_write_header(self, file, &header);
+    bb_file_t *file = NULL;
+    bb_error_t error = bb_journal_spares_take(&self->spares, path, &header, &file);
+    if (error == BB_ERR_NOT_FOUND) {
+        error = s_begin_new(self, path, &header, &file, fault);
     }
     if (error == BB_OK) {
         error = self->vfs->sync_directory(self->vfs, self->directory);
@@ -72,7 +91,8 @@ bb_error_t bb_journal_begin_file(bb_journal_t *self, uint64_t file_seq, uint32_t
     }
     self->vfs->close(self->vfs, &self->output);
     self->output = file;
-    bb_journal_add_file(self, file_seq);
+    bb_journal_add_file(self, file_seq)->size_bytes =
+        BB_MAX(header.recycled_bytes, (uint64_t)BB_JOURNAL_FILE_HEADER_BYTES);
     return BB_OK;
 }
 
@@ -181,8 +201,9 @@ static bb_error_t s_fence(bb_journal_t *self, bb_error_t error)
 // The cut is synced, because recovery takes anything behind an older file's end for damage.
 static bb_error_t s_cut_back(bb_journal_t *self)
 {
-    bb_error_t error =
-        self->vfs->truncate(self->vfs, self->output, bb_journal_last_file(self)->bytes);
+    bb_journal_file_t *file = bb_journal_last_file(self);
+    file->size_bytes = file->bytes;
+    bb_error_t error = self->vfs->truncate(self->vfs, self->output, file->bytes);
     if (error == BB_OK) {
         error = self->vfs->sync(self->vfs, self->output);
     }
@@ -204,6 +225,7 @@ static void s_settle(bb_journal_t *self)
         }
     }
     file->bytes += self->staged_bytes;
+    file->size_bytes = BB_MAX(file->size_bytes, file->bytes);
     file->record_count += self->staged_count;
     self->next_seq += self->staged_count;
     s_drop_staged(self);
@@ -253,7 +275,7 @@ bb_error_t bb_journal_rotate(bb_journal_t *self, uint64_t *sealed_through)
         return BB_ERR_FENCED;
     }
     uint64_t file_seq = bb_journal_last_file(self)->seq;
-    if (bb_journal_last_file(self)->bytes > BB_JOURNAL_FILE_HEADER_BYTES) {
+    if (bb_journal_last_file(self)->bytes > bb_journal_last_file(self)->header_bytes) {
         bb_error_t error = bb_journal_begin_file(self, file_seq + 1, 0, NULL);
         if (error != BB_OK) {
             return error == BB_ERR_DISK_FULL ? error : s_fence(self, error);
@@ -275,6 +297,15 @@ uint64_t bb_journal_bytes(const bb_journal_t *self)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < self->file_count; i++) {
         bytes += self->files[i].bytes;
+    }
+    return bytes;
+}
+
+uint64_t bb_journal_spare_bytes(const bb_journal_t *self)
+{
+    uint64_t bytes = bb_journal_spares_bytes(&self->spares);
+    for (uint32_t i = 0; i < self->file_count; i++) {
+        bytes += self->files[i].size_bytes - self->files[i].bytes;
     }
     return bytes;
 }
@@ -369,7 +400,7 @@ bb_error_t bb_journal_read(bb_journal_t *self, uint64_t file_seq, uint64_t *offs
     if (error == BB_ERR_CORRUPT) {
         *offset = file->bytes;
     }
-    *offset = BB_MAX(*offset, (uint64_t)BB_JOURNAL_FILE_HEADER_BYTES);
+    *offset = BB_MAX(*offset, (uint64_t)file->header_bytes);
     while (error == BB_OK) {
         *offset = s_past_damage(file, *offset);
         if (*offset >= file->bytes) {
@@ -404,7 +435,10 @@ bb_error_t bb_journal_drop(bb_journal_t *self, uint64_t file_seq)
     }
     char path[PATH_MAX];
     bb_journal_file_path(self, file_seq, path);
-    bb_error_t error = self->vfs->remove(self->vfs, path);
+    // One with damage may lie on blocks that are going bad: not written again.
+    bb_error_t error = file->damaged_count > 0
+                           ? self->vfs->remove(self->vfs, path)
+                           : bb_journal_spares_put(&self->spares, path, file_seq, file->size_bytes);
     if (error != BB_OK && error != BB_ERR_NOT_FOUND) {
         return error;
     }
@@ -414,4 +448,9 @@ bb_error_t bb_journal_drop(bb_journal_t *self, uint64_t file_seq)
     memmove(file, file + 1,
             (self->file_count - (size_t)(file - self->files)) * sizeof *self->files);
     return BB_OK;
+}
+
+bb_error_t bb_journal_spares_drop(bb_journal_t *self)
+{
+    return bb_journal_spares_clear(&self->spares);
 }

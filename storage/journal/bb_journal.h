@@ -4,7 +4,8 @@
 // Owned by one thread (the store's). I/O through bb_file.h. A record is (chunks header, batch) as
 // they travelled. Records are staged by _append and made durable together by _sync: one gathered
 // write and one fdatasync for all that arrived meanwhile (group commit). Files are numbered
-// 1, 2, 3...; a new one begins at file_bytes_max or at _rotate. Bytes: see README.md beside this.
+// 1, 2, 3...; a new one begins at file_bytes_max or at _rotate. Dropped ones are written again
+// under a new number (bb_journal_spares.h). Bytes: see README.md beside this.
 //
 // Recovery reads every file: a torn tail (nothing valid follows) is cut; damage in the middle is
 // reported and skipped, and valid records after it are used, because chunks are a set: what is
@@ -74,6 +75,9 @@ bool bb_journal_is_fenced(const bb_journal_t *self);
 BB_MUST_CHECK bb_error_t bb_journal_rotate(bb_journal_t *self, uint64_t *sealed_through);
 
 uint64_t bb_journal_bytes(const bb_journal_t *self);
+// Of dropped files that wait to be written again, and behind the end of recycled ones: on disk, not
+// in _bytes, and empty as far as anybody can tell.
+uint64_t bb_journal_spare_bytes(const bb_journal_t *self);
 uint64_t bb_journal_file_first(const bb_journal_t *self); // oldest kept, 0 = none
 uint64_t bb_journal_file_last(const bb_journal_t *self);  // the one being written
 void bb_journal_dots(const bb_journal_t *self, uint64_t file_seq, bb_journal_dots_fn callback,
@@ -85,7 +89,10 @@ void bb_journal_dots(const bb_journal_t *self, uint64_t file_seq, bb_journal_dot
 // at recovery no longer is; *offset is behind it, so the caller can note it and go on. IO.
 BB_MUST_CHECK bb_error_t bb_journal_read(bb_journal_t *self, uint64_t file_seq, uint64_t *offset,
                                          bb_journal_record_fn on_record, void *context);
-// Deletes one file (never the one being written).
+// Forgets one file (never the one being written): it is kept to be written again, up to
+// BB_JOURNAL_SPARES_MAX of them, or removed.
 BB_MUST_CHECK bb_error_t bb_journal_drop(bb_journal_t *self, uint64_t file_seq);
+// Removes the files that wait to be written again.
+BB_MUST_CHECK bb_error_t bb_journal_spares_drop(bb_journal_t *self);
 
 #endif

@@ -11,6 +11,7 @@ static const uint8_t s_record_magic[4] = {'B', 'B', 'J', '1'};
 static const uint8_t s_zeros[BB_JOURNAL_ALIGNMENT];
 
 static_assert(BB_JOURNAL_FILE_HEADER_BYTES % BB_JOURNAL_ALIGNMENT == 0, "records are aligned");
+static_assert(BB_JOURNAL_FILE_HEADER_BYTES_V1 % BB_JOURNAL_ALIGNMENT == 0, "records are aligned");
 static_assert(BB_JOURNAL_RECORD_HEADER_BYTES % BB_JOURNAL_ALIGNMENT == 0, "payloads are aligned");
 
 static void s_put32(uint8_t *out, uint32_t value)
@@ -38,27 +39,53 @@ static uint64_t s_get64(const uint8_t *bytes)
 }
 
 // ---- file header -----------------------------------------------------------------------------
-void bb_journal_file_header_encode(const bb_journal_file_header_t *self,
-                                   uint8_t out[BB_JOURNAL_FILE_HEADER_BYTES])
+size_t bb_journal_file_header_encode(const bb_journal_file_header_t *self,
+                                     uint8_t out[BB_JOURNAL_FILE_HEADER_BYTES])
 {
+    bool is_first = self->header_bytes == BB_JOURNAL_FILE_HEADER_BYTES_V1;
     memcpy(out, s_file_magic, 4);
-    s_put32(out + 4, BB_JOURNAL_VERSION);
+    s_put32(out + 4, is_first ? 1 : BB_JOURNAL_VERSION);
     s_put64(out + 8, self->owner);
     s_put64(out + 16, self->file_seq);
     s_put64(out + 24, self->base_seq);
     s_put32(out + 32, self->flags);
-    s_put32(out + 36, bb_crc32c(0, out, 36));
+    if (is_first) {
+        s_put32(out + 36, bb_crc32c(0, out, 36));
+        return BB_JOURNAL_FILE_HEADER_BYTES_V1;
+    }
+    s_put32(out + 36, 0);
+    s_put64(out + 40, self->previous_bytes);
+    s_put64(out + 48, self->recycled_bytes);
+    s_put32(out + 56, 0);
+    s_put32(out + 60, bb_crc32c(0, out, 60));
+    return BB_JOURNAL_FILE_HEADER_BYTES;
+}
+
+// Magic and checksum, each version's in its own place.
+static bool s_is_sound(bb_slice_t encoded)
+{
+    const uint8_t *bytes = encoded.data;
+    if (encoded.length < BB_JOURNAL_FILE_HEADER_BYTES_V1 || memcmp(bytes, s_file_magic, 4) != 0) {
+        return false;
+    }
+    if (s_get32(bytes + 4) == 1) {
+        return s_get32(bytes + 36) == bb_crc32c(0, bytes, 36);
+    }
+    return encoded.length >= BB_JOURNAL_FILE_HEADER_BYTES &&
+           s_get32(bytes + 60) == bb_crc32c(0, bytes, 60);
 }
 
 bb_error_t bb_journal_file_header_decode(bb_journal_file_header_t *self, bb_slice_t encoded)
 {
     const uint8_t *bytes = encoded.data;
-    if (encoded.length < BB_JOURNAL_FILE_HEADER_BYTES || memcmp(bytes, s_file_magic, 4) != 0 ||
-        s_get32(bytes + 36) != bb_crc32c(0, bytes, 36)) {
+    if (!s_is_sound(encoded)) {
         return BB_ERR_CORRUPT;
     }
-    if (s_get32(bytes + 4) != BB_JOURNAL_VERSION ||
-        (s_get32(bytes + 32) & ~BB_JOURNAL_FILE_BEGUN_AT_OPEN) != 0) {
+    uint32_t version = s_get32(bytes + 4);
+    bool has_more = version == BB_JOURNAL_VERSION;
+    if ((version != 1 && !has_more) ||
+        (s_get32(bytes + 32) & ~BB_JOURNAL_FILE_BEGUN_AT_OPEN) != 0 ||
+        (has_more && (s_get32(bytes + 36) | s_get32(bytes + 56)) != 0)) {
         return BB_ERR_FORMAT;
     }
     *self = (bb_journal_file_header_t){
@@ -66,6 +93,9 @@ bb_error_t bb_journal_file_header_decode(bb_journal_file_header_t *self, bb_slic
         .file_seq = s_get64(bytes + 16),
         .base_seq = s_get64(bytes + 24),
         .flags = s_get32(bytes + 32),
+        .header_bytes = has_more ? BB_JOURNAL_FILE_HEADER_BYTES : BB_JOURNAL_FILE_HEADER_BYTES_V1,
+        .previous_bytes = has_more ? s_get64(bytes + 40) : 0,
+        .recycled_bytes = has_more ? s_get64(bytes + 48) : 0,
     };
     return self->base_seq >= 1 ? BB_OK : BB_ERR_CORRUPT;
 }

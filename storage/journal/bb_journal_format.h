@@ -3,17 +3,19 @@
 //
 // Pure: bytes in, bytes out. Little-endian. Byte map: README.md beside this. A checksum goes on
 // over the owner and the number of the file, which are not stored in the record, so that a record
-// that stands in another file, or in a journal of another store, does not verify.
+// that stands in another file, or in a journal of another store, does not verify. A file number is
+// never given twice, so what a recycled file still holds of its earlier lives does not either.
 #ifndef BB_JOURNAL_FORMAT_H
 #define BB_JOURNAL_FORMAT_H
 
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
 
-#define BB_JOURNAL_VERSION             1
-#define BB_JOURNAL_FILE_HEADER_BYTES   40
-#define BB_JOURNAL_RECORD_HEADER_BYTES 40
-#define BB_JOURNAL_ALIGNMENT           8
+#define BB_JOURNAL_VERSION              2
+#define BB_JOURNAL_FILE_HEADER_BYTES    64
+#define BB_JOURNAL_FILE_HEADER_BYTES_V1 40 // version 1 is read, and never written
+#define BB_JOURNAL_RECORD_HEADER_BYTES  40
+#define BB_JOURNAL_ALIGNMENT            8
 // Chunks header and batch of one record, without padding.
 #define BB_JOURNAL_PAYLOAD_BYTES_MAX BB_MESSAGE_BYTES_MAX
 
@@ -26,6 +28,14 @@ typedef struct {
     uint64_t file_seq; // 1-based, as in the name
     uint64_t base_seq; // of the file's first record
     uint32_t flags;
+    uint32_t header_bytes; // where the first record stands: out of _decode; _encode takes 0 as the
+                           // present version and BB_JOURNAL_FILE_HEADER_BYTES_V1 as version 1
+    // Where the file before this one ended when this one was begun; 0 = not known. What is behind
+    // is left of an earlier life of that file.
+    uint64_t previous_bytes;
+    // So many bytes the file had when it was begun, from an earlier life: what does not verify in
+    // there may never have been written. 0 = a new file.
+    uint64_t recycled_bytes;
 } bb_journal_file_header_t;
 
 typedef struct {
@@ -53,8 +63,9 @@ static inline size_t bb_journal_record_bytes(const bb_journal_record_header_t *r
            bb_journal_padded(record->batch_bytes);
 }
 
-void bb_journal_file_header_encode(const bb_journal_file_header_t *self,
-                                   uint8_t out[BB_JOURNAL_FILE_HEADER_BYTES]);
+// Returns how many bytes of `out` were filled.
+size_t bb_journal_file_header_encode(const bb_journal_file_header_t *self,
+                                     uint8_t out[BB_JOURNAL_FILE_HEADER_BYTES]);
 // BB_ERR_CORRUPT: too short, magic or checksum; BB_ERR_FORMAT: sound, but of another version.
 BB_MUST_CHECK bb_error_t bb_journal_file_header_decode(bb_journal_file_header_t *self,
                                                        bb_slice_t encoded);

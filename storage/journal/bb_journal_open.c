@@ -35,23 +35,39 @@ static uint64_t s_number(const char *name, const char *suffix)
 typedef struct {
     uint64_t *seqs;
     uint32_t count, capacity;
-    uint64_t seq_max; // files set aside included
+} s_seqs_t;
+
+typedef struct {
+    s_seqs_t files, spares;
+    uint64_t newest_seq; // of files, those set aside included
+    uint64_t seq_max;    // of spares, too
 } s_listing_t;
+
+static void s_seqs_add(s_seqs_t *self, uint64_t seq)
+{
+    if (self->count == self->capacity) {
+        self->capacity = BB_MAX(16u, self->capacity * 2);
+        self->seqs = bb_realloc(self->seqs, self->capacity * sizeof *self->seqs);
+    }
+    self->seqs[self->count++] = seq;
+}
 
 static void s_on_name(void *context, const char *name, bool is_directory)
 {
     s_listing_t *listing = context;
-    uint64_t seq = is_directory ? 0 : s_number(name, BB_JOURNAL_SUFFIX);
-    uint64_t aside = is_directory ? 0 : s_number(name, S_SUFFIX_DAMAGED);
-    listing->seq_max = BB_MAX(listing->seq_max, BB_MAX(seq, aside));
-    if (seq == 0) {
+    if (is_directory) {
         return;
     }
-    if (listing->count == listing->capacity) {
-        listing->capacity = BB_MAX(16u, listing->capacity * 2);
-        listing->seqs = bb_realloc(listing->seqs, listing->capacity * sizeof *listing->seqs);
+    uint64_t seq = s_number(name, BB_JOURNAL_SUFFIX);
+    uint64_t spare = s_number(name, BB_JOURNAL_SPARE_SUFFIX);
+    uint64_t aside = s_number(name, S_SUFFIX_DAMAGED);
+    listing->newest_seq = BB_MAX(listing->newest_seq, BB_MAX(seq, aside));
+    listing->seq_max = BB_MAX(listing->seq_max, BB_MAX(listing->newest_seq, spare));
+    if (seq != 0) {
+        s_seqs_add(&listing->files, seq);
+    } else if (spare != 0) {
+        s_seqs_add(&listing->spares, spare);
     }
-    listing->seqs[listing->count++] = seq;
 }
 
 static int s_compare_seqs(const void *a, const void *b)
@@ -71,9 +87,9 @@ typedef struct {
     bb_journal_file_header_t *headers; // one per listed file
     uint64_t *seqs;
     uint32_t count;
-    uint64_t seq_max;      // the newest file, also when it is set aside
-    uint64_t newest_seq;   // the one whose tail may be torn
-    uint64_t newest_bytes; // of the last file in the list
+    uint64_t begin_seq;   // the next file's number: no file of it has had a record
+    uint64_t newest_seq;  // the one whose tail may be torn
+    bool newest_is_empty; // the last file in the list begins with no record
 } s_opening_t;
 
 static bb_error_t s_open_fault(const s_opening_t *self, bb_error_t error, uint64_t file_seq,
@@ -94,15 +110,23 @@ static bb_error_t s_mend_header(s_opening_t *self, bb_file_t *file, const char *
     bb_journal_reader_start(&journal->reader, journal->vfs, file,
                             (bb_journal_place_t){journal->owner, file_seq}, size);
     bb_error_t error =
-        bb_journal_reader_find(&journal->reader, BB_JOURNAL_FILE_HEADER_BYTES, 0, &found);
+        bb_journal_reader_find(&journal->reader, BB_JOURNAL_FILE_HEADER_BYTES_V1, 0, &found);
     if (error != BB_OK) {
         return error;
     }
     bb_journal_report_damage(self->report, name, 0, BB_JOURNAL_FILE_HEADER_BYTES,
                              "the file header does not verify; mended from its records");
-    *header = (bb_journal_file_header_t){journal->owner, file_seq, found.header.group_seq,
-                                         BB_JOURNAL_FILE_BEGUN_AT_OPEN};
-    return bb_journal_write_header(journal, file, header);
+    *header = (bb_journal_file_header_t){
+        .owner = journal->owner,
+        .file_seq = file_seq,
+        .base_seq = found.header.group_seq,
+        .flags = BB_JOURNAL_FILE_BEGUN_AT_OPEN,
+        .header_bytes = found.offset < BB_JOURNAL_FILE_HEADER_BYTES
+                            ? BB_JOURNAL_FILE_HEADER_BYTES_V1
+                            : BB_JOURNAL_FILE_HEADER_BYTES,
+        .recycled_bytes = size, // nobody knows
+    };
+    return bb_journal_write_header(journal->vfs, file, header);
 }
 
 // A file without a usable header: the newest one that never got as far as a record is begun anew
@@ -161,6 +185,33 @@ static bb_error_t s_read_header(s_opening_t *self, bb_file_t *file, uint64_t fil
     return error;
 }
 
+// Has the newest file a record at its beginning? If not, it may be that it could not be begun, and
+// the one before was written on.
+static bb_error_t s_look_at_newest(s_opening_t *self)
+{
+    bb_journal_t *journal = self->journal;
+    uint64_t file_seq = self->seqs[self->count - 1];
+    char path[PATH_MAX];
+    bb_journal_file_path(journal, file_seq, path);
+    bb_file_t *file = NULL;
+    uint64_t size = 0;
+    bb_error_t error = journal->vfs->open(journal->vfs, path, BB_FILE_READ, &file, self->fault);
+    if (error == BB_OK) {
+        error = journal->vfs->size(journal->vfs, file, &size);
+    }
+    if (error == BB_OK) {
+        bb_journal_found_t found;
+        bb_journal_reader_start(&journal->reader, journal->vfs, file,
+                                (bb_journal_place_t){journal->owner, file_seq}, size);
+        error = bb_journal_reader_at(&journal->reader, self->headers[self->count - 1].header_bytes,
+                                     &found);
+        self->newest_is_empty = error == BB_ERR_CORRUPT;
+        error = self->newest_is_empty ? BB_OK : error;
+    }
+    journal->vfs->close(journal->vfs, &file);
+    return error == BB_OK ? BB_OK : s_open_fault(self, error, file_seq, "read first record");
+}
+
 // Reads (and mends) all headers; files that were set aside leave the list.
 static bb_error_t s_read_headers(s_opening_t *self)
 {
@@ -177,10 +228,7 @@ static bb_error_t s_read_headers(s_opening_t *self)
             return error;
         }
         error =
-            s_read_header(self, file, file_seq, file_seq == self->seq_max, &self->headers[kept]);
-        if (error == BB_OK) {
-            error = journal->vfs->size(journal->vfs, file, &self->newest_bytes);
-        }
+            s_read_header(self, file, file_seq, file_seq == self->newest_seq, &self->headers[kept]);
         journal->vfs->close(journal->vfs, &file);
         if (error == BB_OK) {
             self->seqs[kept++] = file_seq;
@@ -189,7 +237,7 @@ static bb_error_t s_read_headers(s_opening_t *self)
         }
     }
     self->count = kept;
-    return BB_OK;
+    return kept > 0 ? s_look_at_newest(self) : BB_OK;
 }
 
 // The end was reported as a damaged stretch already.
@@ -206,18 +254,19 @@ static bool s_ends_damaged(const bb_journal_file_t *file)
 // loss. A sync alone does not help when the dead process had one that failed: the kernel then takes
 // the pages for clean and never writes them (Linux; "fsyncgate"). So the bytes are written again,
 // the same in the same places, before anybody is told that they are here. Only the file that the
-// last process wrote to can need it: the newest, and the one before while the newest is empty.
+// last process wrote to can need it: the newest, and the one before while the newest is empty; and
+// of that only its last group commit, because a group is begun when the one before is synced.
 static bool s_may_be_unsynced(const s_opening_t *self, uint32_t index)
 {
-    return index + 1 == self->count ||
-           (index + 2 == self->count && self->newest_bytes <= BB_JOURNAL_FILE_HEADER_BYTES);
+    return index + 1 == self->count || (index + 2 == self->count && self->newest_is_empty);
 }
 
-static bb_error_t s_make_durable(bb_journal_t *journal, bb_file_t *file, uint64_t bytes)
+static bb_error_t s_make_durable(bb_journal_t *journal, bb_file_t *file, uint64_t first,
+                                 uint64_t bytes)
 {
     uint8_t *piece = bb_alloc(S_PIECE_BYTES);
     bb_error_t error = BB_OK;
-    for (uint64_t offset = 0; error == BB_OK && offset < bytes; offset += S_PIECE_BYTES) {
+    for (uint64_t offset = first; error == BB_OK && offset < bytes; offset += S_PIECE_BYTES) {
         size_t length = (size_t)BB_MIN(bytes - offset, (uint64_t)S_PIECE_BYTES);
         size_t got = 0;
         error = journal->vfs->read_at(journal->vfs, file, offset, piece, length, &got);
@@ -239,6 +288,23 @@ static bb_error_t s_make_durable(bb_journal_t *journal, bb_file_t *file, uint64_
     return error;
 }
 
+// What the header of the next file says about file `index`, and what the file says itself: how much
+// of it is to be read, and how much of that was written in this life of it.
+static void s_bounds(const s_opening_t *self, uint32_t index, uint64_t size, uint64_t *limit,
+                     uint64_t *ended_bytes)
+{
+    *limit = size;
+    *ended_bytes = size > self->headers[index].recycled_bytes ? size : 0;
+    bool follows = index + 1 < self->count && self->seqs[index + 1] == self->seqs[index] + 1;
+    if (!follows || self->headers[index + 1].previous_bytes == 0) {
+        return;
+    }
+    *ended_bytes = self->headers[index + 1].previous_bytes;
+    if (!s_may_be_unsynced(self, index)) { // else this one may have been written on
+        *limit = BB_MIN(size, *ended_bytes);
+    }
+}
+
 static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file_t *file)
 {
     bb_journal_t *journal = self->journal;
@@ -248,16 +314,20 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
     char name[BB_JOURNAL_NAME_BYTES];
     s_name(name, file_seq);
     uint64_t size = 0;
+    uint64_t limit = 0;
+    uint64_t ended_bytes = 0;
     bb_error_t error = journal->vfs->size(journal->vfs, file, &size);
     if (error != BB_OK) {
         return error;
     }
+    s_bounds(self, index, size, &limit, &ended_bytes);
     bb_journal_reader_start(&journal->reader, journal->vfs, file,
-                            (bb_journal_place_t){journal->owner, file_seq}, size);
+                            (bb_journal_place_t){journal->owner, file_seq}, limit);
     bb_journal_recovery_t recovery = {
         .reader = &journal->reader,
         .name = name,
         .base_seq = header->base_seq,
+        .ended_bytes = ended_bytes,
         .is_newest = file_seq == self->newest_seq,
         .is_last_of_process =
             is_last || (self->headers[index + 1].flags & BB_JOURNAL_FILE_BEGUN_AT_OPEN) != 0,
@@ -266,6 +336,7 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
         .report = self->report,
         .file = bb_journal_add_file(journal, file_seq),
     };
+    recovery.file->header_bytes = header->header_bytes;
     error = bb_journal_recover(&recovery);
     if (error != BB_OK) {
         return error;
@@ -278,15 +349,38 @@ static bb_error_t s_recover_open_file(s_opening_t *self, uint32_t index, bb_file
         bb_journal_report_damage(self->report, name, size, 0, "records are missing at the end");
     }
     if (s_may_be_unsynced(self, index)) { // the newest, whose torn tail is cut here, is one
-        error = s_make_durable(journal, file, recovery.file->bytes);
+        error = s_make_durable(journal, file, recovery.group_offset, recovery.file->bytes);
+        size = recovery.file->bytes;
     }
+    recovery.file->size_bytes = BB_MAX(size, recovery.file->bytes);
     return error;
+}
+
+// The newest file has no record. It goes on being the one that is written, unless the one before it
+// was written on after this one's header: that could not be made durable then, and what it says of
+// the other is not true. It is begun again, under its number, which no record has had.
+static void s_take_empty(s_opening_t *self, uint32_t index, bb_file_t **file)
+{
+    bb_journal_t *journal = self->journal;
+    const bb_journal_file_header_t *header = &self->headers[index];
+    bool is_stale = header->base_seq != journal->next_seq;
+    if (header->previous_bytes > 0 && journal->file_count > 1) {
+        is_stale |= journal->files[journal->file_count - 2].bytes != header->previous_bytes;
+    }
+    if (is_stale) {
+        bb_journal_file_clear(bb_journal_last_file(journal));
+        journal->file_count--;
+        self->begin_seq = self->seqs[index];
+        journal->vfs->close(journal->vfs, file);
+    } else {
+        journal->output = *file;
+        *file = NULL;
+    }
 }
 
 static bb_error_t s_recover_file(s_opening_t *self, uint32_t index)
 {
     bb_journal_t *journal = self->journal;
-    bool is_newest = self->seqs[index] == self->newest_seq;
     char path[PATH_MAX];
     bb_journal_file_path(journal, self->seqs[index], path);
     bb_file_t *file = NULL;
@@ -297,12 +391,9 @@ static bb_error_t s_recover_file(s_opening_t *self, uint32_t index)
         return error;
     }
     error = s_recover_open_file(self, index, file);
-    // A newest file without a record goes on being the one that is written.
-    bool reused = error == BB_OK && is_newest &&
-                  bb_journal_last_file(journal)->bytes == BB_JOURNAL_FILE_HEADER_BYTES;
-    if (reused) {
-        journal->output = file;
-        return BB_OK;
+    if (error == BB_OK && self->seqs[index] == self->newest_seq &&
+        bb_journal_last_file(journal)->bytes == self->headers[index].header_bytes) {
+        s_take_empty(self, index, &file);
     }
     journal->vfs->close(journal->vfs, &file);
     return error == BB_OK ? BB_OK : s_open_fault(self, error, self->seqs[index], "recover");
@@ -317,61 +408,52 @@ static bb_error_t s_recover_all(s_opening_t *self)
         error = s_recover_file(self, i);
     }
     if (error == BB_OK && !journal->output) {
-        error = bb_journal_begin_file(journal, self->seq_max + 1, BB_JOURNAL_FILE_BEGUN_AT_OPEN,
+        error = bb_journal_begin_file(journal, self->begin_seq, BB_JOURNAL_FILE_BEGUN_AT_OPEN,
                                       self->fault);
     }
     return error;
 }
 
-// Makes the folder, and its name durable.
-static bb_error_t s_make_folder(const bb_journal_t *self, bb_fault_t *fault)
+static bb_error_t s_list(bb_journal_t *self, s_listing_t *listing, bb_fault_t *fault)
 {
-    bb_error_t error = self->vfs->make_directory(self->vfs, self->directory);
-    const char *slash = strrchr(self->directory, '/');
-    if (error == BB_OK && slash && slash != self->directory) {
-        char *parent = bb_strdup(self->directory);
-        parent[slash - self->directory] = '\0';
-        error = self->vfs->sync_directory(self->vfs, parent);
-        free(parent);
+    bb_error_t error = self->vfs->list(self->vfs, self->directory, s_on_name, listing);
+    for (uint32_t i = 0; error == BB_OK && i < listing->spares.count; i++) {
+        error = bb_journal_spares_found(&self->spares, listing->spares.seqs[i]);
     }
-    if (error != BB_OK) {
-        return bb_fault_set(fault, error, "%s: make folder: %s", self->directory,
-                            bb_error_message(error));
+    if (listing->files.count > 0) {
+        qsort(listing->files.seqs, listing->files.count, sizeof(uint64_t), s_compare_seqs);
     }
-    return BB_OK;
+    return error == BB_OK ? BB_OK
+                          : bb_fault_set(fault, error, "%s: list: %s", self->directory,
+                                         bb_error_message(error));
 }
 
 static bb_error_t s_open(bb_journal_t *self, bb_journal_record_fn on_record, void *context,
                          bb_journal_report_t *report, bb_fault_t *fault)
 {
     s_listing_t listing = {0};
-    bb_error_t error = s_make_folder(self, fault);
-    if (error != BB_OK) {
-        return error;
-    }
-    error = self->vfs->list(self->vfs, self->directory, s_on_name, &listing);
-    if (error != BB_OK) {
-        free(listing.seqs);
-        return bb_fault_set(fault, error, "%s: list: %s", self->directory, bb_error_message(error));
-    }
-    if (listing.count > 0) {
-        qsort(listing.seqs, listing.count, sizeof *listing.seqs, s_compare_seqs);
-    }
+    bb_error_t error = self->vfs->make_directory(self->vfs, self->directory);
+    error = error == BB_OK ? s_list(self, &listing, fault)
+                           : bb_fault_set(fault, error, "%s: make folder: %s", self->directory,
+                                          bb_error_message(error));
     s_opening_t opening = {
         .journal = self,
         .on_record = on_record,
         .context = context,
         .report = report,
         .fault = fault,
-        .headers = bb_alloc_zero((size_t)listing.count + 1, sizeof *opening.headers),
-        .seqs = listing.seqs,
-        .count = listing.count,
-        .seq_max = listing.seq_max,
-        .newest_seq = listing.seq_max,
+        .headers = bb_alloc_zero((size_t)listing.files.count + 1, sizeof *opening.headers),
+        .seqs = listing.files.seqs,
+        .count = listing.files.count,
+        .begin_seq = listing.seq_max + 1,
+        .newest_seq = listing.newest_seq,
     };
-    error = s_recover_all(&opening);
+    if (error == BB_OK) {
+        error = s_recover_all(&opening);
+    }
     free(opening.headers);
-    free(listing.seqs);
+    free(listing.files.seqs);
+    free(listing.spares.seqs);
     return error;
 }
 
@@ -392,6 +474,8 @@ bb_error_t bb_journal_open(const bb_journal_options_t *options, bb_journal_recor
     self->file_bytes_max = options->file_bytes_max ? options->file_bytes_max : S_FILE_BYTES_DEFAULT;
     self->owner = options->owner;
     self->next_seq = 1;
+    self->spares = (bb_journal_spares_t){
+        .vfs = self->vfs, .directory = self->directory, .file_bytes_max = self->file_bytes_max};
     self->staged = bb_alloc(BB_JOURNAL_STAGED_RECORDS_MAX * sizeof *self->staged);
     self->headers = bb_alloc(BB_JOURNAL_STAGED_RECORDS_MAX * sizeof *self->headers);
     self->pieces = bb_alloc((size_t)BB_JOURNAL_STAGED_RECORDS_MAX * BB_JOURNAL_PIECES_PER_RECORD *

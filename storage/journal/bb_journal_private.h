@@ -2,14 +2,16 @@
 // bb_journal_private - what bb_journal.c and bb_journal_open.c share.
 //
 // Files of a journal: "000000000001.journal" and so on; damaged ones that could not be used are
-// kept as "000000000001.journal.damaged". The file being written always exists and is never
-// dropped, so that a file number is never given twice.
+// kept as "000000000001.journal.damaged", and dropped ones that will be written again as
+// "000000000001.spare". The file being written always exists and is never dropped, so that a file
+// number is never given twice.
 #ifndef BB_JOURNAL_PRIVATE_H
 #define BB_JOURNAL_PRIVATE_H
 
 #include <limits.h>
 
 #include "storage/journal/bb_journal_recover.h"
+#include "storage/journal/bb_journal_spares.h"
 
 #define BB_JOURNAL_STAGED_RECORDS_MAX 1024
 #define BB_JOURNAL_PIECES_PER_RECORD  5 // header, chunks, padding, batch, padding
@@ -41,6 +43,7 @@ struct bb_journal {
     uint32_t file_count, file_capacity;
     bb_file_t *output;
     uint64_t next_seq;
+    bb_journal_spares_t spares;
 
     bb_journal_reader_t reader;
     bb_file_t *input; // kept open between calls of _read
@@ -58,9 +61,6 @@ struct bb_journal {
 void bb_journal_file_path(const bb_journal_t *self, uint64_t file_seq, char path[PATH_MAX]);
 bb_journal_file_t *bb_journal_add_file(bb_journal_t *self, uint64_t file_seq);
 bb_journal_file_t *bb_journal_last_file(const bb_journal_t *self); // the one being written
-// Writes and syncs a file header.
-BB_MUST_CHECK bb_error_t bb_journal_write_header(bb_journal_t *self, bb_file_t *file,
-                                                 const bb_journal_file_header_t *header);
 // Makes file `file_seq` with a durable header and names it the one being written. On error nothing
 // has changed; an unfinished file may be left, which the next attempt and recovery begin anew.
 BB_MUST_CHECK bb_error_t bb_journal_begin_file(bb_journal_t *self, uint64_t file_seq,

@@ -60,17 +60,25 @@ static bb_error_t s_bytes(bb_journal_reader_t *self, uint64_t offset, size_t len
     return BB_OK;
 }
 
-bb_error_t bb_journal_reader_at(bb_journal_reader_t *self, uint64_t offset,
-                                bb_journal_found_t *found)
+bb_error_t bb_journal_reader_header(bb_journal_reader_t *self, uint64_t offset,
+                                    bb_journal_record_header_t *header)
 {
     const uint8_t *bytes;
     bb_error_t error = s_bytes(self, offset, BB_JOURNAL_RECORD_HEADER_BYTES, &bytes);
     if (error != BB_OK) {
         return error;
     }
+    return bb_journal_record_header_decode(header, bytes) ? BB_OK : BB_ERR_CORRUPT;
+}
+
+bb_error_t bb_journal_reader_at(bb_journal_reader_t *self, uint64_t offset,
+                                bb_journal_found_t *found)
+{
+    const uint8_t *bytes;
     bb_journal_record_header_t header;
-    if (!bb_journal_record_header_decode(&header, bytes)) {
-        return BB_ERR_CORRUPT;
+    bb_error_t error = bb_journal_reader_header(self, offset, &header);
+    if (error != BB_OK) {
+        return error;
     }
     error = s_bytes(self, offset, bb_journal_record_bytes(&header), &bytes);
     if (error != BB_OK) {
@@ -89,17 +97,38 @@ bb_error_t bb_journal_reader_at(bb_journal_reader_t *self, uint64_t offset,
     return BB_OK;
 }
 
+// How far the window reaches from `offset` on, in whole steps; at least one.
+static uint64_t s_window_limit(const bb_journal_reader_t *self, uint64_t offset)
+{
+    uint64_t limit = self->window_offset + self->window_bytes - BB_JOURNAL_RECORD_HEADER_BYTES;
+    return BB_MAX(offset, limit);
+}
+
 bb_error_t bb_journal_reader_find(bb_journal_reader_t *self, uint64_t offset, uint64_t seq,
                                   bb_journal_found_t *found)
 {
-    for (; offset + BB_JOURNAL_RECORD_HEADER_BYTES <= self->limit; offset += BB_JOURNAL_ALIGNMENT) {
-        bb_error_t error = bb_journal_reader_at(self, offset, found);
-        if (error == BB_OK && found->header.seq > seq) {
-            return BB_OK;
+    while (offset + BB_JOURNAL_RECORD_HEADER_BYTES <= self->limit) {
+        const uint8_t *bytes;
+        bb_error_t error = s_bytes(self, offset, BB_JOURNAL_RECORD_HEADER_BYTES, &bytes);
+        if (error != BB_OK) {
+            return error == BB_ERR_CORRUPT ? BB_ERR_NOT_FOUND : error; // shorter than it was
         }
-        if (error != BB_OK && error != BB_ERR_CORRUPT) {
+        uint64_t limit = s_window_limit(self, offset);
+        bb_journal_record_header_t header;
+        // What an earlier life of the file left has smaller seqs: no checksum is spent on it.
+        while (offset <= limit &&
+               !(bb_journal_record_header_decode(&header, bytes) && header.seq > seq)) {
+            offset += BB_JOURNAL_ALIGNMENT;
+            bytes += BB_JOURNAL_ALIGNMENT;
+        }
+        if (offset > limit) {
+            continue;
+        }
+        error = bb_journal_reader_at(self, offset, found);
+        if (error != BB_ERR_CORRUPT) {
             return error;
         }
+        offset += BB_JOURNAL_ALIGNMENT;
     }
     return BB_ERR_NOT_FOUND;
 }

@@ -32,11 +32,15 @@ void bb_journal_reader_start(bb_journal_reader_t *self, bb_vfs_t *vfs, bb_file_t
                              bb_journal_place_t place, uint64_t limit);
 void bb_journal_reader_clear(bb_journal_reader_t *self); // frees the memory
 
+// The header at `offset` (multiple of 8), whatever follows it. BB_ERR_CORRUPT: there cannot be one.
+BB_MUST_CHECK bb_error_t bb_journal_reader_header(bb_journal_reader_t *self, uint64_t offset,
+                                                  bb_journal_record_header_t *header);
 // The record at `offset` (multiple of 8). BB_ERR_CORRUPT: no valid one there. IO.
 BB_MUST_CHECK bb_error_t bb_journal_reader_at(bb_journal_reader_t *self, uint64_t offset,
                                               bb_journal_found_t *found);
 // The first valid record at or behind `offset` whose seq is larger than `seq`. BB_ERR_NOT_FOUND,
-// IO. Costs one comparison per 8 bytes, and a checksum for each thing that looks like a header.
+// IO. Costs one comparison per 8 bytes, and a checksum for each thing that looks like a header with
+// such a seq.
 BB_MUST_CHECK bb_error_t bb_journal_reader_find(bb_journal_reader_t *self, uint64_t offset,
                                                 uint64_t seq, bb_journal_found_t *found);
 

@@ -90,20 +90,39 @@ static bb_error_t s_take(bb_journal_recovery_t *self, s_state_t *state,
     return BB_OK;
 }
 
-// Behind an invalid record at `offset`: damage if a valid one follows, else the tail.
+// Nothing valid follows `offset`. In front of ended_bytes there was something: damage, or in the
+// newest file a torn tail. Behind it stands what an earlier life of the file left, and perhaps a
+// record that was being written: its header says so, as old ones have smaller seqs.
+static bb_error_t s_end(bb_journal_recovery_t *self, s_state_t *state, uint64_t offset)
+{
+    uint64_t limit = self->reader->limit;
+    self->file->bytes = offset;
+    if (offset < self->ended_bytes && !self->is_newest) {
+        uint64_t bytes = BB_MIN(self->ended_bytes, limit) - offset;
+        s_damage(self, offset, bytes, "the end of an older file does not verify");
+        self->file->bytes = offset + bytes;
+        return BB_OK;
+    }
+    if (offset < self->ended_bytes) {
+        self->report->torn_bytes += BB_MIN(self->ended_bytes, limit) - offset;
+        return BB_OK;
+    }
+    bb_journal_record_header_t header;
+    bb_error_t error = bb_journal_reader_header(self->reader, offset, &header);
+    if (error == BB_OK && header.seq > state->last_seq) {
+        self->report->torn_bytes += BB_MIN(limit - offset, bb_journal_record_bytes(&header));
+    }
+    return error == BB_ERR_CORRUPT ? BB_OK : error;
+}
+
+// Behind an invalid record at `offset`: damage if a valid one follows, else the end.
 static bb_error_t s_pass_damage(bb_journal_recovery_t *self, s_state_t *state, uint64_t offset,
                                 bb_journal_found_t *found)
 {
     bb_error_t error = bb_journal_reader_find(self->reader, offset, state->last_seq, found);
     if (error == BB_ERR_NOT_FOUND) {
-        uint64_t bytes = self->reader->limit - offset;
-        if (self->is_newest) {
-            self->report->torn_bytes += bytes;
-            self->file->bytes = offset;
-        } else {
-            s_damage(self, offset, bytes, "the end of an older file does not verify");
-        }
-        return error;
+        bb_error_t ended = s_end(self, state, offset);
+        return ended == BB_OK ? error : ended;
     }
     if (error != BB_OK) {
         return error;
@@ -122,9 +141,10 @@ static bb_error_t s_pass_damage(bb_journal_recovery_t *self, s_state_t *state, u
 bb_error_t bb_journal_recover(bb_journal_recovery_t *self)
 {
     s_state_t state = {.last_seq = self->base_seq - 1};
-    uint64_t offset = BB_JOURNAL_FILE_HEADER_BYTES;
+    uint64_t offset = self->file->header_bytes;
     bb_error_t error = BB_OK;
     self->file->bytes = self->reader->limit;
+    self->group_offset = 0; // without a record, not even the header may be synced
     while (error == BB_OK && offset < self->reader->limit) {
         bb_journal_found_t found;
         error = bb_journal_reader_at(self->reader, offset, &found);
@@ -134,6 +154,9 @@ bb_error_t bb_journal_recover(bb_journal_recovery_t *self)
             s_damage(self, offset, 0, "records are missing before this one");
         }
         if (error == BB_OK) {
+            if (found.header.group_seq > state.last_group_seq) {
+                self->group_offset = found.offset;
+            }
             error = s_take(self, &state, &found);
             offset = found.offset + bb_journal_record_bytes(&found.header);
         }

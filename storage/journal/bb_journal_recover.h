@@ -18,7 +18,9 @@ typedef struct {
 // What is kept in memory of one file.
 typedef struct {
     uint64_t seq;
-    uint64_t bytes; // header included; what is behind does not count
+    uint64_t bytes;        // header included; what is behind does not count
+    uint64_t size_bytes;   // on disk: more than `bytes` in a recycled file
+    uint32_t header_bytes; // where records begin
     uint64_t record_count;
     bb_journal_dots_t dots;
     bb_journal_stretch_t *damaged; // ascending; known since recovery
@@ -38,6 +40,7 @@ typedef struct {
     bb_journal_reader_t *reader; // started on the file
     const char *name;            // for the report
     uint64_t base_seq;           // of the file header
+    uint64_t ended_bytes;        // what is in front of this was written in this life of the file
     bool is_newest;              // an invalid tail is torn, not damaged
     bool is_last_of_process;     // its last group commit may never have been synced
     bb_journal_record_fn on_record;
@@ -45,6 +48,7 @@ typedef struct {
     bb_journal_report_t *report; // added to
     bb_journal_file_t *file;     // filled; `bytes` ends before a torn tail
     uint64_t last_seq;           // out: of the last valid record, or base_seq - 1
+    uint64_t group_offset;       // out: of the last group commit; what is before it was synced
 } bb_journal_recovery_t;
 
 // Errors: IO, or what on_record returned.

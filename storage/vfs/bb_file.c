@@ -268,10 +268,29 @@ static bb_error_t s_rename(bb_vfs_t *vfs, const char *from, const char *to)
     return rename(from, to) == 0 ? BB_OK : s_error(errno);
 }
 
-static bb_error_t s_make_one(const char *path)
+static bb_error_t s_sync_directory(bb_vfs_t *vfs, const char *path)
+{
+    (void)vfs;
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) {
+        return s_error(errno);
+    }
+    bb_error_t error = fsync(descriptor) == 0 ? BB_OK : s_error(errno);
+    close(descriptor);
+    return error;
+}
+
+// Makes one folder; a new one is synced into its parent, or a power loss could take it with all
+// that was synced inside.
+static bb_error_t s_make_one(bb_vfs_t *vfs, const char *path)
 {
     if (mkdir(path, 0700) == 0) {
-        return BB_OK;
+        char parent[PATH_MAX];
+        const char *slash = strrchr(path, '/');
+        size_t length = slash ? BB_MAX((size_t)(slash - path), (size_t)1) : 0;
+        memcpy(parent, length > 0 ? path : ".", BB_MAX(length, (size_t)1));
+        parent[BB_MAX(length, (size_t)1)] = '\0';
+        return s_sync_directory(vfs, parent);
     }
     int number = errno;
     struct stat status;
@@ -283,7 +302,6 @@ static bb_error_t s_make_one(const char *path)
 
 static bb_error_t s_make_directory(bb_vfs_t *vfs, const char *path)
 {
-    (void)vfs;
     char prefix[PATH_MAX];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof prefix) {
@@ -295,13 +313,13 @@ static bb_error_t s_make_directory(bb_vfs_t *vfs, const char *path)
             continue;
         }
         prefix[i] = '\0';
-        bb_error_t error = s_make_one(prefix);
+        bb_error_t error = s_make_one(vfs, prefix);
         prefix[i] = '/';
         if (error != BB_OK) {
             return error;
         }
     }
-    return s_make_one(prefix);
+    return s_make_one(vfs, prefix);
 }
 
 static bb_error_t s_list(bb_vfs_t *vfs, const char *path, bb_vfs_name_fn callback, void *context)
@@ -331,18 +349,6 @@ static bb_error_t s_list(bb_vfs_t *vfs, const char *path, bb_vfs_name_fn callbac
         callback(context, entry->d_name, is_directory);
     }
     closedir(listing);
-    return error;
-}
-
-static bb_error_t s_sync_directory(bb_vfs_t *vfs, const char *path)
-{
-    (void)vfs;
-    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) {
-        return s_error(errno);
-    }
-    bb_error_t error = fsync(descriptor) == 0 ? BB_OK : s_error(errno);
-    close(descriptor);
     return error;
 }
 

@@ -43,7 +43,8 @@ struct bb_vfs {
     bb_error_t (*remove)(bb_vfs_t *vfs, const char *path);      // file
     bb_error_t (*remove_tree)(bb_vfs_t *vfs, const char *path); // directory, recursively
     bb_error_t (*rename)(bb_vfs_t *vfs, const char *from, const char *to);
-    bb_error_t (*make_directory)(bb_vfs_t *vfs, const char *path); // and parents; EXISTS is success
+    // And parents; EXISTS is success. What it makes is synced into the folder above.
+    bb_error_t (*make_directory)(bb_vfs_t *vfs, const char *path);
     bb_error_t (*list)(bb_vfs_t *vfs, const char *path, bb_vfs_name_fn callback, void *context);
     bb_error_t (*sync_directory)(bb_vfs_t *vfs, const char *path);
 };

@@ -620,6 +620,7 @@ static void s_test_failure_everywhere(void **state)
             }
             total = BB_MAX(total, bb_sim_disk_op_count(disk, BB_SIM_ANY));
             bb_journal_close(&journal);
+            bb_sim_disk_fail(disk, BB_SIM_ANY, 0, BB_OK); // it may not have come to it
             if (n % 2 == 0) {
                 bb_sim_disk_crash(disk, &random);
             }

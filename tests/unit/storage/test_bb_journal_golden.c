@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of journal format 1: a file that was written once and kept must be read for ever, and
-// the same records must be written to the same bytes. `test_bb_journal_golden --write-golden`
-// rewrites the file and is used once per format version.
+// The bytes of the journal's formats: a file that was written once and kept must be read for ever,
+// and the same records must be written to the same bytes of the present one.
+// `test_bb_journal_golden --write-golden` writes its file and is used once per format version.
 #include "tests/unit/storage/journal_bench.h"
 
-#define S_GOLDEN BB_SOURCE_DIR "/tests/golden/disk/journal_v1.bin"
+#define S_GOLDEN_V1 BB_SOURCE_DIR "/tests/golden/disk/journal_v1.bin"
+#define S_GOLDEN_V2 BB_SOURCE_DIR "/tests/golden/disk/journal_v2.bin"
 
 // Samples 0, 4 and 5 as they were when the file was made: the groups {0} and {4, 5}.
 static const uint32_t s_indexes[3] = {0, 4, 5};
@@ -78,9 +79,9 @@ static bb_error_t s_on_golden(void *context, uint64_t file_seq, const bb_chunks_
     return BB_OK;
 }
 
-static uint8_t *s_read_golden(size_t *length)
+static uint8_t *s_read_golden(const char *path, size_t *length)
 {
-    FILE *file = fopen(S_GOLDEN, "rb");
+    FILE *file = fopen(path, "rb");
     assert_non_null(file);
     uint8_t *bytes = malloc(65536);
     *length = fread(bytes, 1, 65536, file);
@@ -88,45 +89,40 @@ static uint8_t *s_read_golden(size_t *length)
     return bytes;
 }
 
-static void s_test_golden(void **state)
+// Opens a journal that is the file of these bytes; the three records come out of it.
+static void s_expect_read(bb_slice_t golden, s_copies_t *copies)
 {
-    (void)state;
-    size_t length;
-    uint8_t *bytes = s_read_golden(&length);
-    // The byte map, once by hand: file header, then the first record's header.
-    assert_memory_equal(bytes, "BBJF\1\0\0\0", 8);
-    assert_memory_equal(bytes + 8, "\xef\xcd\xab\x90\x78\x56\x34\x12", 8); // owner
-    assert_memory_equal(bytes + 16, "\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0", 20);
-    assert_memory_equal(bytes + 40, "BBJ1", 4);
-    assert_memory_equal(bytes + 48, "\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16);
-    assert_memory_equal(bytes + 72, "\0\0\0\0\0\0\0\0", 8);
-
     bb_sim_disk_t *disk = bb_sim_disk_new();
-    bb_sim_disk_put(disk, s_file_name(1), bb_slice(bytes, length));
+    bb_sim_disk_put(disk, s_file_name(1), golden);
     bb_journal_options_t options = {
         .vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER, .owner = S_OWNER};
-    s_copies_t copies = {.count = 0};
     bb_journal_report_t report;
     bb_journal_t *journal = NULL;
-    assert_int_equal(bb_journal_open(&options, s_on_golden, &copies, &report, &journal, NULL),
+    assert_int_equal(bb_journal_open(&options, s_on_golden, copies, &report, &journal, NULL),
                      BB_OK);
-    assert_int_equal(copies.count, 3);
+    assert_int_equal(copies->count, 3);
     assert_int_equal(report.torn_bytes + report.damaged_count, 0);
     bb_journal_close(&journal);
     bb_sim_disk_destroy(&disk);
+}
 
-    // The other way: the same payloads in the same groups.
-    disk = bb_sim_disk_new();
-    options.vfs = bb_sim_disk_vfs(disk);
-    assert_int_equal(bb_journal_open(&options, s_on_golden, &copies, &report, &journal, NULL),
-                     BB_OK);
+// The other way: the same payloads in the same groups.
+static void s_expect_written(bb_slice_t golden, const s_copies_t *copies)
+{
+    bb_sim_disk_t *disk = bb_sim_disk_new();
+    bb_journal_options_t options = {
+        .vfs = bb_sim_disk_vfs(disk), .directory = S_FOLDER, .owner = S_OWNER};
+    bb_journal_report_t report;
+    bb_journal_t *journal = NULL;
+    s_copies_t none = {.count = 0};
+    assert_int_equal(bb_journal_open(&options, s_on_golden, &none, &report, &journal, NULL), BB_OK);
     for (uint32_t i = 0; i < 3; i++) {
         bb_chunks_t chunks;
         bb_batch_t batch;
-        bb_slice_t encoded = bb_slice(copies.chunks[i], copies.chunks_lengths[i]);
+        bb_slice_t encoded = bb_slice(copies->chunks[i], copies->chunks_lengths[i]);
         assert_int_equal(bb_chunks_decode(&chunks, encoded, NULL), BB_OK);
         assert_int_equal(
-            bb_batch_open(&batch, bb_slice(copies.batches[i], copies.batch_lengths[i]), NULL),
+            bb_batch_open(&batch, bb_slice(copies->batches[i], copies->batch_lengths[i]), NULL),
             BB_OK);
         assert_int_equal(bb_journal_append(journal, &chunks, encoded, &batch), BB_OK);
         bb_batch_close(&batch);
@@ -136,13 +132,50 @@ static void s_test_golden(void **state)
     }
     bb_journal_close(&journal);
     bb_slice_t written = bb_sim_disk_get(disk, s_file_name(1));
-    assert_int_equal(written.length, length);
-    assert_memory_equal(written.data, bytes, length);
+    assert_int_equal(written.length, golden.length);
+    assert_memory_equal(written.data, golden.data, golden.length);
     bb_sim_disk_destroy(&disk);
-    for (uint32_t i = 0; i < 3; i++) {
-        free(copies.chunks[i]);
-        free(copies.batches[i]);
+}
+
+static void s_copies_free(s_copies_t *copies)
+{
+    for (uint32_t i = 0; i < copies->count; i++) {
+        free(copies->chunks[i]);
+        free(copies->batches[i]);
     }
+}
+
+static void s_test_golden(void **state)
+{
+    (void)state;
+    size_t length;
+    uint8_t *bytes = s_read_golden(S_GOLDEN_V2, &length);
+    // The byte map, once by hand: file header, then the first record's header.
+    assert_memory_equal(bytes, "BBJF\2\0\0\0", 8);
+    assert_memory_equal(bytes + 8, "\xef\xcd\xab\x90\x78\x56\x34\x12", 8); // owner
+    assert_memory_equal(bytes + 16, "\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 24);
+    assert_memory_equal(bytes + 40, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+    assert_memory_equal(bytes + 64, "BBJ1", 4);
+    assert_memory_equal(bytes + 72, "\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16);
+    assert_memory_equal(bytes + 96, "\0\0\0\0\0\0\0\0", 8);
+    s_copies_t copies = {.count = 0};
+    s_expect_read(bb_slice(bytes, length), &copies);
+    s_expect_written(bb_slice(bytes, length), &copies);
+    s_copies_free(&copies);
+    free(bytes);
+}
+
+// Goal: a journal that an older version left is read, and what it held is handed out.
+static void s_test_golden_v1(void **state)
+{
+    (void)state;
+    size_t length;
+    uint8_t *bytes = s_read_golden(S_GOLDEN_V1, &length);
+    assert_memory_equal(bytes, "BBJF\1\0\0\0", 8);
+    assert_memory_equal(bytes + 40, "BBJ1", 4);
+    s_copies_t copies = {.count = 0};
+    s_expect_read(bb_slice(bytes, length), &copies);
+    s_copies_free(&copies);
     free(bytes);
 }
 
@@ -159,7 +192,7 @@ static void s_write_golden(void **state)
     }
     bb_journal_close(&journal);
     bb_slice_t content = bb_sim_disk_get(disk, s_file_name(1));
-    FILE *file = fopen(S_GOLDEN, "wb");
+    FILE *file = fopen(S_GOLDEN_V2, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(content.data, 1, content.length, file), content.length);
     assert_int_equal(fclose(file), 0);
@@ -171,7 +204,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest writing[] = {
         cmocka_unit_test_setup_teardown(s_write_golden, s_bench_setup, s_bench_teardown),
     };
-    const struct CMUnitTest tests[] = {cmocka_unit_test(s_test_golden)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(s_test_golden),
+                                       cmocka_unit_test(s_test_golden_v1)};
     if (argc == 2 && strcmp(argv[1], "--write-golden") == 0) {
         return cmocka_run_group_tests(writing, NULL, NULL);
     }
