@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 struct bb_policy {
     _Atomic uint32_t references;
     uint32_t class_count;
