@@ -21,7 +21,7 @@
 #include "storage/bb_store_private.h"
 #include "storage/head/bb_hash.h"
 
-#define S_FORMAT              1u
+#define S_FORMAT              2u
 #define S_MAP_BYTES_DEFAULT   ((size_t)16 << 30)
 #define S_DIRECTORY_BYTES_MAX (BB_WINDOW_PATH_BYTES - 64)
 
@@ -93,8 +93,17 @@ static void s_identity_of(const bb_store_options_t *options, s_identity_t *ident
 static bb_error_t s_identity_check(const s_identity_t *found, const s_identity_t *wanted,
                                    const char *path, bb_fault_t *fault)
 {
-    if (found->format != S_FORMAT) {
-        return bb_fault_set(fault, BB_ERR_FORMAT, "%s: format %u, this program knows %u", path,
+    if (found->format < S_FORMAT) {
+        return bb_fault_set(
+            fault, BB_ERR_FORMAT,
+            "%s: the data is of format %u, which this version does not read: "
+            "read it out with the version that wrote it (busbar query) and write it "
+            "into an empty folder (busbar write)",
+            path, found->format);
+    }
+    if (found->format > S_FORMAT) {
+        return bb_fault_set(fault, BB_ERR_FORMAT,
+                            "%s: format %u is newer than this program, which knows %u", path,
                             found->format, S_FORMAT);
     }
     if (memcmp(found->cluster_id, wanted->cluster_id, sizeof found->cluster_id) != 0) {
