@@ -158,6 +158,9 @@ static bb_error_t s_header(s_walk_t *self, bb_journal_file_header_t *header, bb_
     found->owner = header->owner;
     found->file_seq = header->file_seq;
     found->base_seq = header->base_seq;
+    found->header_bytes = header->header_bytes;
+    found->previous_bytes = header->previous_bytes;
+    found->recycled_bytes = header->recycled_bytes;
     return BB_OK;
 }
 
@@ -179,7 +182,7 @@ bb_error_t bb_inspect_journal(const bb_inspect_journal_options_t *options,
     found->end_bytes = BB_MIN((uint64_t)BB_JOURNAL_FILE_HEADER_BYTES, found->file_bytes);
     found->tail_bytes = found->file_bytes - found->end_bytes;
     if (error == BB_OK && found->is_header_sound) {
-        walk.at = BB_JOURNAL_FILE_HEADER_BYTES;
+        walk.at = found->end_bytes = found->header_bytes;
         bb_journal_place_t place = {found->owner, found->file_seq};
         bb_journal_reader_start(&walk.reader, vfs, walk.file, place, found->file_bytes);
         error = s_records(&walk);
@@ -201,6 +204,8 @@ void bb_inspect_journal_report(const bb_inspect_journal_t *found, bb_report_t *r
         bb_report_hex(report, "owner", owner, sizeof owner);
         bb_report_u64(report, "file_seq", found->file_seq);
         bb_report_u64(report, "base_seq", found->base_seq);
+        bb_report_u64(report, "previous_bytes", found->previous_bytes);
+        bb_report_u64(report, "recycled_bytes", found->recycled_bytes);
     }
     bb_report_u64(report, "records", found->record_count);
     bb_report_u64(report, "record_bytes", found->record_bytes);

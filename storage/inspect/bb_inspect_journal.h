@@ -13,7 +13,9 @@
 typedef struct {
     uint64_t file_bytes, owner, file_seq, base_seq;
     bool is_header_sound;
+    uint32_t header_bytes;
     uint64_t previous_bytes; // where the file before ended, as the header says; 0 = not said
+    uint64_t recycled_bytes; // what the file had from an earlier life when it was begun
     uint64_t record_count, record_bytes, chunk_count, frame_count, point_count, quarantined_count;
     uint64_t batch_bytes, first_seq, last_seq, missing_seq_count;
     uint64_t damaged_count, damaged_bytes; // stretches with sound records behind, or not understood
