@@ -4,7 +4,8 @@
 #   make          release build: build/bin/{busbar,busbard,busbar-sim}, libraries in build/lib
 #   make demo     three nodes, real data, a node killed, nothing lost  (DEMO_FAST=1: under a minute)
 #   make test     unit, simulation and integration tests
-#   make bench    measurements, JSON lines in build/bench.json
+#   make bench    measurements, JSON lines in build/bench.json; a table at the end (docs/benchmarks.md)
+#   make bench-long   the same with a whole day of a million batteries (about an hour)
 #   make lint     format, cppcheck, our own rules
 #   make soak     long proofs, SOAK_S=seconds (default 600)
 .DEFAULT_GOAL := build
@@ -18,7 +19,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 export BB_BIN := $(CURDIR)/build/bin
 
-.PHONY: build deps demo test bench lint soak sanitize install clean
+.PHONY: build deps demo test bench bench-long lint soak sanitize install clean
 
 build: deps
 	@mkdir -p build
@@ -46,7 +47,10 @@ sanitize: deps
 	@/usr/bin/python3 tests/run.py --build build/tsan --label tsan unit sim
 
 bench: build
-	@tests/bench/run.sh
+	@/usr/bin/python3 tests/bench/run.py
+
+bench-long: build
+	@BENCH_LONG=1 /usr/bin/python3 tests/bench/run.py
 
 lint: deps
 	@.ci/deps lint

@@ -42,6 +42,7 @@ void bench_battery_id(uint32_t battery, char out[16]);
 int64_t bench_mono_ns(void);
 // User and system CPU time of a process so far, in seconds; 0 when it is gone.
 double bench_process_cpu_s(int pid);
+double bench_own_cpu_s(void);
 double bench_median(double *values, size_t count); // sorts
 
 // One JSON line on standard output and in the results file; `note` may be NULL.
@@ -88,15 +89,22 @@ void bench_oracle_grid(const bench_data_t *data, const bench_grid_t *grid, bench
 uint32_t bench_metric_of(const char *name, size_t length); // BENCH_METRICS: none of ours
 uint32_t bench_battery_of(const bench_data_t *data, const char *id, size_t length); // UINT32_MAX
 
-// Loads the yardstick into a cluster that is up and asks the wire questions.
-int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar,
-                  const char *suffix, FILE *results);
+// Loads the yardstick into a cluster that is up, and asks the questions over the wire if `asks`.
+int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
+                  bool asks, FILE *results);
+// Loads raw frames from standard input into a cluster that is up, slice by slice, and settles it.
+int bench_fleet(const char *cluster_directory, uint32_t battery_count, const char *suffix,
+                FILE *results);
+// Kills the node of a cluster of one in the middle of the load, and starts it again.
+int bench_crash(const bench_data_t *data, const char *cluster_directory, FILE *results);
+// Writes a journal below `directory` and recovers it.
+int bench_journal(const bench_data_t *data, const char *directory, FILE *results);
 // The storage façade inside this process.
 int bench_engine(const bench_data_t *data, const char *directory, FILE *results);
 // The questions of the yardstick to a settled store; `partitions` by battery.
 bool bench_questions(const bench_data_t *data, bb_store_t *store, const uint32_t *partitions,
                      uint32_t partition_count, FILE *results);
-// fdatasync, sequential write and memory: what the machine can do in the same run.
+// fdatasync, sequential write, memory and CURVE: what the machine can do in the same run.
 int bench_machine(const char *directory, FILE *results);
 
 #endif

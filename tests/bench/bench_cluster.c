@@ -1,50 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ingest and questions through libbusbar against real nodes that somebody else has started.
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/busbar.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/bench_nodes.h"
 
-#define S_NODES_MAX 16
-#define S_REPEATS   7
-
-typedef struct {
-    int pids[S_NODES_MAX];
-    int count;
-} s_nodes_t;
-
-static void s_nodes_find(const char *cluster_directory, s_nodes_t *nodes)
-{
-    char path[4096];
-    nodes->count = 0;
-    snprintf(path, sizeof path, "%s/nodes", cluster_directory);
-    DIR *directory = opendir(path);
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        snprintf(path, sizeof path, "%s/nodes/%s/busbard.pid", cluster_directory, entry->d_name);
-        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
-        if (file && nodes->count < S_NODES_MAX &&
-            fscanf(file, "%d", &nodes->pids[nodes->count]) == 1) {
-            nodes->count++;
-        }
-        if (file) {
-            fclose(file);
-        }
-    }
-    if (directory) {
-        closedir(directory);
-    }
-}
-
-static double s_nodes_cpu_s(const s_nodes_t *nodes)
-{
-    double total = 0;
-    for (int i = 0; i < nodes->count; i++) {
-        total += bench_process_cpu_s(nodes->pids[i]);
-    }
-    return total;
-}
+#define S_REPEATS 7
 
 static void s_result(FILE *results, const char *name, const char *suffix, double value,
                      const char *unit, const char *note)
@@ -94,43 +57,80 @@ static bool s_append_all(busbar_writer_t *writer, const bench_data_t *data, busb
     return status == BUSBAR_OK;
 }
 
-static bool s_ingest(busbar_client_t *client, const bench_data_t *data, const s_nodes_t *nodes,
+typedef struct {
+    double seconds, server_cpu_s, client_cpu_s;
+    busbar_totals_t totals;
+} s_ingest_t;
+
+static void s_ingest_report(const s_ingest_t *self, s_latencies_t *latencies, double mpts,
+                            const char *suffix, FILE *results)
+{
+    char note[128];
+    s_result(results, "ingest_native_mpts_per_s", suffix, mpts / self->seconds, "M points/s",
+             "client and servers share the machine; frames in time order, all batteries in turn");
+    s_result(results, "ingest_native_cpu_s_per_mpt", suffix, self->server_cpu_s / mpts,
+             "CPU s per M points", "servers, all nodes, until the last acknowledgement");
+    s_result(results, "ingest_native_client_cpu_s_per_mpt", suffix, self->client_cpu_s / mpts,
+             "CPU s per M points", "client process");
+    if (latencies->count > 0) {
+        snprintf(
+            note, sizeof note, "first send to answer, at full load; %llu batches, %llu retries",
+            (unsigned long long)self->totals.batches, (unsigned long long)self->totals.retries);
+        double median = bench_median(latencies->latencies_ms, latencies->count);
+        s_result(results, "ack_p50_ms", suffix, median, "ms", note);
+        s_result(results, "ack_p99_ms", suffix,
+                 latencies->latencies_ms[latencies->count * 99 / 100], "ms", note);
+    }
+}
+
+static bool s_ingest(busbar_client_t *client, const bench_data_t *data, bench_nodes_t *nodes,
                      const char *suffix, FILE *results, busbar_fault_t *fault)
 {
     s_latencies_t latencies = {0};
     busbar_writer_options_t options = {
         .timeout_ns = 60 * BUSBAR_SECOND, .on_delivery = s_on_delivery, .context = &latencies};
-    busbar_totals_t totals;
+    s_ingest_t ingest;
     busbar_writer_t *writer = busbar_writer_open(client, &options);
-    double cpu_before = s_nodes_cpu_s(nodes);
+    double cpu_before = bench_nodes_cpu_s(nodes), own_before = bench_own_cpu_s();
     int64_t begin = bench_mono_ns();
     bool good = s_append_all(writer, data, fault);
     busbar_writer_flush(writer, 120 * BUSBAR_SECOND);
-    double seconds = (double)(bench_mono_ns() - begin) / 1e9;
-    double cpu_s = s_nodes_cpu_s(nodes) - cpu_before;
-    busbar_writer_close(&writer, BUSBAR_SECOND, &totals);
+    ingest.seconds = (double)(bench_mono_ns() - begin) / 1e9;
+    ingest.server_cpu_s = bench_nodes_cpu_s(nodes) - cpu_before;
+    ingest.client_cpu_s = bench_own_cpu_s() - own_before;
+    busbar_writer_close(&writer, BUSBAR_SECOND, &ingest.totals);
     double mpts = (double)(data->frame_count * BENCH_METRICS) / 1e6;
-    if (!good || totals.acked_points != data->frame_count * BENCH_METRICS) {
+    if (!good || ingest.totals.acked_points != data->frame_count * BENCH_METRICS) {
         fprintf(stderr, "busbar-bench: acknowledged %llu of %.0f points: %s\n",
-                (unsigned long long)totals.acked_points, mpts * 1e6,
-                good ? totals.last_detail : fault->text);
+                (unsigned long long)ingest.totals.acked_points, mpts * 1e6,
+                good ? ingest.totals.last_detail : fault->text);
         good = false;
     }
-    s_result(results, "ingest_native_mpts_per_s", suffix, mpts / seconds, "M points/s",
-             "floor 2 on one node; client and servers share the machine");
-    s_result(results, "ingest_native_cpu_s_per_mpt", suffix, cpu_s / mpts, "CPU s per M points",
-             "servers only, all nodes; floor 0.3 on one node");
-    if (latencies.count > 0) {
-        char note[96];
-        snprintf(note, sizeof note,
-                 "first send to answer, at full load; %llu batches, %llu retries",
-                 (unsigned long long)totals.batches, (unsigned long long)totals.retries);
-        double median = bench_median(latencies.latencies_ms, latencies.count);
-        s_result(results, "ack_p50_ms", suffix, median, "ms", note);
-        s_result(results, "ack_p99_ms", suffix, latencies.latencies_ms[latencies.count * 99 / 100],
-                 "ms", note);
-    }
+    s_ingest_report(&ingest, &latencies, mpts, suffix, results);
     free(latencies.latencies_ms);
+    return good;
+}
+
+// Ingest, then everything sealed and merged: what both cost and what they leave.
+static bool s_load(busbar_client_t *client, const bench_data_t *data, bench_nodes_t *nodes,
+                   const char *suffix, FILE *results, busbar_fault_t *fault)
+{
+    double points = (double)data->frame_count * BENCH_METRICS;
+    double cpu_before = bench_nodes_cpu_s(nodes);
+    bench_nodes_watch(nodes);
+    bool good = s_ingest(client, data, nodes, suffix, results, fault);
+    int64_t begin = bench_mono_ns();
+    if (busbar_settle(client, 300 * BUSBAR_SECOND, fault) != BUSBAR_OK) {
+        fprintf(stderr, "busbar-bench: settle: %s\n", fault->text);
+        good = false;
+    }
+    s_result(results, "settle_s", suffix, (double)(bench_mono_ns() - begin) / 1e9, "s",
+             "from the last acknowledgement to everything sealed and merged");
+    s_result(results, "ingest_native_cpu_settled_s_per_mpt", suffix,
+             (bench_nodes_cpu_s(nodes) - cpu_before) / points * 1e6, "CPU s per M points",
+             "servers, all nodes, with settling");
+    s_result(results, "rss_mib", suffix, bench_nodes_unwatch_mib(nodes), "MiB",
+             "peak RssAnon of a server from the first frame until it has settled");
     return good;
 }
 
@@ -304,49 +304,26 @@ static bool s_questions(const s_asker_t *self)
     return s_ask_totals(self, from_ns, to_ns, BENCH_DECODE_EVERY_NS) && good;
 }
 
-static double s_folder_bytes(const char *path)
+int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
+                  bool asks, FILE *results)
 {
-    char command[4300];
-    double bytes = -1;
-    snprintf(command, sizeof command,
-             "du -sb --apparent-size '%s'/nodes/*/data | awk '{n+=$1} END {print n}'", path);
-    FILE *pipe = popen(command, "r");
-    if (pipe) {
-        if (fscanf(pipe, "%lf", &bytes) != 1) {
-            bytes = -1;
-        }
-        pclose(pipe);
-    }
-    return bytes;
-}
-
-int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *busbar,
-                  const char *suffix, FILE *results)
-{
-    (void)busbar;
     char path[4096];
-    s_nodes_t nodes;
+    bench_nodes_t nodes;
     busbar_fault_t fault = {0};
     busbar_client_t *client = NULL;
     const busbar_options_t options = {.timeout_ns = 60 * BUSBAR_SECOND};
     snprintf(path, sizeof path, "%s/client.yaml", cluster_directory);
-    s_nodes_find(cluster_directory, &nodes);
-    if (nodes.count == 0 || busbar_open(path, &options, &client, &fault) != BUSBAR_OK ||
+    if (!bench_nodes_find(&nodes, cluster_directory) ||
+        busbar_open(path, &options, &client, &fault) != BUSBAR_OK ||
         busbar_wait_ready(client, 10 * BUSBAR_SECOND, &fault) != BUSBAR_OK) {
         fprintf(stderr, "busbar-bench: %s: %s\n", path, nodes.count ? fault.text : "no node is up");
         busbar_close(&client);
         return 1;
     }
-    bool good = s_ingest(client, data, &nodes, suffix, results, &fault);
-    if (busbar_settle(client, 300 * BUSBAR_SECOND, &fault) != BUSBAR_OK) {
-        fprintf(stderr, "busbar-bench: settle: %s\n", fault.text);
-        good = false;
+    bool good = s_load(client, data, &nodes, suffix, results, &fault);
+    if (asks) {
+        good = s_questions(&(s_asker_t){client, data, suffix, results, &fault}) && good;
     }
-    double points = (double)data->frame_count * BENCH_METRICS;
-    s_result(results, "bytes_per_point_yardstick", suffix,
-             s_folder_bytes(cluster_directory) / points / nodes.count, "bytes per point and copy",
-             "settled, everything in the data folders; floor 3");
-    good = s_questions(&(s_asker_t){client, data, suffix, results, &fault}) && good;
     busbar_close(&client);
     return good ? 0 : 1;
 }

@@ -13,8 +13,9 @@
 #include "protocol/bb_placement.h"
 #include "storage/bb_store.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/bench_chunk.h"
 
-#define S_PARTITIONS       1024u
+#define S_PARTITIONS       BENCH_PARTITIONS
 #define S_BATCH_FRAMES     5000u
 #define S_SLICE_BATCHES    32u
 #define S_RUNS_PER_BATTERY 4.0 // as the node: this many are merged while data comes in
@@ -30,20 +31,6 @@ typedef struct {
     double seal_s, seal_cpu_s; // flushes and merges
     uint64_t flushes, merges;
 } s_engine_t;
-
-typedef struct {
-    uint8_t *batch_bytes, *chunks_bytes;
-    size_t batch_length, chunks_length;
-    bb_batch_t batch;
-    bb_chunks_t chunks;
-} s_chunk_t;
-
-static double s_cpu_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static bool s_failed(const char *what, bb_error_t error, const bb_fault_t *fault)
 {
@@ -72,74 +59,12 @@ static bool s_open(s_engine_t *self)
 
 // ---- intake ----------------------------------------------------------------------------------
 
-static bool s_build(s_engine_t *self, bb_batch_builder_t *builder, uint64_t first, uint64_t limit,
-                    s_chunk_t *out)
-{
-    bb_slice_t names[BENCH_METRICS];
-    uint8_t types[BENCH_METRICS];
-    uint32_t order[BENCH_METRICS], shape;
-    bb_fault_t fault = {0};
-    for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-        names[m] = bb_slice(bench_metric_names[m], strlen(bench_metric_names[m]));
-        types[m] = BB_TYPE_FLOAT64;
-    }
-    bb_batch_builder_reset(builder, 0);
-    bb_error_t error =
-        bb_batch_builder_shape(builder, names, types, BENCH_METRICS, &shape, order, &fault);
-    for (uint64_t i = first; error == BB_OK && i < limit; i++) {
-        const bench_frame_t *frame = &self->data->frames[i];
-        uint32_t battery;
-        uint64_t values[BENCH_METRICS];
-        char id[16];
-        bench_battery_id(frame->battery, id);
-        error = bb_batch_builder_battery(builder, self->partitions[frame->battery],
-                                         bb_slice(id, strlen(id)), NULL, 0, &battery, &fault);
-        for (uint32_t m = 0; m < BENCH_METRICS; m++) {
-            values[order[m]] = bb_bits_of_double(frame->values[m]);
-        }
-        if (error == BB_OK) {
-            error = bb_batch_builder_frame(builder, battery, shape, frame->time_ms * BB_NS_PER_MS,
-                                           values);
-        }
-    }
-    if (error != BB_OK) {
-        return s_failed("build", error, &fault);
-    }
-    bb_batch_builder_finish(builder, &out->batch_bytes, &out->batch_length, NULL);
-    error = bb_batch_open(&out->batch, bb_slice(out->batch_bytes, out->batch_length), &fault);
-    if (error != BB_OK) {
-        return s_failed("batch", error, &fault);
-    }
-    uint64_t seqs[S_PARTITIONS];
-    for (uint32_t i = 0; i < out->batch.part_count; i++) {
-        seqs[i] = ++self->seqs[out->batch.parts[i].partition];
-    }
-    bb_chunks_t header = {.epoch = 1,
-                          .origin_wall_ns = self->data->last_ms * BB_NS_PER_MS,
-                          .part_count = out->batch.part_count,
-                          .seqs = seqs};
-    memset(header.stream.bytes, 0x5a, sizeof header.stream.bytes);
-    bb_chunks_encode(&header, &out->chunks_bytes, &out->chunks_length);
-    error = bb_chunks_decode(&out->chunks, bb_slice(out->chunks_bytes, out->chunks_length), &fault);
-    return error == BB_OK || s_failed("chunks", error, &fault);
-}
-
-static void s_chunk_free(s_chunk_t *self)
-{
-    if (self->batch_bytes) {
-        bb_batch_close(&self->batch);
-    }
-    free(self->batch_bytes);
-    free(self->chunks_bytes);
-    *self = (s_chunk_t){0};
-}
-
 // BB_ERR_NOT_FOUND: nothing to do.
 static bb_error_t s_job(s_engine_t *self, bb_store_job_kind_t kind, double runs_per_battery_min)
 {
     bb_store_job_t *job = NULL;
     bb_fault_t fault = {0};
-    double begin_s = (double)bench_mono_ns() / 1e9, begin_cpu_s = s_cpu_s();
+    double begin_s = (double)bench_mono_ns() / 1e9, begin_cpu_s = bench_own_cpu_s();
     bb_error_t error = bb_store_job_begin(self->store, kind, runs_per_battery_min, &job);
     if (error == BB_OK) {
         error = bb_store_job_run(job, &fault);
@@ -147,16 +72,16 @@ static bb_error_t s_job(s_engine_t *self, bb_store_job_kind_t kind, double runs_
         *(kind == BB_JOB_FLUSH ? &self->flushes : &self->merges) += 1;
     }
     self->seal_s += (double)bench_mono_ns() / 1e9 - begin_s;
-    self->seal_cpu_s += s_cpu_s() - begin_cpu_s;
+    self->seal_cpu_s += bench_own_cpu_s() - begin_cpu_s;
     if (error != BB_OK && error != BB_ERR_NOT_FOUND) {
         s_failed(kind == BB_JOB_FLUSH ? "flush" : "merge", error, &fault);
     }
     return error;
 }
 
-static bool s_take(s_engine_t *self, const s_chunk_t *chunk)
+static bool s_take(s_engine_t *self, const bench_chunk_t *chunk)
 {
-    double begin_s = (double)bench_mono_ns() / 1e9, begin_cpu_s = s_cpu_s();
+    double begin_s = (double)bench_mono_ns() / 1e9, begin_cpu_s = bench_own_cpu_s();
     bb_error_t error =
         bb_store_stage(self->store, &chunk->chunks,
                        bb_slice(chunk->chunks_bytes, chunk->chunks_length), &chunk->batch);
@@ -167,7 +92,7 @@ static bool s_take(s_engine_t *self, const s_chunk_t *chunk)
         error = bb_store_apply(self->store, &chunk->chunks, &chunk->batch);
     }
     self->intake_s += (double)bench_mono_ns() / 1e9 - begin_s;
-    self->intake_cpu_s += s_cpu_s() - begin_cpu_s;
+    self->intake_cpu_s += bench_own_cpu_s() - begin_cpu_s;
     if (error != BB_OK) {
         return s_failed("intake", error, NULL);
     }
@@ -181,19 +106,20 @@ static bool s_take(s_engine_t *self, const s_chunk_t *chunk)
 
 static bool s_intake(s_engine_t *self)
 {
-    s_chunk_t slice[S_SLICE_BATCHES] = {{0}};
+    bench_chunk_t slice[S_SLICE_BATCHES] = {{0}};
     bb_batch_builder_t *builder = bb_batch_builder_new(0);
     bool good = true;
     for (uint64_t next = 0; good && next < self->data->frame_count;) {
         uint32_t count = 0;
         for (; good && count < S_SLICE_BATCHES && next < self->data->frame_count; count++) {
             uint64_t limit = BB_MIN(next + S_BATCH_FRAMES, self->data->frame_count);
-            good = s_build(self, builder, next, limit, &slice[count]);
+            good = bench_chunk_make(self->data, self->partitions, self->seqs, builder, next, limit,
+                                    &slice[count]);
             next = limit;
         }
         for (uint32_t i = 0; i < count; i++) {
             good = good && s_take(self, &slice[i]);
-            s_chunk_free(&slice[i]);
+            bench_chunk_free(&slice[i]);
         }
     }
     bb_batch_builder_destroy(&builder);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// busbar-bench machine DIR | engine DIR | cluster CLUSTER_DIR BUSBAR SUFFIX
+// busbar-bench machine DIR | engine DIR | journal DIR | cluster CLUSTER_DIR SUFFIX |
+//              ingest CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX
+//              (raw frames on standard input)
 //   --data FILE (raw yardstick)  --hours N (own fleet)  --results FILE (appended)
 #include <fcntl.h>
 #include <stdlib.h>
@@ -126,6 +128,13 @@ double bench_process_cpu_s(int pid)
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
+double bench_own_cpu_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 static int s_compare(const void *a, const void *b)
 {
     double left = *(const double *)a, right = *(const double *)b;
@@ -180,20 +189,31 @@ int main(int argc, char **argv)
     }
     FILE *results = fopen(results_path, "a");
     if (word_count < 2 || hours == 0 || !results) {
-        fprintf(stderr, "busbar-bench machine DIR | engine DIR | cluster CLUSTER_DIR BUSBAR SUFFIX "
-                        "[--data FILE | --hours N] [--results FILE]\n");
+        fprintf(stderr,
+                "busbar-bench machine DIR | engine DIR | journal DIR | cluster|ingest CLUSTER_DIR "
+                "SUFFIX |\n"
+                "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES\n"
+                "             [--data FILE | --hours N] [--results FILE]\n");
         return 2;
     }
     bench_data_t data = {0};
     int status = 2;
     if (strcmp(words[0], "machine") == 0) {
         status = bench_machine(words[1], results);
+    } else if (strcmp(words[0], "fleet") == 0 && word_count >= 3) {
+        uint32_t batteries = (uint32_t)strtoul(words[2], NULL, 10);
+        status = bench_fleet(words[1], batteries, word_count > 3 ? words[3] : "", results);
     } else if (!bench_data_load(&data, data_path, hours)) {
         status = 1;
     } else if (strcmp(words[0], "engine") == 0) {
         status = bench_engine(&data, words[1], results);
-    } else if (strcmp(words[0], "cluster") == 0 && word_count >= 3) {
-        status = bench_cluster(&data, words[1], words[2], word_count > 3 ? words[3] : "", results);
+    } else if (strcmp(words[0], "journal") == 0) {
+        status = bench_journal(&data, words[1], results);
+    } else if (strcmp(words[0], "crash") == 0) {
+        status = bench_crash(&data, words[1], results);
+    } else if (strcmp(words[0], "cluster") == 0 || strcmp(words[0], "ingest") == 0) {
+        status = bench_cluster(&data, words[1], word_count > 2 ? words[2] : "",
+                               strcmp(words[0], "cluster") == 0, results);
     }
     s_data_free(&data, data_path != NULL);
     fclose(results);
