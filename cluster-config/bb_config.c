@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cluster-config/bb_yaml.h"
+#include "cluster-config/bb_config_private.h"
 
 #define S_MIB (UINT64_C(1) << 20)
 #define S_GIB (UINT64_C(1) << 30)
@@ -351,7 +351,8 @@ bb_error_t bb_config_parse(const char *text, size_t length, const char *path, bb
 {
     BB_ASSERT(path);
     BB_ASSERT(config);
-    static const char *const keys[] = {"cluster", "node", "nodes", "users", NULL};
+    static const char *const keys[] = {"cluster",   "node",    "nodes", "users",
+                                       "retention", "rollups", NULL};
     if (strlen(path) > BB_PATH_BYTES_MAX) {
         return bb_fault_set(fault, BB_ERR_CONFIG, "the path '%.64s...' is too long", path);
     }
@@ -365,6 +366,7 @@ bb_error_t bb_config_parse(const char *text, size_t length, const char *path, bb
     s_load_nodes(self, &top);
     s_load_users(self, &top);
     s_check_whole(self, &top);
+    self->policy = bb_config_policy_load(&top);
     bb_error_t error = yaml.error;
     bb_yaml_close(&yaml);
     if (error != BB_OK) {
@@ -393,6 +395,7 @@ void bb_config_destroy(bb_config_t **self)
     if (*self) {
         free((*self)->nodes);
         free((*self)->users);
+        bb_policy_release(&(*self)->policy);
         free(*self);
         *self = NULL;
     }

@@ -27,11 +27,14 @@
 //        peer_port: 7712, bulk_port: 7713, http_port: 7714, public_key: "..."}
 //   users:
 //     - {name: admin, role: admin, public_key: "..."}
+//   retention: [...]       bb_config_policy.h; absent: everything is kept for ever
+//   rollups: [...]
 #ifndef BB_CONFIG_H
 #define BB_CONFIG_H
 
 #include <stdio.h>
 
+#include "cluster-config/bb_config_policy.h"
 #include "cluster-config/bb_topology.h"
 #include "protocol/bb_keys.h"
 
@@ -125,6 +128,7 @@ typedef struct {
     bb_config_node_t *nodes;
     uint32_t user_count;
     bb_config_user_t *users;
+    bb_policy_t *policy; // never NULL
 } bb_config_t;
 
 // Loads and checks everything that can be checked without opening data: syntax, ranges, duplicate

@@ -89,4 +89,5 @@ void bb_config_print(const bb_config_t *self, FILE *out)
         fprintf(out, "  - name: \"%s\"\n    role: %s\n    public_key: \"%s\"\n",
                 self->users[i].name, bb_role_name(self->users[i].role), key);
     }
+    bb_config_policy_print(self->policy, out);
 }

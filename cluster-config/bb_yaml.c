@@ -550,6 +550,26 @@ bb_yaml_map_t bb_yaml_list_map(bb_yaml_map_t *map, const char *key, uint32_t ind
     return child;
 }
 
+void bb_yaml_list_text(bb_yaml_map_t *map, const char *key, uint32_t index, char *out, size_t size)
+{
+    const yaml_node_t *list = s_find(map, key);
+    if (!list) {
+        return;
+    }
+    const yaml_node_t *node =
+        yaml_document_get_node(&map->yaml->document, list->data.sequence.items.start[index]);
+    size_t length = s_is_scalar(node) ? node->data.scalar.length : 0;
+    if (length == 0 || length >= size || memchr(node->data.scalar.value, '\0', length)) {
+        char where[sizeof map->where];
+        s_extend(map, key, (int)index, where, sizeof where);
+        s_set(map->yaml, node ? node->start_mark.line + 1 : 1,
+              "key '%s': must be a text of 1 to %zu bytes", where, size - 1);
+        return;
+    }
+    memcpy(out, node->data.scalar.value, length);
+    out[length] = '\0';
+}
+
 uint32_t bb_yaml_entry_count(const bb_yaml_map_t *map)
 {
     if (map->yaml->error != BB_OK || !map->node) {

@@ -74,6 +74,8 @@ bb_yaml_map_t bb_yaml_map(bb_yaml_map_t *map, const char *key, bool required);
 uint32_t bb_yaml_list_count(bb_yaml_map_t *map, const char *key, bool required, uint32_t max);
 // Its element `index`, which must be a mapping.
 bb_yaml_map_t bb_yaml_list_map(bb_yaml_map_t *map, const char *key, uint32_t index);
+// Its element `index`, which must be a text of [1, size - 1] bytes.
+void bb_yaml_list_text(bb_yaml_map_t *map, const char *key, uint32_t index, char *out, size_t size);
 // Entries of a mapping with free keys, in the order of the file.
 uint32_t bb_yaml_entry_count(const bb_yaml_map_t *map);
 const char *bb_yaml_entry_key(const bb_yaml_map_t *map, uint32_t index);

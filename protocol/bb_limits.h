@@ -49,6 +49,13 @@
 #define BB_BLOCK_ROWS_MAX 1024 // rows of one column block
 #define BB_WINDOWS_MAX    4096 // day windows one store may hold; more: BB_ERR_WINDOWS
 
+// Retention and rollups, all in the configuration; more there: BB_ERR_CONFIG.
+#define BB_RETENTION_CLASSES_MAX 63 // classes with a name of their own, beside `default`
+#define BB_ROLLUPS_MAX           64
+#define BB_SELECTOR_BYTES_MAX    256 // a pattern, or a value to be equal to
+#define BB_ZONE_NAME_BYTES_MAX   64
+#define BB_ZONE_FILE_BYTES_MAX   (64u << 10) // a compiled time zone
+
 // Waiting. Every request carries a deadline; these bound it.
 #define BB_DEADLINE_NS_DEFAULT (INT64_C(10) * 1000000000)
 #define BB_DEADLINE_NS_MAX     (INT64_C(3600) * 1000000000)

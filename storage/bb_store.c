@@ -1,42 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening, recovery, closing.
 //
-// busbar.store, little-endian, no padding, 128 bytes:
-//      0  magic 'BBST'     4  u32 format        8  cluster id (16)
-//     24  u32 store index  28  u32 store count  32  u32 partitions
-//     36  u32 bytes of the node id              40  node id (64)
-//    104  zero (20)       124  CRC-32C of bytes [0, 124)
-//
-// It is written and synced before any other folder is made. So an unreadable one beside no journal
-// is a first start that lost power and is written again; beside a journal it is damage.
+// busbar.store (bb_store_identity.h) is written and synced before any other folder is made. So an
+// unreadable one beside no journal is a first start that lost power and is written again; beside a
+// journal it is damage.
 #include "storage/bb_store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/bb_crc32c.h"
 #include "storage/bb_store_flush.h"
+#include "storage/bb_store_identity.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
-#include "storage/head/bb_hash.h"
 
-#define S_FORMAT              1u
 #define S_MAP_BYTES_DEFAULT   ((size_t)16 << 30)
 #define S_DIRECTORY_BYTES_MAX (BB_WINDOW_PATH_BYTES - 64)
-
-typedef struct {
-    char magic[4];
-    uint32_t format;
-    uint8_t cluster_id[16];
-    uint32_t store_index, store_count, partition_count;
-    uint32_t node_id_length;
-    char node_id[64];
-    uint8_t zero[20];
-    uint32_t checksum;
-} s_identity_t;
-static_assert(sizeof(s_identity_t) == 128, "on-disk layout");
-static_assert(BB_NODE_ID_BYTES_MAX <= 64, "the node id fits");
 
 // ---- windows list ----------------------------------------------------------------------------
 uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t kind, uint32_t day,
@@ -76,45 +56,16 @@ void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
 }
 
 // ---- identity --------------------------------------------------------------------------------
-static void s_identity_of(const bb_store_options_t *options, s_identity_t *identity)
+static bb_store_identity_t s_identity_of(const bb_store_options_t *options)
 {
-    memset(identity, 0, sizeof *identity);
-    memcpy(identity->magic, "BBST", sizeof identity->magic);
-    identity->format = S_FORMAT;
-    memcpy(identity->cluster_id, options->cluster_id, sizeof identity->cluster_id);
-    identity->store_index = options->store_index;
-    identity->store_count = options->store_count;
-    identity->partition_count = options->partition_count;
-    identity->node_id_length = (uint32_t)strlen(options->node_id);
-    memcpy(identity->node_id, options->node_id, identity->node_id_length);
-    identity->checksum = bb_crc32c(0, identity, offsetof(s_identity_t, checksum));
-}
-
-static bb_error_t s_identity_check(const s_identity_t *found, const s_identity_t *wanted,
-                                   const char *path, bb_fault_t *fault)
-{
-    if (found->format != S_FORMAT) {
-        return bb_fault_set(fault, BB_ERR_FORMAT, "%s: format %u, this program knows %u", path,
-                            found->format, S_FORMAT);
-    }
-    if (memcmp(found->cluster_id, wanted->cluster_id, sizeof found->cluster_id) != 0) {
-        return bb_fault_set(fault, BB_ERR_FOREIGN, "%s: the folder belongs to another cluster",
-                            path);
-    }
-    uint32_t length = BB_MIN(found->node_id_length, (uint32_t)sizeof found->node_id);
-    if (length != wanted->node_id_length || memcmp(found->node_id, wanted->node_id, length) != 0) {
-        return bb_fault_set(fault, BB_ERR_FOREIGN,
-                            "%s: the folder belongs to node '%.*s', not '%s'", path, (int)length,
-                            found->node_id, wanted->node_id);
-    }
-    if (found->store_index != wanted->store_index || found->store_count != wanted->store_count ||
-        found->partition_count != wanted->partition_count) {
-        return bb_fault_set(fault, BB_ERR_FOREIGN,
-                            "%s: store %u of %u with %u partitions, expected %u of %u with %u",
-                            path, found->store_index, found->store_count, found->partition_count,
-                            wanted->store_index, wanted->store_count, wanted->partition_count);
-    }
-    return BB_OK;
+    bb_store_identity_t identity = {.format = BB_STORE_FORMAT,
+                                    .store_index = options->store_index,
+                                    .store_count = options->store_count,
+                                    .partition_count = options->partition_count};
+    memcpy(identity.cluster_id, options->cluster_id, sizeof identity.cluster_id);
+    BB_ASSERT(strlen(options->node_id) <= BB_NODE_ID_BYTES_MAX);
+    strcpy(identity.node_id, options->node_id);
+    return identity;
 }
 
 static void s_count_name(void *context, const char *name, bool is_directory)
@@ -133,14 +84,12 @@ static bool s_has_journal(const bb_store_t *self)
     return error == BB_OK && entry_count > 0;
 }
 
-static bb_error_t s_identity_write(bb_store_t *self, const s_identity_t *wanted, const char *path,
-                                   bb_fault_t *fault)
+static bb_error_t s_identity_write(bb_store_t *self, const bb_store_identity_t *wanted,
+                                   const char *path, bb_fault_t *fault)
 {
-    union {
-        const s_identity_t *source;
-        void *base;
-    } bytes = {.source = wanted};
-    struct iovec piece = {bytes.base, sizeof *wanted};
+    uint8_t bytes[BB_STORE_IDENTITY_BYTES];
+    bb_store_identity_encode(wanted, bytes);
+    struct iovec piece = {bytes, sizeof bytes};
     bb_error_t error = self->vfs->write_at(self->vfs, self->identity_file, 0, &piece, 1);
     if (error == BB_OK) {
         error = self->vfs->sync(self->vfs, self->identity_file);
@@ -155,7 +104,7 @@ static bb_error_t s_identity_open(bb_store_t *self, const bb_store_options_t *op
                                   bb_fault_t *fault)
 {
     char path[BB_WINDOW_PATH_BYTES];
-    snprintf(path, sizeof path, "%s/busbar.store", self->directory);
+    snprintf(path, sizeof path, "%s/" BB_STORE_IDENTITY_FILE, self->directory);
     bb_error_t error = self->vfs->open(self->vfs, path, BB_FILE_WRITE, &self->identity_file, fault);
     if (error != BB_OK) {
         return error;
@@ -164,17 +113,16 @@ static bb_error_t s_identity_open(bb_store_t *self, const bb_store_options_t *op
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "%s: %s", path, bb_error_message(error));
     }
-    s_identity_t wanted;
-    s_identity_of(options, &wanted);
-    s_identity_t found;
+    bb_store_identity_t wanted = s_identity_of(options);
+    bb_store_identity_t found;
+    uint8_t bytes[BB_STORE_IDENTITY_BYTES];
     size_t got = 0;
-    error = self->vfs->read_at(self->vfs, self->identity_file, 0, &found, sizeof found, &got);
+    error = self->vfs->read_at(self->vfs, self->identity_file, 0, bytes, sizeof bytes, &got);
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "%s: cannot be read", path);
     }
-    if (got == sizeof found && memcmp(found.magic, wanted.magic, sizeof found.magic) == 0 &&
-        found.checksum == bb_crc32c(0, &found, offsetof(s_identity_t, checksum))) {
-        error = s_identity_check(&found, &wanted, path, fault);
+    if (bb_store_identity_decode(bb_slice(bytes, got), &found) == BB_OK) {
+        error = bb_store_identity_check(&found, &wanted, path, fault);
         // A first start that failed may have left it readable and not durable.
         return error == BB_OK && !s_has_journal(self) ? s_identity_write(self, &wanted, path, fault)
                                                       : error;
@@ -380,13 +328,12 @@ static bb_error_t s_journal_open(bb_store_t *self, const bb_store_options_t *opt
 {
     char path[BB_WINDOW_PATH_BYTES];
     snprintf(path, sizeof path, "%s/journal", self->directory);
-    s_identity_t identity;
-    s_identity_of(options, &identity);
+    bb_store_identity_t identity = s_identity_of(options);
     bb_journal_options_t journal_options = {
         .vfs = self->vfs,
         .directory = path,
         .file_bytes_max = options->journal_file_bytes,
-        .owner = bb_hash_bytes(0, &identity, sizeof identity),
+        .owner = bb_store_identity_owner(&identity),
     };
     bb_journal_report_t found = {0};
     bb_error_t error =

@@ -18,7 +18,7 @@
 #include "storage/bb_store_window.h"
 #include "storage/head/bb_dictionary.h"
 
-#define BB_META_FORMAT 1u
+#define BB_META_FORMAT 2u
 
 typedef struct {
     uint32_t format;

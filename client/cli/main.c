@@ -33,6 +33,8 @@ static const struct {
     {"last", cli_verb_last, "the newest point of every series"},
     {"battery", cli_verb_battery, "ls: batteries and their attributes"},
     {"quarantine", cli_verb_quarantine, "ls | release: points from the future"},
+    {"inspect", cli_verb_inspect, "what a file of a node holds: journal FILE"},
+    {"verify", cli_verb_verify, "check a node's data folder while the node is down"},
     {"settle", cli_verb_settle, "wait until everything is sealed, merged and trimmed"},
     {"simulate", s_simulate, "a fleet of batteries, to a file or into a cluster"},
 };

@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// bb_run - sealed columns of one battery in one window at one revision: the value in LMDB.
+// bb_run - sealed columns of one battery in one window at one revision.
 //
 // Pure: bytes in, bytes out; an opened run may be read by any number of threads. A run has one
 // shared, strictly ascending time column, cut into blocks of up to BB_BLOCK_ROWS_MAX rows, and one
-// column per (metric, type), cut at the same rows. A column that lacks some rows of a block carries
-// a presence bitmap. Each column block carries count, sum, min, max, first and last with their
-// times, an encoding id and a CRC-32C; the run header and directory carry their own. Byte map:
-// storage/segment/README.md.
-//
-//   run = header | directory (blocks x columns: offset, bytes, encoding, stats) | blocks ...
-//
-//
-// Encodings live in a registry (bb_encoding.h): constant, raw, frame of reference, delta, decimals;
-// faster codecs are added there under new ids and change nothing else. State texts are kept once
-// per run, sorted; columns hold their positions in that table.
+// column per (metric, type), cut at the same rows. A block stands for itself, so merging can copy
+// it byte for byte; blocks may have any number of rows. A column that lacks some rows of a block
+// carries a bitmap of those it has. Each column's block has an encoding (bb_encoding.h), a CRC-32C
+// and count, sum, min, max, first and last with their times; so has the whole column; runs of few
+// rows have one checksum and no statistics. Byte map: bb_run_format.h, storage/segment/README.md.
 //
 // Statistics (bb_stats.h computes them):
 //   count        every present value, NaN too
 //   sum          bb_sum_t over the present values; plain, so NaN if any value is NaN; BOOL counts
-//                true as 1; STATE 0; INT64 exact
+//                true as 1; STATE 0; INT64 exact; FLOAT64 as stored within 2^-52 of itself
 //   min, max     by bb_value_order_key over the values that are not NaN; only if all are NaN, over
 //                those: the order has NaN lowest, which would make the minimum of a column with one
 //                failed measurement useless. STATE: by text
@@ -53,8 +47,8 @@ typedef struct {
 typedef struct bb_run_writer bb_run_writer_t;
 bb_run_writer_t *bb_run_writer_new(void);
 void bb_run_writer_destroy(bb_run_writer_t **self);
-// The encoded run, 8-byte aligned, valid until the next call. Aborts if the input breaks the rules
-// above. Bound: 32 GiB for one run (aborts); cut runs at about BB_RUN_ROWS_MAX rows.
+// The encoded run, 4-byte aligned, valid until the next call. Aborts if the input breaks the rules
+// above. Bound: 4 GiB for one run (aborts); cut runs at about BB_RUN_ROWS_MAX rows.
 bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *input);
 
 typedef struct {
@@ -70,23 +64,29 @@ typedef struct {
     uint64_t first, last;
 } bb_block_stats_t;
 
-// A verified view. Header and directory are checked at open; each block when it is read.
+// A verified view. The head is checked at open (small runs: all of it); each block when it is read.
 typedef struct {
-    bb_slice_t encoded;
+    bb_slice_t encoded; // without what followed the run
     uint64_t revision;
     uint32_t row_count, column_count, block_count;
     uint64_t point_count;
     int64_t first_wall_ns, last_wall_ns; // inclusive
-    const void *columns_raw;             // use bb_run_column()
-    const void *directory_raw;
-    const void *entries_raw;
-    const uint32_t *texts_raw; // offsets of the texts, from the start of the run
+    // Where the parts of the head are; use the functions below.
+    uint32_t flags, widths;
+    int64_t unit_ns;
+    const uint8_t *metrics_raw, *types_raw;
+    const uint8_t *lengths_raw, *encodings_raw, *checksums_raw;
+    const uint8_t *rows_raw, *times_raw, *offsets_raw;
+    const uint8_t *stats_lengths_raw, *stats_offsets_raw, *stats_raw;
+    const uint8_t *texts_raw; // offsets of the texts, from the start of the run
+    const uint8_t *blocks_raw;
+    size_t stats_bytes;
     uint32_t text_count;
 } bb_run_t;
 
 // BB_ERR_CORRUPT (checksum, lengths) or BB_ERR_FORMAT (newer version, unknown encoding id).
-// `encoded.data` must be 8-byte aligned (LMDB overflow values are; copy small ones) and outlive
-// self.
+// `encoded.data` must be 4-byte aligned and outlive self. Up to three bytes of zeros may follow the
+// run, so that others can stand behind it aligned.
 BB_MUST_CHECK bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault);
 bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index);
 // First column with that metric, or UINT32_MAX; other types of the metric follow it.

@@ -1,95 +1,109 @@
 // SPDX-License-Identifier: Apache-2.0
-// bb_run_format - the byte map of a run, version 1, as the structs that lie in it.
+// bb_run_format - the bytes of a run, as its writer and its reader share them. Private.
 //
-// Private to bb_run_*.c. Little-endian, no padding; everything is aligned in the file as in memory,
-// given that the run begins at an 8-byte boundary. See storage/segment/README.md for the picture.
+// Format 2. Little-endian; nothing is aligned but the texts, to 4 bytes from the start of the run.
+// "Units" are powers of ten of a nanosecond; all times of the directory are multiples of one.
+//
+//   fixed       8   'R' '2', u8 flags, u8 widths, u32 CRC-32C
+//   varints         revision, rows, columns, points that are absent, first time (units), last time
+//   -
+//                   first time (units); if MANY: blocks; if STATS: bytes of statistics; if TEXTS:
+//                   texts, bytes of texts
+//   metrics         columns x 1, 2 or 4 bytes; if CONSECUTIVE only the first
+//   types           columns x 2 bits: bb_type_t - 1, rounded up to bytes
+//   blocks          [column][block], the times as column 0, so (columns + 1) x blocks entries:
+//                   lengths (1 or 2 bytes each), then encodings (u8 each; bit 7: a bitmap of the
+//                   present rows comes first), then, unless WHOLE, checksums (u32 each)
+//   if MANY         u16 rows - 1 of each block; u32 or u64 (LONG) first time of each block, last
+//                   time of each block (units since the first time of the run); u32 offset of each
+//                   column's blocks, times first
+//   if STATS        lengths, u8 each: [column][whole run if MANY, block ...]; if MANY u32 offset of
+//                   each column's statistics; the statistics (bb_packed_stats.h)
+//   if TEXTS        zeros up to a multiple of 4; u32 offset of each text from the start of the run;
+//                   texts: u32 length, bytes, zeros up to a multiple of 4
+//   ---------------------------------------------------- the head ends here
+//   blocks          column after column, the times first; of one column block after block
+//
+// The checksum of the head covers bytes [0, 4) and [8, end of the head); WHOLE: [8, end of the
+// run).
 #ifndef BB_RUN_FORMAT_H
 #define BB_RUN_FORMAT_H
+
+#include <string.h>
 
 #include "storage/encoding/bb_encoding.h"
 #include "storage/segment/bb_run.h"
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are read as they lie on disk");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as they lie on disk");
 
-// "BBR" and the version. A changed layout takes a new version, never a new meaning.
-#define BB_RUN_MAGIC_BYTES 3u
-#define BB_RUN_VERSION     '1'
-// Offsets of blocks count words of 8 bytes, so a run may have 32 GiB.
-#define BB_RUN_WORD 8u
+#define BB_RUN_MAGIC       'R'
+#define BB_RUN_VERSION     '2'
+#define BB_RUN_FIXED_BYTES 8u
+// Behind the fixed bytes: six numbers, and up to four more.
+#define BB_RUN_HEAD_NUMBERS_MAX 10u
 
-typedef struct {
-    char magic[BB_RUN_MAGIC_BYTES];
-    char version;
-    uint32_t checksum; // CRC-32C over [8, end of the texts)
-    uint64_t run_bytes;
-    uint64_t revision;
-    uint64_t point_count;
-    int64_t first_wall_ns; // inclusive
-    int64_t last_wall_ns;
-    uint32_t row_count;
-    uint32_t block_count; // ceil(row_count / BB_BLOCK_ROWS_MAX); all but the last are full
-    uint32_t column_count;
-    uint32_t text_count;
-    uint32_t text_words; // size of the texts in words of 8 bytes
-    uint32_t zero;
-} bb_run_header_t;
-static_assert(sizeof(bb_run_header_t) == 72, "on-disk layout");
-static_assert(offsetof(bb_run_header_t, run_bytes) == 8, "the checksum covers what follows it");
+// Flags. A reader refuses others.
+#define BB_RUN_WHOLE       0x01u // one checksum over everything, none for each block
+#define BB_RUN_MANY        0x02u // more than one block
+#define BB_RUN_STATS       0x04u
+#define BB_RUN_TEXTS       0x08u
+#define BB_RUN_CONSECUTIVE 0x10u // metric numbers without a gap
+#define BB_RUN_LONG        0x20u // times of blocks need 8 bytes
+#define BB_RUN_FLAGS       0x3fu
 
-typedef struct {
-    uint32_t metric;
-    uint8_t type; // bb_type_t
-    uint8_t zero[3];
-} bb_run_column_entry_t;
-static_assert(sizeof(bb_run_column_entry_t) == 8, "on-disk layout");
+// Widths: bits 0-1 log2 of the bytes of a metric number, bit 2 lengths of blocks have two bytes,
+// bits 4-7 the power of ten of a unit.
+#define BB_RUN_LENGTHS_WIDE 0x04u
+#define BB_RUN_WIDTHS_SPARE 0x08u
+#define BB_RUN_EXPONENT_MAX 9u
 
-// Where a block's bytes are. Blocks begin at words; `bytes` is exact; the rest of the last word is
-// zero.
-typedef struct {
-    uint32_t word;
-    uint32_t bytes;
-    uint32_t checksum; // CRC-32C over the bytes
-    uint16_t value_count;
-    uint8_t encoding;
-    uint8_t zero;
-} bb_run_place_t;
-static_assert(sizeof(bb_run_place_t) == 16, "on-disk layout");
+// In the byte of an encoding.
+#define BB_RUN_LACKS_ROWS    0x80u
+#define BB_RUN_ENCODING_MASK 0x7fu
 
-typedef struct {
-    bb_run_place_t place;  // value_count = rows of the block
-    int64_t first_wall_ns; // inclusive
-    int64_t last_wall_ns;
-} bb_run_time_entry_t;
-static_assert(sizeof(bb_run_time_entry_t) == 32, "on-disk layout");
-
-// min, max, first, last of STATE columns are positions in the table of texts.
-typedef struct {
-    bb_run_place_t place;
-    double sum_high;
-    double sum_low;
-    uint64_t min;
-    uint64_t max;
-    int64_t first_wall_ns;
-    int64_t last_wall_ns;
-    uint64_t first;
-    uint64_t last;
-} bb_run_value_entry_t;
-static_assert(sizeof(bb_run_value_entry_t) == 80, "on-disk layout");
-
-static inline uint32_t bb_run_format_rows(uint32_t row_count, uint32_t block_index)
-{
-    uint32_t begin = block_index * BB_BLOCK_ROWS_MAX;
-    return BB_MIN(row_count - begin, (uint32_t)BB_BLOCK_ROWS_MAX);
-}
+// A block that is not longer than this in a run of one block has no statistics: decoding it costs
+// hardly more than reading them, and for a battery that is heard once a minute they would be most
+// of the run.
+#define BB_RUN_STATS_ROWS_MIN 256u
+// A run of one block up to this size has one checksum.
+#define BB_RUN_WHOLE_BYTES_MAX 4096u
+// Blocks of one run; writers begin a new run before.
+#define BB_RUN_BLOCKS_MAX 4096u
 
 static inline uint32_t bb_run_format_presence_words(uint32_t rows)
 {
     return (rows + 63) / 64;
 }
 
+static inline uint32_t bb_run_format_presence_bytes(uint32_t rows)
+{
+    return (rows + 7) / 8;
+}
+
 static inline bb_encoding_kind_t bb_run_format_kind(bb_type_t type)
 {
     return type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
+}
+
+static inline uint16_t bb_run_format_u16(const uint8_t *bytes)
+{
+    uint16_t number;
+    memcpy(&number, bytes, sizeof number);
+    return number;
+}
+
+static inline uint32_t bb_run_format_u32(const uint8_t *bytes)
+{
+    uint32_t number;
+    memcpy(&number, bytes, sizeof number);
+    return number;
+}
+
+static inline uint64_t bb_run_format_u64(const uint8_t *bytes)
+{
+    uint64_t number;
+    memcpy(&number, bytes, sizeof number);
+    return number;
 }
 
 #endif

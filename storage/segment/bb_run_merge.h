@@ -4,11 +4,15 @@
 // Pure. At each (metric, time) only points of the highest revision stay, of whatever type; among
 // points of that revision and one type the larger value stays (two different values there are a
 // conflict, counted); columns of different types at one revision are both kept. So a scan of the
-// output equals a scan of the input. One run is emitted per surviving revision and per stretch of
-// at most BB_RUN_ROWS_MAX rows, in time order, revisions ascending within a stretch.
+// output equals a scan of the input. Runs are emitted by ascending revision; of one revision in
+// time order, each of at most BB_RUN_ROWS_MAX rows.
 //
-// Memory: one stretch of one revision (at most about 4 M values, but at least 1,024 rows of every
-// column), whatever the number and size of the inputs.
+// A block that no other overlaps is copied byte for byte, unless it has few rows (or other columns
+// or texts than the whole): such blocks are joined with their neighbours and encoded anew. So a
+// point is encoded again only while its block is short, however often its window is merged.
+//
+// Memory: rows of blocks that overlap, and never more than about 4 M values of them at a time (but
+// at least 1,024 rows of every column), whatever the number and size of the inputs.
 #ifndef BB_RUN_MERGE_H
 #define BB_RUN_MERGE_H
 
@@ -26,11 +30,22 @@ typedef struct {
     uint64_t conflict_count;
     uint64_t superseded_count; // dropped for a point of a higher revision
     uint32_t runs_out;
+    uint64_t copied_count; // points of blocks that were copied
 } bb_run_merge_result_t;
+
+// Memory for merges, kept from one to the next. One thread.
+typedef struct bb_run_merger bb_run_merger_t;
+bb_run_merger_t *bb_run_merger_new(void);
+void bb_run_merger_destroy(bb_run_merger_t **self);
 
 // run_count >= 1; metric numbers mean the same in all runs. result may be NULL. Errors: those of
 // `emit`, or BB_ERR_CORRUPT when a block of an input does not verify; what was emitted until then
 // must be thrown away.
+BB_MUST_CHECK bb_error_t bb_run_merger_merge(bb_run_merger_t *self, const bb_run_t *runs,
+                                             uint32_t run_count, bb_run_emit_fn emit, void *context,
+                                             bb_run_merge_result_t *result);
+
+// The same with a merger of its own.
 BB_MUST_CHECK bb_error_t bb_run_merge(const bb_run_t *runs, uint32_t run_count, bb_run_emit_fn emit,
                                       void *context, bb_run_merge_result_t *result);
 

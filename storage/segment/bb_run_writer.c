@@ -1,72 +1,701 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes the layout of bb_run_format.h: first the sizes of everything before the blocks, then the
-// blocks one behind the other, then the entries and checksums that describe them.
+// Blocks are encoded as they come and lie side by side in `payload`; only when the last one is
+// there is it known how large the directory is, so the run is put together at the end.
+#include "storage/segment/bb_run_writer.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocol/bb_crc32c.h"
+#include "storage/segment/bb_packed_stats.h"
 #include "storage/segment/bb_run_format.h"
+#include "storage/segment/bb_run_reader.h"
 #include "storage/segment/bb_stats.h"
-#include "storage/segment/bb_text_table.h"
+#include "storage/segment/bb_varint.h"
+
+// Columns of one metric and type are alike in all batteries, so what suited them is remembered.
+#define S_HINTS 1024u
+
+typedef struct {
+    uint8_t *bytes;
+    size_t length, capacity;
+} s_buffer_t;
+
+// One block of one slot.
+typedef struct {
+    size_t offset; // in `payload`
+    uint32_t stats_offset;
+    uint16_t length;
+    uint8_t stats_length;
+    uint8_t encoding; // with BB_RUN_LACKS_ROWS
+} s_part_t;
+
+typedef struct {
+    uint32_t rows;
+    int64_t first_wall_ns, last_wall_ns;
+} s_block_t;
 
 struct bb_run_writer {
-    uint8_t *bytes; // the run; malloc'd, so aligned
-    size_t length, capacity;
-    bb_text_table_t texts;
     bb_encoder_t *encoder;
-    // One block at a time: present rows only, states as codes.
-    int64_t times[BB_BLOCK_ROWS_MAX];
+    uint32_t hints[S_HINTS];
+    uint32_t time_hint;
+    bb_text_table_t own_texts; // of bb_run_writer_encode
+
+    // The run that was begun.
+    uint64_t revision;
+    bb_run_column_info_t *columns;
+    bb_run_column_info_t *infos; // of bb_run_writer_encode
+    bb_block_stats_t *totals;    // of each column so far
+    bb_block_stats_t *copied;    // of the block that is being copied
+    uint32_t column_count, column_capacity, info_capacity;
+    const bb_text_table_t *texts;
+    bool is_without_stats;
+    s_block_t *blocks;
+    uint32_t block_count, block_capacity;
+    s_part_t *parts; // [block][slot]
+    size_t part_capacity;
+    s_buffer_t payload, stats;
+    uint64_t point_count;
+    uint32_t row_count;
+
+    s_buffer_t run;
+    // One block of one column at a time: present rows only, states as positions.
     uint64_t values[BB_BLOCK_ROWS_MAX];
 };
-
-// Where the parts of the run begin, in bytes.
-typedef struct {
-    uint32_t block_count;
-    size_t columns, times, values, text_offsets, texts, blocks;
-} s_layout_t;
 
 bb_run_writer_t *bb_run_writer_new(void)
 {
     bb_run_writer_t *self = bb_alloc_zero(1, sizeof *self);
-    bb_text_table_init(&self->texts);
     self->encoder = bb_encoder_new();
+    bb_text_table_init(&self->own_texts);
     return self;
 }
 
 void bb_run_writer_destroy(bb_run_writer_t **self)
 {
-    if (*self) {
-        bb_text_table_free(&(*self)->texts);
-        bb_encoder_destroy(&(*self)->encoder);
-        free((*self)->bytes);
-        free(*self);
-        *self = NULL;
+    bb_run_writer_t *writer = *self;
+    if (!writer) {
+        return;
     }
+    bb_encoder_destroy(&writer->encoder);
+    bb_text_table_free(&writer->own_texts);
+    free(writer->columns);
+    free(writer->infos);
+    free(writer->totals);
+    free(writer->copied);
+    free(writer->blocks);
+    free(writer->parts);
+    free(writer->payload.bytes);
+    free(writer->stats.bytes);
+    free(writer->run.bytes);
+    free(writer);
+    *self = NULL;
 }
 
+// Room for `bytes` more.
+static uint8_t *s_reserve(s_buffer_t *buffer, size_t bytes)
+{
+    if (buffer->capacity - buffer->length < bytes) {
+        buffer->capacity = BB_MAX(buffer->length + bytes, buffer->capacity * 2);
+        buffer->bytes = bb_realloc(buffer->bytes, buffer->capacity);
+    }
+    return buffer->bytes + buffer->length;
+}
+
+// ---- building --------------------------------------------------------------------------------
+void bb_run_writer_begin(bb_run_writer_t *self, uint64_t revision,
+                         const bb_run_column_info_t *columns, uint32_t column_count,
+                         const bb_text_table_t *texts)
+{
+    BB_ASSERT(column_count >= 1);
+    if (self->column_capacity < column_count) {
+        self->column_capacity = column_count;
+        self->columns = bb_realloc(self->columns, column_count * sizeof *self->columns);
+        self->totals = bb_realloc(self->totals, column_count * sizeof *self->totals);
+        self->copied = bb_realloc(self->copied, column_count * sizeof *self->copied);
+    }
+    for (uint32_t i = 0; i < column_count; i++) {
+        BB_ASSERT(bb_type_is_valid(columns[i].type));
+        BB_ASSERT(
+            i == 0 || columns[i - 1].metric < columns[i].metric ||
+            (columns[i - 1].metric == columns[i].metric && columns[i - 1].type < columns[i].type));
+    }
+    memcpy(self->columns, columns, column_count * sizeof *columns);
+    memset(self->totals, 0, column_count * sizeof *self->totals);
+    self->revision = revision;
+    self->column_count = column_count;
+    self->texts = texts;
+    self->is_without_stats = false;
+    self->block_count = 0;
+    self->row_count = 0;
+    self->point_count = 0;
+    self->payload.length = 0;
+    self->stats.length = 0;
+}
+
+uint32_t bb_run_writer_rows(const bb_run_writer_t *self)
+{
+    return self->row_count;
+}
+
+uint32_t bb_run_writer_blocks(const bb_run_writer_t *self)
+{
+    return self->block_count;
+}
+
+// The parts of the next block, to be filled.
+static s_part_t *s_next_block(bb_run_writer_t *self, uint32_t rows, int64_t first_wall_ns,
+                              int64_t last_wall_ns)
+{
+    BB_ASSERT(rows >= 1 && rows <= BB_BLOCK_ROWS_MAX);
+    BB_ASSERT(self->block_count < BB_RUN_BLOCKS_MAX);
+    BB_ASSERT(self->block_count == 0 ||
+              self->blocks[self->block_count - 1].last_wall_ns < first_wall_ns);
+    if (self->block_count == self->block_capacity) {
+        self->block_capacity = self->block_capacity ? self->block_capacity * 2 : 16;
+        self->blocks = bb_realloc(self->blocks, self->block_capacity * sizeof *self->blocks);
+    }
+    size_t slots = (size_t)self->column_count + 1;
+    if (self->part_capacity < (self->block_count + 1) * slots) {
+        self->part_capacity = (self->block_count + 1) * slots * 2;
+        self->parts = bb_realloc(self->parts, self->part_capacity * sizeof *self->parts);
+    }
+    self->blocks[self->block_count] = (s_block_t){rows, first_wall_ns, last_wall_ns};
+    return self->parts + self->block_count++ * slots;
+}
+
+static bb_packed_stats_frame_t s_frame(const bb_run_writer_t *self, uint32_t column)
+{
+    const s_block_t *block = &self->blocks[self->block_count - 1];
+    return (bb_packed_stats_frame_t){self->columns[column].type, block->rows, block->first_wall_ns,
+                                     block->last_wall_ns};
+}
+
+// Positions have the order of the texts, so they merge like integers.
+static void s_merge_stats(bb_block_stats_t *total, bb_type_t type, const bb_block_stats_t *part)
+{
+    bb_stats_merge(total, type == BB_TYPE_STATE ? BB_TYPE_INT64 : type, part);
+}
+
+static void s_append_stats(bb_run_writer_t *self, s_part_t *part,
+                           const bb_packed_stats_frame_t *frame, const bb_block_stats_t *stats)
+{
+    uint8_t *room = s_reserve(&self->stats, BB_PACKED_STATS_BYTES_MAX);
+    part->stats_offset = (uint32_t)self->stats.length;
+    part->stats_length = (uint8_t)bb_packed_stats_encode(frame, stats, room);
+    self->stats.length += part->stats_length;
+}
+
+// ---- rows ------------------------------------------------------------------------------------
 static bool s_is_present(const bb_run_column_t *column, uint32_t row)
 {
     return !column->presence || (column->presence[row / 64] >> (row % 64) & 1);
 }
 
-static void s_check_input(const bb_run_input_t *input)
+static bool s_all_present(const bb_run_column_t *column, uint32_t row_first, uint32_t row_count)
 {
-    BB_ASSERT(input->row_count >= 1);
-    BB_ASSERT(input->column_count >= 1);
-    for (uint32_t row = 1; row < input->row_count; row++) {
-        BB_ASSERT(input->times_wall_ns[row - 1] < input->times_wall_ns[row]);
+    uint32_t row = row_first;
+    uint32_t limit = row_first + row_count;
+    while (column->presence && row < limit) {
+        uint32_t bits = BB_MIN(64 - row % 64, limit - row);
+        uint64_t wanted = bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
+        if ((column->presence[row / 64] >> row % 64 & wanted) != wanted) {
+            return false;
+        }
+        row += bits;
     }
-    for (uint32_t i = 0; i < input->column_count; i++) {
-        const bb_run_column_t *column = &input->columns[i];
-        BB_ASSERT(bb_type_is_valid(column->type));
-        BB_ASSERT(i == 0 || column[-1].metric < column->metric ||
-                  (column[-1].metric == column->metric && column[-1].type < column->type));
+    return true;
+}
+
+static void s_encode(bb_run_writer_t *self, s_part_t *part, bb_encoding_kind_t kind,
+                     const uint64_t *words, uint32_t count, uint32_t *hint)
+{
+    uint8_t *room = s_reserve(&self->payload, BB_ENCODING_BYTES_MAX(count));
+    bb_encoding_input_t input = {.kind = kind, .words = words, .count = count};
+    uint8_t id;
+    size_t length = bb_encoder_encode(self->encoder, &input, hint, room, &id);
+    BB_ASSERT(id <= BB_RUN_ENCODING_MASK);
+    self->payload.length += length;
+    part->encoding |= id;
+    part->length = (uint16_t)(self->payload.length - part->offset);
+}
+
+// The present values of the block in order, and the first and last row that has one. Writes the
+// bitmap of presence when some rows lack.
+static const uint64_t *s_gather(bb_run_writer_t *self, s_part_t *part,
+                                const bb_run_column_t *column, uint32_t row_first,
+                                uint32_t row_count, uint32_t *count, uint32_t ends[2])
+{
+    ends[0] = 0;
+    ends[1] = row_count - 1;
+    *count = row_count;
+    if (s_all_present(column, row_first, row_count)) {
+        return column->values + row_first;
     }
+    uint8_t bitmap[BB_BLOCK_ROWS_MAX / 8] = {0};
+    *count = 0;
+    for (uint32_t row = 0; row < row_count; row++) {
+        if (s_is_present(column, row_first + row)) {
+            bitmap[row / 8] |= (uint8_t)(1u << (row % 8));
+            ends[*count > 0] = row;
+            self->values[(*count)++] = column->values[row_first + row];
+        }
+    }
+    if (*count == 1) {
+        ends[1] = ends[0];
+    }
+    if (*count > 0 && *count < row_count) {
+        uint32_t bytes = bb_run_format_presence_bytes(row_count);
+        memcpy(s_reserve(&self->payload, bytes), bitmap, bytes);
+        self->payload.length += bytes;
+        part->encoding = BB_RUN_LACKS_ROWS;
+    }
+    return self->values;
+}
+
+static const uint64_t *s_translate(bb_run_writer_t *self, bb_type_t type, const uint64_t *words,
+                                   uint32_t count)
+{
+    if (type == BB_TYPE_BOOL) {
+        for (uint32_t i = 0; i < count; i++) {
+            BB_ASSERT(words[i] <= 1);
+        }
+    }
+    if (type != BB_TYPE_STATE) {
+        return words;
+    }
+    uint64_t previous = 0;
+    uint32_t code = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (words[i] != previous) {
+            previous = words[i];
+            code = bb_text_table_code(self->texts, bb_text_of_bits(previous));
+        }
+        self->values[i] = code;
+    }
+    return self->values;
+}
+
+static void s_add_column(bb_run_writer_t *self, s_part_t *part, const bb_run_input_t *input,
+                         uint32_t index, uint32_t row_first, uint32_t row_count)
+{
+    const bb_run_column_t *column = &input->columns[index];
+    bb_type_t type = column->type;
+    uint32_t count;
+    uint32_t ends[2];
+    *part =
+        (s_part_t){.offset = self->payload.length, .stats_offset = (uint32_t)self->stats.length};
+    const uint64_t *words = s_gather(self, part, column, row_first, row_count, &count, ends);
+    if (count == 0) {
+        return;
+    }
+    words = s_translate(self, type, words, count);
+    size_t begin = self->payload.length;
+    s_encode(self, part, bb_run_format_kind(type), words, count,
+             &self->hints[(column->metric * 4 + (uint32_t)type) % S_HINTS]);
+    self->point_count += count;
+    if (self->is_without_stats) {
+        return;
+    }
+    bb_encoding_totals_t totals;
+    bb_slice_t encoded = bb_slice(self->payload.bytes + begin, self->payload.length - begin);
+    bb_error_t error = bb_encoding_aggregate(part->encoding & BB_RUN_ENCODING_MASK, type, encoded,
+                                             count, NULL, 0, count, &totals);
+    BB_ASSERT(error == BB_OK); // checked on both sides of the boundary: it was just written
+    bb_block_stats_t stats = {
+        .count = count,
+        .sum = totals.sum,
+        .min = totals.min,
+        .max = totals.max,
+        .first_wall_ns = input->times_wall_ns[row_first + ends[0]],
+        .last_wall_ns = input->times_wall_ns[row_first + ends[1]],
+        .first = totals.first,
+        .last = totals.last,
+    };
+    bb_packed_stats_frame_t frame = s_frame(self, index);
+    s_append_stats(self, part, &frame, &stats);
+    s_merge_stats(&self->totals[index], type, &stats);
+}
+
+void bb_run_writer_add(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
+                       uint32_t row_count)
+{
+    BB_ASSERT(input->column_count == self->column_count);
+    const int64_t *times = input->times_wall_ns + row_first;
+    for (uint32_t row = 1; row < row_count; row++) {
+        BB_ASSERT(times[row - 1] < times[row]);
+    }
+    s_part_t *parts = s_next_block(self, row_count, times[0], times[row_count - 1]);
+    parts[0] = (s_part_t){.offset = self->payload.length};
+    memcpy(self->values, times, (size_t)row_count * sizeof *times);
+    s_encode(self, &parts[0], BB_ENCODING_INTEGER, self->values, row_count, &self->time_hint);
+    for (uint32_t i = 0; i < self->column_count; i++) {
+        BB_ASSERT(input->columns[i].metric == self->columns[i].metric &&
+                  input->columns[i].type == self->columns[i].type);
+        s_add_column(self, &parts[bb_run_slot(i)], input, i, row_first, row_count);
+    }
+    self->row_count += row_count;
+}
+
+// ---- blocks that are copied ------------------------------------------------------------------
+bb_error_t bb_run_writer_copy(bb_run_writer_t *self, const bb_run_t *run, uint32_t block_index)
+{
+    BB_ASSERT(run->column_count == self->column_count);
+    BB_ASSERT(bb_run_has_stats(run));
+    size_t payload_before = self->payload.length;
+    size_t stats_before = self->stats.length;
+    int64_t first_wall_ns;
+    int64_t last_wall_ns;
+    uint32_t rows = bb_run_block_rows(run, block_index);
+    bb_run_block_range(run, block_index, &first_wall_ns, &last_wall_ns);
+    s_part_t *parts = s_next_block(self, rows, first_wall_ns, last_wall_ns);
+    bb_error_t error = BB_OK;
+    for (uint32_t slot = 0; error == BB_OK && slot <= self->column_count; slot++) {
+        bb_slice_t block;
+        s_part_t *part = &parts[slot];
+        *part = (s_part_t){.offset = self->payload.length};
+        error = bb_run_raw_block(run, slot, block_index, &block, &part->encoding);
+        if (error == BB_OK && block.length > 0) {
+            memcpy(s_reserve(&self->payload, block.length), block.data, block.length);
+            self->payload.length += block.length;
+            part->length = (uint16_t)block.length;
+        }
+        if (error == BB_OK && slot > 0) {
+            bb_slice_t stats = bb_run_raw_stats(run, slot - 1, block_index);
+            part->stats_offset = (uint32_t)self->stats.length;
+            part->stats_length = (uint8_t)stats.length;
+            if (stats.length > 0) {
+                memcpy(s_reserve(&self->stats, stats.length), stats.data, stats.length);
+                self->stats.length += stats.length;
+            }
+        }
+    }
+    bb_block_stats_t *stats = self->copied;
+    for (uint32_t i = 0; error == BB_OK && i < self->column_count; i++) {
+        error = bb_run_raw_block_stats(run, i, block_index, &stats[i]);
+    }
+    if (error != BB_OK) {
+        self->block_count--;
+        self->payload.length = payload_before;
+        self->stats.length = stats_before;
+        return error;
+    }
+    for (uint32_t i = 0; i < self->column_count; i++) {
+        s_merge_stats(&self->totals[i], self->columns[i].type, &stats[i]);
+        self->point_count += stats[i].count;
+    }
+    self->row_count += rows;
+    return BB_OK;
+}
+
+// ---- putting it together ---------------------------------------------------------------------
+typedef struct {
+    uint32_t flags, widths;
+    uint32_t exponent;    // of a unit
+    int64_t unit_ns;      // 10^exponent
+    uint32_t metric_log2; // of the bytes of a metric number
+    size_t stats_bytes;   // with those of whole columns
+    size_t text_bytes;    // with the offsets
+    s_part_t *whole;      // statistics of whole columns, if MANY and STATS
+    int64_t first_wall_ns, last_wall_ns;
+} s_shape_t;
+
+static void s_find_unit(const bb_run_writer_t *self, s_shape_t *shape)
+{
+    shape->exponent = 0;
+    shape->unit_ns = 1;
+    while (shape->exponent < BB_RUN_EXPONENT_MAX) {
+        int64_t unit_ns = shape->unit_ns * 10;
+        for (uint32_t i = 0; i < self->block_count; i++) {
+            if (self->blocks[i].first_wall_ns % unit_ns != 0 ||
+                self->blocks[i].last_wall_ns % unit_ns != 0) {
+                return;
+            }
+        }
+        shape->exponent++;
+        shape->unit_ns = unit_ns;
+    }
+}
+
+static void s_find_shape(bb_run_writer_t *self, s_shape_t *shape)
+{
+    *shape = (s_shape_t){
+        .first_wall_ns = self->blocks[0].first_wall_ns,
+        .last_wall_ns = self->blocks[self->block_count - 1].last_wall_ns,
+    };
+    s_find_unit(self, shape);
+    bool is_many = self->block_count > 1;
+    uint64_t span =
+        ((uint64_t)shape->last_wall_ns - (uint64_t)shape->first_wall_ns) / (uint64_t)shape->unit_ns;
+    bool is_whole = !is_many && self->payload.length <= BB_RUN_WHOLE_BYTES_MAX;
+    bool has_texts = self->texts && self->texts->sorted_count > 0;
+    bool is_consecutive = true;
+    for (uint32_t i = 1; i < self->column_count; i++) {
+        is_consecutive &= self->columns[i].metric == self->columns[i - 1].metric + 1;
+    }
+    shape->flags = (is_whole ? BB_RUN_WHOLE : 0) | (is_many ? BB_RUN_MANY : 0) |
+                   (self->is_without_stats ? 0 : BB_RUN_STATS) | (has_texts ? BB_RUN_TEXTS : 0) |
+                   (is_consecutive ? BB_RUN_CONSECUTIVE : 0) |
+                   (is_many && span > UINT32_MAX ? BB_RUN_LONG : 0);
+    uint32_t metric_max = self->columns[self->column_count - 1].metric;
+    shape->metric_log2 = metric_max <= UINT8_MAX ? 0 : metric_max <= UINT16_MAX ? 1 : 2;
+    shape->widths = shape->metric_log2 | shape->exponent << 4;
+    size_t part_count = (size_t)self->block_count * (self->column_count + 1);
+    for (size_t i = 0; i < part_count; i++) {
+        shape->widths |= self->parts[i].length > UINT8_MAX ? BB_RUN_LENGTHS_WIDE : 0;
+    }
+    for (uint32_t i = 0; has_texts && i < self->texts->sorted_count; i++) {
+        shape->text_bytes += 8 + ((size_t)self->texts->sorted[i]->length + 3) / 4 * 4;
+    }
+}
+
+// Statistics of whole columns go behind those of the blocks.
+static void s_add_whole_stats(bb_run_writer_t *self, s_shape_t *shape)
+{
+    if (!(shape->flags & BB_RUN_STATS) || !(shape->flags & BB_RUN_MANY)) {
+        shape->stats_bytes = self->stats.length;
+        return;
+    }
+    shape->whole = bb_alloc_zero(self->column_count, sizeof *shape->whole);
+    for (uint32_t i = 0; i < self->column_count; i++) {
+        bb_packed_stats_frame_t frame = {self->columns[i].type, self->row_count,
+                                         shape->first_wall_ns, shape->last_wall_ns};
+        if (frame.type == BB_TYPE_STATE) {
+            self->totals[i].sum = (bb_sum_t){0};
+        }
+        s_append_stats(self, &shape->whole[i], &frame, &self->totals[i]);
+    }
+    shape->stats_bytes = self->stats.length;
+}
+
+static void s_put(s_buffer_t *run, const void *bytes, size_t length)
+{
+    memcpy(s_reserve(run, length), bytes, length);
+    run->length += length;
+}
+
+static void s_put_varint(s_buffer_t *run, uint64_t number)
+{
+    run->length += bb_varint_put(s_reserve(run, BB_VARINT_BYTES_MAX), number);
+}
+
+static void s_put_u32(s_buffer_t *run, size_t number)
+{
+    BB_ASSERT(number <= UINT32_MAX);
+    uint32_t narrow = (uint32_t)number;
+    s_put(run, &narrow, sizeof narrow);
+}
+
+static void s_put_numbers(bb_run_writer_t *self, const s_shape_t *shape)
+{
+    s_buffer_t *run = &self->run;
+    const uint8_t fixed[BB_RUN_FIXED_BYTES] = {BB_RUN_MAGIC, BB_RUN_VERSION, (uint8_t)shape->flags,
+                                               (uint8_t)shape->widths};
+    uint64_t unit_ns = (uint64_t)shape->unit_ns;
+    s_put(run, fixed, sizeof fixed);
+    s_put_varint(run, self->revision);
+    s_put_varint(run, self->row_count);
+    s_put_varint(run, self->column_count);
+    s_put_varint(run, (uint64_t)self->row_count * self->column_count - self->point_count);
+    s_put_varint(run, bb_varint_fold(shape->first_wall_ns / shape->unit_ns));
+    s_put_varint(run, ((uint64_t)shape->last_wall_ns - (uint64_t)shape->first_wall_ns) / unit_ns);
+    if (shape->flags & BB_RUN_MANY) {
+        s_put_varint(run, self->block_count);
+    }
+    if (shape->flags & BB_RUN_STATS) {
+        s_put_varint(run, shape->stats_bytes);
+    }
+    if (shape->flags & BB_RUN_TEXTS) {
+        s_put_varint(run, self->texts->sorted_count);
+        s_put_varint(run, shape->text_bytes - (size_t)self->texts->sorted_count * 4);
+    }
+}
+
+static void s_put_columns(bb_run_writer_t *self, const s_shape_t *shape)
+{
+    uint32_t listed = shape->flags & BB_RUN_CONSECUTIVE ? 1 : self->column_count;
+    for (uint32_t i = 0; i < listed; i++) {
+        s_put(&self->run, &self->columns[i].metric, (size_t)1 << shape->metric_log2);
+    }
+    for (uint32_t i = 0; i < self->column_count; i += 4) {
+        uint8_t types = 0;
+        for (uint32_t j = i; j < self->column_count && j < i + 4; j++) {
+            types |= (uint8_t)((self->columns[j].type - 1) << (j - i) * 2);
+        }
+        s_put(&self->run, &types, 1);
+    }
+}
+
+static const s_part_t *s_part(const bb_run_writer_t *self, uint32_t slot, uint32_t block)
+{
+    return &self->parts[(size_t)block * (self->column_count + 1) + slot];
+}
+
+static void s_put_parts(bb_run_writer_t *self, const s_shape_t *shape)
+{
+    size_t length_bytes = shape->widths & BB_RUN_LENGTHS_WIDE ? 2 : 1;
+    for (uint32_t slot = 0; slot <= self->column_count; slot++) {
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            s_put(&self->run, &s_part(self, slot, block)->length, length_bytes);
+        }
+    }
+    for (uint32_t slot = 0; slot <= self->column_count; slot++) {
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            s_put(&self->run, &s_part(self, slot, block)->encoding, 1);
+        }
+    }
+    for (uint32_t slot = 0; !(shape->flags & BB_RUN_WHOLE) && slot <= self->column_count; slot++) {
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            const s_part_t *part = s_part(self, slot, block);
+            s_put_u32(&self->run, bb_crc32c(0, self->payload.bytes + part->offset, part->length));
+        }
+    }
+}
+
+static void s_put_blocks(bb_run_writer_t *self, const s_shape_t *shape)
+{
+    size_t time_bytes = shape->flags & BB_RUN_LONG ? 8 : 4;
+    for (uint32_t block = 0; block < self->block_count; block++) {
+        uint16_t rows = (uint16_t)(self->blocks[block].rows - 1);
+        s_put(&self->run, &rows, sizeof rows);
+    }
+    for (uint32_t end = 0; end < 2; end++) {
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            const s_block_t *at = &self->blocks[block];
+            uint64_t since = (uint64_t)(end ? at->last_wall_ns : at->first_wall_ns) -
+                             (uint64_t)shape->first_wall_ns;
+            since /= (uint64_t)shape->unit_ns;
+            s_put(&self->run, &since, time_bytes);
+        }
+    }
+    size_t offset = 0;
+    for (uint32_t slot = 0; slot <= self->column_count; slot++) {
+        s_put_u32(&self->run, offset);
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            offset += s_part(self, slot, block)->length;
+        }
+    }
+}
+
+static void s_put_stats(bb_run_writer_t *self, const s_shape_t *shape)
+{
+    for (uint32_t column = 0; column < self->column_count; column++) {
+        if (shape->whole) {
+            s_put(&self->run, &shape->whole[column].stats_length, 1);
+        }
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            s_put(&self->run, &s_part(self, bb_run_slot(column), block)->stats_length, 1);
+        }
+    }
+    size_t offset = 0;
+    for (uint32_t column = 0; shape->whole && column < self->column_count; column++) {
+        s_put_u32(&self->run, offset);
+        offset += shape->whole[column].stats_length;
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            offset += s_part(self, bb_run_slot(column), block)->stats_length;
+        }
+    }
+    for (uint32_t column = 0; column < self->column_count; column++) {
+        if (shape->whole) {
+            s_put(&self->run, self->stats.bytes + shape->whole[column].stats_offset,
+                  shape->whole[column].stats_length);
+        }
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            const s_part_t *part = s_part(self, bb_run_slot(column), block);
+            if (part->stats_length > 0) {
+                s_put(&self->run, self->stats.bytes + part->stats_offset, part->stats_length);
+            }
+        }
+    }
+}
+
+static void s_put_texts(bb_run_writer_t *self)
+{
+    static const uint8_t zeros[4];
+    s_buffer_t *run = &self->run;
+    const bb_text_table_t *texts = self->texts;
+    s_put(run, zeros, (4 - run->length % 4) % 4);
+    size_t at = run->length + (size_t)texts->sorted_count * 4;
+    for (uint32_t i = 0; i < texts->sorted_count; i++) {
+        s_put_u32(run, at);
+        at += 4 + ((size_t)texts->sorted[i]->length + 3) / 4 * 4;
+    }
+    for (uint32_t i = 0; i < texts->sorted_count; i++) {
+        const bb_text_t *text = texts->sorted[i];
+        s_put_u32(run, text->length);
+        if (text->length > 0) {
+            s_put(run, text->bytes, text->length);
+        }
+        s_put(run, zeros, (4 - run->length % 4) % 4);
+    }
+}
+
+bb_slice_t bb_run_writer_finish(bb_run_writer_t *self)
+{
+    BB_ASSERT(self->block_count >= 1);
+    s_shape_t shape;
+    s_find_shape(self, &shape);
+    s_add_whole_stats(self, &shape);
+    s_buffer_t *run = &self->run;
+    run->length = 0;
+    s_put_numbers(self, &shape);
+    s_put_columns(self, &shape);
+    s_put_parts(self, &shape);
+    if (shape.flags & BB_RUN_MANY) {
+        s_put_blocks(self, &shape);
+    }
+    if (shape.flags & BB_RUN_STATS) {
+        s_put_stats(self, &shape);
+    }
+    free(shape.whole);
+    if (shape.flags & BB_RUN_TEXTS) {
+        s_put_texts(self);
+    }
+    size_t covered = run->length;
+    for (uint32_t slot = 0; slot <= self->column_count; slot++) {
+        for (uint32_t block = 0; block < self->block_count; block++) {
+            const s_part_t *part = s_part(self, slot, block);
+            s_put(run, self->payload.bytes + part->offset, part->length);
+        }
+    }
+    if (shape.flags & BB_RUN_WHOLE) {
+        covered = run->length;
+    }
+    uint32_t checksum = bb_crc32c(0, run->bytes, 4);
+    checksum = bb_crc32c(checksum, run->bytes + BB_RUN_FIXED_BYTES, covered - BB_RUN_FIXED_BYTES);
+    memcpy(run->bytes + 4, &checksum, sizeof checksum);
+    return bb_slice(run->bytes, run->length);
+}
+
+// ---- a run from rows -------------------------------------------------------------------------
+uint32_t bb_run_writer_cut(const int64_t *times_wall_ns, uint32_t row_first, uint32_t row_limit)
+{
+    const int64_t hour_ns = INT64_C(3600) * BB_NS_PER_S;
+    uint32_t full = BB_MIN(row_limit - row_first, (uint32_t)BB_BLOCK_ROWS_MAX);
+    const int64_t *times = times_wall_ns + row_first;
+    // Dense: at this rate a full block is shorter than an hour.
+    bool is_dense =
+        (uint64_t)(times[full - 1] - times[0]) / full < (uint64_t)hour_ns / BB_BLOCK_ROWS_MAX;
+    int64_t hour = times[0] / hour_ns;
+    if (!is_dense || times[full - 1] / hour_ns == hour) {
+        return full;
+    }
+    uint32_t begin = 1;
+    uint32_t limit = full - 1;
+    while (begin < limit) {
+        uint32_t middle = begin + (limit - begin) / 2;
+        if (times[middle] / hour_ns == hour) {
+            begin = middle + 1;
+        } else {
+            limit = middle;
+        }
+    }
+    return begin;
 }
 
 static void s_collect_texts(bb_run_writer_t *self, const bb_run_input_t *input)
 {
-    bb_text_table_clear(&self->texts);
+    bb_text_table_clear(&self->own_texts);
     for (uint32_t i = 0; i < input->column_count; i++) {
         const bb_run_column_t *column = &input->columns[i];
         if (column->type != BB_TYPE_STATE) {
@@ -80,231 +709,32 @@ static void s_collect_texts(bb_run_writer_t *self, const bb_run_input_t *input)
             const bb_text_t *text = bb_text_of_bits(column->values[row]);
             if (text != previous) {
                 BB_ASSERT(text->length <= BB_STATE_BYTES_MAX);
-                bb_text_table_add(&self->texts, text);
+                bb_text_table_add(&self->own_texts, text);
                 previous = text;
             }
         }
     }
-    bb_text_table_sort(&self->texts);
-}
-
-static size_t s_round(size_t bytes, size_t unit)
-{
-    return (bytes + unit - 1) / unit * unit;
-}
-
-static size_t s_text_bytes(const bb_text_t *text)
-{
-    return sizeof(uint32_t) + s_round(text->length, 4);
-}
-
-static s_layout_t s_lay_out(const bb_run_writer_t *self, const bb_run_input_t *input)
-{
-    s_layout_t layout = {0};
-    layout.block_count = (input->row_count - 1) / BB_BLOCK_ROWS_MAX + 1;
-    layout.columns = sizeof(bb_run_header_t);
-    layout.times = layout.columns + input->column_count * sizeof(bb_run_column_entry_t);
-    layout.values = layout.times + layout.block_count * sizeof(bb_run_time_entry_t);
-    layout.text_offsets = layout.values + (size_t)layout.block_count * input->column_count *
-                                              sizeof(bb_run_value_entry_t);
-    layout.texts = layout.text_offsets + s_round(self->texts.sorted_count * sizeof(uint32_t), 8);
-    size_t text_bytes = 0;
-    for (uint32_t i = 0; i < self->texts.sorted_count; i++) {
-        text_bytes += s_text_bytes(self->texts.sorted[i]);
-    }
-    layout.blocks = layout.texts + s_round(text_bytes, 8);
-    BB_ASSERT(layout.blocks <= UINT32_MAX); // offsets of texts count bytes
-    return layout;
-}
-
-static void s_reserve(bb_run_writer_t *self, size_t bytes)
-{
-    if (self->capacity - self->length >= bytes) {
-        return;
-    }
-    size_t wanted = self->length + bytes;
-    self->capacity = BB_MAX(wanted, self->capacity + self->capacity / 2);
-    self->bytes = bb_realloc(self->bytes, self->capacity);
-}
-
-static void s_write_texts(bb_run_writer_t *self, const s_layout_t *layout)
-{
-    size_t at = layout->texts;
-    uint8_t *offsets = self->bytes + layout->text_offsets;
-    for (uint32_t i = 0; i < self->texts.sorted_count; i++) {
-        const bb_text_t *text = self->texts.sorted[i];
-        uint32_t offset = (uint32_t)at;
-        memcpy(offsets + (size_t)i * sizeof offset, &offset, sizeof offset);
-        memcpy(self->bytes + at, &text->length, sizeof text->length);
-        memcpy(self->bytes + at + sizeof text->length, text->bytes, text->length);
-        at += s_text_bytes(text);
-    }
-}
-
-// Appends the presence bitmap (NULL = none) and the encoded words as one block.
-static bb_run_place_t s_append_block(bb_run_writer_t *self, bb_encoding_kind_t kind,
-                                     const uint64_t *words, uint32_t count,
-                                     const uint64_t *presence, uint32_t presence_words)
-{
-    size_t presence_bytes = presence ? (size_t)presence_words * 8 : 0;
-    s_reserve(self, presence_bytes + BB_ENCODING_BYTES_MAX(count) + BB_RUN_WORD);
-    BB_ASSERT(self->length / BB_RUN_WORD <= UINT32_MAX);
-    uint8_t *begin = self->bytes + self->length;
-    if (presence) {
-        memcpy(begin, presence, presence_bytes);
-    }
-    bb_run_place_t place = {.word = (uint32_t)(self->length / BB_RUN_WORD)};
-    const bb_encoding_input_t input = {.kind = kind, .words = words, .count = count};
-    size_t bytes = presence_bytes + bb_encoder_encode(self->encoder, &input, NULL,
-                                                      begin + presence_bytes, &place.encoding);
-    place.bytes = (uint32_t)bytes;
-    place.value_count = (uint16_t)count;
-    place.checksum = bb_crc32c(0, begin, bytes);
-    memset(begin + bytes, 0, s_round(bytes, BB_RUN_WORD) - bytes);
-    self->length += s_round(bytes, BB_RUN_WORD);
-    return place;
-}
-
-static void s_write_times(bb_run_writer_t *self, const bb_run_input_t *input,
-                          const s_layout_t *layout)
-{
-    for (uint32_t block = 0; block < layout->block_count; block++) {
-        uint32_t rows = bb_run_format_rows(input->row_count, block);
-        const int64_t *times = input->times_wall_ns + (size_t)block * BB_BLOCK_ROWS_MAX;
-        memcpy(self->values, times, (size_t)rows * 8);
-        bb_run_time_entry_t entry = {
-            .place = s_append_block(self, BB_ENCODING_INTEGER, self->values, rows, NULL, 0),
-            .first_wall_ns = times[0],
-            .last_wall_ns = times[rows - 1],
-        };
-        memcpy(self->bytes + layout->times + block * sizeof entry, &entry, sizeof entry);
-    }
-}
-
-// Gathers the present rows of a block; returns how many. Bits of rows that do not exist are cleared
-// in `presence`, which has room for BB_PRESENCE_WORDS.
-static uint32_t s_gather(bb_run_writer_t *self, const bb_run_input_t *input,
-                         const bb_run_column_t *column, uint32_t block, uint64_t *presence)
-{
-    uint32_t begin = block * BB_BLOCK_ROWS_MAX;
-    uint32_t rows = bb_run_format_rows(input->row_count, block);
-    uint32_t count = 0;
-    memset(presence, 0, BB_PRESENCE_WORDS * 8);
-    if (!column->presence) {
-        memcpy(self->times, input->times_wall_ns + begin, (size_t)rows * 8);
-        memcpy(self->values, column->values + begin, (size_t)rows * 8);
-        return rows;
-    }
-    for (uint32_t row = 0; row < rows; row++) {
-        if (s_is_present(column, begin + row)) {
-            presence[row / 64] |= UINT64_C(1) << (row % 64);
-            self->times[count] = input->times_wall_ns[begin + row];
-            self->values[count++] = column->values[begin + row];
-        }
-    }
-    return count;
-}
-
-static void s_prepare_values(bb_run_writer_t *self, bb_type_t type, uint32_t count)
-{
-    if (type == BB_TYPE_BOOL) {
-        for (uint32_t i = 0; i < count; i++) {
-            BB_ASSERT(self->values[i] <= 1);
-        }
-    }
-    uint64_t previous = 0;
-    uint32_t code = 0;
-    for (uint32_t i = 0; type == BB_TYPE_STATE && i < count; i++) {
-        if (self->values[i] != previous) {
-            previous = self->values[i];
-            code = bb_text_table_code(&self->texts, bb_text_of_bits(previous));
-        }
-        self->values[i] = code;
-    }
-}
-
-static bb_run_value_entry_t s_write_block(bb_run_writer_t *self, const bb_run_input_t *input,
-                                          const bb_run_column_t *column, uint32_t block)
-{
-    static_assert(BB_BLOCK_ROWS_MAX % 64 == 0, "a block begins at a word of the input's bitmap");
-    uint64_t presence[BB_PRESENCE_WORDS];
-    uint32_t rows = bb_run_format_rows(input->row_count, block);
-    uint32_t count = s_gather(self, input, column, block, presence);
-    if (count == 0) {
-        return (bb_run_value_entry_t){0};
-    }
-    s_prepare_values(self, column->type, count);
-    // Codes have the order of the texts, so their statistics are those of integers, without a sum.
-    bb_type_t stats_type = column->type == BB_TYPE_STATE ? BB_TYPE_INT64 : column->type;
-    bb_block_stats_t stats = {0};
-    bb_stats_add_rows(&stats, stats_type, self->times, self->values, NULL, count);
-    if (column->type == BB_TYPE_STATE) {
-        stats.sum = (bb_sum_t){0};
-    }
-    return (bb_run_value_entry_t){
-        .place =
-            s_append_block(self, bb_run_format_kind(column->type), self->values, count,
-                           count == rows ? NULL : presence, bb_run_format_presence_words(rows)),
-        .sum_high = stats.sum.high,
-        .sum_low = stats.sum.low,
-        .min = stats.min,
-        .max = stats.max,
-        .first_wall_ns = stats.first_wall_ns,
-        .last_wall_ns = stats.last_wall_ns,
-        .first = stats.first,
-        .last = stats.last,
-    };
-}
-
-// Returns the number of points.
-static uint64_t s_write_columns(bb_run_writer_t *self, const bb_run_input_t *input,
-                                const s_layout_t *layout)
-{
-    uint64_t points = 0;
-    size_t entry_at = layout->values;
-    for (uint32_t i = 0; i < input->column_count; i++) {
-        const bb_run_column_t *column = &input->columns[i];
-        bb_run_column_entry_t described = {.metric = column->metric, .type = (uint8_t)column->type};
-        memcpy(self->bytes + layout->columns + i * sizeof described, &described, sizeof described);
-        for (uint32_t block = 0; block < layout->block_count; block++) {
-            bb_run_value_entry_t entry = s_write_block(self, input, column, block);
-            memcpy(self->bytes + entry_at, &entry, sizeof entry);
-            entry_at += sizeof entry;
-            points += entry.place.value_count;
-        }
-    }
-    return points;
+    bb_text_table_sort(&self->own_texts);
 }
 
 bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *input)
 {
-    s_check_input(input);
+    BB_ASSERT(input->row_count >= 1);
+    BB_ASSERT(input->column_count >= 1);
+    if (self->info_capacity < input->column_count) {
+        self->info_capacity = input->column_count;
+        self->infos = bb_realloc(self->infos, self->info_capacity * sizeof *self->infos);
+    }
+    for (uint32_t i = 0; i < input->column_count; i++) {
+        self->infos[i] = (bb_run_column_info_t){input->columns[i].metric, input->columns[i].type};
+    }
     s_collect_texts(self, input);
-    s_layout_t layout = s_lay_out(self, input);
-    self->length = 0;
-    s_reserve(self, layout.blocks);
-    memset(self->bytes, 0, layout.blocks); // spare bytes are zero
-    self->length = layout.blocks;
-
-    s_write_texts(self, &layout);
-    s_write_times(self, input, &layout);
-    bb_run_header_t header = {
-        .magic = {'B', 'B', 'R'},
-        .version = BB_RUN_VERSION,
-        .revision = input->revision,
-        .point_count = s_write_columns(self, input, &layout),
-        .first_wall_ns = input->times_wall_ns[0],
-        .last_wall_ns = input->times_wall_ns[input->row_count - 1],
-        .row_count = input->row_count,
-        .block_count = layout.block_count,
-        .column_count = input->column_count,
-        .text_count = self->texts.sorted_count,
-        .text_words = (uint32_t)((layout.blocks - layout.texts) / BB_RUN_WORD),
-    };
-    header.run_bytes = self->length;
-    memcpy(self->bytes, &header, sizeof header);
-    size_t covered = offsetof(bb_run_header_t, run_bytes);
-    header.checksum = bb_crc32c(0, self->bytes + covered, layout.blocks - covered);
-    memcpy(self->bytes, &header, sizeof header);
-    return bb_slice(self->bytes, self->length);
+    bb_run_writer_begin(self, input->revision, self->infos, input->column_count, &self->own_texts);
+    self->is_without_stats = input->row_count < BB_RUN_STATS_ROWS_MIN;
+    for (uint32_t row = 0; row < input->row_count;) {
+        uint32_t rows = bb_run_writer_cut(input->times_wall_ns, row, input->row_count);
+        bb_run_writer_add(self, input, row, rows);
+        row += rows;
+    }
+    return bb_run_writer_finish(self);
 }

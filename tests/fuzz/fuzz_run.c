@@ -6,55 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/bb_crc32c.h"
-#include "storage/segment/bb_run_format.h"
 #include "storage/segment/bb_run_merge.h"
+#include "storage/segment/bb_run_reader.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void s_sign_place(uint8_t *bytes, size_t size, size_t at)
-{
-    bb_run_place_t place;
-    if (at > size || size - at < sizeof place) {
-        return;
-    }
-    memcpy(&place, bytes + at, sizeof place);
-    size_t begin = (size_t)place.word * BB_RUN_WORD;
-    if (begin <= size && place.bytes <= size - begin) {
-        place.checksum = bb_crc32c(0, bytes + begin, place.bytes);
-        memcpy(bytes + at, &place, sizeof place);
-    }
-}
-
-static void s_sign(uint8_t *bytes, size_t size)
-{
-    bb_run_header_t header;
-    if (size < sizeof header) {
-        return;
-    }
-    memcpy(&header, bytes, sizeof header);
-    memcpy(header.magic, "BBR", sizeof header.magic);
-    header.version = BB_RUN_VERSION;
-    header.run_bytes = size;
-    uint64_t columns = header.column_count;
-    uint64_t blocks = header.block_count;
-    uint64_t times = sizeof header + columns * sizeof(bb_run_column_entry_t);
-    uint64_t values = times + blocks * sizeof(bb_run_time_entry_t);
-    uint64_t texts = values + columns * blocks * sizeof(bb_run_value_entry_t);
-    uint64_t head = texts + ((uint64_t)header.text_count + 1) / 2 * 8 + header.text_words * 8ull;
-    bool is_inside = columns < 256 && blocks < 256 && head <= size;
-    for (uint64_t i = 0; is_inside && i < blocks; i++) {
-        s_sign_place(bytes, size, times + i * sizeof(bb_run_time_entry_t));
-    }
-    for (uint64_t i = 0; is_inside && i < blocks * columns; i++) {
-        s_sign_place(bytes, size, values + i * sizeof(bb_run_value_entry_t));
-    }
-    memcpy(bytes, &header, sizeof header);
-    if (is_inside) {
-        header.checksum = bb_crc32c(0, bytes + 8, head - 8);
-        memcpy(bytes, &header, sizeof header);
-    }
-}
 
 static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
 {
@@ -72,7 +27,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0) {
         memcpy(copy, data, size);
     }
-    s_sign(copy, size);
+    if (size > 1) {
+        copy[0] = BB_RUN_MAGIC;
+        copy[1] = BB_RUN_VERSION;
+    }
+    bb_run_sign(copy, size);
     bb_run_t run;
     bb_fault_t fault;
     if (bb_run_open(&run, bb_slice(copy, size), &fault) == BB_OK) {

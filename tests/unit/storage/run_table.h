@@ -135,7 +135,7 @@ static inline bool test_table_equals_run(const test_table_t *self, const bb_run_
     bool same = run->row_count == self->row_count && run->column_count == self->column_count;
     *error = BB_OK;
     for (uint32_t block = 0; same && block < run->block_count; block++) {
-        uint32_t begin = block * BB_BLOCK_ROWS_MAX;
+        uint32_t begin = bb_run_block_first(run, block);
         uint32_t rows = bb_run_block_rows(run, block);
         *error = bb_run_block_times(run, block, times);
         if (*error != BB_OK) {

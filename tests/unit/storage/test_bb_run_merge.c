@@ -6,7 +6,7 @@
 
 #include "tests/unit/storage/run_table.h"
 
-#define POINTS_MAX 40000
+#define POINTS_MAX 60000
 #define RUNS_MAX   12
 
 typedef struct {
@@ -358,12 +358,65 @@ static void test_long_windows_are_cut(void **context)
     free(values);
 }
 
+// Blocks that nothing overlaps go through a merge byte for byte, and what is short becomes long:
+// the flushes of a day of a battery that is heard every ten seconds.
+static void test_long_blocks_are_copied(void **context)
+{
+    (void)context;
+    enum { FLUSHES = 8, COLUMNS = 3 };
+    static const uint32_t rows_of[FLUSHES] = {1024, 1500, 30, 40, 600, 2048, 100, 2000};
+    bb_random_t random = bb_random_seed(33);
+    bb_slice_t encoded[FLUSHES];
+    bb_run_t runs[FLUSHES];
+    int64_t time = INT64_C(1767225600) * BB_NS_PER_S;
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < FLUSHES; i++) {
+        test_table_t table;
+        test_table_init(&table, &random, rows_of[i], COLUMNS);
+        for (uint32_t row = 0; row < rows_of[i]; row++) {
+            table.times[row] = time;
+            time += 10 * BB_NS_PER_S;
+        }
+        encoded[i] = test_table_encode(&table, 0);
+        assert_int_equal(bb_run_open(&runs[i], encoded[i], NULL), BB_OK);
+        test_table_free(&table);
+        rows += rows_of[i];
+    }
+    bb_run_merge_result_t result = s_check(runs, FLUSHES);
+    assert_int_equal(result.runs_out, 1);
+    assert_true(result.copied_count > 0);
+    assert_true(result.copied_count < result.points_out);
+
+    static s_output_t output;
+    output = (s_output_t){.fail_at = UINT32_MAX};
+    assert_int_equal(bb_run_merge(runs, FLUSHES, s_emit, &output, &result), BB_OK);
+    const bb_run_t *merged = &output.runs[0];
+    assert_int_equal(merged->row_count, rows);
+    for (uint32_t block = 0; block + 1 < merged->block_count; block++) {
+        assert_true(bb_run_block_rows(merged, block) >= BB_BLOCK_ROWS_MAX / 2);
+    }
+    // Merging what is merged copies all but the end, and changes nothing.
+    bb_run_merge_result_t again;
+    static s_output_t same;
+    same = (s_output_t){.fail_at = UINT32_MAX};
+    assert_int_equal(bb_run_merge(merged, 1, s_emit, &same, &again), BB_OK);
+    assert_true(again.copied_count * 10 > again.points_out * 8);
+    assert_int_equal(same.count, 1);
+    assert_int_equal(same.encoded[0].length, output.encoded[0].length);
+    assert_memory_equal(same.encoded[0].data, output.encoded[0].data, same.encoded[0].length);
+    s_output_free(&output);
+    s_output_free(&same);
+    for (uint32_t i = 0; i < FLUSHES; i++) {
+        test_slice_free(encoded[i]);
+    }
+}
+
 static void test_damage_and_full_disks_end_the_merge(void **context)
 {
     (void)context;
     bb_random_t random = bb_random_seed(32);
     test_table_t table;
-    test_table_init(&table, &random, 200, 6);
+    test_table_init(&table, &random, 1500, 6); // with a checksum for each block
     bb_slice_t good = test_table_encode(&table, 0);
     bb_slice_t bad = test_table_encode(&table, 1);
     test_table_free(&table);
@@ -374,9 +427,8 @@ static void test_damage_and_full_disks_end_the_merge(void **context)
     output = (s_output_t){.fail_at = 0};
     assert_int_equal(bb_run_merge(runs, 2, s_emit, &output, NULL), BB_ERR_DISK_FULL);
     assert_int_equal(output.count, 0);
-    // A block ends with at most seven spare bytes, so this one counts.
     uint8_t *bytes = (uint8_t *)(uintptr_t)bad.data;
-    bytes[bad.length - 8] ^= 1;
+    bytes[bad.length - 1] ^= 1;
     output = (s_output_t){.fail_at = UINT32_MAX};
     assert_int_equal(bb_run_merge(runs, 2, s_emit, &output, NULL), BB_ERR_CORRUPT);
     s_output_free(&output);
@@ -391,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_corrections_win),
         cmocka_unit_test(test_types_of_one_revision_stay),
         cmocka_unit_test(test_long_windows_are_cut),
+        cmocka_unit_test(test_long_blocks_are_copied),
         cmocka_unit_test(test_damage_and_full_disks_end_the_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

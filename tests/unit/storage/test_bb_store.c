@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "protocol/bb_crc32c.h"
 #include "tests/unit/storage/store_fixture.h"
 
 // ---- random histories ------------------------------------------------------------------------
@@ -158,6 +159,36 @@ static void test_foreign_folders(void **state)
     }
     fixture_reopen_error(&fixture, BB_OK);
     s_verify_all(&fixture);
+    fixture_close(&fixture);
+}
+
+// Goal: a folder of another format is refused with what to do, and nothing in it changes.
+static void test_other_formats_are_refused(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    fixture_open(&fixture, true);
+    bb_store_close(&fixture.store);
+    static const char *const sentences[] = {"busbar query", "newer than this program"};
+    for (uint32_t i = 0; i < 2; i++) {
+        bb_slice_t identity = bb_sim_disk_get(fixture.disk, "/store/busbar.store");
+        uint8_t bytes[128];
+        assert_int_equal(identity.length, sizeof bytes);
+        memcpy(bytes, identity.data, sizeof bytes);
+        uint32_t format = i == 0 ? 1 : 99;
+        memcpy(bytes + 4, &format, sizeof format);
+        uint32_t checksum = bb_crc32c(0, bytes, 124);
+        memcpy(bytes + 124, &checksum, sizeof checksum);
+        bb_sim_disk_put(fixture.disk, "/store/busbar.store", bb_slice(bytes, sizeof bytes));
+        bb_store_report_t report;
+        bb_fault_t fault = {0};
+        assert_int_equal(bb_store_open(&fixture.options, &report, &fixture.store, &fault),
+                         BB_ERR_FORMAT);
+        assert_non_null(strstr(fault.text, sentences[i]));
+        identity = bb_sim_disk_get(fixture.disk, "/store/busbar.store");
+        assert_memory_equal(identity.data, bytes, sizeof bytes);
+    }
+    fixture.store = NULL;
     fixture_close(&fixture);
 }
 
@@ -783,6 +814,7 @@ int main(void)
         cmocka_unit_test(test_random_histories_on_disk),
         cmocka_unit_test(test_long_series),
         cmocka_unit_test(test_foreign_folders),
+        cmocka_unit_test(test_other_formats_are_refused),
         cmocka_unit_test(test_second_opening_is_refused),
         cmocka_unit_test(test_type_of_a_metric_is_kept),
         cmocka_unit_test(test_type_within_a_batch),

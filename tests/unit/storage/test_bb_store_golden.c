@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of store format 1: identity, meta records, keys and counts of windows. A store that was
+// The bytes of store format 2: identity, meta records, keys and counts of windows. A store that was
 // written once and kept must be read for ever; the same history must write the same identity and
 // names. (Runs have a golden file of their own; better encodings may change how they are written,
 // so what was kept of windows is only read.) `test_bb_store_golden --write-golden` rewrites the
@@ -9,7 +9,7 @@
 //   u32 bytes of the key, u32 bytes of the value, key, value
 #include "tests/unit/storage/store_fixture.h"
 
-#define S_GOLDEN         BB_SOURCE_DIR "/tests/golden/disk/store_v1.bin"
+#define S_GOLDEN         BB_SOURCE_DIR "/tests/golden/disk/store_v2.bin"
 #define S_IDENTITY_BYTES 128u
 #define S_BYTES_MAX      65536u
 

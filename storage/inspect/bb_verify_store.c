@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/inspect/bb_verify_store.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/bb_store_meta.h"
+#include "storage/scrub/bb_window_check.h"
+
+#define S_WHERE_BYTES BB_VERIFY_TEXT_BYTES
+
+// ---- windows ---------------------------------------------------------------------------------
+typedef struct {
+    const bb_verify_store_t *store;
+    bb_window_kind_t kind;
+    uint32_t day;
+    uint64_t number;
+    bb_window_counts_t counts;
+} s_window_t;
+
+typedef struct {
+    const bb_verify_options_t *options;
+    bb_verify_totals_t *totals;
+    const char *where;
+} s_sink_t;
+
+static void s_found(void *context, uint32_t partition, uint32_t battery, bb_damage_reason_t reason,
+                    const char *text)
+{
+    const s_sink_t *sink = context;
+    if (battery == BB_DAMAGE_BATTERY_ALL) {
+        bb_verify_found(sink->options, sink->totals, sink->where, "%s: %s",
+                        bb_damage_reason_name(reason), text);
+    } else {
+        bb_verify_found(sink->options, sink->totals, sink->where,
+                        "%s: partition %u, battery %u: %s", bb_damage_reason_name(reason),
+                        partition, battery, text);
+    }
+}
+
+static void s_count(const s_sink_t *sink, const char *name, uint64_t found, uint64_t wanted)
+{
+    if (found != wanted) {
+        bb_verify_found(sink->options, sink->totals, sink->where,
+                        "count: %" PRIu64 " %s, and meta says %" PRIu64, found, name, wanted);
+    }
+}
+
+static bb_error_t s_check_env(const s_sink_t *sink, bb_kv_env_t *env,
+                              const bb_window_counts_t *counts)
+{
+    bb_kv_driver_t *kv = sink->options->kv;
+    bb_segment_part_t part = {env};
+    bb_segment_cursor_t *cursor = NULL;
+    bb_error_t error = bb_segment_cursor_open(kv, &part, 1, &cursor);
+    if (error != BB_OK) {
+        return error;
+    }
+    bb_window_check_t check = {cursor, UINT64_MAX / 2, s_found, (void *)(uintptr_t)sink};
+    bb_window_check_at_t at = {0};
+    bb_window_check_totals_t totals = {0};
+    while (!bb_window_check_step(&check, &at, &totals)) {
+    }
+    bb_segment_cursor_close(&cursor);
+    sink->totals->window_run_count += totals.run_count;
+    sink->totals->window_point_count += totals.point_count;
+    sink->totals->window_bytes += totals.run_bytes;
+    if (counts) {
+        s_count(sink, "runs", totals.run_count, counts->run_count);
+        s_count(sink, "batteries", totals.battery_count, counts->battery_count);
+        s_count(sink, "points", totals.point_count, counts->point_count);
+        s_count(sink, "bytes", totals.run_bytes, counts->run_bytes);
+    }
+    return BB_OK;
+}
+
+static bb_error_t s_window_work(const bb_verify_options_t *options, void *argument,
+                                bb_verify_totals_t *totals, bb_fault_t *fault)
+{
+    const s_window_t *self = argument;
+    bb_window_pool_t *pool =
+        bb_window_pool_new(options->vfs, options->kv, self->store->store, self->store->map_bytes);
+    bb_window_t *window = bb_window_new(pool, self->kind, self->day, self->number);
+    char path[BB_WINDOW_PATH_BYTES];
+    char where[S_WHERE_BYTES];
+    bb_window_path(pool, self->kind, self->day, self->number, path);
+    snprintf(where, sizeof where, "%s%s", self->store->below,
+             path + strlen(self->store->store) + 1);
+    s_sink_t sink = {options, totals, where};
+    bb_kv_env_t *env = NULL;
+    bb_error_t error = bb_window_env_acquire(window, false, &env, fault);
+    totals->window_count++;
+    if (error == BB_OK) {
+        error = s_check_env(&sink, env, &self->counts);
+        bb_window_env_release(window);
+    }
+    if (error == BB_ERR_NOT_FOUND) {
+        bb_verify_found(options, totals, where, "missing: the folder or its map is not there");
+    } else if (error != BB_OK) {
+        bb_verify_found(options, totals, where, "unreadable: %s",
+                        fault->text[0] ? fault->text : bb_error_message(error));
+    }
+    bb_window_release(&window);
+    bb_window_pool_destroy(&pool);
+    return BB_OK;
+}
+
+// ---- meta ------------------------------------------------------------------------------------
+typedef struct {
+    const bb_verify_options_t *options;
+    const bb_verify_store_t *store;
+    bb_verify_totals_t *totals;
+    bb_dictionary_t *dictionary;
+    s_window_t *windows;
+    uint32_t window_count, window_capacity;
+    bool has_seal;
+} s_meta_t;
+
+static void s_meta_found(s_meta_t *self, const char *what)
+{
+    char where[S_WHERE_BYTES];
+    snprintf(where, sizeof where, "%smeta", self->store->below);
+    bb_verify_found(self->options, self->totals, where, "%s", what);
+}
+
+static bb_error_t s_seal(void *context, const bb_meta_seal_t *seal, bb_fault_t *fault)
+{
+    (void)seal;
+    (void)fault;
+    ((s_meta_t *)context)->has_seal = true;
+    return BB_OK;
+}
+
+static bb_error_t s_have(void *context, uint32_t partition, bb_slice_t encoded, bb_fault_t *fault)
+{
+    s_meta_t *self = context;
+    char text[96];
+    bb_have_set_t set = {0};
+    (void)fault;
+    uint8_t *copy = bb_alloc(encoded.length + 1); // the value may lie at any even address
+    memcpy(copy, encoded.data, encoded.length);
+    if (bb_have_set_decode(&set, copy, encoded.length) != BB_OK) {
+        snprintf(text, sizeof text, "the have-set of partition %u does not verify", partition);
+        s_meta_found(self, text);
+    } else if (self->store->partition_count > 0 && partition >= self->store->partition_count) {
+        snprintf(text, sizeof text, "a have-set of partition %u", partition);
+        s_meta_found(self, text);
+    }
+    bb_have_set_clear(&set);
+    free(copy);
+    return BB_OK;
+}
+
+static bb_error_t s_name(void *context, bool is_metric, uint32_t number, bb_slice_t record,
+                         bb_fault_t *fault)
+{
+    s_meta_t *self = context;
+    self->totals->battery_count += !is_metric;
+    self->totals->metric_count += is_metric;
+    return bb_dictionary_load(self->dictionary, is_metric, number, record, fault);
+}
+
+static bb_error_t s_window(void *context, bb_window_kind_t kind, uint32_t day,
+                           const bb_meta_window_t *window, bb_fault_t *fault)
+{
+    s_meta_t *self = context;
+    (void)fault;
+    if (self->window_count == self->window_capacity) {
+        self->window_capacity = BB_MAX(16u, self->window_capacity * 2);
+        self->windows = bb_realloc(self->windows, self->window_capacity * sizeof *self->windows);
+    }
+    self->windows[self->window_count++] =
+        (s_window_t){self->store, kind, day, window->number, window->counts};
+    return BB_OK;
+}
+
+static bb_error_t s_meta_work(const bb_verify_options_t *options, void *argument,
+                              bb_verify_totals_t *totals, bb_fault_t *fault)
+{
+    s_meta_t *self = argument;
+    bb_kv_driver_t *kv = options->kv;
+    bb_kv_env_t *env = NULL;
+    bb_kv_txn_t *txn = NULL;
+    char path[BB_WINDOW_PATH_BYTES];
+    self->totals = totals;
+    snprintf(path, sizeof path, "%s/meta", self->store->store);
+    bb_error_t error = kv->open(kv, path, self->store->map_bytes, false, &env, fault);
+    if (error == BB_OK) {
+        error = kv->begin(env, false, &txn);
+    }
+    if (error == BB_OK) {
+        self->dictionary = bb_dictionary_new(1, BB_PARTITIONS_MAX);
+        const bb_meta_visitor_t visitor = {self, s_seal, s_have, s_name, s_window};
+        error = bb_meta_read(kv, txn, &visitor, fault);
+        bb_dictionary_destroy(&self->dictionary);
+    }
+    if (error == BB_ERR_FORMAT) {
+        goto out;
+    }
+    if (error != BB_OK) {
+        s_meta_found(self, fault->text[0] ? fault->text : bb_error_message(error));
+        error = BB_OK;
+    } else if (!self->has_seal) {
+        s_meta_found(self, "there is no record of what is sealed");
+    }
+out:
+    kv->abort(&txn);
+    if (env) {
+        kv->close(&env);
+    }
+    return error;
+}
+
+static bb_error_t s_guarded(const bb_verify_options_t *options, bb_verify_work_fn work,
+                            void *argument, bb_verify_totals_t *totals, bb_fault_t *fault,
+                            bool *is_crashed)
+{
+    bb_error_t error = options->guard ? options->guard(options, work, argument, totals, fault)
+                                      : work(options, argument, totals, fault);
+    *is_crashed = error == BB_ERR_INTERNAL;
+    return *is_crashed ? BB_OK : error;
+}
+
+// The list of windows has to come back from the meta map, so behind a guard it is read twice: there
+// first, and only if that did no harm once more here.
+bb_error_t bb_verify_store_maps(const bb_verify_options_t *options, const bb_verify_store_t *store,
+                                bb_verify_totals_t *totals, bb_fault_t *fault)
+{
+    s_meta_t meta = {.options = options, .store = store};
+    bool is_crashed;
+    bb_error_t error = s_guarded(options, s_meta_work, &meta, totals, fault, &is_crashed);
+    if (error == BB_OK && options->guard && !is_crashed) {
+        bb_verify_options_t silent = *options;
+        bb_verify_totals_t again = {0};
+        silent.on_finding = NULL;
+        meta = (s_meta_t){.options = &silent, .store = store};
+        error = s_meta_work(&silent, &meta, &again, fault);
+    }
+    for (uint32_t i = 0; error == BB_OK && i < meta.window_count; i++) {
+        error = s_guarded(options, s_window_work, &meta.windows[i], totals, fault, &is_crashed);
+    }
+    free(meta.windows);
+    return error;
+}
+
+bb_error_t bb_verify_window_folder(const bb_verify_options_t *options, bb_verify_totals_t *totals,
+                                   bb_fault_t *fault)
+{
+    bb_kv_driver_t *kv = options->kv;
+    bb_kv_env_t *env = NULL;
+    s_sink_t sink = {options, totals, options->directory};
+    totals->window_count++;
+    bb_error_t error = kv->open(kv, options->directory, (size_t)64 << 30, false, &env, fault);
+    if (error == BB_OK) {
+        error = s_check_env(&sink, env, NULL);
+        kv->close(&env);
+    }
+    return error;
+}

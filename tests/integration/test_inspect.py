@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Looking at the files of a stopped node: inspect and verify, sound and damaged, by exit status."""
+import glob
+import json
+import os
+import random
+import shutil
+
+import cluster
+from cluster import Cluster, case, expect, run
+
+FLIPS = int(os.environ.get("BB_FLIPS", "100"))
+
+
+def verify(folder, *words, status=None):
+    done = run("verify", folder, "--json", *words)
+    expect(status is None or done.returncode == status,
+           f"verify: status {done.returncode}, expected {status}: {done.stdout[-500:]}{done.stderr}")
+    return done.returncode, json.loads(done.stdout) if done.stdout.startswith("{") and done.returncode < 2 else {}
+
+
+def journals(data):
+    return sorted(glob.glob(os.path.join(data, "store-*/journal/*.journal")))
+
+
+def flip(path, offset, bit):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ (1 << bit)]))
+
+
+def sound(data):
+    with case("verify of a stopped node finds nothing and counts what is there"):
+        _, answer = verify(data, status=0)
+        totals = answer["totals"]
+        expect(answer["findings"] == [] and totals["findings"] == 0, f"{answer['findings']}")
+        expect(totals["stores"] == 1 and totals["batteries"] == 20 and totals["windows"] >= 1
+               and totals["journal_files"] >= 1, f"{totals}")
+    with case("one store's folder can be verified alone, and the text form says the same"):
+        verify(glob.glob(os.path.join(data, "store-*"))[0], status=0)
+        done = run("verify", data)
+        expect(done.returncode == 0 and "windows" in done.stdout, done.stdout)
+    with case("inspect journal names records, points and bytes; --records lists each record"):
+        records = points = 0
+        for path in journals(data):
+            done = run("inspect", "journal", path, "--json", "--records")
+            expect(done.returncode == 0, done.stderr)
+            answer = json.loads(done.stdout)
+            expect(len(answer["records"]) == answer["journal"]["records"], f"{answer['journal']}")
+            expect(sum(r["points"] for r in answer["records"]) == answer["journal"]["points"], "points")
+            records += answer["journal"]["records"]
+            points += answer["journal"]["points"]
+        expect(records > 0 and points > 0, f"{records} records, {points} points")
+    with case("what is not there, or no journal, is status 2 and names the file"):
+        for words in (["verify", data + "/none"], ["inspect", "journal", data + "/none"], ["inspect"],
+                      ["inspect", "journal"], ["inspect", "nothing", data], ["verify", data, "--what"]):
+            done = run(*words)
+            expect(done.returncode == 2 and done.stderr, f"{words}: {done.returncode} {done.stderr}")
+            expect(done.stdout == "" or words[0] == "verify", done.stdout)
+        verify(os.path.dirname(data), status=2)
+
+
+def in_use(group, data):
+    with case("the folder of a running node is refused; --in-use checks it all the same"):
+        status, _ = verify(data)
+        expect(status == 2, f"status {status}")
+        group.wait("a check in use", lambda: verify(data, "--in-use")[0] in (0, 1))
+
+
+def flipped_journal(data, random_source):
+    """Flips one bit at a time in what the node wrote; a detection is a finding, every time."""
+    path = journals(data)[0]
+    used = json.loads(run("inspect", "journal", path, "--json").stdout)["journal"]["end_bytes"]
+    missed = []
+    for _ in range(FLIPS):
+        offset, bit = random_source.randrange(used), random_source.randrange(8)
+        flip(path, offset, bit)
+        before = run("inspect", "journal", path, "--json")
+        after = json.loads(before.stdout) if before.returncode < 2 else {}
+        # A flip in the last record makes a torn end, which shows as an earlier end.
+        is_seen = before.returncode != 0 or after["journal"]["end_bytes"] < used
+        if not is_seen:
+            missed.append((offset, bit))
+        flip(path, offset, bit)
+    expect(not missed, f"{len(missed)} of {FLIPS} flips were not seen: {missed[:5]}")
+    verify(data, status=0)
+
+
+def damaged(data, random_source):
+    with case(f"each of {FLIPS} flipped bits of a journal is detected"):
+        flipped_journal(data, random_source)
+    with case("a truncated busbar.store, a journal of another node, a removed window: named, status 1"):
+        copy = data + ".copy"
+        shutil.copytree(data, copy)
+        store = glob.glob(os.path.join(copy, "store-*"))[0]
+        window = sorted(glob.glob(os.path.join(store, "windows/*")))[0]
+        shutil.rmtree(window)
+        _, answer = verify(copy, status=1)
+        expect(any("missing" in f["what"] and "windows/" in f["where"] for f in answer["findings"]),
+               f"{answer['findings']}")
+        with open(os.path.join(store, "busbar.store"), "r+b") as file:
+            file.truncate(100)
+        _, answer = verify(copy, status=1)
+        expect(any(f["where"].endswith("busbar.store") for f in answer["findings"]), f"{answer['findings']}")
+        shutil.rmtree(copy)
+    with case("an environment cut short or with a zeroed page is a finding, never a crash"):
+        copy = data + ".copy"
+        for damage in ("cut", "zero", "page"):
+            shutil.copytree(data, copy)
+            path = sorted(glob.glob(os.path.join(copy, "store-*/windows/*/data.mdb"))
+                          + glob.glob(os.path.join(copy, "store-*/windows/*/*/data.mdb")))[0]
+            size = os.path.getsize(path)
+            with open(path, "r+b") as file:
+                if damage == "cut":
+                    file.truncate(size // 2)
+                elif damage == "zero":
+                    file.seek(0)
+                    file.write(bytes(8192))
+                else:
+                    for page in range(2, size // 4096):
+                        file.seek(page * 4096)
+                        file.write(bytes(4096))
+            status, answer = verify(copy)
+            expect(status == 1 and answer["findings"], f"{damage}: status {status}: {answer}")
+            shutil.rmtree(copy)
+
+
+def foreign(first, second):
+    with case("a journal of another node is named, and nothing of it is taken"):
+        path = journals(first)[0]
+        name = os.path.join(os.path.dirname(path), "000000000999.journal")
+        shutil.copyfile(journals(second)[0], name)
+        _, answer = verify(first, status=1)
+        expect(any("another store" in f["what"] for f in answer["findings"]), f"{answer['findings']}")
+        os.remove(name)
+        verify(first, status=0)
+
+
+def main():
+    random_source = random.Random(int(os.environ.get("BB_SEED", "1")))
+    with Cluster("--nodes", "2", "--partitions", "8", name="inspect") as group:
+        group.good("simulate", "--batteries", "20", "--duration", "30m")
+        group.good("settle")
+        group.good("simulate", "--batteries", "20", "--duration", "10m", "--start", "2026-01-02T00:00:00Z")
+        data = group.path("n1", "data")
+        in_use(group, data)
+        group.down()
+        sound(data)
+        damaged(data, random_source)
+        foreign(data, group.path("n2", "data"))
+        with case("a node starts again on what was verified, and has every point"):
+            group.up()
+            group.wait_in_step()
+            expect(group.count() > 0, "no points")
+    cluster.finish()
+
+
+if __name__ == "__main__":
+    main()
