@@ -44,13 +44,8 @@ static bb_error_t s_check_shape(const bb_batch_shape_t *shape, bb_fault_t *fault
     return BB_OK;
 }
 
-static bb_error_t s_check_battery(const bb_batch_battery_t *battery, bb_fault_t *fault)
+static bb_error_t s_check_attributes(const bb_batch_battery_t *battery, bb_fault_t *fault)
 {
-    if (bb_battery_id_check(battery->id) != BB_OK) {
-        return bb_fault_set(fault, BB_ERR_BATTERY_ID, "battery id '%.*s' (%zu bytes)",
-                            s_shown(battery->id), (const char *)battery->id.data,
-                            battery->id.length);
-    }
     for (uint32_t a = 0; a < battery->attribute_count; a++) {
         const bb_attribute_t *attribute = &battery->attributes[a];
         if (bb_attribute_check(attribute->key, attribute->value) != BB_OK) {
@@ -69,7 +64,7 @@ static bb_error_t s_check_tables(const bb_batch_t *self, bb_fault_t *fault)
         error = s_check_shape(&self->shapes[i], fault);
     }
     for (uint32_t i = 0; error == BB_OK && i < self->battery_count; i++) {
-        error = s_check_battery(&self->batteries[i], fault);
+        error = s_check_attributes(&self->batteries[i], fault);
     }
     for (uint32_t i = 0; error == BB_OK && i < self->state_count; i++) {
         error = bb_state_text_check(self->states[i]);
@@ -81,40 +76,135 @@ static bb_error_t s_check_tables(const bb_batch_t *self, bb_fault_t *fault)
     return error;
 }
 
-// Parts ascend by partition, runs are grouped by part without gaps, and all counts add up.
-static bb_error_t s_check_structure(const bb_batch_t *self, bb_fault_t *fault)
+// ---- columns ----
+
+#define S_CHUNK 256u // values that are unpacked at a time, on the stack
+
+// The columns that are not opened yet.
+typedef struct {
+    const uint8_t *at;
+    size_t left;
+    bb_fault_t *fault;
+} s_columns_t;
+
+static bb_error_t s_next_column(s_columns_t *self, bool is_float, uint32_t count,
+                                bb_column_t *column)
+{
+    size_t used;
+    bb_error_t error =
+        bb_column_open(column, is_float, bb_slice(self->at, self->left), count, &used, self->fault);
+    if (error == BB_OK) {
+        self->at += used;
+        self->left -= used;
+    }
+    return error;
+}
+
+// The next column into one field of an array of structs of `stride` numbers.
+static bb_error_t s_next_field(s_columns_t *self, uint32_t *field, size_t stride, uint32_t count)
+{
+    bb_column_t column;
+    bb_error_t error = s_next_column(self, false, count, &column);
+    uint64_t words[S_CHUNK], bits = 0;
+    for (uint32_t i = 0; error == BB_OK && i < count; i += S_CHUNK) {
+        uint32_t size = BB_MIN(count - i, S_CHUNK);
+        bb_column_unpack(&column, i, size, words);
+        for (uint32_t j = 0; j < size; j++) {
+            bits |= words[j];
+            field[(i + j) * stride] = (uint32_t)words[j];
+        }
+    }
+    return bits >> 32 ? s_corrupt(self->fault, "a number is past 32 bits, of", count) : error;
+}
+
+static bb_error_t s_read_structure(s_columns_t *columns, const bb_batch_t *self,
+                                   bb_batch_room_t *room)
+{
+    const size_t part = sizeof(bb_batch_part_t) / sizeof(uint32_t);
+    const size_t run = sizeof(bb_batch_run_t) / sizeof(uint32_t);
+    uint32_t parts = self->part_count, runs = self->run_count;
+    bb_error_t error = s_next_field(columns, &room->parts->partition, part, parts);
+    error = error == BB_OK ? s_next_field(columns, &room->parts->run_count, part, parts) : error;
+    error = error == BB_OK ? s_next_field(columns, &room->runs->battery, run, runs) : error;
+    error = error == BB_OK ? s_next_field(columns, &room->runs->shape, run, runs) : error;
+    return error == BB_OK ? s_next_field(columns, &room->runs->frame_count, run, runs) : error;
+}
+
+// Parts ascend by partition, and all counts add up. Sets what is a sum: where runs and frames of a
+// part begin, frames of a shape, and the number of values.
+static bb_error_t s_add_up(bb_batch_t *self, bb_batch_room_t *room, bb_fault_t *fault)
 {
     uint32_t run = 0;
     uint64_t frames = 0, values = 0;
     for (uint32_t p = 0; p < self->part_count; p++) {
-        const bb_batch_part_t *part = &self->parts[p];
+        bb_batch_part_t *part = &room->parts[p];
         if (part->partition >= BB_PARTITIONS_MAX ||
             (p > 0 && part->partition <= self->parts[p - 1].partition)) {
             return s_corrupt(fault, "partitions do not ascend at part", p);
         }
-        if (part->run_first != run || part->run_count == 0 ||
-            part->run_count > self->run_count - run) {
+        if (part->run_count == 0 || part->run_count > self->run_count - run) {
             return s_corrupt(fault, "runs do not add up at part", p);
         }
+        part->run_first = run;
         uint64_t part_frames = 0;
         for (uint32_t limit = run + part->run_count; run < limit; run++) {
-            const bb_batch_run_t *at = &self->runs[run];
+            bb_batch_run_t *at = &room->runs[run];
             if (at->battery >= self->battery_count || at->shape >= self->shape_count ||
-                at->frame_count == 0 || at->reserved != 0) {
+                at->frame_count == 0 || at->frame_count > self->frame_count) {
                 return s_corrupt(fault, "bad run", run);
             }
+            bb_batch_shape_t *shape = &room->shapes[at->shape];
+            at->shape_first = shape->frame_count;
+            shape->frame_count += at->frame_count;
             part_frames += at->frame_count;
-            values += (uint64_t)at->frame_count * self->shapes[at->shape].metric_count;
+            values += (uint64_t)at->frame_count * shape->metric_count;
+            if (frames + part_frames > self->frame_count) {
+                return s_corrupt(fault, "frames do not add up at run", run);
+            }
         }
-        if (part_frames != part->frame_count) {
-            return s_corrupt(fault, "frames do not add up at part", p);
-        }
+        part->frame_count = (uint32_t)part_frames;
         frames += part_frames;
     }
-    if (run != self->run_count || frames != self->frame_count || values != self->value_count) {
-        return s_corrupt(fault, "runs, frames or values do not add up; parts", self->part_count);
+    if (run != self->run_count || frames != self->frame_count) {
+        return s_corrupt(fault, "runs or frames do not add up; parts", self->part_count);
     }
+    if (values > BB_BATCH_VALUES_MAX) {
+        return bb_fault_set(fault, BB_ERR_LIMIT, "the batch has %llu values, at most %u",
+                            (unsigned long long)values, BB_BATCH_VALUES_MAX);
+    }
+    self->value_count = values;
     return BB_OK;
+}
+
+// Lengths of ids, checked against the bytes of all ids.
+static bb_error_t s_read_ids(s_columns_t *columns, const bb_batch_t *self, bb_batch_room_t *room)
+{
+    bb_column_t column;
+    bb_error_t error = s_next_column(columns, false, self->battery_count, &column);
+    const uint8_t *at = room->battery_ids.data;
+    size_t left = room->battery_ids.length;
+    uint64_t lengths[S_CHUNK];
+    for (uint32_t i = 0; error == BB_OK && i < self->battery_count; i++) {
+        if (i % S_CHUNK == 0) {
+            bb_column_unpack(&column, i, BB_MIN(self->battery_count - i, S_CHUNK), lengths);
+        }
+        uint64_t length = lengths[i % S_CHUNK];
+        if (length > left) {
+            return s_corrupt(columns->fault, "ids are missing from battery", i);
+        }
+        bb_slice_t id = bb_slice(at, (size_t)length);
+        if (bb_battery_id_check(id) != BB_OK) {
+            return bb_fault_set(columns->fault, BB_ERR_BATTERY_ID, "battery id '%.*s' (%zu bytes)",
+                                s_shown(id), (const char *)id.data, id.length);
+        }
+        room->batteries[i].id = id;
+        at += length;
+        left -= length;
+    }
+    if (error == BB_OK && left > 0) {
+        return s_corrupt(columns->fault, "ids are left over; batteries", self->battery_count);
+    }
+    return error;
 }
 
 // A time is bad when it is negative or past the last one: when the sign bit of it, or of the
@@ -140,33 +230,80 @@ static bb_error_t s_check_times(const bb_batch_t *self, bb_fault_t *fault)
                         (long long)self->times_wall_ns[bad]);
 }
 
-// BOOL and STATE columns hold 0 or 1, or indexes of states.
-static bb_error_t s_check_values(const bb_batch_t *self, bb_fault_t *fault)
+// The largest word that a column can hold, if that is easily seen; UINT64_MAX else.
+static uint64_t s_word_max(const bb_column_t *column)
 {
-    bb_batch_cursor_t at;
-    bb_batch_cursor_start(self, &at);
-    while (bb_batch_cursor_next(self, &at)) {
-        const bb_batch_shape_t *shape = &self->shapes[at.run->shape];
-        if (!shape->has_bools && !shape->has_states) {
-            continue;
+    bool is_small = column->encoding == BB_COLUMN_INTEGER && column->exception_count == 0 &&
+                    column->width <= 32 && column->base <= UINT32_MAX && column->scale == 1;
+    return is_small ? column->base + (UINT64_C(1) << column->width) - 1 : UINT64_MAX;
+}
+
+// BOOL and STATE columns hold 0 or 1, or indexes of states.
+static bb_error_t s_check_words(const bb_batch_t *self, const bb_batch_shape_t *shape, uint32_t m,
+                                bb_fault_t *fault)
+{
+    const bb_column_t *column = &shape->columns[m];
+    uint64_t limit = shape->types[m] == BB_TYPE_BOOL ? 2 : self->state_count;
+    if (s_word_max(column) < limit) {
+        return BB_OK;
+    }
+    uint64_t words[S_CHUNK];
+    for (uint32_t i = 0; i < column->count; i++) {
+        if (i % S_CHUNK == 0) {
+            bb_column_unpack(column, i, BB_MIN(column->count - i, S_CHUNK), words);
         }
-        for (uint32_t m = 0; m < shape->metric_count; m++) {
-            if (shape->types[m] != BB_TYPE_BOOL && shape->types[m] != BB_TYPE_STATE) {
-                continue;
-            }
-            uint64_t limit = shape->types[m] == BB_TYPE_BOOL ? 2 : self->state_count;
-            const uint64_t *value = self->values + at.value_first + m;
-            for (uint32_t f = 0; f < at.run->frame_count; f++, value += shape->metric_count) {
-                if (*value >= limit) {
-                    return bb_fault_set(
-                        fault, BB_ERR_VALUE, "metric '%.*s': %llu is no %s",
-                        s_shown(shape->names[m]), (const char *)shape->names[m].data,
-                        (unsigned long long)*value, bb_type_name((bb_type_t)shape->types[m]));
-                }
-            }
+        if (words[i % S_CHUNK] >= limit) {
+            return bb_fault_set(fault, BB_ERR_VALUE, "metric '%.*s': %llu is no %s",
+                                s_shown(shape->names[m]), (const char *)shape->names[m].data,
+                                (unsigned long long)words[i % S_CHUNK],
+                                bb_type_name((bb_type_t)shape->types[m]));
         }
     }
     return BB_OK;
+}
+
+static bb_error_t s_read_shape(s_columns_t *columns, const bb_batch_t *self,
+                               const bb_batch_shape_t *shape, bb_column_t *room)
+{
+    bb_error_t error = BB_OK;
+    for (uint32_t m = 0; error == BB_OK && m < shape->metric_count; m++) {
+        error = s_next_column(columns, shape->types[m] == BB_TYPE_FLOAT64, shape->frame_count,
+                              &room[m]);
+        if (error == BB_OK &&
+            (shape->types[m] == BB_TYPE_BOOL || shape->types[m] == BB_TYPE_STATE)) {
+            error = s_check_words(self, shape, m, columns->fault);
+        }
+    }
+    return error;
+}
+
+static bb_error_t s_read_values(s_columns_t *columns, const bb_batch_t *self,
+                                const bb_batch_room_t *room)
+{
+    bb_error_t error = BB_OK;
+    for (uint32_t s = 0; error == BB_OK && s < self->shape_count; s++) {
+        const bb_batch_shape_t *shape = &self->shapes[s];
+        if (shape->frame_count == 0) {
+            return s_corrupt(columns->fault, "no frame has the shape", s);
+        }
+        error =
+            s_read_shape(columns, self, shape, room->columns + (shape->columns - room->columns));
+    }
+    if (error == BB_OK && columns->left > 0) {
+        return s_corrupt(columns->fault, "columns are left over; shapes", self->shape_count);
+    }
+    return error;
+}
+
+static bb_error_t s_read_times(s_columns_t *columns, const bb_batch_t *self, bb_batch_room_t *room)
+{
+    bb_column_t column;
+    bb_error_t error = s_next_column(columns, false, self->frame_count, &column);
+    if (error != BB_OK) {
+        return error;
+    }
+    bb_column_unpack(&column, 0, self->frame_count, (uint64_t *)room->times_wall_ns);
+    return s_check_times(self, columns->fault);
 }
 
 bb_error_t bb_batch_open(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault)
@@ -175,14 +312,18 @@ bb_error_t bb_batch_open(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault
         return bb_fault_set(fault, BB_ERR_BATCH_BYTES, "the batch has %zu bytes, at most %u",
                             encoded.length, BB_BATCH_BYTES_MAX);
     }
-    bb_error_t error = bb_batch_flat_read(self, encoded, fault);
+    bb_batch_room_t room;
+    bb_error_t error = bb_batch_flat_read(self, encoded, &room, fault);
     if (error != BB_OK) {
         return error;
     }
-    error = s_check_tables(self, fault);
-    error = error == BB_OK ? s_check_structure(self, fault) : error;
-    error = error == BB_OK ? s_check_times(self, fault) : error;
-    error = error == BB_OK ? s_check_values(self, fault) : error;
+    s_columns_t columns = {room.packed.data, room.packed.length, fault};
+    error = s_read_structure(&columns, self, &room);
+    error = error == BB_OK ? s_add_up(self, &room, fault) : error;
+    error = error == BB_OK ? s_read_ids(&columns, self, &room) : error;
+    error = error == BB_OK ? s_check_tables(self, fault) : error;
+    error = error == BB_OK ? s_read_times(&columns, self, &room) : error;
+    error = error == BB_OK ? s_read_values(&columns, self, &room) : error;
     if (error != BB_OK) {
         bb_batch_close(self);
     }
@@ -208,8 +349,6 @@ bool bb_batch_cursor_next(const bb_batch_t *batch, bb_batch_cursor_t *cursor)
         cursor->part = batch->parts;
     } else {
         cursor->frame_first += cursor->run->frame_count;
-        cursor->value_first +=
-            (uint64_t)cursor->run->frame_count * batch->shapes[cursor->run->shape].metric_count;
         cursor->run_index++;
     }
     if (cursor->run_index >= batch->run_count) {
@@ -220,5 +359,32 @@ bool bb_batch_cursor_next(const bb_batch_t *batch, bb_batch_cursor_t *cursor)
         cursor->part_index++;
     }
     cursor->run = &batch->runs[cursor->run_index];
+    cursor->shape_first = cursor->run->shape_first;
     return true;
+}
+
+void bb_batch_unpack(const bb_batch_t *batch, uint32_t shape, uint32_t metric, uint32_t first,
+                     uint32_t count, uint64_t *out)
+{
+    BB_ASSERT(shape < batch->shape_count);
+    BB_ASSERT(metric < batch->shapes[shape].metric_count);
+    bb_column_unpack(&batch->shapes[shape].columns[metric], first, count, out);
+}
+
+void bb_batch_unpack_rows(const bb_batch_t *batch, const bb_batch_cursor_t *cursor, uint32_t first,
+                          uint32_t count, uint64_t *out)
+{
+    const bb_batch_shape_t *shape = &batch->shapes[cursor->run->shape];
+    uint32_t width = shape->metric_count;
+    BB_ASSERT(first <= cursor->run->frame_count && count <= cursor->run->frame_count - first);
+    uint64_t words[S_CHUNK];
+    for (uint32_t f = 0; f < count; f += S_CHUNK) {
+        uint32_t size = BB_MIN(count - f, S_CHUNK);
+        for (uint32_t m = 0; m < width; m++) {
+            bb_column_unpack(&shape->columns[m], cursor->shape_first + first + f, size, words);
+            for (uint32_t i = 0; i < size; i++) {
+                out[(size_t)(f + i) * width + m] = words[i];
+            }
+        }
+    }
 }

@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// bb_batch - many frames of many batteries in one FlatBuffer that is used where it lies.
+// bb_batch - many frames of many batteries in one buffer, their values packed in columns.
 //
 // Pure. A batch travels unchanged from the client's builder through the coordinator's journal to
-// the replicas' journals; nobody re-encodes it on the way unless a part must be taken out.
+// the replicas' journals; nobody re-encodes it on the way unless a part must be taken out. Values
+// stay packed until somebody wants them.
 //
 //   parts      one per partition, ascending          (the "chunks" once they have a dot)
 //    └ runs    consecutive frames of one battery with one shape; grouped by part
-//       └ frames   times[i] and `metric_count` values, row by row, in run order
-//   batteries  id and attributes, referred to by index     shapes   metric names and types
+//       └ frames   times[i], and a place in the columns of their shape
+//   batteries  id and attributes, referred to by index
+//   shapes     metric names and types, and a column per metric: the values of all frames of that
+//              shape in the order of the batch
 //   states     texts that STATE values refer to by index
 //
-// A shape is the exact set of metrics that a frame has, so there are no holes in `values`.
-// About 104 bytes a frame of 12 metrics; names and ids cost once a batch.
+// A shape is the exact set of metrics that a frame has, so there are no holes in columns. Bytes:
+// a FlatBuffer (schemas/batch.fbs), version 2, whose vector `columns` holds, one behind the other
+// (protocol/bb_column.h),
+//   partition, run count                 of each part
+//   battery, shape, frame count          of each run
+//   length of the id                     of each battery; the ids themselves lie in battery_ids
+//   time                                 of each frame
+//   values                               shape by shape, metric by metric
+// and attributes only of the batteries that have some. A frame of 12 metrics takes about 21 bytes
+// and a run 4; ids cost once a batch.
 #ifndef BB_BATCH_H
 #define BB_BATCH_H
 
+#include "protocol/bb_column.h"
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
 #include "protocol/bb_value.h"
@@ -23,8 +35,8 @@
 extern "C" {
 #endif
 
-// These three mirror the structs of batch.fbs byte for byte (checked by static_assert in the
-// codec).
+#define BB_BATCH_VERSION 2
+
 typedef struct {
     uint32_t partition;
     uint32_t run_first;   // index into runs
@@ -36,7 +48,7 @@ typedef struct {
     uint32_t battery;     // index into batteries
     uint32_t shape;       // index into shapes
     uint32_t frame_count; // >= 1
-    uint32_t reserved;    // 0
+    uint32_t shape_first; // index of its first frame among all frames of its shape
 } bb_batch_run_t;
 
 typedef struct {
@@ -51,6 +63,8 @@ typedef struct {
     const uint8_t *types;    // bb_type_t
     bool has_states;
     bool has_bools;
+    uint32_t frame_count;       // in the whole batch
+    const bb_column_t *columns; // metric_count, each of frame_count values
 } bb_batch_shape_t;
 
 typedef struct {
@@ -59,51 +73,71 @@ typedef struct {
     const bb_attribute_t *attributes;
 } bb_batch_battery_t;
 
-// A verified batch. All pointers are borrowed: vectors from the encoded bytes, tables from the
-// memory that bb_batch_open allocated. Valid until bb_batch_close or the bytes are freed.
+// A verified batch. All pointers are borrowed: texts and packed columns from the encoded bytes, the
+// rest from the memory that bb_batch_open allocated. Valid until bb_batch_close or the bytes are
+// freed.
 typedef struct {
     bb_slice_t encoded;
     uint64_t revision;   // of every point in the batch; 0 for telemetry
     uint32_t generation; // always 0; another one is refused
     uint32_t part_count, run_count, frame_count, battery_count, shape_count, state_count;
-    uint64_t value_count; // points
+    uint64_t value_count; // points, at most BB_BATCH_VALUES_MAX
     const bb_batch_part_t *parts;
     const bb_batch_run_t *runs;
     const int64_t *times_wall_ns; // frame_count
-    const uint64_t *values;       // value_count; STATE values are indexes into states
     const bb_batch_battery_t *batteries;
     const bb_batch_shape_t *shapes;
     const bb_slice_t *states;
     void *memory; // owned tables
 } bb_batch_t;
 
-// Verifies everything that can be verified without knowing the cluster: the FlatBuffer, 8-byte
-// alignment of every vector, all limits, indexes, UTF-8 names, times, BOOL and STATE values, sums
-// of counts, order of parts, and that tables do not share bytes (so that memory and time stay
-// within O(encoded bytes)). `encoded.data` must be 8-byte aligned and outlive the batch. One
-// allocation. Errors: BB_ERR_MESSAGE_CORRUPT, BB_ERR_MESSAGE_VERSION (version, or a generation
-// other than 0) and the data errors 1-9, each with a sentence in `fault`; nothing to close then.
+// Verifies everything that can be verified without knowing the cluster: the FlatBuffer, every
+// column, all limits, indexes, UTF-8 names, times, BOOL and STATE values, sums of counts, order of
+// parts, that every shape has frames, and that tables do not share bytes. Columns of numbers are
+// not unpacked. `encoded.data` must be 8-byte aligned and outlive the batch. One allocation; memory
+// and time are O(encoded bytes + frames), frames are at most BB_BATCH_VALUES_MAX. Errors:
+// BB_ERR_MESSAGE_CORRUPT, BB_ERR_MESSAGE_VERSION (version, or a generation other than 0),
+// BB_ERR_LIMIT (more than BB_BATCH_VALUES_MAX values) and the data errors 1-9, each with a sentence
+// in `fault`; nothing to close then.
 BB_MUST_CHECK bb_error_t bb_batch_open(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault);
 void bb_batch_close(bb_batch_t *self);
 
-// Walks the frames of a batch in order; each run's first frame and first value come with it.
+// Walks the runs of a batch in order; each run's first frame comes with it.
 typedef struct {
     const bb_batch_part_t *part;
     const bb_batch_run_t *run;
     uint32_t part_index;
     uint32_t run_index;
     uint32_t frame_first; // index into times_wall_ns
-    uint64_t value_first; // index into values
+    uint32_t shape_first; // index into the columns of its shape
 } bb_batch_cursor_t;
 
 void bb_batch_cursor_start(const bb_batch_t *batch, bb_batch_cursor_t *cursor);
 // Moves to the next run; false at the end. Call once before the first run.
 bool bb_batch_cursor_next(const bb_batch_t *batch, bb_batch_cursor_t *cursor);
 
+// Values of one metric of the frames [first, first + count) of a shape; STATE values are indexes
+// into states. About 1 ns a value.
+void bb_batch_unpack(const bb_batch_t *batch, uint32_t shape, uint32_t metric, uint32_t first,
+                     uint32_t count, uint64_t *out);
+// One value: of a frame of the cursor's run (0 = its first). Not for loops over many.
+static inline uint64_t bb_batch_value(const bb_batch_t *batch, const bb_batch_cursor_t *cursor,
+                                      uint32_t frame, uint32_t metric)
+{
+    uint64_t value;
+    bb_batch_unpack(batch, cursor->run->shape, metric, cursor->shape_first + frame, 1, &value);
+    return value;
+}
+// Rows of the frames [first, first + count) of the cursor's run: `out` receives count x
+// metric_count values, frame after frame.
+void bb_batch_unpack_rows(const bb_batch_t *batch, const bb_batch_cursor_t *cursor, uint32_t first,
+                          uint32_t count, uint64_t *out);
+
 // Encodes the parts for which keep[part_index] is true (and, if `keep_point` is not NULL, only the
 // points it accepts; `frame` is an index into times_wall_ns, `metric` one into the shape) as a new
 // batch. Parts, runs and frames keep their order. Shapes, batteries and states that are no longer
-// used are dropped. *out is 8-byte aligned malloc memory of *out_length bytes, owned by the caller.
+// used are dropped. What is kept is unpacked and packed again. *out is 8-byte aligned malloc memory
+// of *out_length bytes, owned by the caller.
 //   BB_ERR_NOT_FOUND    nothing is left; parts that lose their last frame vanish
 //   BB_ERR_LIMIT        keep_point would leave frames of more than 4,096 new shapes
 //   BB_ERR_BATCH_BYTES  the result would pass 8 MiB (many new shapes with long names)
@@ -139,17 +173,19 @@ BB_MUST_CHECK bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const 
 BB_MUST_CHECK bb_error_t bb_batch_builder_state(bb_batch_builder_t *self, bb_slice_t text,
                                                 uint32_t *state, bb_fault_t *fault);
 // Appends one frame; `values` in the shape's sorted order. BB_ERR_TIME_RANGE, BB_ERR_VALUE (BOOL
-// not 0 or 1), BB_ERR_BATCH_BYTES when the batch would pass 8 MiB (the frame is not taken).
+// not 0 or 1), BB_ERR_BATCH_BYTES when the batch would pass 8 MiB before it is packed (the frame is
+// not taken).
 BB_MUST_CHECK bb_error_t bb_batch_builder_frame(bb_batch_builder_t *self, uint32_t battery,
                                                 uint32_t shape, int64_t time_wall_ns,
                                                 const uint64_t *values);
 uint32_t bb_batch_builder_frame_count(const bb_batch_builder_t *self);
 uint64_t bb_batch_builder_point_count(const bb_batch_builder_t *self);
-size_t bb_batch_builder_bytes(const bb_batch_builder_t *self); // estimate of the encoded size
-// Writes the batch: frames grouped by partition, then battery and shape, arrival order inside.
-// *out as in bb_batch_subset. `frame_order` (frame_count entries or NULL) receives, per frame in
-// the batch, its arrival index. At least one frame must have been added. Batteries and shapes
-// without a frame are left out. The builder still holds everything until it is reset.
+// What the batch takes before its columns are packed: no less than it will take encoded.
+size_t bb_batch_builder_bytes(const bb_batch_builder_t *self);
+// Packs and writes the batch: frames grouped by partition, then battery and shape, arrival order
+// inside. *out as in bb_batch_subset. `frame_order` (frame_count entries or NULL) receives, per
+// frame in the batch, its arrival index. At least one frame must have been added. Batteries and
+// shapes without a frame are left out. The builder still holds everything until it is reset.
 void bb_batch_builder_finish(bb_batch_builder_t *self, uint8_t **out, size_t *out_length,
                              uint32_t *frame_order);
 

@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames are staged in arrival order and scattered into groups of (partition, battery, shape) by a
-// counting sort when the batch is finished: O(frames), two copies of each value in all.
+// Frames are staged as rows in arrival order. When the batch is finished they are put in the order
+// of (partition, battery, shape) by counting, and turned into columns: O(frames), two copies of
+// each value in all.
 #include <stdlib.h>
 
-#include "protocol/bb_batch_codec.h"
+#include "protocol/bb_batch_draft.h"
 #include "protocol/bb_crc32c.h"
 #include "protocol/bb_text.h"
 
 #define S_NONE UINT32_MAX
 
 // What things take in the encoding at most, with their offsets and padding, beside their text; the
-// estimate of the size is never too small. Part and run are counted with the group.
+// estimate of the size is never too small. Part and run are counted with the group, the front of a
+// column with the metric.
 #define S_TEXT_BYTES      16
 #define S_ATTRIBUTE_BYTES (2 * S_TEXT_BYTES)
 #define S_BATTERY_BYTES   48
 #define S_SHAPE_BYTES     64
+#define S_METRIC_BYTES    (S_TEXT_BYTES + 8)
 #define S_STATE_BYTES     8
-#define S_GROUP_BYTES     32
+#define S_GROUP_BYTES     40
 
 // Grows `array` (of `capacity` items) to hold one more than `count`.
 #define S_GROW(array, count, capacity)                                                             \
@@ -40,11 +43,12 @@ typedef struct {
     uint32_t frame_count;
     uint32_t group_next;  // other shapes of the same battery
     uint32_t frame_first; // finish: where its next frame goes
-    uint64_t value_first;
+    uint32_t shape_first; // finish: the same among the frames of its shape
 } s_group_t;
 
 typedef struct {
     uint32_t group;
+    uint32_t value_first; // its row
     int64_t time_wall_ns;
 } s_frame_t;
 
@@ -74,6 +78,8 @@ struct bb_batch_builder {
         state_capacity, group_count, group_capacity, group_head_capacity, frame_count,
         frame_capacity;
     uint64_t value_count, value_capacity;
+    uint64_t *columns; // finish: the values again; kept for the next batch
+    uint64_t column_capacity;
     size_t name_bytes;
     s_index_t battery_index, shape_index, state_index;
     s_block_t *arena;
@@ -112,6 +118,7 @@ void bb_batch_builder_destroy(bb_batch_builder_t **self)
     free(builder->battery_groups);
     free(builder->frames);
     free(builder->values);
+    free(builder->columns);
     free(builder->battery_index.slots);
     free(builder->shape_index.slots);
     free(builder->state_index.slots);
@@ -440,7 +447,7 @@ bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const bb_slice_t *na
     }
     size_t bytes = S_SHAPE_BYTES;
     for (uint32_t i = 0; i < metric_count; i++) {
-        bytes += S_TEXT_BYTES + names[i].length;
+        bytes += S_METRIC_BYTES + names[i].length;
     }
     if (!s_has_room(self, bytes)) {
         return s_full(fault);
@@ -449,6 +456,7 @@ bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const bb_slice_t *na
     bb_slice_t *kept_names = s_arena_take(self, metric_count * sizeof *kept_names);
     uint8_t *kept_types = s_arena_take(self, metric_count);
     for (uint32_t i = 0; i < metric_count; i++) {
+        self->name_bytes += S_METRIC_BYTES - S_TEXT_BYTES;
         kept_names[i] = s_arena_copy(self, sorted_names[i]);
         kept_types[i] = sorted_types[i];
         added.has_states |= sorted_types[i] == BB_TYPE_STATE;
@@ -531,12 +539,13 @@ bb_error_t bb_batch_builder_frame(bb_batch_builder_t *self, uint32_t battery, ui
         }
     }
     if (!s_has_room(self, S_GROUP_BYTES + 8 * ((size_t)at->metric_count + 1)) ||
-        self->frame_count == BB_BATCH_FRAMES_MAX) {
+        self->value_count + at->metric_count > BB_BATCH_VALUES_MAX) {
         return BB_ERR_BATCH_BYTES;
     }
     uint32_t group = s_group_of(self, battery, shape);
     S_GROW(self->frames, self->frame_count, self->frame_capacity);
-    self->frames[self->frame_count++] = (s_frame_t){group, time_wall_ns};
+    self->frames[self->frame_count++] =
+        (s_frame_t){group, (uint32_t)self->value_count, time_wall_ns};
     if (self->value_count + at->metric_count > self->value_capacity) {
         self->value_capacity = BB_MAX(4096, 2 * (self->value_capacity + at->metric_count));
         self->values = bb_realloc(self->values, self->value_capacity * sizeof *self->values);
@@ -567,142 +576,222 @@ size_t bb_batch_builder_bytes(const bb_batch_builder_t *self)
 
 // ---- finish ----
 
+#define S_RADIX_BITS 7
+#define S_BLOCK      64u // rows that are turned into columns at a time: they stay in the cache
+static_assert(BB_PARTITIONS_MAX == 1 << (2 * S_RADIX_BITS), "two passes sort by partition");
+
+// Everything the finished batch consists of, but the values. What is const in the draft is owned.
 typedef struct {
-    uint64_t key_high; // partition, battery
-    uint32_t shape;
-    uint32_t group;
-} s_order_t;
+    bb_batch_t tables;
+    bb_batch_part_t *parts;
+    bb_batch_run_t *runs;
+    int64_t *times_wall_ns;
+    bb_batch_battery_t *batteries;
+    bb_batch_shape_t *shapes;
+    uint32_t *groups;     // of the runs
+    uint32_t *shape_map;  // old -> new; S_NONE: no frame has it
+    uint32_t *row_firsts; // per frame, shape by shape: where its row begins
+} s_plan_t;
 
-static int s_order_compare(const void *a, const void *b)
+// Batteries by partition, and in the order of arrival inside: two stable passes of counting.
+static void s_battery_sort(const bb_batch_builder_t *self, uint32_t *order, uint32_t *scratch)
 {
-    const s_order_t *left = a, *right = b;
-    if (left->key_high != right->key_high) {
-        return left->key_high < right->key_high ? -1 : 1;
-    }
-    return (left->shape > right->shape) - (left->shape < right->shape);
-}
-
-static s_order_t *s_group_order(const bb_batch_builder_t *self, uint32_t *group_count)
-{
-    s_order_t *order = bb_alloc(self->group_count * sizeof *order);
-    uint32_t used = 0;
-    for (uint32_t g = 0; g < self->group_count; g++) {
-        const s_group_t *group = &self->groups[g];
-        uint64_t partition = self->batteries[group->battery].partition;
-        order[used++] = (s_order_t){partition << 32 | group->battery, group->shape, g};
-    }
-    qsort(order, used, sizeof *order, s_order_compare);
-    *group_count = used;
-    return order;
-}
-
-// Batteries and shapes that have frames, renumbered; `map` is old index -> new.
-static void s_layout_tables(const bb_batch_builder_t *self, bb_batch_t *layout,
-                            uint32_t *battery_map, uint32_t *shape_map)
-{
-    bb_batch_battery_t *batteries = bb_alloc(self->battery_count * sizeof *batteries);
-    bb_batch_shape_t *shapes = bb_alloc(self->shape_count * sizeof *shapes);
-    bool *is_used = bb_alloc_zero(self->shape_count, sizeof *is_used);
+    uint32_t *from = scratch, *to = order;
     for (uint32_t b = 0; b < self->battery_count; b++) {
-        if (self->battery_groups[b] == S_NONE) {
-            continue;
-        }
-        for (uint32_t g = self->battery_groups[b]; g != S_NONE; g = self->groups[g].group_next) {
-            is_used[self->groups[g].shape] = true;
-        }
-        battery_map[b] = layout->battery_count;
-        batteries[layout->battery_count++] =
-            (bb_batch_battery_t){self->batteries[b].id, self->batteries[b].attribute_count,
-                                 self->batteries[b].attributes};
+        order[b] = b;
     }
+    for (uint32_t shift = 0; shift < 2 * S_RADIX_BITS; shift += S_RADIX_BITS) {
+        uint32_t firsts[(1 << S_RADIX_BITS) + 1] = {0};
+        uint32_t *swap = from;
+        from = to;
+        to = swap;
+        const uint32_t mask = (1 << S_RADIX_BITS) - 1;
+        for (uint32_t i = 0; i < self->battery_count; i++) {
+            firsts[(self->batteries[i].partition >> shift & mask) + 1]++;
+        }
+        for (uint32_t i = 0; i < mask; i++) {
+            firsts[i + 1] += firsts[i];
+        }
+        for (uint32_t i = 0; i < self->battery_count; i++) {
+            to[firsts[self->batteries[from[i]].partition >> shift & mask]++] = from[i];
+        }
+    }
+}
+
+static int s_shape_compare(const void *a, const void *b)
+{
+    const uint64_t *left = a, *right = b; // shape << 32 | group
+    return (*left > *right) - (*left < *right);
+}
+
+// Appends the groups of a battery by shape, and counts their frames with their shapes.
+static void s_plan_battery(const bb_batch_builder_t *self, uint32_t battery, s_plan_t *plan,
+                           uint64_t *sorted)
+{
+    uint32_t count = 0;
+    for (uint32_t g = self->battery_groups[battery]; g != S_NONE; g = self->groups[g].group_next) {
+        sorted[count++] = (uint64_t)self->groups[g].shape << 32 | g;
+    }
+    if (count > 1) {
+        qsort(sorted, count, sizeof *sorted, s_shape_compare);
+    }
+    const s_battery_t *from = &self->batteries[battery];
+    uint32_t number = plan->tables.battery_count++;
+    plan->batteries[number] =
+        (bb_batch_battery_t){from->id, from->attribute_count, from->attributes};
+    bb_batch_part_t *part = plan->parts + plan->tables.part_count;
+    if (plan->tables.part_count == 0 || part[-1].partition != from->partition) {
+        *part = (bb_batch_part_t){.partition = from->partition};
+        plan->tables.part_count++;
+        part++;
+    }
+    part[-1].run_count += count;
+    for (uint32_t i = 0; i < count; i++) {
+        const s_group_t *group = &self->groups[(uint32_t)sorted[i]];
+        plan->groups[plan->tables.run_count] = (uint32_t)sorted[i];
+        plan->runs[plan->tables.run_count++] = (bb_batch_run_t){
+            .battery = number, .shape = group->shape, .frame_count = group->frame_count};
+        plan->shape_map[group->shape] = 0;
+    }
+}
+
+static void s_plan_runs(const bb_batch_builder_t *self, s_plan_t *plan)
+{
+    uint32_t *order = bb_alloc(2 * (size_t)self->battery_count * sizeof *order);
+    uint64_t *sorted = bb_alloc((size_t)self->shape_count * sizeof *sorted);
+    s_battery_sort(self, order, order + self->battery_count);
+    for (uint32_t i = 0; i < self->battery_count; i++) {
+        if (self->battery_groups[order[i]] != S_NONE) {
+            s_plan_battery(self, order[i], plan, sorted);
+        }
+    }
+    free(order);
+    free(sorted);
+}
+
+// Numbers the shapes that have frames, and says where the frames of each run go.
+static void s_plan_shapes(bb_batch_builder_t *self, s_plan_t *plan)
+{
     for (uint32_t s = 0; s < self->shape_count; s++) {
-        if (is_used[s]) {
-            shape_map[s] = layout->shape_count;
-            shapes[layout->shape_count++] = self->shapes[s];
+        if (plan->shape_map[s] != S_NONE) {
+            plan->shape_map[s] = plan->tables.shape_count;
+            plan->shapes[plan->tables.shape_count++] = self->shapes[s];
         }
     }
-    free(is_used);
-    layout->batteries = batteries;
-    layout->shapes = shapes;
-    layout->states = self->states;
-    layout->state_count = self->state_count;
-}
-
-static uint32_t s_part_count(const s_order_t *order, uint32_t count)
-{
-    uint32_t parts = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        parts += i == 0 || order[i].key_high >> 32 != order[i - 1].key_high >> 32;
-    }
-    return parts;
-}
-
-// Parts, runs, and where each group's frames begin.
-static void s_fill_runs(bb_batch_builder_t *self, const s_order_t *order, uint32_t count,
-                        const uint32_t *battery_map, const uint32_t *shape_map,
-                        bb_batch_vectors_t *vectors)
-{
     uint32_t frame_first = 0;
-    uint64_t value_first = 0;
-    bb_batch_part_t *part = vectors->parts - 1;
-    for (uint32_t i = 0; i < count; i++) {
-        s_group_t *group = &self->groups[order[i].group];
-        if (i == 0 || order[i].key_high >> 32 != order[i - 1].key_high >> 32) {
-            part++;
-            *part =
-                (bb_batch_part_t){.partition = (uint32_t)(order[i].key_high >> 32), .run_first = i};
-        }
-        part->run_count++;
-        part->frame_count += group->frame_count;
-        vectors->runs[i] = (bb_batch_run_t){.battery = battery_map[group->battery],
-                                            .shape = shape_map[group->shape],
-                                            .frame_count = group->frame_count};
+    for (uint32_t r = 0; r < plan->tables.run_count; r++) {
+        bb_batch_run_t *run = &plan->runs[r];
+        s_group_t *group = &self->groups[plan->groups[r]];
+        run->shape = plan->shape_map[run->shape];
         group->frame_first = frame_first;
-        group->value_first = value_first;
-        frame_first += group->frame_count;
-        value_first += (uint64_t)group->frame_count * self->shapes[group->shape].metric_count;
+        group->shape_first = plan->shapes[run->shape].frame_count;
+        frame_first += run->frame_count;
+        plan->shapes[run->shape].frame_count += run->frame_count;
     }
 }
 
-static void s_fill_frames(bb_batch_builder_t *self, bb_batch_vectors_t *vectors,
-                          uint32_t *frame_order)
+// Puts each frame in its place: its time, and where its row begins.
+static void s_plan_frames(bb_batch_builder_t *self, s_plan_t *plan, uint32_t *frame_order)
 {
-    const uint64_t *values = self->values;
+    uint32_t *row_firsts = bb_alloc(plan->tables.shape_count * sizeof *row_firsts);
+    for (uint32_t s = 0, first = 0; s < plan->tables.shape_count; s++) {
+        row_firsts[s] = first;
+        first += plan->shapes[s].frame_count;
+    }
     for (uint32_t f = 0; f < self->frame_count; f++) {
-        s_group_t *group = &self->groups[self->frames[f].group];
-        uint32_t metric_count = self->shapes[group->shape].metric_count;
-        vectors->times_wall_ns[group->frame_first] = self->frames[f].time_wall_ns;
+        const s_frame_t *frame = &self->frames[f];
+        s_group_t *group = &self->groups[frame->group];
+        uint32_t place = row_firsts[plan->shape_map[group->shape]] + group->shape_first++;
+        plan->row_firsts[place] = frame->value_first;
+        plan->times_wall_ns[group->frame_first] = frame->time_wall_ns;
         if (frame_order) {
             frame_order[group->frame_first] = f;
         }
-        memcpy(vectors->values + group->value_first, values, metric_count * sizeof *values);
         group->frame_first++;
-        group->value_first += metric_count;
-        values += metric_count;
     }
+    free(row_firsts);
+}
+
+// Turns the rows of one shape into its columns.
+static void s_transpose(const uint64_t *rows, const uint32_t *row_firsts,
+                        const bb_batch_shape_t *shape, uint64_t *columns)
+{
+    for (uint32_t first = 0; first < shape->frame_count; first += S_BLOCK) {
+        uint32_t limit = BB_MIN(first + S_BLOCK, shape->frame_count);
+        for (uint32_t m = 0; m < shape->metric_count; m++) {
+            uint64_t *column = columns + (size_t)m * shape->frame_count;
+            for (uint32_t i = first; i < limit; i++) {
+                column[i] = rows[row_firsts[i] + m];
+            }
+        }
+    }
+}
+
+static void s_fill_columns(bb_batch_builder_t *self, const s_plan_t *plan)
+{
+    if (self->column_capacity < self->value_count) {
+        free(self->columns);
+        self->column_capacity = self->value_capacity;
+        self->columns = bb_alloc(self->column_capacity * sizeof *self->columns);
+    }
+    const uint32_t *row_firsts = plan->row_firsts;
+    uint64_t *columns = self->columns;
+    for (uint32_t s = 0; s < plan->tables.shape_count; s++) {
+        const bb_batch_shape_t *shape = &plan->shapes[s];
+        s_transpose(self->values, row_firsts, shape, columns);
+        row_firsts += shape->frame_count;
+        columns += (size_t)shape->frame_count * shape->metric_count;
+    }
+}
+
+static void s_plan_make(bb_batch_builder_t *self, s_plan_t *plan, uint32_t *frame_order)
+{
+    *plan = (s_plan_t){
+        .tables = {.revision = self->revision,
+                   .frame_count = self->frame_count,
+                   .state_count = self->state_count,
+                   .states = self->states},
+        .parts = bb_alloc((size_t)self->battery_count * sizeof *plan->parts),
+        .runs = bb_alloc((size_t)self->group_count * sizeof *plan->runs),
+        .times_wall_ns = bb_alloc((size_t)self->frame_count * sizeof *plan->times_wall_ns),
+        .batteries = bb_alloc((size_t)self->battery_count * sizeof *plan->batteries),
+        .shapes = bb_alloc((size_t)self->shape_count * sizeof *plan->shapes),
+        .groups = bb_alloc((size_t)self->group_count * sizeof *plan->groups),
+        .shape_map = bb_alloc((size_t)self->shape_count * sizeof *plan->shape_map),
+        .row_firsts = bb_alloc((size_t)self->frame_count * sizeof *plan->row_firsts),
+    };
+    memset(plan->shape_map, 0xff, (size_t)self->shape_count * sizeof *plan->shape_map);
+    s_plan_runs(self, plan);
+    s_plan_shapes(self, plan);
+    s_plan_frames(self, plan, frame_order);
+    plan->tables.parts = plan->parts;
+    plan->tables.runs = plan->runs;
+    plan->tables.times_wall_ns = plan->times_wall_ns;
+    plan->tables.batteries = plan->batteries;
+    plan->tables.shapes = plan->shapes;
+}
+
+static void s_plan_free(s_plan_t *plan)
+{
+    free(plan->parts);
+    free(plan->runs);
+    free(plan->times_wall_ns);
+    free(plan->batteries);
+    free(plan->shapes);
+    free(plan->groups);
+    free(plan->shape_map);
+    free(plan->row_firsts);
 }
 
 void bb_batch_builder_finish(bb_batch_builder_t *self, uint8_t **out, size_t *out_length,
                              uint32_t *frame_order)
 {
     BB_ASSERT(self->frame_count > 0);
-    uint32_t count;
-    s_order_t *order = s_group_order(self, &count);
-    uint32_t *battery_map = bb_alloc_zero(self->battery_count, sizeof *battery_map);
-    uint32_t *shape_map = bb_alloc_zero(self->shape_count, sizeof *shape_map);
-    bb_batch_t layout = {.revision = self->revision,
-                         .run_count = count,
-                         .part_count = s_part_count(order, count),
-                         .frame_count = self->frame_count,
-                         .value_count = self->value_count};
-    s_layout_tables(self, &layout, battery_map, shape_map);
-    bb_batch_vectors_t vectors;
-    bb_batch_flat_write(&layout, out, out_length, &vectors);
-    s_fill_runs(self, order, count, battery_map, shape_map, &vectors);
-    s_fill_frames(self, &vectors, frame_order);
-    free((void *)(uintptr_t)layout.batteries);
-    free((void *)(uintptr_t)layout.shapes);
-    free(order);
-    free(battery_map);
-    free(shape_map);
+    s_plan_t plan;
+    s_plan_make(self, &plan, frame_order);
+    s_fill_columns(self, &plan);
+    const bb_batch_draft_t draft = {plan.tables, self->columns};
+    bb_error_t error = bb_batch_draft_write(&draft, out, out_length);
+    BB_ASSERT(error == BB_OK); // bb_batch_builder_bytes is no less
+    s_plan_free(&plan);
 }

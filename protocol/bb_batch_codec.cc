@@ -11,11 +11,6 @@ using flatbuffers::Offset;
 using flatbuffers::String;
 using flatbuffers::Vector;
 
-static_assert(sizeof(wire::BatchPart) == sizeof(bb_batch_part_t), "mirrors bb_batch_part_t");
-static_assert(sizeof(wire::BatchRun) == sizeof(bb_batch_run_t), "mirrors bb_batch_run_t");
-static_assert(offsetof(bb_batch_part_t, frame_count) == 12, "wire order");
-static_assert(offsetof(bb_batch_run_t, frame_count) == 8, "wire order");
-
 namespace
 {
 
@@ -56,7 +51,7 @@ bool s_count_tables(const wire::Batch &batch, size_t *name_count, size_t *attrib
             return false;
         }
         *attribute_count += count;
-        *cost += 4 + 4 + s_cost(battery->id());
+        *cost += 4 + 4;
         for (uint32_t a = 0; a < count; a++) {
             const wire::BatchAttribute *attribute = battery->attributes()->Get(a);
             *cost += 4 + 4 + s_cost(attribute->key()) + s_cost(attribute->value());
@@ -68,7 +63,8 @@ bool s_count_tables(const wire::Batch &batch, size_t *name_count, size_t *attrib
     return true;
 }
 
-void s_read_shapes(const wire::Batch &batch, bb_batch_shape_t *shapes, bb_slice_t *names)
+void s_read_shapes(const wire::Batch &batch, bb_batch_shape_t *shapes, bb_slice_t *names,
+                   bb_column_t *columns)
 {
     for (uint32_t i = 0; i < bb::s_count(batch.shapes()); i++) {
         const wire::BatchShape *from = batch.shapes()->Get(i);
@@ -77,6 +73,9 @@ void s_read_shapes(const wire::Batch &batch, bb_batch_shape_t *shapes, bb_slice_
         to->names = names;
         to->types = to->metric_count ? from->types()->data() : nullptr;
         to->has_states = to->has_bools = false;
+        to->frame_count = 0;
+        to->columns = columns;
+        columns += to->metric_count;
         for (uint32_t m = 0; m < to->metric_count; m++) {
             *names++ = bb::s_slice(from->names()->Get(m));
             to->has_states |= to->types[m] == BB_TYPE_STATE;
@@ -85,33 +84,34 @@ void s_read_shapes(const wire::Batch &batch, bb_batch_shape_t *shapes, bb_slice_
     }
 }
 
-void s_read_batteries(const wire::Batch &batch, bb_batch_battery_t *batteries,
-                      bb_attribute_t *attributes)
+// Attributes of those that have some, in the order of batteries. False: out of order or range.
+bool s_read_attributes(const wire::Batch &batch, bb_batch_battery_t *batteries,
+                       bb_attribute_t *attributes)
 {
+    uint32_t next = 0;
+    memset(batteries, 0, batch.battery_count() * sizeof *batteries);
     for (uint32_t i = 0; i < bb::s_count(batch.batteries()); i++) {
         const wire::BatchBattery *from = batch.batteries()->Get(i);
-        bb_batch_battery_t *to = &batteries[i];
-        to->id = bb::s_slice(from->id());
-        to->attribute_count = bb::s_count(from->attributes());
-        to->attributes = attributes;
-        for (uint32_t a = 0; a < to->attribute_count; a++) {
+        uint32_t count = bb::s_count(from->attributes());
+        if (from->battery() < next || from->battery() >= batch.battery_count() || count == 0) {
+            return false;
+        }
+        next = from->battery() + 1;
+        batteries[from->battery()].attribute_count = count;
+        batteries[from->battery()].attributes = attributes;
+        for (uint32_t a = 0; a < count; a++) {
             const wire::BatchAttribute *attribute = from->attributes()->Get(a);
             attributes->key = bb::s_slice(attribute->key());
             attributes->value = bb::s_slice(attribute->value());
             attributes++;
         }
     }
+    return true;
 }
 
 template <class T> const T *s_data(const Vector<T> *vector)
 {
     return vector ? vector->data() : nullptr;
-}
-
-template <class T> Offset<Vector<T>> s_reserve(FlatBufferBuilder &builder, size_t count)
-{
-    T *unused = nullptr;
-    return builder.CreateUninitializedVector<T>(count, &unused);
 }
 
 Offset<String> s_text(FlatBufferBuilder &builder, bb_slice_t text)
@@ -130,7 +130,7 @@ Offset<wire::BatchShape> s_write_shape(FlatBufferBuilder &builder, const bb_batc
     return wire::CreateBatchShape(builder, name_vector, type_vector);
 }
 
-Offset<wire::BatchBattery> s_write_battery(FlatBufferBuilder &builder,
+Offset<wire::BatchBattery> s_write_battery(FlatBufferBuilder &builder, uint32_t index,
                                            const bb_batch_battery_t &battery)
 {
     Offset<wire::BatchAttribute> attributes[BB_ATTRIBUTES_MAX];
@@ -139,12 +139,8 @@ Offset<wire::BatchBattery> s_write_battery(FlatBufferBuilder &builder,
         auto value = s_text(builder, battery.attributes[a].value);
         attributes[a] = wire::CreateBatchAttribute(builder, key, value);
     }
-    Offset<Vector<Offset<wire::BatchAttribute>>> vector;
-    if (battery.attribute_count > 0) {
-        vector = builder.CreateVector(attributes, battery.attribute_count);
-    }
-    auto id = s_text(builder, battery.id);
-    return wire::CreateBatchBattery(builder, id, vector);
+    auto vector = builder.CreateVector(attributes, battery.attribute_count);
+    return wire::CreateBatchBattery(builder, index, vector);
 }
 
 // Temporary offsets of one vector of tables; freed by the caller.
@@ -159,10 +155,10 @@ size_t s_text_bound(bb_slice_t text)
 }
 
 // No less than the encoding takes, so that the builder never moves its bytes.
-size_t s_size_bound(const bb_batch_t &layout)
+size_t s_size_bound(const bb_batch_t &layout, size_t packed_bytes, size_t *id_bytes)
 {
-    size_t bytes = 512 + 8 * layout.value_count + 8 * size_t{layout.frame_count} +
-                   16 * (size_t{layout.run_count} + layout.part_count);
+    size_t bytes = 512 + packed_bytes;
+    *id_bytes = 0;
     for (uint32_t i = 0; i < layout.shape_count; i++) {
         bytes += 32 + layout.shapes[i].metric_count;
         for (uint32_t m = 0; m < layout.shapes[i].metric_count; m++) {
@@ -171,7 +167,8 @@ size_t s_size_bound(const bb_batch_t &layout)
     }
     for (uint32_t i = 0; i < layout.battery_count; i++) {
         const bb_batch_battery_t &battery = layout.batteries[i];
-        bytes += 32 + s_text_bound(battery.id);
+        *id_bytes += battery.id.length;
+        bytes += battery.attribute_count > 0 ? 32 : 0;
         for (uint32_t a = 0; a < battery.attribute_count; a++) {
             bytes += 16 + s_text_bound(battery.attributes[a].key) +
                      s_text_bound(battery.attributes[a].value);
@@ -180,36 +177,99 @@ size_t s_size_bound(const bb_batch_t &layout)
     for (uint32_t i = 0; i < layout.state_count; i++) {
         bytes += s_text_bound(layout.states[i]);
     }
-    return bytes;
+    return bytes + *id_bytes;
 }
 
-struct s_span_t {
-    const uint8_t *data;
-    size_t length;
-};
-
-// Copies what lies before, between and behind the spans, which are disjoint and ascend.
-void s_copy_between(const uint8_t *from, uint8_t *to, size_t length, const s_span_t *spans,
-                    size_t span_count)
+Offset<Vector<uint8_t>> s_write_ids(FlatBufferBuilder &builder, const bb_batch_t &layout,
+                                    size_t id_bytes)
 {
-    size_t done = 0;
-    for (size_t i = 0; i < span_count; i++) {
-        size_t start = static_cast<size_t>(spans[i].data - from);
-        BB_ASSERT(start >= done && start + spans[i].length <= length);
-        memcpy(to + done, from + done, start - done);
-        done = start + spans[i].length;
+    uint8_t *at = nullptr;
+    auto ids = builder.CreateUninitializedVector<uint8_t>(id_bytes, &at);
+    for (uint32_t i = 0; i < layout.battery_count; i++) {
+        bb_slice_t id = layout.batteries[i].id;
+        if (id.length > 0) {
+            memcpy(at, id.data, id.length);
+            at += id.length;
+        }
     }
-    memcpy(to + done, from + done, length - done);
+    return ids;
+}
+
+Offset<Vector<Offset<wire::BatchBattery>>> s_write_batteries(FlatBufferBuilder &builder,
+                                                             const bb_batch_t &layout)
+{
+    auto *offsets = s_offsets<wire::BatchBattery>(layout.battery_count);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < layout.battery_count; i++) {
+        if (layout.batteries[i].attribute_count > 0) {
+            offsets[count++] = s_write_battery(builder, i, layout.batteries[i]);
+        }
+    }
+    auto batteries = builder.CreateVector(offsets, count);
+    free(offsets);
+    return batteries;
+}
+
+// Version and generation, before anything else is known about the bytes.
+bb_error_t s_check_version(bb_slice_t encoded, bb_fault_t *fault)
+{
+    const uint8_t *data = static_cast<const uint8_t *>(encoded.data);
+    flatbuffers::Verifier verifier(data, encoded.length, 1, 1);
+    if (!verifier.VerifyBuffer<wire::BatchVersion>("BBBA")) {
+        return s_corrupt(fault, "not a verified FlatBuffer of kind BBBA");
+    }
+    const wire::BatchVersion &batch = *flatbuffers::GetRoot<wire::BatchVersion>(data);
+    if (batch.version() != BB_BATCH_VERSION) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: version %u, expected %d",
+                            batch.version(), BB_BATCH_VERSION);
+    }
+    if (batch.generation() != 0) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: generation %u, expected 0",
+                            batch.generation());
+    }
+    return BB_OK;
+}
+
+// Counts, each within its limit. A frame has at least one value.
+bool s_read_counts(const wire::Batch &batch, bb_batch_t *self)
+{
+    self->revision = batch.revision();
+    self->generation = batch.generation();
+    self->part_count = batch.part_count();
+    self->run_count = batch.run_count();
+    self->frame_count = batch.frame_count();
+    self->battery_count = batch.battery_count();
+    self->shape_count = bb::s_count(batch.shapes());
+    self->state_count = bb::s_count(batch.states());
+    return self->part_count >= 1 && self->part_count <= self->run_count &&
+           self->part_count <= BB_PARTITIONS_MAX && self->run_count <= self->frame_count &&
+           self->battery_count <= bb::s_count(batch.battery_ids()) &&
+           self->battery_count <= BB_BATCH_BATTERIES_MAX &&
+           self->shape_count <= BB_BATCH_SHAPES_MAX && self->state_count <= BB_BATCH_STATES_MAX;
+}
+
+// Cuts pieces off one block of memory.
+template <class T> T *s_cut(uint8_t **at, size_t count)
+{
+    T *piece = reinterpret_cast<T *>(*at);
+    static_assert(sizeof(T) % 8 == 0, "every piece is aligned");
+    *at += count * sizeof(T);
+    return piece;
 }
 
 } // namespace
 
-bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault)
+bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_batch_room_t *room,
+                              bb_fault_t *fault)
 {
     memset(self, 0, sizeof *self);
     const uint8_t *data = static_cast<const uint8_t *>(encoded.data);
     if (encoded.length < 16 || encoded.length > BB_BATCH_BYTES_MAX || !bb::s_is_aligned(data)) {
         return s_corrupt(fault, "too short, too long or not aligned");
+    }
+    bb_error_t error = s_check_version(encoded, fault);
+    if (error != BB_OK) {
+        return error;
     }
     // A table of its own takes 12 bytes at least, with the offset that points to it.
     flatbuffers::Verifier verifier(data, encoded.length, 8,
@@ -218,118 +278,97 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *
         return s_corrupt(fault, "not a verified FlatBuffer of kind BBBA");
     }
     const wire::Batch &batch = *flatbuffers::GetRoot<wire::Batch>(data);
-    if (batch.version() != 1) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: version %u, expected 1",
-                            batch.version());
-    }
-    if (batch.generation() != 0) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: generation %u, expected 0",
-                            batch.generation());
-    }
-    self->encoded = encoded;
-    self->revision = batch.revision();
-    self->generation = batch.generation();
-    self->part_count = bb::s_count(batch.parts());
-    self->run_count = bb::s_count(batch.runs());
-    self->frame_count = bb::s_count(batch.times_wall_ns());
-    self->value_count = bb::s_count(batch.values());
-    self->battery_count = bb::s_count(batch.batteries());
-    self->shape_count = bb::s_count(batch.shapes());
-    self->state_count = bb::s_count(batch.states());
-    if (self->part_count == 0 || self->run_count == 0 || self->frame_count == 0 ||
-        self->frame_count > BB_BATCH_FRAMES_MAX || self->battery_count > BB_BATCH_BATTERIES_MAX ||
-        self->shape_count > BB_BATCH_SHAPES_MAX || self->state_count > BB_BATCH_STATES_MAX) {
+    if (!s_read_counts(batch, self)) {
         return s_corrupt(fault, "empty, or a count is past its limit");
     }
-    self->parts = reinterpret_cast<const bb_batch_part_t *>(batch.parts()->Data());
-    self->runs = reinterpret_cast<const bb_batch_run_t *>(batch.runs()->Data());
-    self->times_wall_ns = s_data(batch.times_wall_ns());
-    self->values = s_data(batch.values());
-    if (!bb::s_is_aligned(self->times_wall_ns) || !bb::s_is_aligned(self->values) ||
-        (reinterpret_cast<uintptr_t>(self->parts) & 3) != 0 ||
-        (reinterpret_cast<uintptr_t>(self->runs) & 3) != 0) {
-        return s_corrupt(fault, "a vector is not aligned");
+    if (self->frame_count > BB_BATCH_VALUES_MAX) {
+        return bb_fault_set(fault, BB_ERR_LIMIT, "the batch has %u frames, at most %u values",
+                            self->frame_count, BB_BATCH_VALUES_MAX);
     }
     size_t name_count, attribute_count, cost;
     if (!s_count_tables(batch, &name_count, &attribute_count, &cost)) {
         return s_corrupt(fault, "a shape or battery table is past its limit");
     }
-    if (cost > encoded.length) {
-        return s_corrupt(fault, "tables share bytes");
+    size_t packed_bytes = 8 * size_t{bb::s_count(batch.columns())};
+    if (cost > encoded.length || name_count * BB_COLUMN_BYTES_MIN > packed_bytes) {
+        return s_corrupt(fault, "tables share bytes, or columns are missing");
     }
-    size_t shapes_bytes = self->shape_count * sizeof(bb_batch_shape_t);
-    size_t batteries_bytes = self->battery_count * sizeof(bb_batch_battery_t);
-    size_t slices_bytes = (name_count + self->state_count) * sizeof(bb_slice_t);
+    if (!bb::s_is_aligned(s_data(batch.columns()))) {
+        return s_corrupt(fault, "a vector is not aligned");
+    }
     uint8_t *memory = static_cast<uint8_t *>(bb_alloc(
-        shapes_bytes + batteries_bytes + slices_bytes + attribute_count * sizeof(bb_attribute_t)));
-    bb_batch_shape_t *shapes = reinterpret_cast<bb_batch_shape_t *>(memory);
-    bb_batch_battery_t *batteries = reinterpret_cast<bb_batch_battery_t *>(memory + shapes_bytes);
-    bb_slice_t *slices = reinterpret_cast<bb_slice_t *>(memory + shapes_bytes + batteries_bytes);
-    s_read_shapes(batch, shapes, slices);
-    s_read_batteries(
-        batch, batteries,
-        reinterpret_cast<bb_attribute_t *>(memory + shapes_bytes + batteries_bytes + slices_bytes));
+        self->part_count * sizeof *room->parts + self->run_count * sizeof *room->runs +
+        self->frame_count * sizeof *room->times_wall_ns +
+        self->battery_count * sizeof *room->batteries + self->shape_count * sizeof *room->shapes +
+        name_count * sizeof *room->columns + (name_count + self->state_count) * sizeof(bb_slice_t) +
+        attribute_count * sizeof(bb_attribute_t)));
+    uint8_t *at = memory;
+    room->parts = s_cut<bb_batch_part_t>(&at, self->part_count);
+    room->runs = s_cut<bb_batch_run_t>(&at, self->run_count);
+    room->times_wall_ns = s_cut<int64_t>(&at, self->frame_count);
+    room->batteries = s_cut<bb_batch_battery_t>(&at, self->battery_count);
+    room->shapes = s_cut<bb_batch_shape_t>(&at, self->shape_count);
+    room->columns = s_cut<bb_column_t>(&at, name_count);
+    bb_slice_t *names = s_cut<bb_slice_t>(&at, name_count);
+    bb_slice_t *states = s_cut<bb_slice_t>(&at, self->state_count);
+    room->battery_ids = bb::s_slice(batch.battery_ids());
+    room->packed = bb_slice(s_data(batch.columns()), packed_bytes);
+    s_read_shapes(batch, room->shapes, names, room->columns);
     for (uint32_t i = 0; i < self->state_count; i++) {
-        slices[name_count + i] = bb::s_slice(batch.states()->Get(i));
+        states[i] = bb::s_slice(batch.states()->Get(i));
     }
+    if (!s_read_attributes(batch, room->batteries, s_cut<bb_attribute_t>(&at, attribute_count))) {
+        free(memory);
+        return s_corrupt(fault, "attributes of no battery, or not in the order of batteries");
+    }
+    self->encoded = encoded;
     self->memory = memory;
-    self->shapes = shapes;
-    self->batteries = batteries;
-    self->states = slices + name_count;
+    self->parts = room->parts;
+    self->runs = room->runs;
+    self->times_wall_ns = room->times_wall_ns;
+    self->batteries = room->batteries;
+    self->shapes = room->shapes;
+    self->states = states;
     return BB_OK;
 }
 
-void bb_batch_flat_write(const bb_batch_t *layout, uint8_t **out, size_t *out_length,
-                         bb_batch_vectors_t *vectors)
+void bb_batch_flat_write(const bb_batch_t *layout, bb_slice_t packed, uint8_t **out,
+                         size_t *out_length)
 {
     bb::Allocator allocator;
-    FlatBufferBuilder builder(s_size_bound(*layout), &allocator, false);
-    auto values = s_reserve<uint64_t>(builder, layout->value_count);
-    auto times = s_reserve<int64_t>(builder, layout->frame_count);
-    wire::BatchRun *runs_unused = nullptr;
-    auto runs =
-        builder.CreateUninitializedVectorOfStructs<wire::BatchRun>(layout->run_count, &runs_unused);
-    wire::BatchPart *parts_unused = nullptr;
-    auto parts = builder.CreateUninitializedVectorOfStructs<wire::BatchPart>(layout->part_count,
-                                                                             &parts_unused);
+    size_t id_bytes;
+    FlatBufferBuilder builder(s_size_bound(*layout, packed.length, &id_bytes), &allocator, false);
+    uint64_t *unused = nullptr;
+    auto columns = builder.CreateUninitializedVector<uint64_t>(packed.length / 8, &unused);
+    auto ids = s_write_ids(builder, *layout, id_bytes);
     auto *shape_offsets = s_offsets<wire::BatchShape>(layout->shape_count);
     for (uint32_t i = 0; i < layout->shape_count; i++) {
         shape_offsets[i] = s_write_shape(builder, layout->shapes[i]);
     }
     auto shapes = builder.CreateVector(shape_offsets, layout->shape_count);
-    auto *battery_offsets = s_offsets<wire::BatchBattery>(layout->battery_count);
-    for (uint32_t i = 0; i < layout->battery_count; i++) {
-        battery_offsets[i] = s_write_battery(builder, layout->batteries[i]);
-    }
-    auto batteries = builder.CreateVector(battery_offsets, layout->battery_count);
+    auto batteries = s_write_batteries(builder, *layout);
     auto *state_offsets = s_offsets<String>(layout->state_count);
     for (uint32_t i = 0; i < layout->state_count; i++) {
         state_offsets[i] = s_text(builder, layout->states[i]);
     }
     auto states = builder.CreateVector(state_offsets, layout->state_count);
-    builder.Finish(wire::CreateBatch(builder, 1, layout->generation, layout->revision, parts, runs,
-                                     batteries, shapes, states, times, values),
+    builder.Finish(wire::CreateBatch(builder, BB_BATCH_VERSION, layout->generation,
+                                     layout->revision, layout->part_count, layout->run_count,
+                                     layout->frame_count, layout->battery_count, ids, batteries,
+                                     shapes, states, columns),
                    "BBBA");
     free(shape_offsets);
-    free(battery_offsets);
     free(state_offsets);
-    // The large vectors were never written in the builder: they are filled in the caller's bytes,
-    // so each value is copied once. Everything round them is copied here.
+    // The columns were never written in the builder: they are copied once, into the caller's bytes.
     size_t length = builder.GetSize();
     const uint8_t *from = builder.GetBufferPointer();
     uint8_t *to = static_cast<uint8_t *>(bb_alloc(length));
-    const wire::Batch &batch = *flatbuffers::GetRoot<wire::Batch>(from);
-    const s_span_t spans[] = {
-        {batch.parts()->Data(), layout->part_count * sizeof(bb_batch_part_t)},
-        {batch.runs()->Data(), layout->run_count * sizeof(bb_batch_run_t)},
-        {batch.times_wall_ns()->Data(), layout->frame_count * sizeof(int64_t)},
-        {batch.values()->Data(), layout->value_count * sizeof(uint64_t)},
-    };
-    s_copy_between(from, to, length, spans, 4);
-    vectors->parts = reinterpret_cast<bb_batch_part_t *>(to + (spans[0].data - from));
-    vectors->runs = reinterpret_cast<bb_batch_run_t *>(to + (spans[1].data - from));
-    vectors->times_wall_ns = reinterpret_cast<int64_t *>(to + (spans[2].data - from));
-    vectors->values = reinterpret_cast<uint64_t *>(to + (spans[3].data - from));
+    const uint64_t *vector = flatbuffers::GetRoot<wire::Batch>(from)->columns()->data();
+    size_t start = static_cast<size_t>(reinterpret_cast<const uint8_t *>(vector) - from);
+    size_t end = start + packed.length;
+    memcpy(to, from, start);
+    memcpy(to + start, packed.data, packed.length);
+    memcpy(to + end, from + end, length - end);
     *out = to;
     *out_length = length;
 }

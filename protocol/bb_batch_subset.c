@@ -1,195 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Takes parts, or points, out of a batch. Order is kept: of parts, of runs and of frames, so that
-// frame indexes can be mapped by counting. Whole parts are copied as they lie; only indexes into
-// the tables change. Points are taken out by first making a smaller batch in memory.
+// frame indexes can be mapped by counting. First it is written down which frames stay, and of which
+// shape they are then; then each column is unpacked once, and what stays of it is packed again.
 #include <stdlib.h>
 
-#include "protocol/bb_batch_codec.h"
-
-// ---- whole parts ----
-
-// Old index -> new index + 1 of the entries that kept runs use; 0 is unused.
-typedef struct {
-    uint32_t *batteries, *shapes, *states;
-} s_maps_t;
-
-static bool s_is_kept(const bool *keep, uint32_t part_index)
-{
-    return !keep || keep[part_index];
-}
-
-// Marks the states of a run's STATE columns.
-static void s_mark_states(const bb_batch_t *from, const bb_batch_cursor_t *at, uint32_t *states)
-{
-    const bb_batch_shape_t *shape = &from->shapes[at->run->shape];
-    for (uint32_t m = 0; m < shape->metric_count; m++) {
-        if (shape->types[m] != BB_TYPE_STATE) {
-            continue;
-        }
-        const uint64_t *value = from->values + at->value_first + m;
-        for (uint32_t f = 0; f < at->run->frame_count; f++, value += shape->metric_count) {
-            states[*value] = 1;
-        }
-    }
-}
-
-// Counts what is kept into `layout` and marks the table entries that it uses.
-static void s_count(const bb_batch_t *from, const bool *keep, bb_batch_t *layout, s_maps_t *maps)
-{
-    bb_batch_cursor_t at;
-    for (uint32_t p = 0; p < from->part_count; p++) {
-        layout->part_count += s_is_kept(keep, p);
-    }
-    bb_batch_cursor_start(from, &at);
-    while (bb_batch_cursor_next(from, &at)) {
-        if (!s_is_kept(keep, at.part_index)) {
-            continue;
-        }
-        const bb_batch_shape_t *shape = &from->shapes[at.run->shape];
-        layout->run_count++;
-        layout->frame_count += at.run->frame_count;
-        layout->value_count += (uint64_t)at.run->frame_count * shape->metric_count;
-        maps->batteries[at.run->battery] = 1;
-        maps->shapes[at.run->shape] = 1;
-        if (shape->has_states) {
-            s_mark_states(from, &at, maps->states);
-        }
-    }
-}
-
-// Turns marks into new indexes + 1; returns how many there are.
-static uint32_t s_number(uint32_t *map, uint32_t count)
-{
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (map[i]) {
-            map[i] = ++used;
-        }
-    }
-    return used;
-}
-
-typedef struct {
-    bb_batch_battery_t *batteries;
-    bb_batch_shape_t *shapes;
-    bb_slice_t *states;
-} s_tables_t;
-
-static s_tables_t s_tables_new(const bb_batch_t *from, const s_maps_t *maps, bb_batch_t *layout)
-{
-    layout->battery_count = s_number(maps->batteries, from->battery_count);
-    layout->shape_count = s_number(maps->shapes, from->shape_count);
-    layout->state_count = s_number(maps->states, from->state_count);
-    s_tables_t tables = {
-        .batteries = bb_alloc(layout->battery_count * sizeof *tables.batteries),
-        .shapes = bb_alloc(layout->shape_count * sizeof *tables.shapes),
-        .states = bb_alloc(layout->state_count * sizeof *tables.states),
-    };
-    for (uint32_t i = 0; i < from->battery_count; i++) {
-        if (maps->batteries[i]) {
-            tables.batteries[maps->batteries[i] - 1] = from->batteries[i];
-        }
-    }
-    for (uint32_t i = 0; i < from->shape_count; i++) {
-        if (maps->shapes[i]) {
-            tables.shapes[maps->shapes[i] - 1] = from->shapes[i];
-        }
-    }
-    for (uint32_t i = 0; i < from->state_count; i++) {
-        if (maps->states[i]) {
-            tables.states[maps->states[i] - 1] = from->states[i];
-        }
-    }
-    layout->batteries = tables.batteries;
-    layout->shapes = tables.shapes;
-    layout->states = tables.states;
-    return tables;
-}
-
-static void s_renumber_states(const bb_batch_shape_t *shape, uint32_t frame_count,
-                              const uint32_t *states, uint64_t *values)
-{
-    for (uint32_t m = 0; m < shape->metric_count; m++) {
-        if (shape->types[m] != BB_TYPE_STATE) {
-            continue;
-        }
-        uint64_t *value = values + m;
-        for (uint32_t f = 0; f < frame_count; f++, value += shape->metric_count) {
-            *value = states[*value] - 1;
-        }
-    }
-}
-
-static void s_fill(const bb_batch_t *from, const bool *keep, const s_maps_t *maps,
-                   const bb_batch_vectors_t *to)
-{
-    bb_batch_cursor_t at;
-    uint32_t run = 0, frame = 0, part_count = 0, part_index = UINT32_MAX;
-    uint64_t value = 0;
-    bb_batch_cursor_start(from, &at);
-    while (bb_batch_cursor_next(from, &at)) {
-        if (!s_is_kept(keep, at.part_index)) {
-            continue;
-        }
-        if (at.part_index != part_index) {
-            part_index = at.part_index;
-            to->parts[part_count] = *at.part;
-            to->parts[part_count++].run_first = run;
-        }
-        const bb_batch_shape_t *shape = &from->shapes[at.run->shape];
-        uint32_t frame_count = at.run->frame_count;
-        uint64_t value_count = (uint64_t)frame_count * shape->metric_count;
-        to->runs[run++] = (bb_batch_run_t){.battery = maps->batteries[at.run->battery] - 1,
-                                           .shape = maps->shapes[at.run->shape] - 1,
-                                           .frame_count = frame_count};
-        memcpy(to->times_wall_ns + frame, from->times_wall_ns + at.frame_first,
-               frame_count * sizeof *to->times_wall_ns);
-        memcpy(to->values + value, from->values + at.value_first, value_count * sizeof *to->values);
-        if (shape->has_states) {
-            s_renumber_states(shape, frame_count, maps->states, to->values + value);
-        }
-        frame += frame_count;
-        value += value_count;
-    }
-}
-
-// `keep` may be NULL: all parts.
-static bb_error_t s_write(const bb_batch_t *from, const bool *keep, uint8_t **out,
-                          size_t *out_length)
-{
-    bb_batch_t layout = {.revision = from->revision, .generation = from->generation};
-    s_maps_t maps = {
-        .batteries = bb_alloc_zero(from->battery_count, sizeof(uint32_t)),
-        .shapes = bb_alloc_zero(from->shape_count, sizeof(uint32_t)),
-        .states = bb_alloc_zero(from->state_count, sizeof(uint32_t)),
-    };
-    s_count(from, keep, &layout, &maps);
-    bb_error_t error = layout.part_count > 0 ? BB_OK : BB_ERR_NOT_FOUND;
-    if (error == BB_OK) {
-        s_tables_t tables = s_tables_new(from, &maps, &layout);
-        bb_batch_vectors_t vectors;
-        uint8_t *bytes;
-        size_t length;
-        bb_batch_flat_write(&layout, &bytes, &length, &vectors);
-        if (length > BB_BATCH_BYTES_MAX) {
-            free(bytes);
-            error = BB_ERR_BATCH_BYTES;
-        } else {
-            s_fill(from, keep, &maps, &vectors);
-            *out = bytes;
-            *out_length = length;
-        }
-        free(tables.batteries);
-        free(tables.shapes);
-        free(tables.states);
-    }
-    free(maps.batteries);
-    free(maps.shapes);
-    free(maps.states);
-    return error;
-}
-
-// ---- single points ----
+#include "protocol/bb_batch_draft.h"
 
 #define S_MASK_WORDS   (BB_FRAME_METRICS_MAX / 64)
 #define S_VARIANTS_MAX BB_BATCH_SHAPES_MAX
@@ -201,17 +16,17 @@ typedef struct {
     uint64_t kept[S_MASK_WORDS];
 } s_variant_t;
 
-// The smaller batch while it grows. Its arrays are as large as the original's: nothing grows.
+// The smaller batch while it grows. Its arrays are as large as the original's: nothing grows but
+// the shapes. Shapes: the original ones, then the variants.
 typedef struct {
     const bb_batch_t *from;
     bb_batch_part_t *parts;
-    bb_batch_run_t *runs;
+    bb_batch_run_t *runs; // of old batteries
     int64_t *times_wall_ns;
-    uint64_t *values;
+    uint32_t *sources; // per frame: its place in the columns of its old shape
     uint32_t part_count, run_count, frame_count, variant_count;
-    uint64_t value_count;
-    size_t variant_bytes;     // about what the variants' names take when encoded
-    bb_batch_shape_t *shapes; // the original ones, then the variants
+    size_t variant_bytes;     // about what the variants' names and columns take when encoded
+    bb_batch_shape_t *shapes; // frame_count: of what is kept
     uint32_t shape_capacity;
     s_variant_t *variants;
     uint32_t slots[S_SLOTS]; // variant + 1
@@ -227,6 +42,11 @@ static uint32_t s_variant_slot(const s_variant_t *variant)
     return (uint32_t)hash & (S_SLOTS - 1);
 }
 
+static bool s_variant_has(const s_variant_t *variant, uint32_t metric)
+{
+    return variant->kept[metric / 64] >> metric % 64 & 1;
+}
+
 static void s_shape_add(s_filter_t *self, const s_variant_t *variant)
 {
     const bb_batch_shape_t *shape = &self->from->shapes[variant->shape];
@@ -235,12 +55,12 @@ static void s_shape_add(s_filter_t *self, const s_variant_t *variant)
     uint8_t *types = (uint8_t *)(names + shape->metric_count);
     bb_batch_shape_t added = {.names = names, .types = types};
     for (uint32_t m = 0; m < shape->metric_count; m++) {
-        if (variant->kept[m / 64] >> m % 64 & 1) {
+        if (s_variant_has(variant, m)) {
             names[added.metric_count] = shape->names[m];
             types[added.metric_count++] = shape->types[m];
             added.has_states |= shape->types[m] == BB_TYPE_STATE;
             added.has_bools |= shape->types[m] == BB_TYPE_BOOL;
-            self->variant_bytes += shape->names[m].length + 10;
+            self->variant_bytes += shape->names[m].length + 10 + BB_COLUMN_BYTES_MIN;
         }
     }
     if (shape_count == self->shape_capacity) {
@@ -274,21 +94,37 @@ static bb_error_t s_variant_shape(s_filter_t *self, const s_variant_t *variant, 
     return self->variant_bytes > BB_BATCH_BYTES_MAX ? BB_ERR_BATCH_BYTES : BB_OK;
 }
 
-// Appends what is kept of one frame. `run_first`: runs from here on came of the same run.
+// Appends frames [first, first + count) of a run. `run_first`: runs from here on came of the same.
+static void s_take(s_filter_t *self, const bb_batch_cursor_t *at, uint32_t first, uint32_t count,
+                   uint32_t shape, uint32_t run_first)
+{
+    if (self->run_count == run_first || self->runs[self->run_count - 1].shape != shape) {
+        self->runs[self->run_count++] =
+            (bb_batch_run_t){.battery = at->run->battery, .shape = shape};
+        self->parts[self->part_count - 1].run_count++;
+    }
+    self->runs[self->run_count - 1].frame_count += count;
+    self->shapes[shape].frame_count += count;
+    memcpy(self->times_wall_ns + self->frame_count,
+           self->from->times_wall_ns + at->frame_first + first,
+           count * sizeof *self->times_wall_ns);
+    for (uint32_t i = 0; i < count; i++) {
+        self->sources[self->frame_count++] = at->shape_first + first + i;
+    }
+}
+
+// Appends what is kept of one frame.
 static bb_error_t s_filter_frame(s_filter_t *self, const bb_batch_cursor_t *at, uint32_t frame,
                                  uint32_t run_first, bb_batch_keep_point_fn keep_point,
                                  void *context)
 {
     const bb_batch_shape_t *shape = &self->from->shapes[at->run->shape];
-    const uint64_t *row =
-        self->from->values + at->value_first + (uint64_t)frame * shape->metric_count;
-    uint64_t *kept = self->values + self->value_count;
     s_variant_t variant = {.shape = at->run->shape};
     uint32_t count = 0;
     for (uint32_t m = 0; m < shape->metric_count; m++) {
         if (keep_point(context, at, at->frame_first + frame, m)) {
             variant.kept[m / 64] |= UINT64_C(1) << m % 64;
-            kept[count++] = row[m];
+            count++;
         }
     }
     if (count == 0) {
@@ -301,15 +137,7 @@ static bb_error_t s_filter_frame(s_filter_t *self, const bb_batch_cursor_t *at, 
             return error;
         }
     }
-    if (self->run_count == run_first || self->runs[self->run_count - 1].shape != new_shape) {
-        self->runs[self->run_count++] =
-            (bb_batch_run_t){.battery = at->run->battery, .shape = new_shape};
-        self->parts[self->part_count - 1].run_count++;
-    }
-    self->runs[self->run_count - 1].frame_count++;
-    self->parts[self->part_count - 1].frame_count++;
-    self->times_wall_ns[self->frame_count++] = self->from->times_wall_ns[at->frame_first + frame];
-    self->value_count += count;
+    s_take(self, at, frame, 1, new_shape, run_first);
     return BB_OK;
 }
 
@@ -320,7 +148,7 @@ static bb_error_t s_filter(s_filter_t *self, const bool *keep, bb_batch_keep_poi
     uint32_t part_index = UINT32_MAX;
     bb_batch_cursor_start(self->from, &at);
     while (bb_batch_cursor_next(self->from, &at)) {
-        if (!s_is_kept(keep, at.part_index)) {
+        if (!keep[at.part_index]) {
             continue;
         }
         if (at.part_index != part_index) {
@@ -329,11 +157,13 @@ static bb_error_t s_filter(s_filter_t *self, const bool *keep, bb_batch_keep_poi
             bool is_empty =
                 self->part_count > 0 && self->parts[self->part_count - 1].run_count == 0;
             self->part_count += !is_empty;
-            self->parts[self->part_count - 1] =
-                (bb_batch_part_t){.partition = at.part->partition, .run_first = self->run_count};
+            self->parts[self->part_count - 1] = (bb_batch_part_t){.partition = at.part->partition};
         }
         uint32_t run_first = self->run_count;
-        for (uint32_t f = 0; f < at.run->frame_count; f++) {
+        if (!keep_point) {
+            s_take(self, &at, 0, at.run->frame_count, at.run->shape, run_first);
+        }
+        for (uint32_t f = 0; keep_point && f < at.run->frame_count; f++) {
             bb_error_t error = s_filter_frame(self, &at, f, run_first, keep_point, context);
             if (error != BB_OK) {
                 return error;
@@ -343,7 +173,224 @@ static bb_error_t s_filter(s_filter_t *self, const bool *keep, bb_batch_keep_poi
     if (self->part_count > 0 && self->parts[self->part_count - 1].run_count == 0) {
         self->part_count--;
     }
-    return BB_OK;
+    return self->part_count > 0 ? BB_OK : BB_ERR_NOT_FOUND;
+}
+
+// ---- columns ----
+
+// Where each shape's frames and values begin.
+typedef struct {
+    size_t frame, value;
+} s_place_t;
+
+static uint32_t s_shape_count(const s_filter_t *self)
+{
+    return self->from->shape_count + self->variant_count;
+}
+
+// Sources of frames in the order of shapes; fills `places`. Returns how many values there are.
+static size_t s_order_sources(const s_filter_t *self, s_place_t *places, uint32_t *ordered)
+{
+    s_place_t next = {0, 0};
+    for (uint32_t s = 0; s < s_shape_count(self); s++) {
+        places[s] = next;
+        next.frame += self->shapes[s].frame_count;
+        next.value += (size_t)self->shapes[s].frame_count * self->shapes[s].metric_count;
+    }
+    const uint32_t *source = self->sources;
+    for (uint32_t r = 0; r < self->run_count; r++) {
+        const bb_batch_run_t *run = &self->runs[r];
+        memcpy(ordered + places[run->shape].frame, source, run->frame_count * sizeof *ordered);
+        places[run->shape].frame += run->frame_count;
+        source += run->frame_count;
+    }
+    for (uint32_t s = 0; s < s_shape_count(self); s++) {
+        places[s].frame -= self->shapes[s].frame_count;
+    }
+    return next.value;
+}
+
+// What one new shape keeps of one unpacked column goes to its next column.
+static void s_gather(const s_filter_t *self, uint32_t shape, const uint64_t *column,
+                     const uint32_t *ordered, s_place_t *place, uint64_t *values)
+{
+    const uint32_t *sources = ordered + place->frame;
+    uint64_t *to = values + place->value;
+    uint32_t count = self->shapes[shape].frame_count;
+    for (uint32_t i = 0; i < count; i++) {
+        to[i] = column[sources[i]];
+    }
+    place->value += count;
+}
+
+// Places are moved behind what is filled. Variants of one old shape are next to each other in
+// `by_shape`.
+static void s_fill_shape(const s_filter_t *self, uint32_t shape, const uint32_t *variants,
+                         uint32_t variant_count, const uint32_t *ordered, s_place_t *places,
+                         uint64_t *values)
+{
+    const bb_batch_shape_t *from = &self->from->shapes[shape];
+    if (self->shapes[shape].frame_count == 0 && variant_count == 0) {
+        return;
+    }
+    uint64_t *column = bb_alloc(from->frame_count * sizeof *column);
+    for (uint32_t m = 0; m < from->metric_count; m++) {
+        bb_batch_unpack(self->from, shape, m, 0, from->frame_count, column);
+        s_gather(self, shape, column, ordered, &places[shape], values);
+        for (uint32_t v = 0; v < variant_count; v++) {
+            if (s_variant_has(&self->variants[variants[v]], m)) {
+                uint32_t new_shape = self->from->shape_count + variants[v];
+                s_gather(self, new_shape, column, ordered, &places[new_shape], values);
+            }
+        }
+    }
+    free(column);
+}
+
+// All values that are kept, in the order of a draft. Owned by the caller.
+static uint64_t *s_fill(const s_filter_t *self)
+{
+    uint32_t old_count = self->from->shape_count;
+    s_place_t *places = bb_alloc(s_shape_count(self) * sizeof *places);
+    uint32_t *ordered = bb_alloc(self->frame_count * sizeof *ordered);
+    uint64_t *values = bb_alloc(s_order_sources(self, places, ordered) * sizeof *values);
+    // Variants by their old shape, by counting.
+    uint32_t *firsts = bb_alloc_zero((size_t)old_count + 1, sizeof *firsts);
+    uint32_t *variants = bb_alloc(self->variant_count * sizeof *variants);
+    for (uint32_t v = 0; v < self->variant_count; v++) {
+        firsts[self->variants[v].shape]++;
+    }
+    for (uint32_t s = 0, first = 0; s <= old_count; s++) {
+        uint32_t count = firsts[s];
+        firsts[s] = first;
+        first += count;
+    }
+    for (uint32_t v = 0; v < self->variant_count; v++) {
+        variants[firsts[self->variants[v].shape]++] = v;
+    }
+    for (uint32_t s = 0; s < old_count; s++) {
+        uint32_t first = s == 0 ? 0 : firsts[s - 1]; // each was moved to the next one's beginning
+        s_fill_shape(self, s, variants + first, firsts[s] - first, ordered, places, values);
+    }
+    free(firsts);
+    free(variants);
+    free(places);
+    free(ordered);
+    return values;
+}
+
+// ---- tables ----
+
+// Turns marks into new indexes + 1; returns how many there are.
+static uint32_t s_number(uint32_t *map, uint32_t count)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (map[i]) {
+            map[i] = ++used;
+        }
+    }
+    return used;
+}
+
+static void s_mark_states(uint64_t *words, uint32_t count, uint32_t *map)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        map[words[i]] = 1;
+    }
+}
+
+static void s_renumber_states(uint64_t *words, uint32_t count, uint32_t *map)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = map[words[i]] - 1;
+    }
+}
+
+// Calls `visit` for every column of states. `values` are those of all shapes with frames.
+static void s_visit_states(const bb_batch_shape_t *shapes, uint32_t shape_count, uint64_t *values,
+                           uint32_t *map,
+                           void (*visit)(uint64_t *words, uint32_t count, uint32_t *map))
+{
+    for (uint32_t s = 0; s < shape_count; s++) {
+        for (uint32_t m = 0; m < shapes[s].metric_count; m++) {
+            if (shapes[s].types[m] == BB_TYPE_STATE) {
+                visit(values, shapes[s].frame_count, map);
+            }
+            values += shapes[s].frame_count;
+        }
+    }
+}
+
+// Old index -> new index + 1; 0 is unused.
+typedef struct {
+    uint32_t *batteries, *shapes, *states;
+} s_maps_t;
+
+static void s_map(const s_filter_t *self, uint64_t *values, const s_maps_t *maps, bb_batch_t *to)
+{
+    for (uint32_t r = 0; r < self->run_count; r++) {
+        maps->batteries[self->runs[r].battery] = 1;
+        maps->shapes[self->runs[r].shape] = 1;
+    }
+    s_visit_states(self->shapes, s_shape_count(self), values, maps->states, s_mark_states);
+    to->battery_count = s_number(maps->batteries, self->from->battery_count);
+    to->shape_count = s_number(maps->shapes, s_shape_count(self));
+    to->state_count = s_number(maps->states, self->from->state_count);
+    s_visit_states(self->shapes, s_shape_count(self), values, maps->states, s_renumber_states);
+    for (uint32_t r = 0; r < self->run_count; r++) {
+        self->runs[r].battery = maps->batteries[self->runs[r].battery] - 1;
+        self->runs[r].shape = maps->shapes[self->runs[r].shape] - 1;
+    }
+}
+
+// Copies the entries that are used.
+#define S_COPY_USED(to, from, map, count)                                                          \
+    do {                                                                                           \
+        for (uint32_t i_ = 0; i_ < (count); i_++) {                                                \
+            if ((map)[i_]) {                                                                       \
+                (to)[(map)[i_] - 1] = (from)[i_];                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+
+static bb_error_t s_write(const s_filter_t *self, uint8_t **out, size_t *out_length)
+{
+    const bb_batch_t *from = self->from;
+    uint64_t *values = s_fill(self);
+    s_maps_t maps = {
+        .batteries = bb_alloc_zero(from->battery_count, sizeof(uint32_t)),
+        .shapes = bb_alloc_zero(s_shape_count(self), sizeof(uint32_t)),
+        .states = bb_alloc_zero(from->state_count, sizeof(uint32_t)),
+    };
+    bb_batch_draft_t draft = {.tables = {.revision = from->revision,
+                                         .generation = from->generation,
+                                         .part_count = self->part_count,
+                                         .run_count = self->run_count,
+                                         .frame_count = self->frame_count,
+                                         .parts = self->parts,
+                                         .runs = self->runs,
+                                         .times_wall_ns = self->times_wall_ns},
+                              .values = values};
+    s_map(self, values, &maps, &draft.tables);
+    bb_batch_battery_t *batteries = bb_alloc(draft.tables.battery_count * sizeof *batteries);
+    bb_batch_shape_t *shapes = bb_alloc(draft.tables.shape_count * sizeof *shapes);
+    bb_slice_t *states = bb_alloc(draft.tables.state_count * sizeof *states);
+    S_COPY_USED(batteries, from->batteries, maps.batteries, from->battery_count);
+    S_COPY_USED(shapes, self->shapes, maps.shapes, s_shape_count(self));
+    S_COPY_USED(states, from->states, maps.states, from->state_count);
+    draft.tables.batteries = batteries;
+    draft.tables.shapes = shapes;
+    draft.tables.states = states;
+    bb_error_t error = bb_batch_draft_write(&draft, out, out_length);
+    free(batteries);
+    free(shapes);
+    free(states);
+    free(maps.batteries);
+    free(maps.shapes);
+    free(maps.states);
+    free(values);
+    return error;
 }
 
 static s_filter_t *s_filter_new(const bb_batch_t *from)
@@ -353,10 +400,13 @@ static s_filter_t *s_filter_new(const bb_batch_t *from)
     self->parts = bb_alloc(from->part_count * sizeof *self->parts);
     self->runs = bb_alloc(from->frame_count * sizeof *self->runs);
     self->times_wall_ns = bb_alloc(from->frame_count * sizeof *self->times_wall_ns);
-    self->values = bb_alloc(from->value_count * sizeof *self->values);
+    self->sources = bb_alloc(from->frame_count * sizeof *self->sources);
     self->shape_capacity = from->shape_count;
     self->shapes = bb_alloc(from->shape_count * sizeof *self->shapes);
     memcpy(self->shapes, from->shapes, from->shape_count * sizeof *self->shapes);
+    for (uint32_t s = 0; s < from->shape_count; s++) {
+        self->shapes[s].frame_count = 0;
+    }
     self->variants = bb_alloc(from->shape_count * sizeof *self->variants);
     return self;
 }
@@ -369,7 +419,7 @@ static void s_filter_destroy(s_filter_t *self)
     free(self->parts);
     free(self->runs);
     free(self->times_wall_ns);
-    free(self->values);
+    free(self->sources);
     free(self->shapes);
     free(self->variants);
     free(self);
@@ -380,25 +430,9 @@ bb_error_t bb_batch_subset(const bb_batch_t *batch, const bool *keep,
                            size_t *out_length)
 {
     BB_ASSERT(keep);
-    if (!keep_point) {
-        return s_write(batch, keep, out, out_length);
-    }
     s_filter_t *filter = s_filter_new(batch);
     bb_error_t error = s_filter(filter, keep, keep_point, context);
-    if (error == BB_OK) {
-        bb_batch_t kept = *batch;
-        kept.part_count = filter->part_count;
-        kept.run_count = filter->run_count;
-        kept.frame_count = filter->frame_count;
-        kept.value_count = filter->value_count;
-        kept.shape_count = batch->shape_count + filter->variant_count;
-        kept.parts = filter->parts;
-        kept.runs = filter->runs;
-        kept.times_wall_ns = filter->times_wall_ns;
-        kept.values = filter->values;
-        kept.shapes = filter->shapes;
-        error = s_write(&kept, NULL, out, out_length);
-    }
+    error = error == BB_OK ? s_write(filter, out, out_length) : error;
     s_filter_destroy(filter);
     return error;
 }

@@ -20,7 +20,7 @@
 #define BB_FRAME_METRICS_MAX   256        // metrics of one frame; more: BB_ERR_FRAME_METRICS
 #define BB_BATCH_BYTES_MAX     (8u << 20) // encoded batch; larger: BB_ERR_BATCH_BYTES, nothing taken
 #define BB_MESSAGE_BYTES_MAX   (16u << 20) // any message; larger: the socket drops the sender
-#define BB_BATCH_FRAMES_MAX    (1u << 20)
+#define BB_BATCH_VALUES_MAX    (1u << 20)  // points of a batch, and so frames; more: BB_ERR_LIMIT
 #define BB_BATCH_SHAPES_MAX    4096
 #define BB_BATCH_STATES_MAX    65536
 #define BB_BATCH_BATTERIES_MAX (1u << 18)

@@ -476,9 +476,10 @@ static void s_apply_frames(s_apply_t *self, const bb_batch_cursor_t *at,
     bb_head_group_t *group = bb_head_group(store->active, battery, partition, shape,
                                            self->batch->revision, is_quarantined);
     const int64_t *times = self->batch->times_wall_ns + at->frame_first + first;
-    bb_head_append(store->active, group, times,
-                   self->batch->values + at->value_first + (uint64_t)first * shape->metric_count,
-                   count, store->scratch.texts);
+    uint64_t *rows = bb_alloc((size_t)count * shape->metric_count * sizeof *rows);
+    bb_batch_unpack_rows(self->batch, at, first, count, rows);
+    bb_head_append(store->active, group, times, rows, count, store->scratch.texts);
+    free(rows);
     s_add_days(store, times, count);
     if (!is_quarantined) {
         store->type_conflicts +=

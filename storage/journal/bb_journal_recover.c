@@ -30,11 +30,16 @@ bb_error_t bb_journal_deliver(const bb_journal_found_t *found, uint64_t file_seq
     bb_chunks_t chunks;
     bb_batch_t batch;
     *understood = false;
-    if (bb_chunks_decode(&chunks, found->chunks, fault) != BB_OK ||
-        bb_batch_open(&batch, found->batch, fault) != BB_OK) {
+    if (bb_chunks_decode(&chunks, found->chunks, fault) != BB_OK) {
         return BB_OK;
     }
-    bb_error_t error = BB_OK;
+    bb_error_t error = bb_batch_open(&batch, found->batch, fault);
+    if (error == BB_ERR_MESSAGE_VERSION) {
+        return error; // written by another version: never taken for damage and left out
+    }
+    if (error != BB_OK) {
+        return BB_OK;
+    }
     if (bb_chunks_match(&chunks, &batch, fault) == BB_OK) {
         *understood = true;
         error = on_record(context, file_seq, &chunks, found->chunks, &batch);

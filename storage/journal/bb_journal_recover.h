@@ -30,7 +30,8 @@ typedef struct {
 void bb_journal_file_clear(bb_journal_file_t *self);
 
 // Decodes and verifies a found record and hands it to on_record. *understood is false, and
-// on_record was not called, when the inside does not verify; `fault` then says why.
+// on_record was not called, when the inside does not verify; `fault` then says why. Errors:
+// MESSAGE_VERSION (a batch of another version), or what on_record returned.
 BB_MUST_CHECK bb_error_t bb_journal_deliver(const bb_journal_found_t *found, uint64_t file_seq,
                                             bb_journal_record_fn on_record, void *context,
                                             bb_journal_dots_t *dots, bool *understood,
@@ -51,7 +52,7 @@ typedef struct {
     uint64_t group_offset;       // out: of the last group commit; what is before it was synced
 } bb_journal_recovery_t;
 
-// Errors: IO, or what on_record returned.
+// Errors: IO, MESSAGE_VERSION, or what on_record returned.
 BB_MUST_CHECK bb_error_t bb_journal_recover(bb_journal_recovery_t *self);
 
 // Counts a damaged stretch in a report and keeps the first one's text.

@@ -18,18 +18,22 @@ static uint64_t s_last_byte(bb_slice_t text)
 static bool s_keep_odd_values(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                               uint32_t metric)
 {
-    const bb_batch_t *batch = context;
-    uint32_t metric_count = batch->shapes[at->run->shape].metric_count;
-    return batch->values[at->value_first + (uint64_t)(frame - at->frame_first) * metric_count +
-                         metric] &
-           1;
+    return bb_batch_value(context, at, frame - at->frame_first, metric) & 1;
 }
 
 static void s_read(const bb_batch_t *batch)
 {
     uint64_t sum = 0;
-    for (uint64_t i = 0; i < batch->value_count; i++) {
-        sum += batch->values[i];
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(batch, &at);
+    while (bb_batch_cursor_next(batch, &at)) {
+        uint32_t metric_count = batch->shapes[at.run->shape].metric_count;
+        uint64_t *rows = bb_alloc((size_t)at.run->frame_count * metric_count * sizeof *rows);
+        bb_batch_unpack_rows(batch, &at, 0, at.run->frame_count, rows);
+        for (size_t i = 0; i < (size_t)at.run->frame_count * metric_count; i++) {
+            sum += rows[i];
+        }
+        free(rows);
     }
     for (uint32_t i = 0; i < batch->frame_count; i++) {
         sum += (uint64_t)batch->times_wall_ns[i];

@@ -173,14 +173,15 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
 {
     const bb_batch_t *batch = &op->batch;
     op->points = bb_alloc(batch->value_count * sizeof *op->points);
+    uint64_t value = 0;
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
     while (bb_batch_cursor_next(batch, &at)) {
         const bb_batch_shape_t *shape = &batch->shapes[at.run->shape];
-        for (uint32_t i = 0; i < at.run->frame_count * shape->metric_count; i++) {
-            uint32_t metric = i % shape->metric_count;
-            int64_t time_wall_ns = batch->times_wall_ns[at.frame_first + i / shape->metric_count];
-            uint64_t bits = batch->values[at.value_first + i];
+        for (uint32_t i = 0; i < at.run->frame_count * shape->metric_count; i++, value++) {
+            uint32_t metric = i % shape->metric_count, frame = i / shape->metric_count;
+            int64_t time_wall_ns = batch->times_wall_ns[at.frame_first + frame];
+            uint64_t bits = bb_batch_value(batch, &at, frame, metric);
             if (shape->types[metric] == BB_TYPE_STATE) {
                 bits = s_text_index(batch->states[bits]);
             }
@@ -191,7 +192,7 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
                                     .is_future = time_wall_ns > SIM_WALL_NS_FIRST};
             bb_checker_version_t version = {
                 .revision = batch->revision, .type = shape->types[metric], .bits = bits};
-            op->points[at.value_first + i] = bb_checker_written(self->checker, &key, &version);
+            op->points[value] = bb_checker_written(self->checker, &key, &version);
         }
     }
 }
@@ -411,18 +412,19 @@ static void s_retry(sim_world_t *self, uint32_t client)
 static void s_mark_rejected(const sim_op_t *op, const bb_write_reply_t *reply, bool *is_rejected)
 {
     const bb_batch_t *batch = &op->batch;
+    uint64_t value = 0;
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
     while (bb_batch_cursor_next(batch, &at)) {
         const bb_batch_shape_t *shape = &batch->shapes[at.run->shape];
-        for (uint32_t i = 0; i < at.run->frame_count * shape->metric_count; i++) {
+        for (uint32_t i = 0; i < at.run->frame_count * shape->metric_count; i++, value++) {
             uint32_t frame = at.frame_first + i / shape->metric_count;
             bb_slice_t name = shape->names[i % shape->metric_count];
             for (uint32_t r = 0; r < reply->rejection_count; r++) {
                 const bb_rejection_t *rejection = &reply->rejections[r];
                 bool is_it = rejection->frame == frame &&
                              (rejection->metric.length == 0 || s_is_equal(rejection->metric, name));
-                is_rejected[at.value_first + i] |= is_it;
+                is_rejected[value] |= is_it;
             }
         }
     }

@@ -126,14 +126,6 @@ def hexed(prefix, count):
     return {"bytes": bytes(prefix + [0] * (count - len(prefix))).hex()}
 
 
-def part(partition, run_first, run_count, frame_count):
-    return {"partition": partition, "run_first": run_first, "run_count": run_count, "frame_count": frame_count}
-
-
-def run(battery, shape, frame_count):
-    return {"battery": battery, "shape": shape, "frame_count": frame_count, "reserved": 0}
-
-
 def message(kind, body=None):
     expected = {"version": 1, "kind": kind, "epoch": 3, "request_id": 0x1122334455667788, "trace_id": 99,
                 "timeout_ns": 5_000_000_000}
@@ -145,27 +137,29 @@ ENTRIES = [{"partition": 11, "have": b"0123456789abcdef"}, {"partition": 12, "ha
 
 EXPECTED = {
     "batch": {
-        "version": 1, "generation": 0, "revision": 0x0102030405060708,
-        "parts": [part(3, 0, 1, 2), part(700, 1, 3, 4)],
-        "runs": [run(1, 1, 2), run(0, 0, 2), run(0, 1, 1), run(2, 0, 1)],
+        "version": 2, "generation": 0, "revision": 0x0102030405060708,
+        "part_count": 2, "run_count": 4, "frame_count": 6, "battery_count": 3,
+        "battery_ids": "Zelle Äb-1b-2".encode(),
         "batteries": [
-            {"id": "b-1", "attributes": [{"key": "site", "value": "Aachen"},
-                                         {"key": "hersteller", "value": "Für & Söhne"}]},
-            {"id": "Zelle Ä", "attributes": []},
-            {"id": "b-2", "attributes": [{"key": "site", "value": "Aachen"}]},
+            {"battery": 1, "attributes": [{"key": "site", "value": "Aachen"},
+                                          {"key": "hersteller", "value": "Für & Söhne"}]},
+            {"battery": 2, "attributes": [{"key": "site", "value": "Aachen"}]},
         ],
         "shapes": [{"names": ["cycles", "on", "power_kw", "state"], "types": b"\x02\x03\x01\x04"},
                    {"names": ["power_kw"], "types": b"\x01"}],
         "states": ["Idle", "", "Laden ⚡"],
-        "times_wall_ns": [0, 1, 1767225600000000000, 1767225600000000001, 9214646399999999999,
-                          1767225610000000000],
-        "values": [
-            0x7FF8DEAD0000BEEF, 1,  # Zelle Ä: a NaN with a payload, the smallest number
-            MINUS_SEVEN, 1, 0x8000000000000000, 0,  # b-1: -7, on, -0.0, Idle
-            2**63 - 1, 0, 0x3FD5555555555555, 2,  # b-1: largest, off, 1/3, Laden
-            0xFFF0000000000000,  # b-1: -infinity
-            2**63, 1, 0, 1,  # b-2: smallest, on, 0.0, the empty state
-        ],
+        "columns": {
+            "parts": [(3, 1), (700, 3)],  # partition, runs
+            "runs": [(0, 1, 2), (1, 0, 2), (1, 1, 1), (2, 0, 1)],  # battery, shape, frames
+            "id_lengths": [8, 3, 3],
+            "times_wall_ns": [0, 1, 1767225600000000000, 1767225600000000001, 9214646399999999999,
+                              1767225610000000000],
+            "values": [  # shape by shape, metric by metric; frames of b-1, b-1, b-2
+                [[MINUS_SEVEN, 2**63 - 1, 2**63], [1, 0, 1], [0x8000000000000000, 0x3FD5555555555555, 0],
+                 [0, 2, 1]],
+                # Zelle Ä: a NaN with a payload, the smallest number; b-1: -infinity
+                [[0x7FF8DEAD0000BEEF, 1, 0xFFF0000000000000]]],
+        },
     },
     "chunks": {
         "version": 1, "epoch": 7, "origin_wall_ns": 1767225600123456789,
@@ -244,6 +238,60 @@ def differences(found, expected, where=""):
         yield f"{where}: found {found!r}, expected {expected!r}"
 
 
+def read_column(data, at, count):
+    """One packed column, see protocol/bb_column.h: its words, and where the next one begins."""
+    encoding, width, exponent, flags, exception_count = struct.unpack_from("<BBBBI", data, at)
+    at += 8
+    base, scale = 0, 1
+    if encoding != 1:
+        base = struct.unpack_from("<Q", data, at)[0]
+        at += 8
+    if flags & 1:
+        scale = struct.unpack_from("<Q", data, at)[0]
+        at += 8
+    packed = (count * width + 63) // 64 * 8
+    stream = int.from_bytes(data[at:at + packed], "little")
+    integers = [stream >> (i * width) & ((1 << width) - 1) for i in range(count)]
+    at += packed
+    if encoding == 3:
+        signed = [(base + k + 2**63) % 2**64 - 2**63 for k in integers]
+        words = [struct.unpack("<Q", struct.pack("<d", k / 10**exponent))[0] for k in signed]
+    else:
+        words = [(base + scale * k) % 2**64 for k in integers]
+    exceptions = struct.unpack_from(f"<{exception_count}Q", data, at)
+    at += 8 * exception_count
+    for position, word in zip(struct.unpack_from(f"<{exception_count}I", data, at), exceptions):
+        words[position] = word
+    return words, at + (4 * exception_count + 7) // 8 * 8
+
+
+def read_batch(schema, path):
+    """A batch with its columns unpacked, see protocol/bb_batch.h."""
+    batch = schema.read(path)
+    data, at, found = struct.pack(f"<{len(batch['columns'])}Q", *batch["columns"]), 0, []
+
+    def next_columns(columns, count):
+        nonlocal at
+        out = []
+        for _ in range(columns):
+            words, at = read_column(data, at, count)
+            out.append(words)
+        return out
+
+    parts = list(zip(*next_columns(2, batch["part_count"])))
+    runs = list(zip(*next_columns(3, batch["run_count"])))
+    lengths, = next_columns(1, batch["battery_count"])
+    times, = next_columns(1, batch["frame_count"])
+    for number, shape in enumerate(batch["shapes"]):
+        frames = sum(count for _, s, count in runs if s == number)
+        found.append(next_columns(len(shape["names"]), frames))
+    if at != len(data):
+        raise ValueError(f"{len(data) - at} bytes of columns are left over")
+    batch["columns"] = {"parts": parts, "runs": runs, "id_lengths": lengths, "times_wall_ns": times,
+                        "values": found}
+    return batch
+
+
 def check_page(schema, path):
     """The page's series by their form: see s_build() of test_bb_query.c."""
     page = schema.read(path)
@@ -290,18 +338,21 @@ def main():
     if len(sys.argv) == 2:
         name = os.path.basename(sys.argv[1]).split("_v")[0]
         shown = lambda value: value.hex() if isinstance(value, bytes) else repr(value)
-        print(json.dumps(Schema(schema_of(name)).read(sys.argv[1]), indent=1, default=shown))
+        read = read_batch if name == "batch" else Schema.read
+        print(json.dumps(read(Schema(schema_of(name)), sys.argv[1]), indent=1, default=shown))
         return 0
     passed = failed = 0
     names = sorted(n[:-len("_v1.bin")] for n in os.listdir(HERE) if n.endswith("_v1.bin"))
     for name in sorted(set(names) | set(EXPECTED) | {"page", "page_rows"}):
-        path = os.path.join(HERE, name + "_v1.bin")
+        path = os.path.join(HERE, name + ("_v2.bin" if name == "batch" else "_v1.bin"))
         try:
             schema = Schema(schema_of(name))
             if name == "page":
                 found = list(check_page(schema, path))
             elif name == "page_rows":
                 found = list(check_page_rows(schema, path))
+            elif name == "batch":
+                found = list(differences(read_batch(schema, path), EXPECTED[name]))
             elif name not in EXPECTED:
                 found = ["nothing is written down for this file"]
             else:

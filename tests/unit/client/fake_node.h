@@ -208,7 +208,7 @@ static inline void fake_write(fake_node_t *node, void *socket, zmq_msg_t *route,
             for (uint32_t m = 0; m < shape->metric_count; m++) {
                 fake_keep(node, batch.batteries[cursor.run->battery].id, shape->names[m],
                           batch.times_wall_ns[cursor.frame_first + f],
-                          batch.values[cursor.value_first + f * shape->metric_count + m]);
+                          bb_batch_value(&batch, &cursor, f, m));
             }
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // batch_support - what the tests of batches and chunks share: a batch as the plain list of its
-// points (the definition of its meaning), and the golden batch of wire version 1.
+// points (the definition of its meaning), and the golden batch of wire version 2.
 #ifndef BATCH_SUPPORT_H
 #define BATCH_SUPPORT_H
 
@@ -45,16 +45,16 @@ SUPPORT_UNUSED static support_points_t support_points(const bb_batch_t *batch, c
                                                       void *context)
 {
     support_points_t all = {malloc((batch->value_count + 1) * sizeof(support_point_t)), 0};
-    const uint64_t *value = batch->values;
     uint32_t frame = 0;
     for (uint32_t p = 0; p < batch->part_count; p++) {
         const bb_batch_part_t *part = &batch->parts[p];
         for (uint32_t r = part->run_first; r < part->run_first + part->run_count; r++) {
             const bb_batch_run_t *run = &batch->runs[r];
             const bb_batch_shape_t *shape = &batch->shapes[run->shape];
-            bb_batch_cursor_t at = {part, run, p, r, frame, (uint64_t)(value - batch->values)};
+            bb_batch_cursor_t at = {part, run, p, r, frame, run->shape_first};
             for (uint32_t f = 0; f < run->frame_count; f++, frame++) {
-                for (uint32_t m = 0; m < shape->metric_count; m++, value++) {
+                for (uint32_t m = 0; m < shape->metric_count; m++) {
+                    uint64_t value = bb_batch_value(batch, &at, f, m);
                     if ((keep && !keep[p]) || (keep_point && !keep_point(context, &at, frame, m))) {
                         continue;
                     }
@@ -66,9 +66,9 @@ SUPPORT_UNUSED static support_points_t support_points(const bb_batch_t *batch, c
                                                .type = shape->types[m],
                                                .time_wall_ns = batch->times_wall_ns[frame]};
                     if (shape->types[m] == BB_TYPE_STATE) {
-                        point->state = batch->states[*value];
+                        point->state = batch->states[value];
                     } else {
-                        point->bits = *value;
+                        point->bits = value;
                     }
                 }
             }

@@ -11,10 +11,10 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
-#include "protocol/bb_batch_codec.h"
+#include "protocol/bb_batch_draft.h"
 #include "tests/unit/protocol/batch_support.h"
 
-#define S_GOLDEN BB_SOURCE_DIR "/tests/golden/wire/batch_v1.bin"
+#define S_GOLDEN BB_SOURCE_DIR "/tests/golden/wire/batch_v2.bin"
 
 static void s_open(bb_batch_t *batch, const uint8_t *bytes, size_t length)
 {
@@ -50,15 +50,15 @@ static void test_golden_batch(void **state)
     assert_int_equal(batch.frame_count, GOLDEN_FRAMES);
     assert_int_equal(batch.value_count, 3 * 4 + 3);
     assert_int_equal(batch.battery_count, 3);
-    s_expect_slice(batch.batteries[0].id, "b-1");
-    s_expect_slice(batch.batteries[1].id, "Zelle \xc3\x84");
+    s_expect_slice(batch.batteries[0].id, "Zelle \xc3\x84"); // in the order of partitions
+    s_expect_slice(batch.batteries[1].id, "b-1");
     s_expect_slice(batch.batteries[2].id, "b-2");
-    assert_int_equal(batch.batteries[0].attribute_count, 2);
-    s_expect_slice(batch.batteries[0].attributes[0].key, "site");
-    s_expect_slice(batch.batteries[0].attributes[0].value, "Aachen");
-    s_expect_slice(batch.batteries[0].attributes[1].key, "hersteller");
-    s_expect_slice(batch.batteries[0].attributes[1].value, "F\xc3\xbcr & S\xc3\xb6hne");
-    assert_int_equal(batch.batteries[1].attribute_count, 0);
+    assert_int_equal(batch.batteries[0].attribute_count, 0);
+    assert_int_equal(batch.batteries[1].attribute_count, 2);
+    s_expect_slice(batch.batteries[1].attributes[0].key, "site");
+    s_expect_slice(batch.batteries[1].attributes[0].value, "Aachen");
+    s_expect_slice(batch.batteries[1].attributes[1].key, "hersteller");
+    s_expect_slice(batch.batteries[1].attributes[1].value, "F\xc3\xbcr & S\xc3\xb6hne");
     assert_int_equal(batch.batteries[2].attribute_count, 1);
     assert_int_equal(batch.shape_count, 2);
     assert_int_equal(batch.shapes[0].metric_count, 4);
@@ -76,11 +76,19 @@ static void test_golden_batch(void **state)
         s_expect_slice(batch.states[i], states[i]);
     }
     static const bb_batch_part_t parts[] = {{3, 0, 1, 2}, {700, 1, 3, 4}};
-    static const bb_batch_run_t runs[] = {{1, 1, 2, 0}, {0, 0, 2, 0}, {0, 1, 1, 0}, {2, 0, 1, 0}};
+    static const bb_batch_run_t runs[] = {{0, 1, 2, 0}, {1, 0, 2, 0}, {1, 1, 1, 2}, {2, 0, 1, 2}};
     assert_memory_equal(batch.parts, parts, sizeof parts);
     assert_memory_equal(batch.runs, runs, sizeof runs);
     static const uint32_t arrival[GOLDEN_FRAMES] = {1, 5, 0, 2, 4, 3};
-    const uint64_t *value = batch.values;
+    uint64_t rows[3][4], powers[3], *value = rows[0], *power = powers;
+    for (uint32_t m = 0; m < 4; m++) {
+        uint64_t column[3];
+        bb_batch_unpack(&batch, 0, m, 0, 3, column);
+        for (uint32_t i = 0; i < 3; i++) {
+            rows[i][m] = column[i];
+        }
+    }
+    bb_batch_unpack(&batch, 1, 0, 0, 3, powers);
     for (uint32_t f = 0; f < GOLDEN_FRAMES; f++) {
         const golden_frame_t *frame = &golden_frames[arrival[f]];
         assert_true(batch.times_wall_ns[f] == frame->time_wall_ns);
@@ -89,7 +97,7 @@ static void test_golden_batch(void **state)
             assert_true(value[2] == frame->power_kw && value[3] == frame->state);
             value += 4;
         } else {
-            assert_true(*value++ == frame->power_kw);
+            assert_true(*power++ == frame->power_kw);
         }
     }
     uint32_t order[GOLDEN_FRAMES];
@@ -218,7 +226,7 @@ static void s_expect_frame(const s_world_t *world, const bb_batch_t *batch,
     assert_true(batch->times_wall_ns[at->frame_first + f] == arrival->time_wall_ns);
     assert_int_equal(shape->metric_count, world->metric_counts[arrival->shape]);
     for (uint32_t m = 0; m < shape->metric_count; m++) {
-        uint64_t value = batch->values[at->value_first + (uint64_t)f * shape->metric_count + m];
+        uint64_t value = bb_batch_value(batch, at, f, m);
         assert_true(support_is_equal(shape->names[m], world->names[arrival->shape][m]));
         assert_int_equal(shape->types[m], world->types[arrival->shape][m]);
         if (shape->types[m] == BB_TYPE_STATE) {
@@ -428,29 +436,31 @@ static void test_subset_keeps_foreign_order(void **state)
     (void)state;
     bb_slice_t name = support_text("soc_pct");
     uint8_t type = BB_TYPE_FLOAT64;
-    bb_batch_shape_t shape = {.metric_count = 1, .names = &name, .types = &type};
+    bb_batch_shape_t shape = {.metric_count = 1, .names = &name, .types = &type, .frame_count = 7};
     bb_batch_battery_t batteries[] = {{support_text("b"), 0, NULL}, {support_text("b"), 0, NULL}};
-    bb_batch_t layout = {.part_count = 3,
-                         .run_count = 5,
-                         .frame_count = 7,
-                         .value_count = 7,
-                         .battery_count = 2,
-                         .shape_count = 1,
-                         .batteries = batteries,
-                         .shapes = &shape};
-    bb_batch_vectors_t vectors;
     uint8_t *bytes, *out;
     size_t length, out_length;
-    bb_batch_flat_write(&layout, &bytes, &length, &vectors);
+    int64_t times[7];
+    uint64_t values[7];
     static const bb_batch_part_t parts[] = {{1, 0, 3, 4}, {2, 3, 1, 2}, {5, 4, 1, 1}};
     static const bb_batch_run_t runs[] = {
         {1, 0, 1, 0}, {0, 0, 2, 0}, {1, 0, 1, 0}, {0, 0, 2, 0}, {1, 0, 1, 0}};
-    memcpy(vectors.parts, parts, sizeof parts);
-    memcpy(vectors.runs, runs, sizeof runs);
     for (uint32_t f = 0; f < 7; f++) {
-        vectors.times_wall_ns[f] = 100 - (int64_t)f;
-        vectors.values[f] = f;
+        times[f] = 100 - (int64_t)f;
+        values[f] = f;
     }
+    bb_batch_draft_t draft = {.tables = {.part_count = 3,
+                                         .run_count = 5,
+                                         .frame_count = 7,
+                                         .battery_count = 2,
+                                         .shape_count = 1,
+                                         .parts = parts,
+                                         .runs = runs,
+                                         .times_wall_ns = times,
+                                         .batteries = batteries,
+                                         .shapes = &shape},
+                              .values = values};
+    assert_int_equal(bb_batch_draft_write(&draft, &bytes, &length), BB_OK);
     bb_batch_t batch;
     s_open(&batch, bytes, length);
     for (uint32_t mask = 1; mask < 8; mask++) {
@@ -550,16 +560,17 @@ static void test_subset_limits(void **state)
     }
 }
 
-// Goal: a builder takes frames until the batch is full; the batch is not larger than 8 MiB, not far
-// from it, opens, and any part of it can be taken out.
+// Goal: a builder takes frames until the batch is full; values that cannot be packed make a batch
+// that is not larger than 8 MiB, not far from it, opens, and any part of it can be taken out.
 static void test_full_batch(void **state)
 {
     (void)state;
     bb_batch_builder_t *builder = bb_batch_builder_new(0);
     bb_slice_t names[] = {support_text("a"), support_text("b"), support_text("c")};
-    uint8_t types[] = {BB_TYPE_FLOAT64, BB_TYPE_INT64, BB_TYPE_BOOL};
+    uint8_t types[] = {BB_TYPE_FLOAT64, BB_TYPE_INT64, BB_TYPE_FLOAT64};
     uint32_t shape, order[3], battery[50];
     uint64_t values[3] = {1, 2, 1};
+    bb_random_t random = bb_random_seed(31);
     assert_int_equal(bb_batch_builder_shape(builder, names, types, 3, &shape, order, NULL), BB_OK);
     for (uint32_t b = 0; b < 50; b++) {
         char id[8];
@@ -569,8 +580,15 @@ static void test_full_batch(void **state)
             BB_OK);
     }
     uint32_t taken = 0;
-    while (bb_batch_builder_frame(builder, battery[taken % 50], shape, taken, values) == BB_OK) {
-        taken++;
+    for (bool is_full = false; !is_full; taken += !is_full) {
+        for (uint32_t m = 0; m < 3; m++) {
+            values[m] = bb_random_next(&random);
+        }
+        int64_t time = (int64_t)bb_random_below(&random, (uint64_t)BB_TIME_WALL_NS_LIMIT);
+        bb_error_t error =
+            bb_batch_builder_frame(builder, battery[taken % 50], shape, time, values);
+        is_full = error == BB_ERR_BATCH_BYTES;
+        assert_true(is_full || error == BB_OK);
     }
     assert_int_equal(bb_batch_builder_frame(builder, battery[0], shape, 0, values),
                      BB_ERR_BATCH_BYTES);
@@ -590,7 +608,7 @@ static void test_full_batch(void **state)
     uint8_t *bytes, *out;
     size_t length, out_length;
     bb_batch_builder_finish(builder, &bytes, &length, NULL);
-    assert_true(length <= BB_BATCH_BYTES_MAX && length > BB_BATCH_BYTES_MAX - 8192);
+    assert_true(length <= BB_BATCH_BYTES_MAX && length > BB_BATCH_BYTES_MAX - 65536);
     bb_batch_t batch;
     s_open(&batch, bytes, length);
     assert_int_equal(batch.part_count, 5);

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "protocol/bb_batch_draft.h"
+
+#include <stdlib.h>
+
+#include "protocol/bb_batch_codec.h"
+
+// Columns as they are encoded, one behind the other.
+typedef struct {
+    uint8_t *bytes;
+    size_t used, capacity;
+    uint64_t *words; // numbers of 32 bits become words here
+} s_packer_t;
+
+static void s_pack(s_packer_t *self, bool is_float, const uint64_t *words, uint32_t count)
+{
+    if (count == 0) {
+        return;
+    }
+    size_t needed = self->used + bb_column_bytes_max(count);
+    if (needed > self->capacity) {
+        self->capacity = 2 * needed;
+        self->bytes = bb_realloc(self->bytes, self->capacity);
+    }
+    self->used += bb_column_encode(is_float, words, count, self->bytes + self->used);
+}
+
+// A column of one field of an array of structs of `stride` numbers.
+static void s_pack_field(s_packer_t *self, const uint32_t *field, size_t stride, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        self->words[i] = field[i * stride];
+    }
+    s_pack(self, false, self->words, count);
+}
+
+static void s_pack_tables(s_packer_t *self, const bb_batch_t *tables)
+{
+    const size_t part = sizeof(bb_batch_part_t) / sizeof(uint32_t);
+    const size_t run = sizeof(bb_batch_run_t) / sizeof(uint32_t);
+    s_pack_field(self, &tables->parts->partition, part, tables->part_count);
+    s_pack_field(self, &tables->parts->run_count, part, tables->part_count);
+    s_pack_field(self, &tables->runs->battery, run, tables->run_count);
+    s_pack_field(self, &tables->runs->shape, run, tables->run_count);
+    s_pack_field(self, &tables->runs->frame_count, run, tables->run_count);
+    for (uint32_t i = 0; i < tables->battery_count; i++) {
+        self->words[i] = tables->batteries[i].id.length;
+    }
+    s_pack(self, false, self->words, tables->battery_count);
+    s_pack(self, false, (const uint64_t *)tables->times_wall_ns, tables->frame_count);
+}
+
+static void s_pack_values(s_packer_t *self, const bb_batch_draft_t *draft)
+{
+    const uint64_t *values = draft->values;
+    for (uint32_t s = 0; s < draft->tables.shape_count; s++) {
+        const bb_batch_shape_t *shape = &draft->tables.shapes[s];
+        for (uint32_t m = 0; m < shape->metric_count; m++) {
+            s_pack(self, shape->types[m] == BB_TYPE_FLOAT64, values, shape->frame_count);
+            values += shape->frame_count;
+        }
+    }
+}
+
+bb_error_t bb_batch_draft_write(const bb_batch_draft_t *self, uint8_t **out, size_t *out_length)
+{
+    const bb_batch_t *tables = &self->tables;
+    uint32_t most = BB_MAX(tables->run_count, BB_MAX(tables->part_count, tables->battery_count));
+    s_packer_t packer = {.words = bb_alloc(most * sizeof *packer.words)};
+    s_pack_tables(&packer, tables);
+    s_pack_values(&packer, self);
+    uint8_t *bytes;
+    size_t length;
+    bb_batch_flat_write(tables, bb_slice(packer.bytes, packer.used), &bytes, &length);
+    free(packer.bytes);
+    free(packer.words);
+    if (length > BB_BATCH_BYTES_MAX) {
+        free(bytes);
+        return BB_ERR_BATCH_BYTES;
+    }
+    *out = bytes;
+    *out_length = length;
+    return BB_OK;
+}
