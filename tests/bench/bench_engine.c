@@ -153,7 +153,8 @@ static bool s_settle(s_engine_t *self)
     return error == BB_OK || s_failed("trim", error, NULL);
 }
 
-// Bytes of every file below `path`, as their sizes say.
+// Bytes of every file below `path`, as their sizes say, but those of journals: the store is settled
+// and its journal empty, its files wait to be written again.
 static double s_folder_bytes(const char *path)
 {
     double bytes = 0;
@@ -162,8 +163,9 @@ static double s_folder_bytes(const char *path)
         char child[4096];
         struct stat status;
         int length = snprintf(child, sizeof child, "%s/%s", path, entry->d_name);
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || length < 0 ||
-            (size_t)length >= sizeof child || lstat(child, &status) != 0) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, "journal") == 0 || length < 0 || (size_t)length >= sizeof child ||
+            lstat(child, &status) != 0) {
             continue;
         }
         bytes += S_ISDIR(status.st_mode) ? s_folder_bytes(child) : (double)status.st_size;
