@@ -18,7 +18,7 @@ static bool s_set_options(bb_link_t *self, const bb_curve_pair_t *key)
     // High-water marks count messages; what is in flight is bounded in bytes by the callers.
     return s_set_int(dealer, ZMQ_LINGER, 0) && s_set_int(dealer, ZMQ_IMMEDIATE, 1) &&
            s_set_int(dealer, ZMQ_SNDHWM, 0) && s_set_int(dealer, ZMQ_RCVHWM, 0) &&
-           s_set_int(dealer, ZMQ_RECONNECT_IVL, 100) &&
+           s_set_int(dealer, ZMQ_RECONNECT_IVL, 20) &&
            s_set_int(dealer, ZMQ_RECONNECT_IVL_MAX, 1000) &&
            s_set_int(dealer, ZMQ_HANDSHAKE_IVL, 3000) &&
            s_set_int(dealer, ZMQ_CONNECT_TIMEOUT, 3000) &&

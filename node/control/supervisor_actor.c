@@ -273,7 +273,6 @@ static bb_error_t s_start_services(s_supervisor_t *self, bb_fault_t *fault)
 
 static void s_start_stores(s_supervisor_t *self)
 {
-    s_set_state(self, BB_NODE_RECOVERING);
     for (uint32_t i = 0; i < self->node.scan_count; i++) {
         self->scans[i] = bb_scan_actor_new(&self->node, i);
     }
@@ -286,13 +285,15 @@ static void s_start_stores(s_supervisor_t *self)
 static bb_error_t s_start(s_supervisor_t *self, bb_fault_t *fault)
 {
     bb_error_t error = s_lock_folder(self, fault);
-    if (error == BB_OK) {
-        error = s_start_services(self, fault);
-    }
     if (error != BB_OK) {
         return error;
     }
-    s_start_stores(self);
+    s_start_stores(self); // they recover while the rest starts; clients already connect
+    error = s_start_services(self, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    s_set_state(self, BB_NODE_RECOVERING);
     s_wait(self, s_is_open, BB_NEVER_NS);
     if (self->store_failed) {
         *fault = self->fault;

@@ -8,6 +8,8 @@
 #ifndef BB_JOURNAL_FORMAT_H
 #define BB_JOURNAL_FORMAT_H
 
+#include <string.h>
+
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
 
@@ -77,6 +79,12 @@ uint32_t bb_journal_payload_checksum(bb_slice_t chunks, bb_slice_t batch);
 void bb_journal_record_header_encode(const bb_journal_record_header_t *self,
                                      bb_journal_place_t place, uint32_t payload_checksum,
                                      uint8_t out[BB_JOURNAL_RECORD_HEADER_BYTES]);
+// The magic of a record; what a search for one looks at first.
+static inline bool bb_journal_record_may_begin(const uint8_t *bytes)
+{
+    return bytes[0] == 'B' && memcmp(bytes, "BBJ1", 4) == 0;
+}
+
 // Reads a header without looking at the payload; false: it cannot be one.
 bool bb_journal_record_header_decode(bb_journal_record_header_t *self,
                                      const uint8_t bytes[BB_JOURNAL_RECORD_HEADER_BYTES]);

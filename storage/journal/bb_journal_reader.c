@@ -117,7 +117,8 @@ bb_error_t bb_journal_reader_find(bb_journal_reader_t *self, uint64_t offset, ui
         bb_journal_record_header_t header;
         // What an earlier life of the file left has smaller seqs: no checksum is spent on it.
         while (offset <= limit &&
-               !(bb_journal_record_header_decode(&header, bytes) && header.seq > seq)) {
+               !(bb_journal_record_may_begin(bytes) &&
+                 bb_journal_record_header_decode(&header, bytes) && header.seq > seq)) {
             offset += BB_JOURNAL_ALIGNMENT;
             bytes += BB_JOURNAL_ALIGNMENT;
         }
