@@ -31,7 +31,8 @@ typedef struct {
     zsock_t *client, *peer, *bulk; // bound; given to their actors
     zactor_t *zap, *metrics, *router, *mesh, *background;
     zactor_t *stores[BB_STORES_MAX], *scans[BB_SCAN_THREADS_MAX];
-    uint32_t stores_open, stores_drained, stores_stopped;
+    uint32_t stores_told, stores_open; // told: open, or it failed
+    uint32_t stores_drained, stores_stopped;
     bool has_signal, peers_seen, store_failed;
     bb_fault_t fault; // of what failed
 } s_supervisor_t;
@@ -46,6 +47,7 @@ static void s_on_event(s_supervisor_t *self, const bb_post_event_t *event)
 {
     switch (event->kind) {
     case BB_EVENT_STORE_OPENED:
+        self->stores_told++;
         if (event->fault.error == BB_OK) {
             self->stores_open++;
         } else if (!self->store_failed) {
@@ -138,7 +140,8 @@ static bool s_is_drained(const s_supervisor_t *self)
 
 static bool s_is_stopped(const s_supervisor_t *self)
 {
-    return self->stores_stopped == self->stores_open;
+    // A store that still recovers opens first: it may begin a job, which has to end.
+    return self->stores_told == self->node.store_count && self->stores_stopped == self->stores_open;
 }
 
 // ---- start -------------------------------------------------------------------------------------
