@@ -94,6 +94,7 @@ typedef struct {
     uint32_t claim_count, claim_slots;
     uint32_t *days; // new with this batch
     uint32_t day_count, day_capacity;
+    uint32_t *batteries; // numbers, BB_NUMBER_NONE = not known yet
     // The last pair that was found to be in order.
     uint32_t good_type_set, good_shape;
     uint64_t rejected_points;
@@ -229,8 +230,7 @@ static uint32_t s_check_types(s_check_t *self, const bb_batch_cursor_t *at)
     const bb_batch_t *batch = self->batch;
     const bb_batch_shape_t *shape = &batch->shapes[at->run->shape];
     bb_dictionary_t *dictionary = self->store->dictionary;
-    uint32_t battery =
-        bb_dictionary_battery_find(dictionary, batch->batteries[at->run->battery].id);
+    uint32_t battery = self->batteries[at->run->battery];
     uint32_t type_set =
         battery == BB_NUMBER_NONE ? BB_TYPE_SET_EMPTY : bb_dictionary_type_set(dictionary, battery);
     if (!self->is_disputed &&
@@ -312,9 +312,12 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
         .reject = reject,
         .context = context,
         .metrics = bb_alloc_zero(batch->shape_count, sizeof(uint32_t *)),
+        .batteries = bb_alloc((batch->battery_count + 1) * sizeof(uint32_t)),
         .good_type_set = UINT32_MAX,
         .good_shape = UINT32_MAX,
     };
+    bb_dictionary_find_all(self->dictionary, batch->batteries, batch->battery_count,
+                           check.batteries);
     s_find_disputes(&check);
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
@@ -328,6 +331,7 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
         free(check.metrics[s]);
     }
     free(check.metrics);
+    free(check.batteries);
     free(check.names);
     free(check.claims);
     free(check.days);
@@ -385,7 +389,6 @@ static void s_scratch_prepare(bb_store_scratch_t *self, const bb_batch_t *batch)
         self->batteries =
             bb_realloc(self->batteries, self->battery_capacity * sizeof *self->batteries);
     }
-    memset(self->batteries, 0xff, batch->battery_count * sizeof *self->batteries);
     if (batch->shape_count > self->shape_capacity) {
         self->shape_capacity = batch->shape_count * 2;
         self->shapes = bb_realloc(self->shapes, self->shape_capacity * sizeof *self->shapes);
@@ -426,35 +429,6 @@ static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, cons
     return result;
 }
 
-static const bb_head_shape_t *s_apply_shape(s_apply_t *self, uint32_t shape_index)
-{
-    bb_store_t *store = self->store;
-    if (!store->scratch.shapes[shape_index]) {
-        const bb_batch_shape_t *shape = &self->batch->shapes[shape_index];
-        uint32_t metrics[BB_FRAME_METRICS_MAX];
-        BB_ASSERT(shape->metric_count <= BB_FRAME_METRICS_MAX);
-        for (uint32_t m = 0; m < shape->metric_count; m++) {
-            metrics[m] = bb_dictionary_metric(store->dictionary, shape->names[m]);
-        }
-        store->scratch.shapes[shape_index] =
-            bb_head_shape(store->active, metrics, shape->types, shape->metric_count);
-    }
-    return store->scratch.shapes[shape_index];
-}
-
-static uint32_t s_apply_battery(s_apply_t *self, const bb_batch_cursor_t *at)
-{
-    bb_store_t *store = self->store;
-    uint32_t *number = &store->scratch.batteries[at->run->battery];
-    if (*number == BB_NUMBER_NONE) {
-        const bb_batch_battery_t *battery = &self->batch->batteries[at->run->battery];
-        *number = bb_dictionary_battery(store->dictionary, battery->id, at->part->partition);
-        bb_dictionary_attributes_merge(store->dictionary, *number, battery->attributes,
-                                       battery->attribute_count, self->chunks->origin_wall_ns);
-    }
-    return *number;
-}
-
 static void s_apply_texts(s_apply_t *self)
 {
     if (!self->has_texts) {
@@ -466,21 +440,58 @@ static void s_apply_texts(s_apply_t *self)
     }
 }
 
+// The block of the batch's frames of that shape; made when the first of them is new here.
+static const bb_store_shape_t *s_apply_shape(s_apply_t *self, uint32_t shape_index)
+{
+    bb_store_t *store = self->store;
+    bb_store_shape_t *known = &store->scratch.shapes[shape_index];
+    if (known->block) {
+        return known;
+    }
+    const bb_batch_shape_t *shape = &self->batch->shapes[shape_index];
+    uint32_t metrics[BB_FRAME_METRICS_MAX];
+    BB_ASSERT(shape->metric_count <= BB_FRAME_METRICS_MAX);
+    for (uint32_t m = 0; m < shape->metric_count; m++) {
+        metrics[m] = bb_dictionary_metric(store->dictionary, shape->names[m]);
+    }
+    const uint64_t *texts = NULL;
+    if (shape->has_states) {
+        s_apply_texts(self);
+        texts = store->scratch.texts;
+    }
+    known->block = bb_head_block(
+        store->active, bb_head_shape(store->active, metrics, shape->types, shape->metric_count),
+        shape->frame_count, shape->columns, texts, self->batch->state_count, &known->times_wall_ns);
+    return known;
+}
+
+static uint32_t s_apply_battery(s_apply_t *self, const bb_batch_cursor_t *at)
+{
+    bb_store_t *store = self->store;
+    uint32_t *number = &store->scratch.batteries[at->run->battery];
+    const bb_batch_battery_t *battery = &self->batch->batteries[at->run->battery];
+    if (*number == BB_NUMBER_NONE) {
+        *number = bb_dictionary_battery(store->dictionary, battery->id, at->part->partition);
+    }
+    if (battery->attribute_count > 0) {
+        bb_dictionary_attributes_merge(store->dictionary, *number, battery->attributes,
+                                       battery->attribute_count, self->chunks->origin_wall_ns);
+    }
+    return *number;
+}
+
 // Frames [first, first + count) of the run, all of one verdict.
 static void s_apply_frames(s_apply_t *self, const bb_batch_cursor_t *at,
-                           const bb_head_shape_t *shape, uint32_t battery, uint32_t first,
+                           const bb_head_block_t *block, uint32_t battery, uint32_t first,
                            uint32_t count, bool is_quarantined)
 {
     bb_store_t *store = self->store;
+    const bb_head_shape_t *shape = block->shape;
     uint32_t partition = bb_dictionary_battery_partition(store->dictionary, battery);
     bb_head_group_t *group = bb_head_group(store->active, battery, partition, shape,
                                            self->batch->revision, is_quarantined);
-    const int64_t *times = self->batch->times_wall_ns + at->frame_first + first;
-    uint64_t *rows = bb_alloc((size_t)count * shape->metric_count * sizeof *rows);
-    bb_batch_unpack_rows(self->batch, at, first, count, rows);
-    bb_head_append(store->active, group, times, rows, count, store->scratch.texts);
-    free(rows);
-    s_add_days(store, times, count);
+    bb_head_append(store->active, group, block, at->shape_first + first, count);
+    s_add_days(store, self->batch->times_wall_ns + at->frame_first + first, count);
     if (!is_quarantined) {
         store->type_conflicts +=
             bb_dictionary_types_add(store->dictionary, battery, shape->serial, shape->metrics,
@@ -491,13 +502,12 @@ static void s_apply_frames(s_apply_t *self, const bb_batch_cursor_t *at,
 static void s_apply_run(s_apply_t *self, const bb_batch_cursor_t *at)
 {
     const bb_chunks_t *chunks = self->chunks;
-    const bb_head_shape_t *shape = s_apply_shape(self, at->run->shape);
+    const bb_store_shape_t *shape = s_apply_shape(self, at->run->shape);
     uint32_t battery = s_apply_battery(self, at);
-    if (shape->has_states) {
-        s_apply_texts(self);
-    }
     uint32_t done = 0;
     uint32_t frame_count = at->run->frame_count;
+    memcpy(shape->times_wall_ns + at->shape_first, self->batch->times_wall_ns + at->frame_first,
+           frame_count * sizeof *shape->times_wall_ns);
     while (done < frame_count) {
         // The next frame under quarantine in this run, and how many follow it without a gap.
         uint32_t next = frame_count;
@@ -506,7 +516,7 @@ static void s_apply_run(s_apply_t *self, const bb_batch_cursor_t *at)
                 BB_MIN(frame_count, chunks->quarantined[self->quarantined_index] - at->frame_first);
         }
         if (next > done) {
-            s_apply_frames(self, at, shape, battery, done, next - done, false);
+            s_apply_frames(self, at, shape->block, battery, done, next - done, false);
             done = next;
         }
         while (next < frame_count && self->quarantined_index < chunks->quarantined_count &&
@@ -515,8 +525,23 @@ static void s_apply_run(s_apply_t *self, const bb_batch_cursor_t *at)
             self->quarantined_index++;
         }
         if (next > done) {
-            s_apply_frames(self, at, shape, battery, done, next - done, true);
+            s_apply_frames(self, at, shape->block, battery, done, next - done, true);
             done = next;
+        }
+    }
+}
+
+// What a run will touch is fetched while those before it are applied: with a million batteries
+// nearly every run would wait for memory three times.
+static void s_prefetch(const s_apply_t *self, uint32_t run_index)
+{
+    const bb_batch_t *batch = self->batch;
+    const bb_store_t *store = self->store;
+    for (uint32_t stage = 0; stage < BB_HEAD_PREFETCH_STAGES; stage++) {
+        uint32_t run = run_index + 4 * (BB_HEAD_PREFETCH_STAGES - stage);
+        if (run < batch->run_count) {
+            bb_head_prefetch(store->active, store->scratch.batteries[batch->runs[run].battery],
+                             stage);
         }
     }
 }
@@ -528,10 +553,13 @@ bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chunks, const bb_
     self->version++;
     s_scratch_prepare(&self->scratch, batch);
     bb_error_t result = s_apply_dots(self, chunks, batch);
+    bb_dictionary_find_all(self->dictionary, batch->batteries, batch->battery_count,
+                           self->scratch.batteries);
     s_apply_t apply = {.store = self, .chunks = chunks, .batch = batch};
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
     while (bb_batch_cursor_next(batch, &at)) {
+        s_prefetch(&apply, at.run_index);
         while (apply.quarantined_index < chunks->quarantined_count &&
                chunks->quarantined[apply.quarantined_index] < at.frame_first) {
             apply.quarantined_index++;

@@ -30,13 +30,19 @@ typedef struct {
 
 typedef struct bb_flush bb_flush_t; // a frozen generation on its way to windows: bb_store_flush.h
 
-// Memory that apply and check use again and again.
+// A shape of the batch that is being applied; cleared = nothing of it is in the head yet.
+typedef struct {
+    const bb_head_block_t *block;
+    int64_t *times_wall_ns; // of the block
+} bb_store_shape_t;
+
+// Memory that apply uses again and again.
 typedef struct {
     bool *keep;
     uint32_t keep_capacity;
     uint32_t *batteries;
     uint32_t battery_capacity;
-    const bb_head_shape_t **shapes;
+    bb_store_shape_t *shapes;
     uint32_t shape_capacity;
     uint64_t *texts;
     uint32_t text_capacity;

@@ -87,14 +87,14 @@ static void s_take_groups(s_taking_t *self, const bb_head_t *head, uint32_t batt
     const bb_query_t *query = self->query;
     for (const bb_head_group_t *group = bb_head_first_of(head, battery); group;
          group = group->next_of_battery) {
-        if (group->is_quarantined && query->mode != BB_QUERY_QUARANTINE) {
+        if (group->rows.is_quarantined && query->mode != BB_QUERY_QUARANTINE) {
             continue;
         }
-        if (s_uses_time(query) && (group->first_wall_ns >= query->to_wall_ns ||
-                                   group->last_wall_ns < query->from_wall_ns)) {
+        if (s_uses_time(query) && (group->rows.first_wall_ns >= query->to_wall_ns ||
+                                   group->rows.last_wall_ns < query->from_wall_ns)) {
             continue;
         }
-        uint32_t metrics = s_wanted_of(snapshot, group->shape);
+        uint32_t metrics = s_wanted_of(snapshot, group->rows.shape);
         if (metrics == 0) {
             continue;
         }
@@ -104,10 +104,9 @@ static void s_take_groups(s_taking_t *self, const bb_head_t *head, uint32_t batt
             snapshot->rows =
                 bb_realloc(snapshot->rows, snapshot->row_group_capacity * sizeof *snapshot->rows);
         }
-        bb_head_rows_t rows = bb_head_publish(group);
-        snapshot->rows[snapshot->row_group_count++] = rows;
+        snapshot->rows[snapshot->row_group_count++] = group->rows;
         if (query->mode == BB_QUERY_RAW || query->mode == BB_QUERY_LAST) {
-            self->bytes += s_estimate(query, &rows, metrics);
+            self->bytes += s_estimate(query, &group->rows, metrics);
         }
     }
 }

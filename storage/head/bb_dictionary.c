@@ -162,6 +162,45 @@ uint32_t bb_dictionary_battery_find(const bb_dictionary_t *self, bb_slice_t id)
     return s_battery_find(self, id, (uint32_t)bb_hash_bytes(self->seed, id.data, id.length));
 }
 
+// Three steps, each over a stride of ids, so that the cache misses of one step overlap: the slot,
+// the record behind it, and the id behind that.
+#define S_STRIDE 32u
+
+static void s_find_stride(const bb_dictionary_t *self, const bb_batch_battery_t *batteries,
+                          uint32_t count, uint32_t *numbers)
+{
+    uint32_t hashes[S_STRIDE];
+    uint32_t mask = self->battery_table.slot_count - 1;
+    for (uint32_t i = 0; i < count; i++) {
+        bb_slice_t id = batteries[i].id;
+        hashes[i] = (uint32_t)bb_hash_bytes(self->seed, id.data, id.length);
+        __builtin_prefetch(&self->battery_table.slots[hashes[i] & mask]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = self->battery_table.slots[hashes[i] & mask];
+        __builtin_prefetch(&self->batteries[slot > 0 ? slot - 1 : 0]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = self->battery_table.slots[hashes[i] & mask];
+        __builtin_prefetch(self->batteries[slot > 0 ? slot - 1 : 0].id);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        numbers[i] = s_battery_find(self, batteries[i].id, hashes[i]);
+    }
+}
+
+void bb_dictionary_find_all(const bb_dictionary_t *self, const bb_batch_battery_t *batteries,
+                            uint32_t count, uint32_t *numbers)
+{
+    if (self->battery_count == 0) {
+        memset(numbers, 0xff, count * sizeof *numbers);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i += S_STRIDE) {
+        s_find_stride(self, batteries + i, BB_MIN(count - i, S_STRIDE), numbers + i);
+    }
+}
+
 static void s_mark_dirty(bb_dictionary_t *self, uint32_t battery)
 {
     if (self->batteries[battery].is_dirty) {

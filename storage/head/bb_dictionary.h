@@ -29,6 +29,10 @@ uint32_t bb_dictionary_battery_count(const bb_dictionary_t *self);
 // Finds or adds; the partition of a known battery does not change.
 uint32_t bb_dictionary_battery(bb_dictionary_t *self, bb_slice_t id, uint32_t partition);
 uint32_t bb_dictionary_battery_find(const bb_dictionary_t *self, bb_slice_t id); // or NONE
+// The numbers of all batteries of a batch, BB_NUMBER_NONE = not known. Much faster than one by one
+// when there are too many for the cache: their memory is fetched side by side.
+void bb_dictionary_find_all(const bb_dictionary_t *self, const bb_batch_battery_t *batteries,
+                            uint32_t count, uint32_t *numbers);
 bb_slice_t bb_dictionary_battery_id(const bb_dictionary_t *self, uint32_t battery);
 uint32_t bb_dictionary_battery_partition(const bb_dictionary_t *self, uint32_t battery);
 // The batteries of a partition in the order of their ids; borrowed until a battery is added. Sorts

@@ -7,11 +7,10 @@
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_hash.h"
 
-#define S_SHAPE_BUCKETS  256u
-#define S_TEXT_SLOTS_MIN 64u
-#define S_SLAB_ROWS_MIN  8u
-#define S_SLAB_ROWS_MAX  512u
-#define S_SLAB_BYTES_MAX (256u << 10) // wide rows get shorter slabs
+#define S_SHAPE_BUCKETS   256u
+#define S_TEXT_SLOTS_MIN  64u
+#define S_SLAB_PIECES_MIN 2u
+#define S_SLAB_PIECES_MAX 256u
 
 struct bb_head {
     atomic_uint_fast32_t reference_count;
@@ -24,6 +23,7 @@ struct bb_head {
     uint32_t battery_capacity;
     bb_head_group_t *groups, *groups_tail;
     uint64_t group_count, point_count, quarantined_count;
+    uint32_t block_count;
 };
 
 bb_head_t *bb_head_new(uint32_t *shape_serials)
@@ -52,6 +52,21 @@ void bb_head_release(bb_head_t **self)
     free(head);
 }
 
+// Insertion sort: at most 256 columns, once per shape and generation.
+static void s_sort_columns(const bb_head_shape_t *shape, uint32_t *order)
+{
+    for (uint32_t i = 0; i < shape->metric_count; i++) {
+        uint64_t key = (uint64_t)shape->metrics[i] << 8 | shape->types[i];
+        uint32_t at = i;
+        while (at > 0 &&
+               ((uint64_t)shape->metrics[order[at - 1]] << 8 | shape->types[order[at - 1]]) > key) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = i;
+    }
+}
+
 const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, const uint8_t *types,
                                      uint32_t metric_count)
 {
@@ -67,15 +82,18 @@ const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, c
         }
     }
     bb_head_shape_t *shape = bb_arena_alloc(&self->arena, sizeof *shape);
+    uint32_t *order = bb_arena_alloc(&self->arena, metric_count * sizeof *order);
     *shape = (bb_head_shape_t){
         .serial = ++*self->shape_serials,
         .metric_count = metric_count,
         .metrics = bb_arena_copy(&self->arena, metrics, metric_count * sizeof *metrics),
         .types = bb_arena_copy(&self->arena, types, metric_count),
+        .order = order,
         .has_states = memchr(types, BB_TYPE_STATE, metric_count) != NULL,
         .hash = hash,
         .next = *bucket,
     };
+    s_sort_columns(shape, order);
     *bucket = shape;
     return shape;
 }
@@ -139,39 +157,82 @@ static void s_reach(bb_head_t *self, uint32_t battery)
     self->battery_capacity = capacity;
 }
 
+static void s_copy_column(bb_head_t *self, const bb_column_t *from, bb_column_t *to)
+{
+    *to = *from;
+    to->packed = bb_arena_copy(&self->arena, from->packed, from->packed_bytes);
+    if (from->exception_count > 0) {
+        to->exceptions = bb_arena_copy(&self->arena, from->exceptions,
+                                       from->exception_count * sizeof *from->exceptions);
+        to->positions = bb_arena_copy(&self->arena, from->positions,
+                                      from->exception_count * sizeof *from->positions);
+    }
+}
+
+const bb_head_block_t *bb_head_block(bb_head_t *self, const bb_head_shape_t *shape,
+                                     uint32_t frame_count, const bb_column_t *columns,
+                                     const uint64_t *texts, uint32_t text_count,
+                                     int64_t **times_wall_ns)
+{
+    bb_head_block_t *block = bb_arena_alloc(&self->arena, sizeof *block);
+    bb_column_t *copies = bb_arena_alloc(&self->arena, shape->metric_count * sizeof *copies);
+    for (uint32_t m = 0; m < shape->metric_count; m++) {
+        BB_ASSERT(columns[m].count == frame_count);
+        s_copy_column(self, &columns[m], &copies[m]);
+    }
+    *times_wall_ns = bb_arena_alloc(&self->arena, frame_count * sizeof **times_wall_ns);
+    *block = (bb_head_block_t){
+        .shape = shape,
+        .index = self->block_count++,
+        .frame_count = frame_count,
+        .times_wall_ns = *times_wall_ns,
+        .columns = copies,
+        .texts = texts ? bb_arena_copy(&self->arena, texts, text_count * sizeof *texts) : NULL,
+    };
+    return block;
+}
+
+static bb_head_group_t *s_group_add(bb_head_t *self, uint32_t battery, uint32_t partition,
+                                    const bb_head_shape_t *shape, uint64_t revision,
+                                    bool is_quarantined)
+{
+    bb_head_group_t *group = bb_arena_alloc(&self->arena, sizeof *group);
+    *group = (bb_head_group_t){
+        .rows = {.shape = shape,
+                 .revision = revision,
+                 .first_wall_ns = INT64_MAX,
+                 .last_wall_ns = INT64_MIN,
+                 .is_quarantined = is_quarantined,
+                 .is_ascending = true},
+        .battery = battery,
+        .partition = (uint16_t)partition,
+        .newest_wall_ns = INT64_MIN,
+    };
+    if (self->groups_tail) {
+        self->groups_tail->next_of_all = group;
+    } else {
+        self->groups = group;
+    }
+    self->groups_tail = group;
+    self->group_count++;
+    return group;
+}
+
 bb_head_group_t *bb_head_group(bb_head_t *self, uint32_t battery, uint32_t partition,
                                const bb_head_shape_t *shape, uint64_t revision, bool is_quarantined)
 {
     s_reach(self, battery);
     bb_head_group_t **link = &self->by_battery[battery];
     bb_head_group_t *group = *link;
-    while (group && (group->shape != shape || group->revision != revision ||
-                     group->is_quarantined != is_quarantined)) {
+    while (group && (group->rows.shape != shape || group->rows.revision != revision ||
+                     group->rows.is_quarantined != is_quarantined)) {
         link = &group->next_of_battery;
         group = *link;
     }
-    if (!group) {
-        group = bb_arena_alloc(&self->arena, sizeof *group);
-        *group = (bb_head_group_t){
-            .shape = shape,
-            .revision = revision,
-            .battery = battery,
-            .partition = (uint16_t)partition,
-            .is_quarantined = is_quarantined,
-            .is_ascending = true,
-            .first_wall_ns = INT64_MAX,
-            .last_wall_ns = INT64_MIN,
-            .newest_wall_ns = INT64_MIN,
-        };
-        if (self->groups_tail) {
-            self->groups_tail->next_of_all = group;
-        } else {
-            self->groups = group;
-        }
-        self->groups_tail = group;
-        self->group_count++;
-    } else {
+    if (group) {
         *link = group->next_of_battery;
+    } else {
+        group = s_group_add(self, battery, partition, shape, revision, is_quarantined);
     }
     // Most recently used first: a device repeats its shape.
     group->next_of_battery = self->by_battery[battery];
@@ -179,36 +240,34 @@ bb_head_group_t *bb_head_group(bb_head_t *self, uint32_t battery, uint32_t parti
     return group;
 }
 
-// Room for at least one row; how many rows fit into it.
-static uint32_t s_room(bb_head_t *self, bb_head_group_t *group)
+static bb_head_piece_t *s_next_piece(bb_head_t *self, bb_head_group_t *group)
 {
-    if (group->tail && group->tail_rows < group->tail->capacity) {
-        return group->tail->capacity - group->tail_rows;
+    if (!group->tail || group->tail_pieces == group->tail->capacity) {
+        uint32_t capacity = group->tail ? group->tail->capacity * 2 : S_SLAB_PIECES_MIN;
+        capacity = BB_MIN(capacity, S_SLAB_PIECES_MAX);
+        bb_head_slab_t *slab =
+            bb_arena_alloc(&self->arena, sizeof *slab + capacity * sizeof *slab->pieces);
+        slab->next = NULL;
+        slab->capacity = capacity;
+        slab->zero = 0;
+        if (group->tail) {
+            group->tail->next = slab;
+        } else {
+            group->rows.slabs = slab;
+        }
+        group->tail = slab;
+        group->tail_pieces = 0;
     }
-    size_t row_bytes = (1 + (size_t)group->shape->metric_count) * sizeof(uint64_t);
-    uint32_t capacity = group->tail ? group->tail->capacity * 2 : S_SLAB_ROWS_MIN;
-    uint32_t fitting = (uint32_t)(S_SLAB_BYTES_MAX / row_bytes);
-    capacity = BB_MIN(capacity, BB_MIN(S_SLAB_ROWS_MAX, fitting));
-    bb_head_slab_t *slab = bb_arena_alloc(&self->arena, sizeof *slab + capacity * row_bytes);
-    slab->next = NULL;
-    slab->capacity = capacity;
-    slab->zero = 0;
-    if (group->tail) {
-        group->tail->next = slab;
-    } else {
-        group->slabs = slab;
-    }
-    group->tail = slab;
-    group->tail_rows = 0;
-    return capacity;
+    return &group->tail->pieces[group->tail_pieces++];
 }
 
 static void s_note_times(bb_head_group_t *group, const int64_t *times_wall_ns, uint32_t count)
 {
-    int64_t first = group->first_wall_ns;
-    int64_t last = group->last_wall_ns;
+    bb_head_rows_t *rows = &group->rows;
+    int64_t first = rows->first_wall_ns;
+    int64_t last = rows->last_wall_ns;
     int64_t before = group->newest_wall_ns;
-    bool ascending = group->is_ascending;
+    bool ascending = rows->is_ascending;
     for (uint32_t i = 0; i < count; i++) {
         int64_t time = times_wall_ns[i];
         ascending &= time > before;
@@ -216,41 +275,24 @@ static void s_note_times(bb_head_group_t *group, const int64_t *times_wall_ns, u
         first = BB_MIN(first, time);
         last = BB_MAX(last, time);
     }
-    group->first_wall_ns = first;
-    group->last_wall_ns = last;
+    rows->first_wall_ns = first;
+    rows->last_wall_ns = last;
+    rows->is_ascending = ascending;
     group->newest_wall_ns = before;
-    group->is_ascending = ascending;
 }
 
-void bb_head_append(bb_head_t *self, bb_head_group_t *group, const int64_t *times_wall_ns,
-                    const uint64_t *values, uint32_t frame_count, const uint64_t *texts)
+void bb_head_append(bb_head_t *self, bb_head_group_t *group, const bb_head_block_t *block,
+                    uint32_t first, uint32_t count)
 {
-    const bb_head_shape_t *shape = group->shape;
-    size_t width = 1 + (size_t)shape->metric_count;
-    s_note_times(group, times_wall_ns, frame_count);
-    uint32_t done = 0;
-    while (done < frame_count) {
-        uint32_t count = BB_MIN(s_room(self, group), frame_count - done);
-        uint64_t *row = group->tail->rows + group->tail_rows * width;
-        for (uint32_t i = 0; i < count; i++, row += width) {
-            row[0] = (uint64_t)times_wall_ns[done + i];
-            memcpy(row + 1, values, shape->metric_count * sizeof *values);
-            values += shape->metric_count;
-            if (shape->has_states) {
-                for (uint32_t m = 0; m < shape->metric_count; m++) {
-                    if (shape->types[m] == BB_TYPE_STATE) {
-                        row[1 + m] = texts[row[1 + m]];
-                    }
-                }
-            }
-        }
-        group->tail_rows += count;
-        done += count;
-    }
-    group->row_count += frame_count;
-    uint64_t point_count = (uint64_t)frame_count * shape->metric_count;
+    BB_ASSERT(count >= 1 && first <= block->frame_count && count <= block->frame_count - first);
+    BB_ASSERT(block->shape == group->rows.shape);
+    s_note_times(group, block->times_wall_ns + first, count);
+    *s_next_piece(self, group) = (bb_head_piece_t){block, first, count};
+    group->rows.piece_count++;
+    group->rows.row_count += count;
+    uint64_t point_count = (uint64_t)count * block->shape->metric_count;
     self->point_count += point_count;
-    self->quarantined_count += group->is_quarantined ? point_count : 0;
+    self->quarantined_count += group->rows.is_quarantined ? point_count : 0;
 }
 
 const bb_head_group_t *bb_head_first_of(const bb_head_t *self, uint32_t battery)
@@ -258,18 +300,38 @@ const bb_head_group_t *bb_head_first_of(const bb_head_t *self, uint32_t battery)
     return battery < self->battery_capacity ? self->by_battery[battery] : NULL;
 }
 
-bb_head_rows_t bb_head_publish(const bb_head_group_t *group)
+void bb_head_prefetch(const bb_head_t *self, uint32_t battery, uint32_t stage)
 {
-    return (bb_head_rows_t){
-        .shape = group->shape,
-        .revision = group->revision,
-        .row_count = group->row_count,
-        .first_wall_ns = group->first_wall_ns,
-        .last_wall_ns = group->last_wall_ns,
-        .slabs = group->slabs,
-        .is_quarantined = group->is_quarantined,
-        .is_ascending = group->is_ascending,
-    };
+    if (battery >= self->battery_capacity) {
+        return;
+    }
+    if (stage == 0) {
+        __builtin_prefetch(&self->by_battery[battery], 1);
+        return;
+    }
+    const bb_head_group_t *group = self->by_battery[battery];
+    if (!group) {
+        return;
+    }
+    if (stage == 1) {
+        __builtin_prefetch(group, 1);
+        __builtin_prefetch((const uint8_t *)group + 64, 1);
+    } else if (group->tail) {
+        __builtin_prefetch(&group->tail->pieces[group->tail_pieces], 1);
+    }
+}
+
+void bb_head_values(const bb_head_piece_t *piece, uint32_t metric, uint32_t first, uint32_t count,
+                    uint64_t *out)
+{
+    const bb_head_block_t *block = piece->block;
+    BB_ASSERT(first <= piece->count && count <= piece->count - first);
+    bb_column_unpack(&block->columns[metric], piece->first + first, count, out);
+    if (block->shape->types[metric] == BB_TYPE_STATE) {
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] = block->texts[out[i]];
+        }
+    }
 }
 
 const bb_head_group_t *bb_head_first(const bb_head_t *self)
@@ -295,4 +357,9 @@ uint64_t bb_head_quarantined_points(const bb_head_t *self)
 uint64_t bb_head_group_count(const bb_head_t *self)
 {
     return self->group_count;
+}
+
+uint32_t bb_head_block_count(const bb_head_t *self)
+{
+    return self->block_count;
 }

@@ -1,71 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_head - one generation of recent frames in memory, by battery, in the order they arrived.
 //
-// Pure. The store's thread appends; it may publish what is there (bb_head_rows_t) to other threads,
-// which read it while the owner goes on appending: rows are never changed once written, counts only
-// grow, and a published count says how far a reader may go. A generation is counted: the store
-// holds one reference, each snapshot and job one more; the last one frees it, in any thread.
+// Pure. The frames stay packed as they came: the columns of each shape of a batch are copied as one
+// block, and a battery has a list of pieces, which say what of which block is its own. Appending so
+// costs the same for one frame and for a thousand, and a point takes little more than on the wire.
+// Nothing is decoded before a scan or a flush asks for it.
+//
+// The store's thread appends; it may publish what is there (bb_head_rows_t) to other threads, which
+// read it while the owner goes on appending: blocks and pieces are never changed once written,
+// counts only grow, and a published count says how far a reader may go. A generation is counted:
+// the store holds one reference, each snapshot and job one more; the last one frees it, in any
+// thread.
 //
 //   battery -> group (shape, revision, quarantined) -> slab -> slab -> slab
-//                                                      rows of (time, value, value, ...)
+//                                                       pieces (block, first, count)
+//                                                                 |
+//   block: times | packed columns of all frames of one shape in one batch
 //
 // All memory comes from one arena: nothing is allocated per frame or per point.
 #ifndef BB_HEAD_H
 #define BB_HEAD_H
 
+#include "protocol/bb_column.h"
 #include "protocol/bb_value.h"
 
 typedef struct bb_head bb_head_t;
 
-// The exact list of metrics that a row has, in the order of its values.
+// The exact list of metrics that a frame has, in the order of its values.
 typedef struct bb_head_shape {
     uint32_t serial; // unique among all generations of a store
     uint32_t metric_count;
     const uint32_t *metrics; // numbers of the dictionary
     const uint8_t *types;
+    const uint32_t *order; // order[i]: position of the i-th column by (metric, type)
     bool has_states;
     // Private.
     uint64_t hash;
     struct bb_head_shape *next;
 } bb_head_shape_t;
 
+// Frames of one shape that came together.
+typedef struct {
+    const bb_head_shape_t *shape;
+    uint32_t index; // 0, 1, 2... in the order of arrival
+    uint32_t frame_count;
+    const int64_t *times_wall_ns; // frame_count
+    const bb_column_t *columns;   // metric_count, in the order of the shape
+    const uint64_t *texts;        // addresses of bb_text_t that STATE values are indexes of
+} bb_head_block_t;
+
+typedef struct {
+    const bb_head_block_t *block;
+    uint32_t first, count; // frames of the block; count >= 1
+} bb_head_piece_t;
+
 typedef struct bb_head_slab {
     struct bb_head_slab *next; // set before a count that reaches beyond this slab is published
-    uint32_t capacity;         // rows
+    uint32_t capacity;         // pieces
     uint32_t zero;
-    uint64_t rows[]; // capacity * (1 + metric_count): time, values; STATE: address of a bb_text_t
+    bb_head_piece_t pieces[];
 } bb_head_slab_t;
-
-// Rows of one battery, shape, revision and verdict. Read by others only in a frozen generation or
-// as a published copy.
-typedef struct bb_head_group {
-    const bb_head_shape_t *shape;
-    uint64_t revision;
-    uint32_t battery;
-    uint16_t partition;
-    bool is_quarantined;
-    bool is_ascending; // each time is larger than the one before
-    uint64_t row_count;
-    int64_t first_wall_ns, last_wall_ns; // smallest and largest time
-    const bb_head_slab_t *slabs;
-    // Private to the owner.
-    int64_t newest_wall_ns; // of the last row
-    bb_head_slab_t *tail;
-    uint32_t tail_rows;
-    struct bb_head_group *next_of_battery;
-    struct bb_head_group *next_of_all;
-} bb_head_group_t;
 
 // A group as it was when it was published.
 typedef struct {
     const bb_head_shape_t *shape;
     uint64_t revision;
     uint64_t row_count;
-    int64_t first_wall_ns, last_wall_ns;
+    int64_t first_wall_ns, last_wall_ns; // smallest and largest time
     const bb_head_slab_t *slabs;
+    uint32_t piece_count;
     bool is_quarantined;
-    bool is_ascending;
+    bool is_ascending; // each time is larger than the one before
 } bb_head_rows_t;
+
+// Frames of one battery, shape, revision and verdict. Read by others only in a frozen generation or
+// as a published copy.
+typedef struct bb_head_group {
+    bb_head_rows_t rows;
+    uint32_t battery;
+    uint16_t partition;
+    // Private to the owner.
+    uint32_t tail_pieces;
+    int64_t newest_wall_ns; // of the last row
+    bb_head_slab_t *tail;
+    struct bb_head_group *next_of_battery;
+    struct bb_head_group *next_of_all;
+} bb_head_group_t;
 
 // With one reference. `shape_serials` counts shapes over all generations of a store.
 bb_head_t *bb_head_new(uint32_t *shape_serials);
@@ -78,17 +98,33 @@ const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, c
                                      uint32_t metric_count);
 // The text, kept once per generation. Valid as long as the generation.
 const bb_text_t *bb_head_text(bb_head_t *self, bb_slice_t text);
+// Copies the columns, which must have `frame_count` words each; times may be filled in by the
+// caller until the block is first appended. `texts`: what STATE words are indexes of (copied), or
+// NULL.
+const bb_head_block_t *bb_head_block(bb_head_t *self, const bb_head_shape_t *shape,
+                                     uint32_t frame_count, const bb_column_t *columns,
+                                     const uint64_t *texts, uint32_t text_count,
+                                     int64_t **times_wall_ns);
 // Finds or adds. Cost: how many groups of the battery were used since this one.
 bb_head_group_t *bb_head_group(bb_head_t *self, uint32_t battery, uint32_t partition,
                                const bb_head_shape_t *shape, uint64_t revision,
                                bool is_quarantined);
-// Copies frames: times and row-major values. `texts[index]` replaces the index in STATE columns.
-void bb_head_append(bb_head_t *self, bb_head_group_t *group, const int64_t *times_wall_ns,
-                    const uint64_t *values, uint32_t frame_count, const uint64_t *texts);
+// Appends frames [first, first + count) of the block, count >= 1, to a group of its shape.
+void bb_head_append(bb_head_t *self, bb_head_group_t *group, const bb_head_block_t *block,
+                    uint32_t first, uint32_t count);
 
 // First group of a battery, or NULL; go on with next_of_battery.
 const bb_head_group_t *bb_head_first_of(const bb_head_t *self, uint32_t battery);
-bb_head_rows_t bb_head_publish(const bb_head_group_t *group);
+// Hints that bb_head_group and bb_head_append are about to be called for the battery. Stages 0, 1
+// and 2 in this order, each some time after the one before; any number is allowed.
+#define BB_HEAD_PREFETCH_STAGES 3u
+void bb_head_prefetch(const bb_head_t *self, uint32_t battery, uint32_t stage);
+
+// ---- everyone --------------------------------------------------------------------------------
+// Decodes values of one metric (its position in the shape): frames [first, first + count) of the
+// piece. STATE values are addresses of bb_text_t.
+void bb_head_values(const bb_head_piece_t *piece, uint32_t metric, uint32_t first, uint32_t count,
+                    uint64_t *out);
 
 // ---- everyone, once frozen -------------------------------------------------------------------
 const bb_head_group_t *bb_head_first(const bb_head_t *self); // go on with next_of_all
@@ -96,5 +132,6 @@ uint64_t bb_head_bytes(const bb_head_t *self);
 uint64_t bb_head_points(const bb_head_t *self);
 uint64_t bb_head_quarantined_points(const bb_head_t *self); // of bb_head_points
 uint64_t bb_head_group_count(const bb_head_t *self);
+uint32_t bb_head_block_count(const bb_head_t *self);
 
 #endif

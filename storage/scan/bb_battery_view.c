@@ -64,8 +64,8 @@ static void s_sort(bb_battery_view_t *self, bb_view_rows_t *rows)
     free(frames);
 }
 
-static void s_add_rows(bb_battery_view_t *self, const bb_head_rows_t *source, int64_t from_wall_ns,
-                       int64_t to_wall_ns, uint64_t count_max)
+static bb_view_rows_t *s_new_rows(bb_battery_view_t *self, const bb_head_rows_t *source,
+                                  uint64_t count_max)
 {
     if (self->rows_count == self->rows_capacity) {
         self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
@@ -79,23 +79,61 @@ static void s_add_rows(bb_battery_view_t *self, const bb_head_rows_t *source, in
         .times = bb_arena_alloc(&self->arena, count_max * sizeof *rows->times),
         .values = bb_arena_alloc(&self->arena, count_max * sizeof *rows->values),
     };
-    size_t width = 1 + (size_t)source->shape->metric_count;
-    uint64_t left = source->row_count;
-    for (const bb_head_slab_t *slab = source->slabs; left > 0;) {
-        uint64_t count = BB_MIN(left, (uint64_t)slab->capacity);
-        const uint64_t *row = slab->rows;
-        for (uint64_t i = 0; i < count && rows->count < count_max; i++, row += width) {
-            int64_t time = (int64_t)row[0];
-            if (time >= from_wall_ns && time < to_wall_ns) {
-                rows->times[rows->count] = time;
-                rows->values[rows->count] = row + 1;
-                rows->count++;
-            }
+    return rows;
+}
+
+// Decodes frames [first, first + count) of the piece: only the metrics that are wanted.
+static void s_add_frames(bb_battery_view_t *self, bb_view_rows_t *rows,
+                         const bb_head_piece_t *piece, uint32_t first, uint32_t count)
+{
+    uint32_t width = rows->shape->metric_count;
+    uint64_t *words = bb_arena_alloc(&self->arena, ((size_t)width + 1) * count * sizeof *words);
+    uint64_t *column = words + (size_t)width * count;
+    for (uint32_t m = 0; m < width; m++) {
+        if (!bb_snapshot_wants(self->snapshot, rows->shape->metrics[m])) {
+            continue;
         }
-        left -= count;
-        if (left > 0) {
-            slab = slab->next; // only now: the owner sets it before it publishes more rows
+        bb_head_values(piece, m, first, count, column);
+        for (uint32_t i = 0; i < count; i++) {
+            words[(size_t)i * width + m] = column[i];
         }
+    }
+    const int64_t *times = piece->block->times_wall_ns + piece->first + first;
+    for (uint32_t i = 0; i < count; i++) {
+        rows->times[rows->count] = times[i];
+        rows->values[rows->count++] = words + (size_t)i * width;
+    }
+}
+
+static void s_add_piece(bb_battery_view_t *self, bb_view_rows_t *rows, const bb_head_piece_t *piece,
+                        int64_t from_wall_ns, int64_t to_wall_ns)
+{
+    const int64_t *times = piece->block->times_wall_ns + piece->first;
+    uint32_t next = 0;
+    while (next < piece->count) {
+        uint32_t begin = next;
+        while (next < piece->count && times[next] >= from_wall_ns && times[next] < to_wall_ns) {
+            next++;
+        }
+        if (next > begin) {
+            s_add_frames(self, rows, piece, begin, next - begin);
+        } else {
+            next++;
+        }
+    }
+}
+
+static void s_add_rows(bb_battery_view_t *self, const bb_head_rows_t *source, int64_t from_wall_ns,
+                       int64_t to_wall_ns)
+{
+    bb_view_rows_t *rows = s_new_rows(self, source, source->row_count);
+    const bb_head_slab_t *slab = source->slabs;
+    for (uint32_t i = 0, at = 0; i < source->piece_count; i++, at++) {
+        if (at == slab->capacity) {
+            slab = slab->next; // only now: the owner sets it before it publishes more pieces
+            at = 0;
+        }
+        s_add_piece(self, rows, &slab->pieces[at], from_wall_ns, to_wall_ns);
     }
     if (!source->is_ascending) {
         s_sort(self, rows);
@@ -103,32 +141,18 @@ static void s_add_rows(bb_battery_view_t *self, const bb_head_rows_t *source, in
     self->rows_count += rows->count > 0;
 }
 
-// The last row of an ascending group, without walking its rows.
+// The last row of an ascending group, without decoding the others.
 static void s_add_last_row(bb_battery_view_t *self, const bb_head_rows_t *source)
 {
     const bb_head_slab_t *slab = source->slabs;
-    uint64_t left = source->row_count;
+    uint32_t left = source->piece_count;
     while (left > slab->capacity) {
         left -= slab->capacity;
         slab = slab->next;
     }
-    size_t width = 1 + (size_t)source->shape->metric_count;
-    if (self->rows_count == self->rows_capacity) {
-        self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
-        self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
-    }
-    bb_view_rows_t *rows = &self->rows[self->rows_count++];
-    *rows = (bb_view_rows_t){
-        .shape = source->shape,
-        .revision = source->revision,
-        .is_quarantine = source->is_quarantined,
-        .count = 1,
-        .times = bb_arena_alloc(&self->arena, sizeof *rows->times),
-        .values = bb_arena_alloc(&self->arena, sizeof *rows->values),
-    };
-    const uint64_t *row = slab->rows + (left - 1) * width;
-    rows->times[0] = (int64_t)row[0];
-    rows->values[0] = row + 1;
+    const bb_head_piece_t *piece = &slab->pieces[left - 1];
+    s_add_frames(self, s_new_rows(self, source, 1), piece, piece->count - 1, 1);
+    self->rows_count++;
 }
 
 void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t *battery,
@@ -145,9 +169,9 @@ void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t 
         if (only_newest && rows->is_ascending) {
             s_add_last_row(self, rows);
         } else if (only_newest) {
-            s_add_rows(self, rows, rows->last_wall_ns, rows->last_wall_ns + 1, rows->row_count);
+            s_add_rows(self, rows, rows->last_wall_ns, rows->last_wall_ns + 1);
         } else {
-            s_add_rows(self, rows, self->from_wall_ns, self->to_wall_ns, rows->row_count);
+            s_add_rows(self, rows, self->from_wall_ns, self->to_wall_ns);
         }
     }
 }

@@ -14,6 +14,7 @@
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
+#include "storage/head/bb_head_cut.h"
 #include "storage/head/bb_row_columns.h"
 #include "tests/support/bb_random.h"
 
@@ -286,6 +287,39 @@ static int64_t s_time_of(uint32_t row)
     return INT64_C(1000000) * row;
 }
 
+// One block of row-major frames, as a batch would bring it.
+static const bb_head_block_t *s_block(bb_head_t *head, const bb_head_shape_t *shape,
+                                      const int64_t *times, const uint64_t *values, uint32_t count,
+                                      const uint64_t *texts, uint32_t text_count)
+{
+    bb_column_t columns[8];
+    uint8_t *bytes[8];
+    uint64_t *words = bb_alloc(count * sizeof *words);
+    assert_true(shape->metric_count <= 8);
+    for (uint32_t m = 0; m < shape->metric_count; m++) {
+        for (uint32_t r = 0; r < count; r++) {
+            words[r] = values[r * shape->metric_count + m];
+        }
+        bool is_float = shape->types[m] == BB_TYPE_FLOAT64;
+        bytes[m] = bb_alloc(bb_column_bytes_max(count));
+        size_t length = bb_column_encode(is_float, words, count, bytes[m]);
+        size_t used;
+        assert_int_equal(
+            bb_column_open(&columns[m], is_float, bb_slice(bytes[m], length), count, &used, NULL),
+            BB_OK);
+        assert_int_equal(used, length);
+    }
+    int64_t *block_times;
+    const bb_head_block_t *block =
+        bb_head_block(head, shape, count, columns, texts, text_count, &block_times);
+    memcpy(block_times, times, count * sizeof *times);
+    for (uint32_t m = 0; m < shape->metric_count; m++) {
+        free(bytes[m]); // the block has its own copy
+    }
+    free(words);
+    return block;
+}
+
 // Goal: one thread reads what was published while the owner appends; every published row is whole.
 typedef struct {
     _Atomic(bb_head_rows_t *) published;
@@ -304,20 +338,24 @@ static void *s_read_rows(void *context)
         if (!rows) {
             continue;
         }
-        uint64_t left = rows->row_count;
         uint32_t row_index = 0;
-        for (const bb_head_slab_t *slab = rows->slabs; left > 0;) {
-            uint64_t count = BB_MIN(left, (uint64_t)slab->capacity);
-            for (uint64_t r = 0; r < count; r++, row_index++) {
-                const uint64_t *row = slab->rows + r * 3;
-                shared->wrong_count += (int64_t)row[0] != s_time_of(row_index) ||
-                                       row[1] != row_index * 2 || row[2] != row_index * 3;
-            }
-            left -= count;
-            if (left > 0) {
+        const bb_head_slab_t *slab = rows->slabs;
+        for (uint32_t i = 0, at = 0; i < rows->piece_count; i++, at++) {
+            if (at == slab->capacity) {
                 slab = slab->next;
+                at = 0;
+            }
+            const bb_head_piece_t *piece = &slab->pieces[at];
+            for (uint32_t r = 0; r < piece->count; r++, row_index++) {
+                uint64_t values[2];
+                bb_head_values(piece, 0, r, 1, &values[0]);
+                bb_head_values(piece, 1, r, 1, &values[1]);
+                shared->wrong_count +=
+                    piece->block->times_wall_ns[piece->first + r] != s_time_of(row_index) ||
+                    values[0] != row_index * 2 || values[1] != row_index * 3;
             }
         }
+        shared->wrong_count += row_index != rows->row_count;
         free(rows);
     }
     bb_head_release(&shared->head);
@@ -338,13 +376,20 @@ static void test_rows_are_read_while_more_arrive(void **state)
     bb_head_retain(head);
     pthread_t reader;
     assert_int_equal(pthread_create(&reader, NULL, s_read_rows, &shared), 0);
-    for (uint32_t row = 0; row < 30000; row++) {
-        int64_t time = s_time_of(row);
-        const uint64_t values[2] = {row * 2, row * 3};
-        bb_head_append(head, group, &time, values, 1, NULL);
+    for (uint32_t row = 0; row < 30000; row += 3) {
+        int64_t times[3];
+        uint64_t values[6];
+        for (uint32_t i = 0; i < 3; i++) {
+            times[i] = s_time_of(row + i);
+            values[i * 2] = (row + i) * 2;
+            values[i * 2 + 1] = (row + i) * 3;
+        }
+        const bb_head_block_t *block = s_block(head, shape, times, values, 3, NULL, 0);
+        bb_head_append(head, group, block, 0, 1);
+        bb_head_append(head, group, block, 1, 2);
         if (row % 7 == 0 && !atomic_load(&shared.published)) {
             bb_head_rows_t *rows = bb_alloc(sizeof *rows);
-            *rows = bb_head_publish(group);
+            *rows = group->rows;
             atomic_store(&shared.published, rows);
         }
     }
@@ -391,22 +436,31 @@ static void test_groups(void **state)
     const uint64_t texts[2] = {(uint64_t)(uintptr_t)empty, (uint64_t)(uintptr_t)idle};
     const int64_t times[3] = {30, 10, 20};
     const uint64_t values[9] = {1, 1, 0, 2, 0, 1, 3, 1, 1};
-    bb_head_append(head, groups[0], times, values, 3, texts);
-    bb_head_rows_t rows = bb_head_publish(groups[0]);
+    bb_head_append(head, groups[0], s_block(head, wide, times, values, 3, texts, 2), 0, 3);
+    bb_head_rows_t rows = groups[0]->rows;
     assert_int_equal(rows.row_count, 3);
     assert_int_equal(rows.first_wall_ns, 10);
     assert_int_equal(rows.last_wall_ns, 30);
     assert_false(rows.is_ascending);
+    assert_int_equal(rows.piece_count, 1);
+    const bb_head_piece_t *piece = rows.slabs->pieces;
     for (uint32_t r = 0; r < 3; r++) {
-        assert_int_equal(rows.slabs->rows[r * 4], times[r]);
-        assert_int_equal(rows.slabs->rows[r * 4 + 1], values[r * 3]);
-        assert_true(rows.slabs->rows[r * 4 + 2] == texts[values[r * 3 + 1]]);
+        uint64_t value;
+        assert_int_equal(piece->block->times_wall_ns[r], times[r]);
+        bb_head_values(piece, 0, r, 1, &value);
+        assert_int_equal(value, values[r * 3]);
+        bb_head_values(piece, 1, r, 1, &value);
+        assert_true(value == texts[values[r * 3 + 1]]);
+    }
+    for (uint32_t i = 0; i < 3; i++) { // metrics 3, 1, 2
+        assert_int_equal(wide->order[i], (i + 1) % 3);
     }
     assert_int_equal(bb_head_points(head), 9);
-    bb_head_append(head, groups[3], times + 1, values, 2, texts);
-    assert_true(bb_head_publish(groups[3]).is_ascending);
-    bb_head_append(head, groups[3], times + 2, values, 1, texts);
-    assert_false(bb_head_publish(groups[3]).is_ascending); // the same time again
+    const bb_head_block_t *block = s_block(head, narrow, times, values, 3, NULL, 0);
+    bb_head_append(head, groups[3], block, 1, 2);
+    assert_true(groups[3]->rows.is_ascending);
+    bb_head_append(head, groups[3], block, 2, 1);
+    assert_false(groups[3]->rows.is_ascending); // the same time again
     assert_int_equal(bb_head_points(head), 12);
     assert_int_equal(bb_head_group_count(head), 4);
     uint32_t walked = 0;
@@ -431,6 +485,7 @@ static void test_row_columns(void **state)
         bb_head_t *head = bb_head_new(&serials);
         bool has[S_METRICS][2][S_TIMES] = {{{false}}};
         uint64_t best[S_METRICS][2][S_TIMES] = {{{0}}};
+        uint64_t kept_rows[4][8 * (1 + S_METRICS)];
         uint64_t conflicts = 0;
         bb_row_columns_clear(columns);
         uint32_t group_count = (uint32_t)bb_random_between(&random, 1, 4);
@@ -445,11 +500,12 @@ static void test_row_columns(void **state)
                 }
             }
             const bb_head_shape_t *shape = bb_head_shape(head, metrics, types, count);
-            bb_head_group_t *group = bb_head_group(head, g, 0, shape, 0, false);
             uint32_t row_count = (uint32_t)bb_random_between(&random, 1, 8);
+            uint64_t *rows = kept_rows[g];
             for (uint32_t r = 0; r < row_count; r++) {
                 int64_t time = (int64_t)(group_count == 1 ? r * 2 : bb_random_below(&random, 40));
-                uint64_t values[S_METRICS];
+                uint64_t *values = rows + r * (1 + count) + 1;
+                values[-1] = (uint64_t)time;
                 for (uint32_t m = 0; m < count; m++) {
                     uint64_t value = bb_random_below(&random, 2);
                     uint32_t type = types[m] == BB_TYPE_BOOL;
@@ -461,9 +517,8 @@ static void test_row_columns(void **state)
                     *known = true;
                     values[m] = value;
                 }
-                bb_head_append(head, group, &time, values, 1, NULL);
             }
-            bb_row_columns_add(columns, shape, group->slabs->rows, row_count);
+            bb_row_columns_add(columns, shape, rows, row_count);
         }
         bb_run_input_t input;
         assert_true(bb_row_columns_next(columns, 3, &input, &conflicts));
@@ -535,6 +590,191 @@ static void test_row_columns_are_cut(void **state)
     bb_head_release(&head);
 }
 
+// ---- cutting ---------------------------------------------------------------------------------
+enum { S_CUT_BATTERIES = 6, S_CUT_TIMES = 3 * 24, S_CUT_METRICS = 3 };
+
+// What the frames given so far mean: [quarantine][battery][revision][metric][type][hour].
+typedef struct {
+    bool has[2][S_CUT_BATTERIES][2][S_CUT_METRICS][2][S_CUT_TIMES];
+    uint64_t best[2][S_CUT_BATTERIES][2][S_CUT_METRICS][2][S_CUT_TIMES];
+    uint32_t cells, walked;
+    bb_head_window_t window;
+    uint64_t before; // order of what was emitted last
+} s_cut_t;
+
+static bb_error_t s_check_input(void *context, uint32_t partition, uint32_t battery,
+                                const bb_run_input_t *input)
+{
+    s_cut_t *cut = context;
+    assert_int_equal(partition, battery / 2);
+    uint64_t order = (uint64_t)partition << 33 | battery << 1 | input->revision;
+    assert_true(order >= cut->before);
+    cut->before = order;
+    for (uint32_t r = 0; r < input->row_count; r++) {
+        assert_true(r == 0 || input->times_wall_ns[r] > input->times_wall_ns[r - 1]);
+        assert_int_equal(input->times_wall_ns[r] / BB_NS_PER_DAY, cut->window.day);
+    }
+    for (uint32_t c = 0; c < input->column_count; c++) {
+        const bb_run_column_t *column = &input->columns[c];
+        assert_true(c == 0 || column[-1].metric < column->metric ||
+                    (column[-1].metric == column->metric && column[-1].type < column->type));
+        for (uint32_t r = 0; r < input->row_count; r++) {
+            if (column->presence && !(column->presence[r / 64] >> (r % 64) & 1)) {
+                continue;
+            }
+            uint32_t hour = (uint32_t)(input->times_wall_ns[r] / (3600 * INT64_C(1000000000)));
+            uint32_t type = column->type == BB_TYPE_BOOL;
+            uint32_t verdict = cut->window.is_quarantined;
+            bool *has = &cut->has[verdict][battery][input->revision][column->metric][type][hour];
+            assert_true(*has); // once only, as a small head is cut into one input a battery
+            *has = false;
+            assert_true(column->values[r] ==
+                        cut->best[verdict][battery][input->revision][column->metric][type][hour]);
+            cut->walked++;
+        }
+    }
+    return BB_OK;
+}
+
+// A batch of frames of one shape for random batteries: runs of neighbouring frames.
+static void s_random_block(bb_random_t *random, bb_head_t *head, s_cut_t *cut, bool in_order,
+                           uint32_t *clock)
+{
+    uint32_t metrics[S_CUT_METRICS];
+    uint8_t types[S_CUT_METRICS];
+    uint32_t count = 0;
+    for (uint32_t m = S_CUT_METRICS; m > 0; m--) {
+        if (in_order || bb_random_chance(random, 1, 2) || (m == 1 && count == 0)) {
+            metrics[count] = m - 1;
+            types[count++] =
+                !in_order && bb_random_chance(random, 1, 4) ? BB_TYPE_BOOL : BB_TYPE_FLOAT64;
+        }
+    }
+    const bb_head_shape_t *shape = bb_head_shape(head, metrics, types, count);
+    enum { S_FRAMES = 24 };
+    int64_t times[S_FRAMES];
+    uint64_t values[S_FRAMES * S_CUT_METRICS];
+    uint32_t hours[S_FRAMES];
+    for (uint32_t f = 0; f < S_FRAMES; f++) {
+        hours[f] = in_order ? *clock + f % 4 : (uint32_t)bb_random_below(random, S_CUT_TIMES);
+        times[f] = (int64_t)hours[f] * 3600 * INT64_C(1000000000);
+        for (uint32_t m = 0; m < count; m++) {
+            values[f * count + m] = types[m] == BB_TYPE_BOOL
+                                        ? bb_random_below(random, 2)
+                                        : bb_bits_of_double((double)bb_random_below(random, 900));
+        }
+    }
+    *clock += 4;
+    const bb_head_block_t *block = s_block(head, shape, times, values, S_FRAMES, NULL, 0);
+    for (uint32_t b = 0; b < S_CUT_BATTERIES; b++) {
+        uint32_t verdict = !in_order && bb_random_chance(random, 1, 5);
+        uint32_t revision = !in_order && bb_random_chance(random, 1, 5);
+        bb_head_group_t *group = bb_head_group(head, b, b / 2, shape, revision, verdict);
+        bb_head_append(head, group, block, b * 4, 4);
+        for (uint32_t f = b * 4; f < b * 4 + 4; f++) {
+            for (uint32_t m = 0; m < count; m++) {
+                uint32_t type = types[m] == BB_TYPE_BOOL;
+                bool *has = &cut->has[verdict][b][revision][metrics[m]][type][hours[f]];
+                uint64_t *best = &cut->best[verdict][b][revision][metrics[m]][type][hours[f]];
+                uint64_t value = values[f * count + m];
+                cut->cells += !*has;
+                *best = *has ? BB_MAX(*best, value) : value; // positive doubles: order of the bits
+                *has = true;
+            }
+        }
+    }
+}
+
+// Goal: cutting gives each (window, battery, revision, metric, type, time) once, with the largest
+// value; in any mixture of batches.
+static void test_head_is_cut(void **state)
+{
+    (void)state;
+    bb_random_t random = bb_random_seed(77);
+    for (uint32_t round = 0; round < 100; round++) {
+        bool in_order = round % 4 == 0;
+        uint32_t serials = 0;
+        uint32_t clock = 0;
+        bb_head_t *head = bb_head_new(&serials);
+        s_cut_t *cut = bb_alloc_zero(1, sizeof *cut);
+        uint32_t blocks = (uint32_t)bb_random_between(&random, 1, S_CUT_TIMES / 4);
+        for (uint32_t i = 0; i < blocks; i++) {
+            s_random_block(&random, head, cut, in_order, &clock);
+        }
+        bb_head_cut_t *cutter = bb_head_cut_new(head);
+        uint64_t conflicts = 0;
+        uint64_t before = 0;
+        for (uint32_t w = 0; w < bb_head_cut_window_count(cutter); w++) {
+            cut->window = bb_head_cut_window(cutter, w);
+            uint64_t key = (uint64_t)cut->window.is_quarantined << 32 | cut->window.day;
+            assert_true(w == 0 || key > before);
+            before = key;
+            cut->before = 0;
+            assert_int_equal(bb_head_cut_emit(cutter, w, s_check_input, cut, &conflicts), BB_OK);
+        }
+        assert_int_equal(cut->walked, cut->cells);
+        bb_head_cut_destroy(&cutter);
+        free(cut);
+        bb_head_release(&head);
+    }
+}
+
+typedef struct {
+    uint32_t battery;
+    uint64_t rows, sum;
+    uint32_t inputs;
+} s_large_t;
+
+static bb_error_t s_count_input(void *context, uint32_t partition, uint32_t battery,
+                                const bb_run_input_t *input)
+{
+    s_large_t *large = context;
+    (void)partition;
+    assert_int_equal(battery, large->battery);
+    assert_true(input->row_count <= BB_RUN_ROWS_MAX);
+    large->rows += input->row_count;
+    large->inputs++;
+    for (uint32_t r = 0; r < input->row_count; r++) {
+        large->sum += input->columns[0].values[r];
+    }
+    return BB_OK;
+}
+
+// Goal: a battery with more frames than the scratch holds comes in several inputs, nothing lost.
+static void test_large_battery_is_cut(void **state)
+{
+    (void)state;
+    uint32_t serials = 0;
+    bb_head_t *head = bb_head_new(&serials);
+    const uint32_t metric = 1;
+    const uint8_t type = BB_TYPE_INT64;
+    const bb_head_shape_t *shape = bb_head_shape(head, &metric, &type, 1);
+    bb_head_group_t *group = bb_head_group(head, 3, 0, shape, 0, false);
+    enum { S_FRAMES = 1000, S_BLOCKS = 700 };
+    int64_t times[S_FRAMES];
+    uint64_t values[S_FRAMES];
+    uint64_t sum = 0;
+    for (uint32_t b = 0; b < S_BLOCKS; b++) {
+        for (uint32_t f = 0; f < S_FRAMES; f++) {
+            times[f] = (int64_t)(b * S_FRAMES + f) * 1000;
+            values[f] = b ^ f;
+            sum += values[f];
+        }
+        const bb_head_block_t *block = s_block(head, shape, times, values, S_FRAMES, NULL, 0);
+        bb_head_append(head, group, block, 0, S_FRAMES);
+    }
+    bb_head_cut_t *cutter = bb_head_cut_new(head);
+    s_large_t large = {.battery = 3};
+    uint64_t conflicts = 0;
+    assert_int_equal(bb_head_cut_window_count(cutter), 1);
+    assert_int_equal(bb_head_cut_emit(cutter, 0, s_count_input, &large, &conflicts), BB_OK);
+    assert_int_equal(large.rows, S_FRAMES * S_BLOCKS);
+    assert_int_equal(large.sum, sum);
+    assert_true(large.inputs > 1);
+    bb_head_cut_destroy(&cutter);
+    bb_head_release(&head);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +786,8 @@ int main(void)
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_row_columns),
         cmocka_unit_test(test_row_columns_are_cut),
+        cmocka_unit_test(test_head_is_cut),
+        cmocka_unit_test(test_large_battery_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/head/bb_head_cut.h"
+
+#include <stdlib.h>
+
+#include "storage/head/bb_arena.h"
+#include "storage/head/bb_head_gather.h"
+#include "storage/head/bb_row_columns.h"
+
+#define S_NS_PER_DAY (INT64_C(86400) * 1000000000)
+
+struct bb_head_cut {
+    const bb_head_group_t **groups; // by (partition, battery, revision), then as they were made
+    uint64_t group_count;
+    uint64_t *windows; // quarantine << 32 | day, ascending, unique
+    uint32_t window_count, window_capacity;
+    bb_head_gather_t *gather;
+    bb_row_columns_t *columns; // for times that repeat and for several shapes
+    bb_arena_t rows;           // scratch of one input
+    bb_run_column_t run_columns[BB_FRAME_METRICS_MAX];
+};
+
+// ---- windows ---------------------------------------------------------------------------------
+static uint64_t s_key(bool is_quarantined, int64_t wall_ns)
+{
+    return (uint64_t)is_quarantined << 32 | (uint64_t)(wall_ns / S_NS_PER_DAY);
+}
+
+static void s_add_window(bb_head_cut_t *self, uint64_t key)
+{
+    uint32_t first = 0;
+    uint32_t limit = self->window_count;
+    while (first < limit) {
+        uint32_t middle = first + (limit - first) / 2;
+        if (self->windows[middle] < key) {
+            first = middle + 1;
+        } else {
+            limit = middle;
+        }
+    }
+    if (first < self->window_count && self->windows[first] == key) {
+        return;
+    }
+    if (self->window_count == self->window_capacity) {
+        self->window_capacity = self->window_capacity ? self->window_capacity * 2 : 16;
+        self->windows = bb_realloc(self->windows, self->window_capacity * sizeof *self->windows);
+    }
+    memmove(self->windows + first + 1, self->windows + first,
+            (self->window_count - first) * sizeof *self->windows);
+    self->windows[first] = key;
+    self->window_count++;
+}
+
+static void s_add_windows(bb_head_cut_t *self, const bb_head_rows_t *rows)
+{
+    uint64_t key = s_key(rows->is_quarantined, rows->first_wall_ns);
+    s_add_window(self, key);
+    if (key == s_key(rows->is_quarantined, rows->last_wall_ns)) {
+        return;
+    }
+    const bb_head_slab_t *slab = rows->slabs;
+    for (uint32_t i = 0, at = 0; i < rows->piece_count; i++, at++) {
+        if (at == slab->capacity) {
+            slab = slab->next;
+            at = 0;
+        }
+        const bb_head_piece_t *piece = &slab->pieces[at];
+        for (uint32_t f = 0; f < piece->count; f++) {
+            uint64_t of_frame =
+                s_key(rows->is_quarantined, piece->block->times_wall_ns[piece->first + f]);
+            if (of_frame != key) {
+                s_add_window(self, of_frame);
+                key = of_frame;
+            }
+        }
+    }
+}
+
+// ---- making ----------------------------------------------------------------------------------
+typedef struct {
+    uint64_t battery; // partition << 32 | battery
+    uint64_t revision;
+    uint64_t order;
+    const bb_head_group_t *group;
+} s_item_t;
+
+static int s_compare(const void *a, const void *b)
+{
+    const s_item_t *left = a;
+    const s_item_t *right = b;
+    if (left->battery != right->battery) {
+        return left->battery < right->battery ? -1 : 1;
+    }
+    if (left->revision != right->revision) {
+        return left->revision < right->revision ? -1 : 1;
+    }
+    return left->order < right->order ? -1 : 1;
+}
+
+bb_head_cut_t *bb_head_cut_new(const bb_head_t *head)
+{
+    bb_head_cut_t *self = bb_alloc_zero(1, sizeof *self);
+    self->gather = bb_head_gather_new();
+    self->columns = bb_row_columns_new();
+    self->group_count = bb_head_group_count(head);
+    s_item_t *items = bb_alloc((self->group_count + 1) * sizeof *items);
+    uint64_t count = 0;
+    for (const bb_head_group_t *group = bb_head_first(head); group; group = group->next_of_all) {
+        items[count] = (s_item_t){(uint64_t)group->partition << 32 | group->battery,
+                                  group->rows.revision, count, group};
+        count++;
+        if (group->rows.row_count > 0) {
+            s_add_windows(self, &group->rows);
+        }
+    }
+    BB_ASSERT(count == self->group_count);
+    if (count > 1) {
+        qsort(items, count, sizeof *items, s_compare);
+    }
+    self->groups = bb_alloc((count + 1) * sizeof *self->groups);
+    for (uint64_t i = 0; i < count; i++) {
+        self->groups[i] = items[i].group;
+    }
+    free(items);
+    return self;
+}
+
+void bb_head_cut_destroy(bb_head_cut_t **self)
+{
+    if (*self) {
+        bb_head_gather_destroy(&(*self)->gather);
+        bb_row_columns_destroy(&(*self)->columns);
+        bb_arena_free(&(*self)->rows);
+        free((*self)->groups);
+        free((*self)->windows);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+uint32_t bb_head_cut_window_count(const bb_head_cut_t *self)
+{
+    return self->window_count;
+}
+
+bb_head_window_t bb_head_cut_window(const bb_head_cut_t *self, uint32_t index)
+{
+    BB_ASSERT(index < self->window_count);
+    return (bb_head_window_t){self->windows[index] >> 32 != 0, (uint32_t)self->windows[index]};
+}
+
+// ---- emitting --------------------------------------------------------------------------------
+typedef struct {
+    bb_head_cut_fn emit;
+    void *context;
+    uint64_t *conflict_count;
+} s_sink_t;
+
+typedef struct {
+    int64_t time_wall_ns;
+    uint32_t row;
+} s_order_t;
+
+static int s_compare_times(const void *a, const void *b)
+{
+    int64_t left = ((const s_order_t *)a)->time_wall_ns;
+    int64_t right = ((const s_order_t *)b)->time_wall_ns;
+    return (left > right) - (left < right);
+}
+
+static bool s_is_ascending(const int64_t *times_wall_ns, uint32_t count)
+{
+    bool ascending = true;
+    for (uint32_t i = 1; i < count; i++) {
+        ascending &= times_wall_ns[i] > times_wall_ns[i - 1];
+    }
+    return ascending;
+}
+
+// Puts the rows of the part into the order of their times, unless two have the same one. A few late
+// frames must not cost all the others the slow way.
+static bool s_sort_part(bb_head_cut_t *self, const bb_head_gather_part_t *part)
+{
+    uint32_t count = part->row_count;
+    if (s_is_ascending(part->times_wall_ns, count)) {
+        return true;
+    }
+    bb_arena_reset(&self->rows);
+    s_order_t *order = bb_arena_alloc(&self->rows, count * sizeof *order);
+    for (uint32_t r = 0; r < count; r++) {
+        order[r] = (s_order_t){part->times_wall_ns[r], r};
+    }
+    qsort(order, count, sizeof *order, s_compare_times);
+    for (uint32_t r = 1; r < count; r++) {
+        if (order[r].time_wall_ns == order[r - 1].time_wall_ns) {
+            return false;
+        }
+    }
+    uint64_t *column = bb_arena_alloc(&self->rows, count * sizeof *column);
+    for (uint32_t c = 0; c <= part->group->rows.shape->metric_count; c++) {
+        uint64_t *cells = part->cells + (size_t)c * count;
+        for (uint32_t r = 0; r < count; r++) {
+            column[r] = cells[order[r].row];
+        }
+        memcpy(cells, column, count * sizeof *column);
+    }
+    return true;
+}
+
+// One shape, in order: the columns are those of the part.
+static bb_error_t s_emit_regular(bb_head_cut_t *self, const bb_head_gather_part_t *part,
+                                 const s_sink_t *sink)
+{
+    const bb_head_rows_t *rows = &part->group->rows;
+    const bb_head_shape_t *shape = rows->shape;
+    for (uint32_t i = 0; i < shape->metric_count; i++) {
+        uint32_t m = shape->order[i];
+        self->run_columns[i] = (bb_run_column_t){
+            .metric = shape->metrics[m],
+            .type = (bb_type_t)shape->types[m],
+            .values = part->values + (size_t)m * part->row_count,
+        };
+    }
+    uint32_t done = 0;
+    while (done < part->row_count) {
+        uint32_t count = BB_MIN(part->row_count - done, BB_RUN_ROWS_MAX);
+        bb_run_input_t input = {
+            .revision = rows->revision,
+            .row_count = count,
+            .times_wall_ns = part->times_wall_ns + done,
+            .column_count = shape->metric_count,
+            .columns = self->run_columns,
+        };
+        bb_error_t error =
+            sink->emit(sink->context, part->group->partition, part->group->battery, &input);
+        if (error != BB_OK) {
+            return error;
+        }
+        done += count;
+        for (uint32_t i = 0; i < shape->metric_count; i++) {
+            self->run_columns[i].values += count;
+        }
+    }
+    return BB_OK;
+}
+
+// Several shapes, or several frames of one time: as rows through bb_row_columns.
+static bb_error_t s_emit_mixed(bb_head_cut_t *self, const bb_head_gather_part_t *parts,
+                               uint32_t count, const s_sink_t *sink)
+{
+    bb_arena_reset(&self->rows);
+    bb_row_columns_clear(self->columns);
+    for (uint32_t p = 0; p < count; p++) {
+        const bb_head_gather_part_t *part = &parts[p];
+        const bb_head_shape_t *shape = part->group->rows.shape;
+        size_t width = 1 + (size_t)shape->metric_count;
+        uint64_t *rows = bb_arena_alloc(&self->rows, part->row_count * width * sizeof *rows);
+        for (uint32_t r = 0; r < part->row_count; r++) {
+            rows[r * width] = (uint64_t)part->times_wall_ns[r];
+        }
+        for (uint32_t m = 0; m < shape->metric_count; m++) {
+            const uint64_t *values = part->values + (size_t)m * part->row_count;
+            for (uint32_t r = 0; r < part->row_count; r++) {
+                rows[r * width + 1 + m] = values[r];
+            }
+        }
+        bb_row_columns_add(self->columns, shape, rows, part->row_count);
+    }
+    bb_error_t error = BB_OK;
+    bb_run_input_t input;
+    const bb_head_group_t *group = parts->group;
+    while (error == BB_OK &&
+           bb_row_columns_next(self->columns, group->rows.revision, &input, sink->conflict_count)) {
+        error = sink->emit(sink->context, group->partition, group->battery, &input);
+    }
+    return error;
+}
+
+static bool s_is_same(const bb_head_gather_part_t *a, const bb_head_gather_part_t *b)
+{
+    return a->group->battery == b->group->battery &&
+           a->group->rows.revision == b->group->rows.revision;
+}
+
+// Decodes what the gather holds, gives it away and empties it.
+static bb_error_t s_empty(bb_head_cut_t *self, const s_sink_t *sink)
+{
+    bb_head_gather_decode(self->gather);
+    uint32_t count;
+    const bb_head_gather_part_t *parts = bb_head_gather_parts(self->gather, &count);
+    bb_error_t error = BB_OK;
+    uint32_t at = 0;
+    while (error == BB_OK && at < count) {
+        uint32_t end = at + 1;
+        while (end < count && s_is_same(&parts[at], &parts[end])) {
+            end++;
+        }
+        if (end - at == 1 && s_sort_part(self, &parts[at])) {
+            error = s_emit_regular(self, &parts[at], sink);
+        } else {
+            error = s_emit_mixed(self, parts + at, end - at, sink);
+        }
+        at = end;
+    }
+    bb_head_gather_clear(self->gather);
+    return error;
+}
+
+static bb_error_t s_add_group(bb_head_cut_t *self, const bb_head_group_t *group, uint64_t key,
+                              const s_sink_t *sink)
+{
+    int64_t first_wall_ns = (int64_t)(uint32_t)key * S_NS_PER_DAY;
+    bb_head_gather_place_t place = {0};
+    bb_error_t error = BB_OK;
+    if (!bb_head_gather_has_room(self->gather, group)) {
+        error = s_empty(self, sink);
+    }
+    while (error == BB_OK && !bb_head_gather_add(self->gather, group, first_wall_ns,
+                                                 first_wall_ns + S_NS_PER_DAY, &place)) {
+        error = s_empty(self, sink);
+    }
+    return error;
+}
+
+bb_error_t bb_head_cut_emit(bb_head_cut_t *self, uint32_t index, bb_head_cut_fn emit, void *context,
+                            uint64_t *conflict_count)
+{
+    BB_ASSERT(index < self->window_count);
+    uint64_t key = self->windows[index];
+    s_sink_t sink = {emit, context, conflict_count};
+    bb_head_gather_clear(self->gather);
+    bb_error_t error = BB_OK;
+    for (uint64_t i = 0; error == BB_OK && i < self->group_count; i++) {
+        const bb_head_rows_t *rows = &self->groups[i]->rows;
+        if (rows->row_count > 0 && s_key(rows->is_quarantined, rows->first_wall_ns) <= key &&
+            s_key(rows->is_quarantined, rows->last_wall_ns) >= key) {
+            error = s_add_group(self, self->groups[i], key, &sink);
+        }
+    }
+    return error == BB_OK ? s_empty(self, &sink) : error;
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/head/bb_head_gather.h"
+
+#include <stdlib.h>
+
+// 4 MiB of decoded words: more batteries side by side decode longer stretches, but past the cache
+// scattering gets slower than that saves.
+#define S_CELLS_MAX (512u << 10)
+
+// Frames of one block that go to one part.
+typedef struct {
+    const bb_head_block_t *block;
+    uint32_t first, count;
+    uint32_t part;
+    uint32_t row; // of the part
+} s_stretch_t;
+
+struct bb_head_gather {
+    bb_head_gather_part_t *parts;
+    uint32_t part_count, part_capacity;
+    s_stretch_t *stretches, *sorted;
+    uint32_t stretch_count, stretch_capacity, sorted_capacity;
+    uint32_t *starts; // counting sort: per block
+    uint32_t start_capacity;
+    uint64_t cell_count; // rows x (1 + metrics) so far
+    uint64_t *cells;
+    uint64_t cell_capacity;
+    uint64_t *scratch; // one column of adjoining stretches
+    uint32_t scratch_capacity;
+};
+
+bb_head_gather_t *bb_head_gather_new(void)
+{
+    return bb_alloc_zero(1, sizeof(bb_head_gather_t));
+}
+
+void bb_head_gather_destroy(bb_head_gather_t **self)
+{
+    if (*self) {
+        free((*self)->parts);
+        free((*self)->stretches);
+        free((*self)->sorted);
+        free((*self)->starts);
+        free((*self)->cells);
+        free((*self)->scratch);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+void bb_head_gather_clear(bb_head_gather_t *self)
+{
+    self->part_count = 0;
+    self->stretch_count = 0;
+    self->cell_count = 0;
+}
+
+static uint64_t s_width(const bb_head_group_t *group)
+{
+    return 1 + (uint64_t)group->rows.shape->metric_count;
+}
+
+bool bb_head_gather_has_room(const bb_head_gather_t *self, const bb_head_group_t *group)
+{
+    return self->cell_count + group->rows.row_count * s_width(group) <= S_CELLS_MAX;
+}
+
+static void s_add_stretch(bb_head_gather_t *self, const bb_head_block_t *block, uint32_t first,
+                          uint32_t count, uint32_t row)
+{
+    if (self->stretch_count == self->stretch_capacity) {
+        self->stretch_capacity = self->stretch_capacity ? self->stretch_capacity * 2 : 1024;
+        self->stretches =
+            bb_realloc(self->stretches, self->stretch_capacity * sizeof *self->stretches);
+    }
+    self->stretches[self->stretch_count++] =
+        (s_stretch_t){block, first, count, self->part_count, row};
+}
+
+// Takes up to `room` frames of the piece from place->frame on; returns how many.
+static uint32_t s_take_piece(bb_head_gather_t *self, const bb_head_piece_t *piece, bool takes_all,
+                             int64_t first_wall_ns, int64_t limit_wall_ns, uint32_t row,
+                             uint32_t room, bb_head_gather_place_t *place)
+{
+    uint32_t taken = 0;
+    if (takes_all) {
+        taken = BB_MIN(piece->count - place->frame, room);
+        s_add_stretch(self, piece->block, piece->first + place->frame, taken, row);
+        place->frame += taken;
+        return taken;
+    }
+    const int64_t *times = piece->block->times_wall_ns + piece->first;
+    while (place->frame < piece->count && taken < room) {
+        uint32_t begin = place->frame;
+        while (place->frame < piece->count && place->frame - begin < room - taken &&
+               times[place->frame] >= first_wall_ns && times[place->frame] < limit_wall_ns) {
+            place->frame++;
+        }
+        uint32_t count = place->frame - begin;
+        if (count > 0) {
+            s_add_stretch(self, piece->block, piece->first + begin, count, row + taken);
+            taken += count;
+        } else {
+            place->frame++; // of another window
+        }
+    }
+    return taken;
+}
+
+bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_group_t *group, int64_t first_wall_ns,
+                        int64_t limit_wall_ns, bb_head_gather_place_t *place)
+{
+    const bb_head_rows_t *rows = &group->rows;
+    bool takes_all = rows->first_wall_ns >= first_wall_ns && rows->last_wall_ns < limit_wall_ns;
+    uint64_t left = self->cell_count < S_CELLS_MAX ? S_CELLS_MAX - self->cell_count : 0;
+    uint32_t room = (uint32_t)(left / s_width(group));
+    if (self->part_count == 0) {
+        room = BB_MAX(room, 1u);
+    }
+    if (!place->slab) {
+        place->slab = rows->slabs;
+    }
+    uint32_t row_count = 0;
+    bool is_done = true;
+    while (place->pieces_done < rows->piece_count) {
+        if (place->piece == place->slab->capacity) {
+            place->slab = place->slab->next;
+            place->piece = 0;
+        }
+        if (row_count == room) {
+            is_done = false;
+            break;
+        }
+        const bb_head_piece_t *piece = &place->slab->pieces[place->piece];
+        row_count += s_take_piece(self, piece, takes_all, first_wall_ns, limit_wall_ns, row_count,
+                                  room - row_count, place);
+        if (place->frame == piece->count) {
+            place->frame = 0;
+            place->piece++;
+            place->pieces_done++;
+        }
+    }
+    if (row_count == 0) {
+        return is_done;
+    }
+    if (self->part_count == self->part_capacity) {
+        self->part_capacity = self->part_capacity ? self->part_capacity * 2 : 64;
+        self->parts = bb_realloc(self->parts, self->part_capacity * sizeof *self->parts);
+    }
+    self->parts[self->part_count++] =
+        (bb_head_gather_part_t){.group = group, .row_count = row_count};
+    self->cell_count += row_count * s_width(group);
+    return is_done;
+}
+
+// ---- decoding --------------------------------------------------------------------------------
+static void s_make_room(bb_head_gather_t *self)
+{
+    if (self->cell_count > self->cell_capacity) {
+        self->cell_capacity = BB_MAX(self->cell_count, (uint64_t)S_CELLS_MAX);
+        free(self->cells);
+        self->cells = bb_alloc(self->cell_capacity * sizeof *self->cells);
+    }
+    uint64_t *next = self->cells;
+    for (uint32_t i = 0; i < self->part_count; i++) {
+        bb_head_gather_part_t *part = &self->parts[i];
+        part->cells = next;
+        part->times_wall_ns = (const int64_t *)next;
+        part->values = next + part->row_count;
+        next += part->row_count * s_width(part->group);
+    }
+}
+
+// By block; stretches of one block keep their order, which is that of the groups and mostly also
+// that of the frames in the block.
+static void s_sort(bb_head_gather_t *self)
+{
+    uint32_t low = UINT32_MAX, high = 0;
+    for (uint32_t i = 0; i < self->stretch_count; i++) {
+        low = BB_MIN(low, self->stretches[i].block->index);
+        high = BB_MAX(high, self->stretches[i].block->index);
+    }
+    uint32_t block_count = high - low + 1;
+    if (block_count + 1 > self->start_capacity) {
+        self->start_capacity = (block_count + 1) * 2;
+        self->starts = bb_realloc(self->starts, self->start_capacity * sizeof *self->starts);
+    }
+    if (self->stretch_count > self->sorted_capacity) {
+        self->sorted_capacity = self->stretch_capacity;
+        free(self->sorted);
+        self->sorted = bb_alloc(self->sorted_capacity * sizeof *self->sorted);
+    }
+    memset(self->starts, 0, (block_count + 1) * sizeof *self->starts);
+    for (uint32_t i = 0; i < self->stretch_count; i++) {
+        self->starts[self->stretches[i].block->index - low + 1]++;
+    }
+    for (uint32_t b = 1; b <= block_count; b++) {
+        self->starts[b] += self->starts[b - 1];
+    }
+    for (uint32_t i = 0; i < self->stretch_count; i++) {
+        uint32_t *start = &self->starts[self->stretches[i].block->index - low];
+        self->sorted[(*start)++] = self->stretches[i];
+    }
+}
+
+static void s_scatter(const bb_head_gather_t *self, const s_stretch_t *stretches, uint32_t count,
+                      uint32_t column, const uint64_t *words)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const s_stretch_t *stretch = &stretches[i];
+        const bb_head_gather_part_t *part = &self->parts[stretch->part];
+        uint64_t *to = part->cells + (uint64_t)column * part->row_count + stretch->row;
+        for (uint32_t f = 0; f < stretch->count; f++) {
+            to[f] = words[f];
+        }
+        words += stretch->count;
+    }
+}
+
+// Stretches sorted[begin...] that adjoin in one block; returns the first behind them.
+static uint32_t s_adjoining(const bb_head_gather_t *self, uint32_t begin, uint32_t *frame_count)
+{
+    const s_stretch_t *first = &self->sorted[begin];
+    uint32_t end = begin + 1;
+    *frame_count = first->count;
+    while (end < self->stretch_count && self->sorted[end].block == first->block &&
+           self->sorted[end].first == first->first + *frame_count) {
+        *frame_count += self->sorted[end++].count;
+    }
+    return end;
+}
+
+// Fetches where each column of the stretch begins: otherwise every column waits for memory.
+static void s_prefetch(const bb_head_gather_t *self, uint32_t index)
+{
+    if (index >= self->stretch_count) {
+        return;
+    }
+    const s_stretch_t *stretch = &self->sorted[index];
+    const bb_head_block_t *block = stretch->block;
+    __builtin_prefetch(block->times_wall_ns + stretch->first);
+    for (uint32_t m = 0; m < block->shape->metric_count; m++) {
+        const bb_column_t *column = &block->columns[m];
+        __builtin_prefetch(column->packed + (size_t)stretch->first * column->width / 8);
+    }
+}
+
+// Decodes frame_count frames from the first stretch on and gives them to the stretches.
+static void s_decode_adjoining(bb_head_gather_t *self, const s_stretch_t *stretches, uint32_t count,
+                               uint32_t frame_count)
+{
+    const bb_head_block_t *block = stretches->block;
+    if (frame_count > self->scratch_capacity) {
+        self->scratch_capacity = frame_count * 2;
+        free(self->scratch);
+        self->scratch = bb_alloc(self->scratch_capacity * sizeof *self->scratch);
+    }
+    s_scatter(self, stretches, count, 0, (const uint64_t *)block->times_wall_ns + stretches->first);
+    bb_head_piece_t piece = {block, stretches->first, frame_count};
+    for (uint32_t m = 0; m < block->shape->metric_count; m++) {
+        bb_head_values(&piece, m, 0, frame_count, self->scratch);
+        s_scatter(self, stretches, count, m + 1, self->scratch);
+    }
+}
+
+void bb_head_gather_decode(bb_head_gather_t *self)
+{
+    if (self->stretch_count == 0) {
+        return;
+    }
+    s_make_room(self);
+    s_sort(self);
+    uint32_t frame_count, next_frame_count;
+    uint32_t end, next_end;
+    for (uint32_t begin = 0; begin < self->stretch_count; begin = end) {
+        end = s_adjoining(self, begin, &frame_count);
+        if (end < self->stretch_count) {
+            next_end = s_adjoining(self, end, &next_frame_count);
+            s_prefetch(self, end);
+            s_prefetch(self, next_end);
+        }
+        s_decode_adjoining(self, &self->sorted[begin], end - begin, frame_count);
+    }
+}
+
+const bb_head_gather_part_t *bb_head_gather_parts(const bb_head_gather_t *self, uint32_t *count)
+{
+    *count = self->part_count;
+    return self->parts;
+}
