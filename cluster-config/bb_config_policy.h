@@ -42,6 +42,11 @@ void bb_config_policy_print(const bb_policy_t *policy, FILE *out);
 BB_MUST_CHECK bb_error_t bb_config_policy_edit(const char *text, size_t length, const char *path,
                                                const bb_policy_t *policy, char **out,
                                                size_t *out_length, bb_fault_t *fault);
+// The same for files. All are read and checked before the first one is written; each is replaced as
+// a whole, by a rename. CONFIG, IO, NOT_FOUND, PERMISSION, DISK_FULL; files written before the one
+// that failed stay written.
+BB_MUST_CHECK bb_error_t bb_config_policy_rewrite(const char *const *paths, uint32_t path_count,
+                                                  const bb_policy_t *policy, bb_fault_t *fault);
 
 #ifdef __cplusplus
 }

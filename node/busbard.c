@@ -2,6 +2,7 @@
 // busbard - one node of a busbar cluster.
 //
 // Reads its configuration, then runs until SIGTERM. See --help for options and exit statuses.
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@ static const char s_help[] =
     "  --version       print the version\n"
     "  --help          print this\n"
     "\n"
+    "SIGHUP: read `retention` and `rollups` of the configuration again.\n"
     "SIGTERM or SIGINT: answer what is in flight, then end; a second one ends at once.\n"
     "\n"
     "exit status: 0 stopped after a drain, or the configuration is good\n"
@@ -85,6 +87,12 @@ int main(int argc, char **argv)
 {
     s_options_t options = {0};
     umask(0077); // data and logs of a node are nobody else's
+    // One that comes while the node starts waits until the supervisor listens: the file may have
+    // changed after it was read.
+    sigset_t reload;
+    sigemptyset(&reload);
+    sigaddset(&reload, SIGHUP);
+    sigprocmask(SIG_BLOCK, &reload, NULL);
     if (!s_parse(argc, argv, &options)) {
         return S_EXIT_CONFIG;
     }

@@ -405,6 +405,7 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->partition_count = options->partition_count;
     self->memory_bytes = options->memory_bytes;
     self->map_bytes = options->kv_map_bytes ? options->kv_map_bytes : S_MAP_BYTES_DEFAULT;
+    self->policy = options->policy ? bb_policy_retain(options->policy) : bb_policy_new_empty();
     self->dictionary = bb_dictionary_new(seed, self->partition_count);
     self->active = bb_head_new(&self->shape_serials);
     self->have = bb_alloc_zero(self->partition_count, sizeof *self->have);
@@ -442,6 +443,7 @@ void bb_store_close(bb_store_t **store)
     free(self->have);
     free(self->have_versions);
     bb_dictionary_destroy(&self->dictionary);
+    bb_policy_release(&self->policy);
     free(self->days);
     bb_store_scratch_free(&self->scratch);
     if (self->identity_file) {
@@ -450,6 +452,13 @@ void bb_store_close(bb_store_t **store)
     free(self->directory);
     free(self);
     *store = NULL;
+}
+
+void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy)
+{
+    bb_policy_t *before = self->policy;
+    self->policy = bb_policy_retain(policy);
+    bb_policy_release(&before);
 }
 
 // ---- small answers ---------------------------------------------------------------------------

@@ -21,6 +21,7 @@
 #define BB_STORE_H
 
 #include "protocol/bb_chunks.h"
+#include "protocol/bb_policy.h"
 #include "protocol/bb_query.h"
 #include "storage/kv/bb_kv.h"
 #include "storage/vfs/bb_file.h"
@@ -37,6 +38,7 @@ typedef struct {
     uint32_t partition_count;
     size_t memory_bytes;         // head, all generations; at a third of it the head wants a flush
     uint64_t journal_file_bytes; // 0 = 64 MiB
+    bb_policy_t *policy;         // retention and rollups; NULL = all for ever, none. Retained
     size_t kv_map_bytes;         // reserved address space per environment; 0 = 16 GiB
 } bb_store_options_t;
 
@@ -51,6 +53,9 @@ typedef struct {
 BB_MUST_CHECK bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *report,
                                        bb_store_t **store, bb_fault_t *fault);
 void bb_store_close(bb_store_t **self); // no job or snapshot may be alive; nothing is flushed
+
+// Other retention classes and rollups from now on. Keeps a reference.
+void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy);
 
 // ---- have-sets -------------------------------------------------------------------------------
 // Which chunks are durable and visible here. Borrowed until the next apply.

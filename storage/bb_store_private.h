@@ -60,6 +60,7 @@ struct bb_store {
     bb_journal_t *journal;
     bb_window_pool_t *pool;
     bb_store_windows_t windows;
+    bb_policy_t *policy; // never NULL
 
     bb_dictionary_t *dictionary;
     uint32_t shape_serials;

@@ -7,6 +7,7 @@
 
 #include "client/cli/cli_context.h"
 #include "client/cli/cluster_verbs.h"
+#include "client/cli/policy_verbs.h"
 #include "client/cli/simulate.h"
 
 static int s_cluster(const cli_context_t *context, int argc, char **argv)
@@ -35,6 +36,8 @@ static const struct {
     {"quarantine", cli_verb_quarantine, "ls | release: points from the future"},
     {"inspect", cli_verb_inspect, "what a file of a node holds: journal FILE"},
     {"verify", cli_verb_verify, "check a node's data folder while the node is down"},
+    {"retention", cli_verb_retention, "set | drop | ls: how long points are kept"},
+    {"rollup", cli_verb_rollup, "create | drop | ls: continuous aggregates"},
     {"settle", cli_verb_settle, "wait until everything is sealed, merged and trimmed"},
     {"simulate", s_simulate, "a fleet of batteries, to a file or into a cluster"},
 };

@@ -70,10 +70,39 @@ static void s_on_event(s_supervisor_t *self, const bb_post_event_t *event)
     }
 }
 
+// ---- reload ------------------------------------------------------------------------------------
+// Reads the file again and gives its retention and rollups to the stores. Everything else of a
+// configuration is fixed while a node runs. A file that is refused changes nothing.
+static void s_reload(s_supervisor_t *self)
+{
+    bb_config_t *config = NULL;
+    bb_fault_t fault = {0};
+    if (bb_config_load(self->node.config->path, &config, &fault) != BB_OK) {
+        bb_log_error(&self->log, "configuration refused, nothing changed",
+                     BB_LOG_TEXT("detail", fault.text));
+        return;
+    }
+    for (uint32_t i = 0; i < self->node.store_count; i++) {
+        bb_outlet_t *outlet = bb_outlet_new(self->node.stores[i]);
+        bb_post_t *post = bb_post_new(BB_POST_POLICY);
+        post->policy = bb_policy_retain(config->policy);
+        bb_outlet_send_always(outlet, &post);
+        bb_outlet_destroy(&outlet);
+    }
+    bb_log_info(&self->log, "retention and rollups read",
+                BB_LOG_U64("classes", bb_policy_class_count(config->policy)),
+                BB_LOG_U64("rollups", bb_policy_rollup_count(config->policy)));
+    bb_config_destroy(&config);
+}
+
 static void s_on_signal(s_supervisor_t *self)
 {
     struct signalfd_siginfo information;
     if (read(self->signals, &information, sizeof information) != sizeof information) {
+        return;
+    }
+    if (information.ssi_signo == SIGHUP) {
+        s_reload(self);
         return;
     }
     self->has_signal = true;
@@ -163,9 +192,9 @@ static void s_block_signals(s_supervisor_t *self)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL); // inherited by every thread made later
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
     self->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     BB_ASSERT(self->signals >= 0);
 }

@@ -174,6 +174,14 @@ int64_t bb_shard_deadline_mono_ns(const bb_shard_t *self, const bb_message_t *me
     return self->time.mono_ns + BB_MIN(timeout_ns, BB_DEADLINE_NS_MAX);
 }
 
+void bb_shard_policy(bb_shard_t *self, bb_shard_time_t time, bb_policy_t *policy)
+{
+    BB_ASSERT(self && policy);
+    BB_ASSERT(time.mono_ns >= self->time.mono_ns);
+    self->time = time;
+    bb_store_policy_set(self->store, policy);
+}
+
 // ---- events --------------------------------------------------------------------------------
 
 static void s_time_set(bb_shard_t *self, bb_shard_time_t time)

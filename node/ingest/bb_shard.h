@@ -96,6 +96,9 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
 void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
                        bb_error_t error);
 
+// Other retention and rollups from now on; keeps a reference.
+void bb_shard_policy(bb_shard_t *self, bb_shard_time_t time, bb_policy_t *policy);
+
 // Makes everything staged durable, applies it, acknowledges. Call when the mailbox is empty or
 // enough is staged. Then deadlines, pulls, reports, flushes that are due.
 void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time);

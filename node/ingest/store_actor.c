@@ -195,6 +195,9 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
         self->job_is_out = false;
         bb_shard_job_done(self->shard, s_now(self), post->job.job, post->job.error);
         break;
+    case BB_POST_POLICY:
+        bb_shard_policy(self->shard, s_now(self), post->policy);
+        break;
     case BB_POST_DRAIN:
         self->is_draining = true;
         bb_shard_drain(self->shard, s_now(self));
@@ -285,7 +288,8 @@ static void s_open(s_store_t *self)
                   .partition_count = bb_topology_partition_count(self->node->topology),
                   .memory_bytes = (size_t)(config->memory_bytes / self->node->store_count),
                   .journal_file_bytes = config->limits.journal_file_bytes,
-                  .kv_map_bytes = (size_t)config->limits.map_bytes},
+                  .kv_map_bytes = (size_t)config->limits.map_bytes,
+                  .policy = config->policy},
         .topology = self->node->topology,
         .stream = self->node->incarnation,
         .in_flight_bytes_max = config->limits.in_flight_bytes,

@@ -54,6 +54,9 @@ void bb_post_destroy(bb_post_t **self_p)
     case BB_POST_JOB:
         BB_ASSERT(!self->job.job);
         break;
+    case BB_POST_POLICY:
+        bb_policy_release(&self->policy);
+        break;
     case BB_POST_PEER_STATE:
     case BB_POST_CLOCK:
     case BB_POST_JOB_DONE:

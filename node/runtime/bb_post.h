@@ -6,6 +6,7 @@
 //   store ── ANSWER ──▶ router    store ── JOB ──▶ background ── JOB_DONE ──▶ store
 //   store ── STATS ──▶ router, metrics    mesh ── PEERS ──▶ router, metrics
 //   everyone ── EVENT ──▶ supervisor ── DRAIN, STOP ──▶ router, stores, mesh
+//                         supervisor ── POLICY ──▶ stores
 //
 // The sender gives it away; the receiver (or bb_mailbox, for what is left at the end) destroys it.
 #ifndef BB_POST_H
@@ -28,6 +29,7 @@ typedef enum {
     BB_POST_EVENT,
     BB_POST_DRAIN,
     BB_POST_STOP,
+    BB_POST_POLICY,
 } bb_post_kind_t;
 
 // A decoded request of a client (batch: WRITE) or message of a peer (chunks, batch: REPLICATE).
@@ -119,6 +121,7 @@ typedef struct bb_post {
         bb_post_stats_t stats;
         bb_post_peers_t peers;
         bb_post_event_t event;
+        bb_policy_t *policy; // POLICY: one reference
     };
 } bb_post_t;
 
