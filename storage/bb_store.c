@@ -12,6 +12,7 @@
 
 #include "storage/bb_store_flush.h"
 #include "storage/bb_store_identity.h"
+#include "storage/bb_store_latest.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
 
@@ -377,6 +378,7 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
         // The folders themselves must outlive a crash before anything in them is promised.
         error = self->vfs->sync_directory(self->vfs, self->directory);
     }
+    bb_store_latest_open(self);
     self->is_merge_wanted = bb_merge_is_wanted(self);
     report->battery_count = bb_dictionary_battery_count(self->dictionary);
     report->window_count = self->windows.count;
@@ -429,6 +431,7 @@ void bb_store_close(bb_store_t **store)
     bb_journal_close(&self->journal);
     bb_flush_destroy(&self->frozen);
     bb_head_release(&self->active);
+    bb_latest_destroy(&self->latest);
     for (uint32_t i = 0; i < self->windows.count; i++) {
         bb_window_release(&self->windows.items[i].window);
     }
@@ -509,6 +512,7 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
 {
     *stats = (bb_store_stats_t){
         .head_bytes = s_head_bytes(self),
+        .latest_bytes = bb_latest_bytes(self->latest),
         .head_points = bb_head_points(self->active),
         .frozen_points = self->frozen ? bb_flush_points(self->frozen) : 0,
         .journal_bytes = bb_journal_bytes(self->journal),

@@ -115,6 +115,8 @@ BB_MUST_CHECK bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_
 
 typedef struct {
     uint64_t head_bytes, head_points, frozen_points;
+    uint64_t latest_bytes; // newest rows kept in memory: at most an eighth of memory_bytes, and 16
+                           // bytes a battery
     uint64_t journal_bytes, journal_files, journal_sealed_files;
     uint64_t journal_spare_bytes; // empty: files, and ends of files, that will be written again
     uint64_t segment_bytes, segment_points, window_count, runs, runs_mergeable;

@@ -4,6 +4,7 @@
 
 #include "storage/bb_store.h"
 #include "storage/bb_store_flush.h"
+#include "storage/bb_store_latest.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
 
@@ -88,6 +89,7 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
     self->is_job_alive = false;
     self->is_fenced |= (*job)->must_fence;
     if (error == BB_OK && (*job)->kind == BB_JOB_FLUSH) {
+        bb_store_latest_learn(self, bb_flush_head(self->frozen));
         bb_flush_publish(self->frozen, self);
         bb_flush_destroy(&self->frozen);
     } else if (error == BB_OK) {

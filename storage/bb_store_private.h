@@ -11,6 +11,7 @@
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
 #include "storage/journal/bb_journal.h"
+#include "storage/scan/bb_latest.h"
 
 // A window with so many runs per battery is worth merging.
 #define BB_MERGE_RUNS_MIN 4.0
@@ -65,8 +66,9 @@ struct bb_store {
     bb_dictionary_t *dictionary;
     uint32_t shape_serials;
     bb_head_t *active;
-    bb_flush_t *frozen; // NULL when nothing waits to be flushed
-    uint32_t *days;     // every day that has points here, ascending
+    bb_flush_t *frozen;  // NULL when nothing waits to be flushed
+    bb_latest_t *latest; // newest rows in windows
+    uint32_t *days;      // every day that has points here, ascending
     uint32_t day_count, day_capacity;
 
     bb_have_set_t *have;     // per partition

@@ -5,21 +5,26 @@
 
 #include "storage/bb_store.h"
 #include "storage/bb_store_flush.h"
+#include "storage/bb_store_latest.h"
 #include "storage/bb_store_private.h"
 #include "storage/scan/bb_snapshot.h"
 
 #define S_PAGE_BYTES_DEFAULT (1u << 20)
 // What a series costs in a page besides its points, and what a bucket costs.
 #define S_SERIES_BYTES 64u
+#define S_VALUE_BYTES  24u // in a page of rows
 
 typedef struct {
     bb_store_t *store;
     const bb_query_t *query;
     bb_snapshot_t *snapshot;
     bb_scan_cursor_t cursor;
-    uint32_t wanted_count; // metrics asked for that exist; all when none are named
-    uint64_t page_bytes;   // soft limit
-    uint64_t bytes;        // that the batteries taken will at least give
+    uint32_t wanted_count;      // metrics asked for that exist; all when none are named
+    uint64_t page_bytes;        // soft limit
+    uint64_t bytes;             // that the batteries taken will at least give
+    bb_latest_finder_t *finder; // LAST
+    uint32_t look_count;        // batteries that it was asked for
+    uint32_t unknown_count;     // of them, windows have to be read for these
 } s_taking_t;
 
 static bool s_uses_time(const bb_query_t *query)
@@ -117,7 +122,22 @@ static bool s_is_enough(const s_taking_t *self)
     // A group over all batteries cannot be cut.
     return !bb_snapshot_is_grouped(self->query) &&
            (self->snapshot->battery_count >= BB_SNAPSHOT_BATTERIES_MAX ||
-            self->bytes > self->page_bytes);
+            self->look_count >= BB_SNAPSHOT_LOOKS_MAX || self->bytes > self->page_bytes);
+}
+
+// Newest values from memory. False: windows have to be read.
+static bool s_take_values(s_taking_t *self, bb_snapshot_battery_t *battery)
+{
+    bb_snapshot_t *snapshot = self->snapshot;
+    self->look_count++;
+    battery->values_first = snapshot->value_count;
+    battery->is_known = bb_latest_find(self->finder, battery->number);
+    battery->values_count = snapshot->value_count - battery->values_first;
+    if (battery->values_count > 0) {
+        self->bytes += battery->id.length + battery->values_count * S_VALUE_BYTES;
+    }
+    self->unknown_count += !battery->is_known;
+    return battery->is_known;
 }
 
 // False: the page has enough; the battery is left for the next.
@@ -150,6 +170,10 @@ static bool s_take_battery(s_taking_t *self, uint32_t number)
         battery.attributes =
             bb_slice(bb_arena_copy(&snapshot->arena, packed.data, packed.length), packed.length);
         self->bytes += S_SERIES_BYTES + id.length + packed.length;
+    } else if (self->finder && s_take_values(self, &battery)) {
+        if (battery.values_count == 0) {
+            return true; // nothing of it is wanted
+        }
     } else {
         s_take_groups(self, self->store->active, number);
         if (self->store->frozen) {
@@ -157,7 +181,7 @@ static bool s_take_battery(s_taking_t *self, uint32_t number)
         }
         battery.rows_count = snapshot->row_group_count - battery.rows_first;
     }
-    if (self->query->mode == BB_QUERY_LAST) {
+    if (self->query->mode == BB_QUERY_LAST && !battery.is_known) {
         const bb_type_entry_t *types = bb_dictionary_types(dictionary, number, &battery.type_count);
         battery.types = bb_arena_copy(&snapshot->arena, types, battery.type_count * sizeof *types);
     }
@@ -283,7 +307,7 @@ static void s_take_windows(s_taking_t *self)
     const bb_store_windows_t *windows = &self->store->windows;
     const bb_query_t *query = self->query;
     bb_snapshot_t *snapshot = self->snapshot;
-    if (query->mode == BB_QUERY_BATTERIES) {
+    if (query->mode == BB_QUERY_BATTERIES || (self->finder && self->unknown_count == 0)) {
         return;
     }
     snapshot->windows = bb_alloc((windows->count + 1) * sizeof *snapshot->windows);
@@ -294,6 +318,9 @@ static void s_take_windows(s_taking_t *self)
             continue;
         }
         int64_t first_wall_ns = (int64_t)bb_window_day(window->window) * BB_NS_PER_DAY;
+        if (query->mode == BB_QUERY_LAST && first_wall_ns + BB_NS_PER_DAY <= query->from_wall_ns) {
+            continue;
+        }
         if (s_uses_time(query) && (first_wall_ns >= query->to_wall_ns ||
                                    first_wall_ns + BB_NS_PER_DAY <= query->from_wall_ns)) {
             continue;
@@ -331,6 +358,9 @@ bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query, bb_snaps
         taking.snapshot->heads[1] = bb_flush_head_retain(self->frozen);
     }
     s_take_metrics(&taking);
+    if (query->mode == BB_QUERY_LAST) {
+        taking.finder = bb_latest_finder_new(self, query, taking.snapshot);
+    }
     if (taking.wanted_count > 0 || query->mode == BB_QUERY_BATTERIES) {
         if (query->battery_count > 0) {
             s_take_named(&taking);
@@ -339,6 +369,7 @@ bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query, bb_snaps
         }
         s_take_windows(&taking);
     }
+    bb_latest_finder_destroy(&taking.finder);
     *snapshot = taking.snapshot;
     return BB_OK;
 }
@@ -362,6 +393,7 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
     bb_arena_free(&self->arena);
     free(self->batteries);
     free(self->rows);
+    free(self->values);
     free(self->windows);
     free(self);
     *snapshot = NULL;

@@ -30,11 +30,6 @@ typedef struct {
 } bb_view_rows_t;
 
 typedef struct {
-    uint32_t metric;
-    bb_type_t type;
-} bb_view_series_t;
-
-typedef struct {
     bb_snapshot_t *snapshot;
     const bb_snapshot_battery_t *battery;
     int64_t from_wall_ns, to_wall_ns; // nothing outside is looked at

@@ -308,7 +308,6 @@ static bb_error_t s_scan_batteries(bb_scan_t *self)
         }
         case BB_QUERY_LAST:
             bb_scan_last(self, battery);
-            bb_scan_note_damage(self);
             break;
         case BB_QUERY_RAW:
         case BB_QUERY_AGGREGATE:

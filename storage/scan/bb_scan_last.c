@@ -52,8 +52,40 @@ static bool s_list_registered(bb_scan_t *self, const bb_snapshot_battery_t *batt
     return has_several;
 }
 
+// Gives a value; false: the page is full before it.
+static bool s_give(bb_scan_t *self, const bb_snapshot_battery_t *battery,
+                   const bb_view_series_t *series, int64_t time_wall_ns, uint64_t bits)
+{
+    if (bb_scan_continues(self, battery) && bb_scan_compare_to_cursor(self, series) < 0) {
+        return true;
+    }
+    if (bb_scan_bytes_left(self) == 0) {
+        self->view.battery = battery;
+        bb_scan_cut(self, series, 0);
+        return false;
+    }
+    bb_page_builder_row(self->page, battery->id, bb_scan_kind(self, series), time_wall_ns, bits);
+    self->rows++;
+    self->result->points_scanned++;
+    return true;
+}
+
+static void s_give_known(bb_scan_t *self, const bb_snapshot_battery_t *battery)
+{
+    const bb_snapshot_value_t *values = self->snapshot->values + battery->values_first;
+    for (uint32_t i = 0; i < battery->values_count && bb_scan_rows_left(self) > 0; i++) {
+        if (!s_give(self, battery, &values[i].series, values[i].time_wall_ns, values[i].bits)) {
+            return;
+        }
+    }
+}
+
 void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery)
 {
+    if (battery->is_known) {
+        s_give_known(self, battery);
+        return;
+    }
     self->text_read = NULL;
     // Frames first, to know which series to look for; then again, all of them, if types compete.
     bb_battery_view_begin(&self->view, battery, true);
@@ -88,23 +120,17 @@ void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery)
             }
         }
     }
-    bool continues = bb_scan_continues(self, battery);
     for (uint32_t i = 0; i < count && bb_scan_rows_left(self) > 0; i++) {
         const bb_view_series_t *series = &self->view.series[i];
         if (!found[i] || self->times[i] < self->query->from_wall_ns ||
-            !bb_query_compares(self->query, series->type, self->values[i]) ||
-            (continues && bb_scan_compare_to_cursor(self, series) < 0)) {
+            !bb_query_compares(self->query, series->type, self->values[i])) {
             continue;
-        }
-        if (bb_scan_bytes_left(self) == 0) {
-            bb_scan_cut(self, series, 0);
-            break;
         }
         uint64_t bits = series->type == BB_TYPE_STATE ? bb_scan_keep_text(self, self->values[i])
                                                       : self->values[i];
-        bb_page_builder_row(self->page, battery->id, bb_scan_kind(self, series), self->times[i],
-                            bits);
-        self->rows++;
-        self->result->points_scanned++;
+        if (!s_give(self, battery, series, self->times[i], bits)) {
+            break;
+        }
     }
+    bb_scan_note_damage(self);
 }

@@ -23,6 +23,21 @@
 // Batteries of one page; more are left for the next.
 #define BB_SNAPSHOT_BATTERIES_MAX (16u * 1024u)
 
+// Batteries that are looked at for a page of newest values; many may not be wanted.
+#define BB_SNAPSHOT_LOOKS_MAX (64u * 1024u)
+
+typedef struct {
+    uint32_t metric;
+    bb_type_t type;
+} bb_view_series_t;
+
+// A newest value that was found in memory.
+typedef struct {
+    int64_t time_wall_ns;
+    uint64_t bits; // STATE: of a text that lives as long as the store or the snapshot's heads
+    bb_view_series_t series;
+} bb_snapshot_value_t;
+
 typedef struct {
     bb_slice_t id;
     uint32_t number;
@@ -30,7 +45,9 @@ typedef struct {
     uint32_t rows_first, rows_count; // into rows
     const bb_type_entry_t *types;    // LAST only
     uint32_t type_count;
-    bb_slice_t attributes; // BATTERIES only, packed
+    bool is_known;                       // LAST: its answer is in values, windows need not be read
+    uint32_t values_first, values_count; // then
+    bb_slice_t attributes;               // BATTERIES only, packed
 } bb_snapshot_battery_t;
 
 typedef struct {
@@ -52,6 +69,8 @@ struct bb_snapshot {
     bb_slice_t next_battery;
     bb_head_rows_t *rows;
     uint32_t row_group_count, row_group_capacity;
+    bb_snapshot_value_t *values;
+    uint32_t value_count, value_capacity;
     bb_snapshot_window_t *windows; // by day; of one day the normal one first
     uint32_t window_count;
     uint32_t metric_count;

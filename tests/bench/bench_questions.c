@@ -207,7 +207,8 @@ static bb_query_t s_query(const s_questions_t *self, bb_query_mode_t mode)
                         .from_wall_ns = self->data->first_ms * BB_NS_PER_MS,
                         .to_wall_ns = (self->data->last_ms + 1) * BB_NS_PER_MS,
                         .partitions = self->all_partitions,
-                        .partition_count = self->partition_count};
+                        .partition_count = self->partition_count,
+                        .accepts_rows = true};
 }
 
 // ---- Q1, Q6: newest values -------------------------------------------------------------------
@@ -249,6 +250,37 @@ static bool s_q1(s_questions_t *self)
     snprintf(note, sizeof note, "newest of one metric, %u batteries", data->battery_count);
     bench_report(self->results, "engine_q1_ms", ms, "ms", note);
     return good || s_failed("Q1: the newest values are wrong", BB_ERR_CORRUPT, NULL);
+}
+
+// Batteries under 20 % in the last 10 s.
+static bool s_q6(s_questions_t *self)
+{
+    const bench_data_t *data = self->data;
+    const bb_slice_t metric = s_metric(S_STATE_OF_CHARGE);
+    bb_query_t query = s_query(self, BB_QUERY_LAST);
+    query.metrics = &metric;
+    query.metric_count = 1;
+    query.from_wall_ns = (data->last_ms - 10000) * BB_NS_PER_MS;
+    query.compare = BB_COMPARE_BELOW;
+    query.threshold = 20;
+    double ms = s_ask_ms(self, &query, 1);
+    s_last_t check = {data, bb_alloc_zero(data->battery_count, sizeof *check.newest), 0};
+    bench_oracle_newest(data, check.newest);
+    uint32_t wanted = 0;
+    for (uint32_t b = 0; b < data->battery_count; b++) {
+        const bench_frame_t *frame = check.newest[b];
+        if (frame && (frame->values[S_STATE_OF_CHARGE] >= query.threshold ||
+                      frame->time_ms * BB_NS_PER_MS < query.from_wall_ns)) {
+            check.newest[b] = NULL; // must not be in the answer
+        }
+        wanted += check.newest[b] != NULL;
+    }
+    bool good = ms >= 0 && s_walk(self, s_check_last, &check) && check.right == wanted;
+    free(check.newest);
+    char note[96];
+    snprintf(note, sizeof note, "batteries under 20 %% in the last 10 s: %u", wanted);
+    bench_report(self->results, "engine_q6_ms", ms, "ms", note);
+    return good || s_failed("Q6: the batteries are wrong", BB_ERR_CORRUPT, NULL);
 }
 
 // ---- Q2: one battery, raw --------------------------------------------------------------------
@@ -501,6 +533,7 @@ bool bench_questions(const bench_data_t *data, bb_store_t *store, const uint32_t
     good = s_q3(&self) && good;
     good = s_q4(&self) && good;
     good = s_q5(&self) && good;
+    good = s_q6(&self) && good;
     good = s_q7(&self) && good;
     s_forget(&self);
     for (uint32_t p = 0; p < S_THREADS_MAX; p++) {
