@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_packed_private - what the reader and the writer of packed integers share.
+#ifndef BB_PACKED_PRIVATE_H
+#define BB_PACKED_PRIVATE_H
+
+#include "storage/encoding/bb_lanes.h"
+
+#define FLAGS_ORDER  0x03u
+#define FLAG_WIDE    0x04u
+#define FLAG_SCALE   0x08u
+#define FLAG_PATCHES 0x10u
+#define FLAG_UNITS   0x20u
+#define FLAGS_ALL    0x3fu
+
+#define MINI_ROWS      BB_LANES_COUNT
+#define MINI_REFERENCE 0x80u
+// A gap of rows without a patch.
+#define GAP_NONE 255u
+
+#endif

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing packed integers: choose order, scale, then window and width of each mini.
+#include <stdlib.h>
+
+#include "protocol/bb_bitpack.h"
+#include "storage/encoding/bb_clones.h"
+#include "storage/encoding/bb_divisor.h"
+#include "storage/encoding/bb_packed.h"
+#include "storage/encoding/bb_packed_private.h"
+
+// Offsets of narrow blocks stay below this, so that no difference of differences overflows.
+#define NARROW_LIMIT (UINT64_C(1) << 29)
+// Estimates are in sixteenths of a bit.
+#define ESTIMATE_ONE 16u
+
+struct bb_packer {
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
+    int32_t residuals[BB_BLOCK_ROWS_MAX];
+    uint64_t wide[BB_BLOCK_ROWS_MAX]; // offsets, then residuals, of wide blocks
+    uint32_t patch_count;
+    uint32_t patch_bytes;
+    uint32_t patch_rows[BB_BLOCK_ROWS_MAX];
+    uint64_t patches[BB_BLOCK_ROWS_MAX]; // folded
+    uint8_t minis[BB_PACKED_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
+};
+
+// One mini as it will be written.
+typedef struct {
+    uint64_t reference;
+    uint32_t width, above; // above: residuals outside of the window
+} s_plan_t;
+
+bb_packer_t *bb_packer_new(void)
+{
+    return bb_alloc_zero(1, sizeof(bb_packer_t));
+}
+
+void bb_packer_destroy(bb_packer_t **self)
+{
+    free(*self);
+    *self = NULL;
+}
+
+// ---- range --------------------------------------------------------------------------------------
+
+BB_CLONES static uint64_t s_range(const uint64_t *integers, uint32_t count)
+{
+    int64_t min = INT64_MAX;
+    int64_t max = INT64_MIN;
+    for (uint32_t i = 0; i < count; i++) {
+        int64_t integer = (int64_t)integers[i];
+        min = integer < min ? integer : min;
+        max = integer > max ? integer : max;
+    }
+    return (uint64_t)max - (uint64_t)min;
+}
+
+BB_CLONES static void s_narrow(const uint64_t *integers, uint32_t count, int32_t *offsets)
+{
+    uint64_t first = integers[0];
+    for (uint32_t i = 0; i < count; i++) {
+        offsets[i] = (int32_t)(uint32_t)(integers[i] - first);
+    }
+}
+
+// ---- estimates ----------------------------------------------------------------------------------
+
+// log2(2 x |number| + 1), in sixteenths of a bit and a little below: read off a float.
+BB_INLINE uint32_t s_log2(int32_t number)
+{
+    uint32_t size = number < 0 ? 0u - (uint32_t)number : (uint32_t)number;
+    union {
+        float number;
+        uint32_t bits;
+    } wide = {.number = (float)(int32_t)(size & 0x3fffffff) * 2.0f + 1.0f};
+    return (wide.bits >> 19) - (127u << 4);
+}
+
+// The median of the mean steps of three thirds: one jump must not pass for a slope.
+BB_INLINE int32_t s_usual_step(const int32_t *offsets, uint32_t rows)
+{
+    uint32_t third = (rows - 1) / 3;
+    if (third == 0) {
+        return 0;
+    }
+    int32_t steps[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        steps[i] = (offsets[(i + 1) * third] - offsets[i * third]) / (int32_t)third;
+    }
+    int32_t low = BB_MIN(steps[0], steps[1]);
+    int32_t high = BB_MAX(steps[0], steps[1]);
+    return BB_MAX(low, BB_MIN(high, steps[2]));
+}
+
+// Sums of the logarithms of one mini for each order; rows before the first do not exist.
+BB_CLONES static void s_estimate_mini(const int32_t *offsets, uint32_t rows, uint32_t bits[3])
+{
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        sum += offsets[i];
+    }
+    int32_t middle = (int32_t)(sum / rows);
+    int32_t step = s_usual_step(offsets, rows);
+    uint32_t order_0 = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        order_0 += s_log2(offsets[i] - middle);
+    }
+    uint32_t order_1 = 0;
+    for (uint32_t i = 1; i < rows; i++) {
+        order_1 += s_log2(offsets[i] - offsets[i - 1] - step);
+    }
+    uint32_t order_2 = 0;
+    for (uint32_t i = 2; i < rows; i++) {
+        order_2 += s_log2((offsets[i] - offsets[i - 1]) - (offsets[i - 1] - offsets[i - 2]));
+    }
+    bits[0] += order_0;
+    bits[1] += order_1;
+    bits[2] += order_2;
+}
+
+static void s_estimate(const int32_t *offsets, uint32_t count, uint32_t bits[3])
+{
+    memset(bits, 0, 3 * sizeof bits[0]);
+    for (uint32_t row = 0; row < count; row += MINI_ROWS) {
+        s_estimate_mini(offsets + row, BB_MIN(count - row, MINI_ROWS), bits);
+    }
+}
+
+static uint32_t s_best_order(const uint32_t bits[3], uint32_t count, uint32_t orders)
+{
+    uint32_t best = UINT32_MAX;
+    for (uint32_t order = 0; order <= BB_PACKED_ORDER_MAX; order++) {
+        bool may = orders >> order & 1 && (order == 0 || count > order);
+        if (may && (best == UINT32_MAX || bits[order] < bits[best])) {
+            best = order;
+        }
+    }
+    return best == UINT32_MAX ? 0 : best;
+}
+
+uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint32_t count)
+{
+    if (s_range(integers, count) >= NARROW_LIMIT) {
+        return (uint64_t)count * 64;
+    }
+    s_narrow(integers, count, packer->offsets);
+    uint32_t bits[3];
+    s_estimate(packer->offsets, count, bits);
+    uint32_t order = s_best_order(bits, count, 7);
+    return bits[order] / ESTIMATE_ONE;
+}
+
+// ---- windows ------------------------------------------------------------------------------------
+
+BB_CLONES static uint32_t s_above(const int32_t *residuals, uint32_t rows, uint32_t reference,
+                                  uint32_t mask)
+{
+    uint32_t above = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        above += (uint32_t)residuals[i] - reference > mask;
+    }
+    return above;
+}
+
+BB_CLONES static void s_spread(const int32_t *residuals, uint32_t rows, int32_t *min, int32_t *max,
+                               int64_t *sum)
+{
+    int32_t low = INT32_MAX;
+    int32_t high = INT32_MIN;
+    int64_t total = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        low = residuals[i] < low ? residuals[i] : low;
+        high = residuals[i] > high ? residuals[i] : high;
+        total += residuals[i];
+    }
+    *min = low;
+    *max = high;
+    *sum = total;
+}
+
+// The window of 2^width that leaves out the fewest, of those at the bottom, at the top and around
+// the mean, narrowing as long as the patches cost less than the bits that they save.
+static s_plan_t s_plan(const int32_t *residuals, uint32_t rows)
+{
+    int32_t min, max;
+    int64_t sum;
+    s_spread(residuals, rows, &min, &max, &sum);
+    int32_t mean = (int32_t)(sum / (int64_t)rows);
+    uint32_t width = bb_bit_width((uint32_t)max - (uint32_t)min);
+    s_plan_t best = {.reference = (uint64_t)(int64_t)min, .width = width};
+    uint32_t patch_bits = 8 + (width + 1 + 7) / 8 * 8;
+    uint32_t best_bits = rows * width;
+    for (uint32_t misses = 0; width-- > 0 && misses < 2;) {
+        uint32_t mask = (UINT32_C(1) << width) - 1;
+        const int32_t references[] = {(int32_t)((uint32_t)mean - mask / 2), min,
+                                      (int32_t)((uint32_t)max - mask)};
+        s_plan_t plan = {.width = width, .above = UINT32_MAX};
+        for (uint32_t i = 0; i < BB_COUNT_OF(references); i++) {
+            uint32_t above = s_above(residuals, rows, (uint32_t)references[i], mask);
+            if (above < plan.above) {
+                plan.above = above;
+                plan.reference = (uint64_t)(int64_t)references[i];
+            }
+        }
+        uint32_t bits = rows * width + plan.above * patch_bits;
+        if (bits < best_bits) {
+            best = plan;
+            best_bits = bits;
+            misses = 0;
+        } else {
+            misses++;
+        }
+        if (plan.above * patch_bits >= best_bits) {
+            break;
+        }
+    }
+    return best;
+}
+
+// Wide integers are rare: the window begins at the minimum or a little below the usual ones.
+static s_plan_t s_plan_wide(const uint64_t *residuals, uint32_t rows)
+{
+    int64_t min = INT64_MAX;
+    uint64_t low = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        min = BB_MIN(min, (int64_t)residuals[i]);
+    }
+    // The lowest but two of a sample of sixteen stands for the usual ones.
+    int64_t lowest[3] = {INT64_MAX, INT64_MAX, INT64_MAX};
+    for (uint32_t i = 0; i < rows; i += BB_MAX(rows / 16, 1u)) {
+        int64_t next = (int64_t)residuals[i];
+        for (uint32_t k = 0; k < 3; k++) {
+            if (next < lowest[k]) {
+                int64_t moved = lowest[k];
+                lowest[k] = next;
+                next = moved;
+            }
+        }
+    }
+    low = (uint64_t)(rows >= 3 ? lowest[2] : min);
+    s_plan_t best = {0};
+    uint64_t best_bits = UINT64_MAX;
+    const uint64_t references[] = {(uint64_t)min, low};
+    for (uint32_t k = 0; k < BB_COUNT_OF(references); k++) {
+        uint32_t histogram[65] = {0};
+        for (uint32_t i = 0; i < rows; i++) {
+            histogram[bb_bit_width(residuals[i] - references[k])]++;
+        }
+        uint32_t above = 0;
+        for (uint32_t width = 65; width-- > 0;) {
+            uint64_t bits = (uint64_t)rows * width + (uint64_t)above * 72;
+            if (bits < best_bits) {
+                best_bits = bits;
+                best = (s_plan_t){references[k], width, above};
+            }
+            above += histogram[width];
+        }
+    }
+    return best;
+}
+
+// ---- writing ------------------------------------------------------------------------------------
+
+static void s_patch(bb_packer_t *self, uint32_t row, uint64_t distance)
+{
+    uint64_t folded = bb_fold(distance);
+    self->patch_rows[self->patch_count] = row;
+    self->patches[self->patch_count++] = folded;
+    uint32_t bytes = BB_MAX((bb_bit_width(folded) + 7) / 8, 1u);
+    self->patch_bytes = BB_MAX(self->patch_bytes, bytes);
+}
+
+static uint8_t *s_put_mini(uint8_t *at, const s_plan_t *plan, uint64_t *reference)
+{
+    bool is_other = plan->reference != *reference;
+    *at++ = (uint8_t)(plan->width | (is_other ? MINI_REFERENCE : 0));
+    if (is_other) {
+        at = bb_put_signed(at, plan->reference);
+        *reference = plan->reference;
+    }
+    return at;
+}
+
+static uint8_t *s_put_full(bb_packer_t *self, uint32_t order, uint32_t row, uint8_t *at,
+                           uint64_t *reference)
+{
+    const int32_t *residuals = self->residuals + row;
+    s_plan_t plan = s_plan(residuals, MINI_ROWS);
+    at = s_put_mini(at, &plan, reference);
+    uint32_t lanes[MINI_ROWS];
+    uint32_t distances[MINI_ROWS];
+    uint32_t *packed = order == 0 ? distances : lanes;
+    for (uint32_t i = 0; i < MINI_ROWS; i++) {
+        distances[i] = (uint32_t)residuals[i] - (uint32_t)plan.reference;
+    }
+    if (order > 0) {
+        bb_lanes_from_rows(distances, lanes);
+    }
+    uint32_t mask = plan.width == 32 ? UINT32_MAX : (UINT32_C(1) << plan.width) - 1;
+    for (uint32_t i = 0; plan.above > 0 && i < MINI_ROWS; i++) {
+        if (packed[i] > mask) {
+            s_patch(self, row + i, (uint64_t)(int64_t)(int32_t)packed[i]);
+            packed[i] = 0;
+        }
+    }
+    bb_lanes_pack(packed, plan.width, at);
+    return at + bb_lanes_bytes(plan.width);
+}
+
+static uint8_t *s_put_plain(bb_packer_t *self, uint64_t *residuals, uint32_t row, uint32_t rows,
+                            const s_plan_t *plan, uint8_t *at, uint64_t *reference)
+{
+    at = s_put_mini(at, plan, reference);
+    uint64_t mask = plan->width == 64 ? UINT64_MAX : (UINT64_C(1) << plan->width) - 1;
+    for (uint32_t i = 0; i < rows; i++) {
+        residuals[i] -= plan->reference;
+        if (residuals[i] > mask) {
+            s_patch(self, row + i, residuals[i]);
+            residuals[i] = 0;
+        }
+    }
+    bb_bitpack_pack(residuals, rows, plan->width, at);
+    return at + bb_bitpack_bytes(rows, plan->width);
+}
+
+static uint8_t *s_put_tail(bb_packer_t *self, uint32_t row, uint32_t rows, uint8_t *at,
+                           uint64_t *reference)
+{
+    uint64_t residuals[MINI_ROWS];
+    for (uint32_t i = 0; i < rows; i++) {
+        residuals[i] = (uint64_t)(int64_t)self->residuals[row + i];
+    }
+    s_plan_t plan = s_plan(self->residuals + row, rows);
+    return s_put_plain(self, residuals, row, rows, &plan, at, reference);
+}
+
+static uint8_t *s_put_patches(const bb_packer_t *self, uint8_t *at)
+{
+    at = bb_put_varint(at, self->patch_count);
+    *at++ = (uint8_t)self->patch_bytes;
+    uint32_t row = 0;
+    for (uint32_t i = 0; i < self->patch_count; i++) {
+        uint32_t gap = self->patch_rows[i] - row;
+        for (; gap >= GAP_NONE; gap -= GAP_NONE) {
+            *at++ = GAP_NONE;
+        }
+        *at++ = (uint8_t)gap;
+        at = bb_put_fixed(at, self->patches[i], self->patch_bytes);
+        row = self->patch_rows[i] + 1;
+    }
+    return at;
+}
+
+// Residuals of the order; returns the slope.
+BB_CLONES static int32_t s_differences(const int32_t *offsets, uint32_t count, uint32_t order,
+                                       int32_t *residuals)
+{
+    if (order == 0) {
+        memcpy(residuals, offsets, (size_t)count * sizeof *offsets);
+        return 0;
+    }
+    int32_t slope = offsets[1] - offsets[0];
+    residuals[0] = order == 1 ? slope : 0;
+    residuals[1] = residuals[0];
+    if (order == 1) {
+        for (uint32_t i = 1; i < count; i++) {
+            residuals[i] = offsets[i] - offsets[i - 1];
+        }
+        return slope;
+    }
+    for (uint32_t i = 2; i < count; i++) {
+        residuals[i] = (offsets[i] - offsets[i - 1]) - (offsets[i - 1] - offsets[i - 2]);
+    }
+    return slope;
+}
+
+// The same of wide offsets, in place and from the end.
+static uint64_t s_differences_wide(uint64_t *offsets, uint32_t count, uint32_t order)
+{
+    uint64_t slope = order > 0 ? offsets[1] - offsets[0] : 0;
+    for (uint32_t k = 0; k < order; k++) {
+        for (uint32_t i = count; i-- > k + 1;) {
+            offsets[i] -= offsets[i - 1];
+        }
+    }
+    if (order == 1) {
+        offsets[0] = slope;
+    } else if (order == 2) {
+        offsets[0] = offsets[1] = 0;
+    }
+    return slope;
+}
+
+// Wide blocks: differences help counters and times; differences of differences hardly more.
+static uint32_t s_order_wide(const uint64_t *offsets, uint32_t count, uint32_t orders)
+{
+    uint64_t bits[3] = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t back = i > 0 ? offsets[i - 1] : offsets[0];
+        uint64_t back_2 = i > 1 ? offsets[i - 2] : back;
+        bits[0] += bb_bit_width(bb_fold(offsets[i] - offsets[count / 2]));
+        bits[1] += bb_bit_width(bb_fold(offsets[i] - back));
+        bits[2] += bb_bit_width(bb_fold(offsets[i] - 2 * back + back_2));
+    }
+    const uint32_t estimates[3] = {(uint32_t)bits[0], (uint32_t)bits[1], (uint32_t)bits[2]};
+    return s_best_order(estimates, count, orders);
+}
+
+size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
+                        uint32_t orders, bool scaled, uint8_t *out)
+{
+    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    BB_ASSERT(orders != 0);
+    uint64_t range = s_range(integers, count);
+    uint64_t scale = scaled && range > 1 ? bb_divisor_of(integers, count) : 1;
+    bool is_wide = range / scale >= NARROW_LIMIT;
+    uint32_t order;
+    uint64_t slope;
+    if (is_wide || scale > 1) {
+        bb_divisor_apply(integers, count, scale, self->wide);
+    }
+    if (is_wide) {
+        order = s_order_wide(self->wide, count, orders);
+        slope = s_differences_wide(self->wide, count, order);
+    } else {
+        uint32_t bits[3];
+        if (scale > 1) {
+            s_narrow(self->wide, count, self->offsets);
+        } else {
+            s_narrow(integers, count, self->offsets);
+        }
+        s_estimate(self->offsets, count, bits);
+        order = s_best_order(bits, count, orders);
+        slope = (uint64_t)(int64_t)s_differences(self->offsets, count, order, self->residuals);
+    }
+
+    self->patch_count = 0;
+    self->patch_bytes = 0;
+    uint64_t reference = 0;
+    uint8_t *mini = self->minis;
+    for (uint32_t row = 0; row < count; row += MINI_ROWS) {
+        uint32_t rows = BB_MIN(count - row, MINI_ROWS);
+        if (is_wide) {
+            s_plan_t plan = s_plan_wide(self->wide + row, rows);
+            mini = s_put_plain(self, self->wide + row, row, rows, &plan, mini, &reference);
+        } else if (rows == MINI_ROWS) {
+            mini = s_put_full(self, order, row, mini, &reference);
+        } else {
+            mini = s_put_tail(self, row, rows, mini, &reference);
+        }
+    }
+
+    uint64_t base = order == 0 ? integers[0] : integers[0] - scale * slope;
+    bool in_units = scale > 1 && (int64_t)scale > 0 && (int64_t)base % (int64_t)scale == 0;
+    uint8_t *at = out;
+    *at++ = (uint8_t)(order | (is_wide ? FLAG_WIDE : 0) | (scale > 1 ? FLAG_SCALE : 0) |
+                      (self->patch_count > 0 ? FLAG_PATCHES : 0) | (in_units ? FLAG_UNITS : 0));
+    at = bb_put_signed(at, in_units ? (uint64_t)((int64_t)base / (int64_t)scale) : base);
+    if (order == 2) {
+        at = bb_put_signed(at, slope);
+    }
+    if (scale > 1) {
+        at = bb_put_varint(at, scale);
+    }
+    if (self->patch_count > 0) {
+        at = s_put_patches(self, at);
+    }
+    size_t mini_bytes = (size_t)(mini - self->minis);
+    memcpy(at, self->minis, mini_bytes);
+    at += mini_bytes;
+    BB_ASSERT((size_t)(at - out) <= BB_PACKED_BYTES_MAX(count));
+    return (size_t)(at - out);
+}
