@@ -1,50 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/encoding/bb_decimal.h"
 
-#include <float.h>
-
-#include "protocol/bb_value.h"
-#include "storage/encoding/bb_encoding.h"
+#include "storage/encoding/bb_clones.h"
+#include "storage/encoding/bb_rounding.h"
 
 #define SAMPLE_COUNT  32u
-#define EXPONENT_NONE (BB_ENCODING_EXPONENT_MAX + 1u)
+#define EXPONENT_NONE (BB_DECIMAL_EXPONENT_MAX + 1u)
 
-static const double s_powers[BB_ENCODING_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5,
-                                                              1e6, 1e7, 1e8, 1e9, 1e10};
-
-// 1.5 x 2^52: the doubles around it are the integers, so adding it rounds a number of magnitude
-// below 2^51 to the nearest integer and leaves that in the low bits. Unlike a conversion
-// instruction this is plain SSE2, which the compiler vectorises. Needs strict IEEE arithmetic.
-#define MAGIC         6755399441055744.0
-#define MAGIC_BITS    UINT64_C(0x4338000000000000)
-#define INTEGER_LIMIT 2251799813685248.0 // 2^51
-static_assert(FLT_EVAL_METHOD == 0, "doubles are computed as doubles, not wider");
-
-static inline uint64_t s_integer_of(double scaled)
-{
-    return bb_bits_of_double(scaled + MAGIC) - MAGIC_BITS;
-}
-
-static inline double s_double_of(uint64_t integer)
-{
-    return bb_double_of_bits(integer + MAGIC_BITS) - MAGIC;
-}
+static const double s_powers[BB_DECIMAL_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5,
+                                                             1e6, 1e7, 1e8, 1e9, 1e10};
 
 // True if the word is a decimal of that exponent. The rounding of v x 10^e cannot hide the right
 // integer: both errors together are below 2^-52 of a number below 2^51, that is below one half.
-static inline bool s_try(uint64_t word, double power, uint64_t *integer)
+BB_INLINE bool s_try(uint64_t word, double power, uint64_t *integer)
 {
     double scaled = bb_double_of_bits(word) * power;
-    bool is_small = scaled > -INTEGER_LIMIT && scaled < INTEGER_LIMIT; // false for NaN
-    *integer = s_integer_of(is_small ? scaled : 0.0);
-    return is_small & (bb_bits_of_double(s_double_of(*integer) / power) == word);
+    bool is_small = scaled > -BB_ROUNDING_LIMIT && scaled < BB_ROUNDING_LIMIT; // false for NaN
+    *integer = (uint64_t)bb_rounded_integer(is_small ? scaled : 0.0);
+    return is_small & (bb_bits_of_double(bb_double_of_integer((int64_t)*integer) / power) == word);
 }
 
 static uint32_t s_exponent_of(uint64_t word, uint32_t from)
 {
     uint64_t integer;
     uint32_t exponent = from;
-    while (exponent <= BB_ENCODING_EXPONENT_MAX && !s_try(word, s_powers[exponent], &integer)) {
+    while (exponent <= BB_DECIMAL_EXPONENT_MAX && !s_try(word, s_powers[exponent], &integer)) {
         exponent++;
     }
     return exponent;
@@ -67,9 +47,24 @@ static bool s_propose(const uint64_t *words, uint32_t count, uint32_t *exponent)
     return failed * 4 <= taken && failed < taken;
 }
 
+// How many are no decimals of that exponent.
+BB_CLONES static uint32_t s_convert_all(const uint64_t *words, uint32_t count, double power,
+                                        uint64_t *integers)
+{
+    uint64_t exceptions = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        exceptions += !s_try(words[i], power, &integers[i]);
+    }
+    return (uint32_t)exceptions;
+}
+
 static void s_convert(bb_decimals_t *self, const uint64_t *words, uint32_t count)
 {
     double power = s_powers[self->exponent];
+    self->exception_count = s_convert_all(words, count, power, self->integers);
+    if (self->exception_count == 0) {
+        return;
+    }
     uint32_t exceptions = 0;
     for (uint32_t i = 0; i < count; i++) {
         bool fits = s_try(words[i], power, &self->integers[i]);
@@ -79,9 +74,25 @@ static void s_convert(bb_decimals_t *self, const uint64_t *words, uint32_t count
     self->exception_count = exceptions;
 }
 
-bool bb_decimals_make(bb_decimals_t *self, const uint64_t *words, uint32_t count)
+// All are decimals of the usual exponent, and a sample shows that a smaller one would not do.
+static bool s_make_usual(bb_decimals_t *self, const uint64_t *words, uint32_t count, uint32_t usual)
+{
+    bool is_needed = usual == 0;
+    uint64_t integer;
+    for (uint32_t i = 0; !is_needed && i < count; i += BB_MAX(count / SAMPLE_COUNT, 1u)) {
+        is_needed = !s_try(words[i], s_powers[usual - 1], &integer);
+    }
+    self->exponent = usual;
+    self->exception_count = 0;
+    return is_needed && s_convert_all(words, count, s_powers[usual], self->integers) == 0;
+}
+
+bool bb_decimals_make(bb_decimals_t *self, const uint64_t *words, uint32_t count, uint32_t usual)
 {
     BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    if (usual <= BB_DECIMAL_EXPONENT_MAX && s_make_usual(self, words, count, usual)) {
+        return true;
+    }
     if (!s_propose(words, count, &self->exponent)) {
         return false;
     }
@@ -122,16 +133,33 @@ bool bb_decimals_make(bb_decimals_t *self, const uint64_t *words, uint32_t count
     return true;
 }
 
-void bb_decimals_restore(uint32_t exponent, uint64_t *words, uint32_t count)
+double bb_decimal_power(uint32_t exponent)
 {
-    BB_ASSERT(exponent <= BB_ENCODING_EXPONENT_MAX);
-    double power = s_powers[exponent];
+    BB_ASSERT(exponent <= BB_DECIMAL_EXPONENT_MAX);
+    return s_powers[exponent];
+}
+
+BB_CLONES void bb_decimals_restore(uint32_t exponent, uint64_t *words, uint32_t count)
+{
+    double power = bb_decimal_power(exponent);
     for (uint32_t i = 0; i < count; i++) {
-        words[i] = bb_bits_of_double(s_double_of(words[i]) / power);
+        words[i] = bb_bits_of_double(bb_double_of_integer((int64_t)words[i]) / power);
     }
 }
 
-void bb_ordered_make(uint64_t *words, uint32_t count)
+// Product and sum stay below 2^53 and are exact, so this is the same division.
+BB_CLONES void bb_decimals_of_offsets(uint32_t exponent, int64_t base, uint64_t scale,
+                                      const int32_t *offsets, uint32_t count, uint64_t *words)
+{
+    double power = bb_decimal_power(exponent);
+    double start = (double)base;
+    double step = (double)scale;
+    for (uint32_t i = 0; i < count; i++) {
+        words[i] = bb_bits_of_double((start + step * (double)offsets[i]) / power);
+    }
+}
+
+BB_CLONES void bb_ordered_make(uint64_t *words, uint32_t count)
 {
     // Negative doubles: larger bits are smaller numbers, so all bits but the sign turn over.
     for (uint32_t i = 0; i < count; i++) {

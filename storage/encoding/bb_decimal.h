@@ -14,8 +14,13 @@
 #include "protocol/bb_base.h"
 #include "protocol/bb_limits.h"
 
+#define BB_EXPONENT_UNKNOWN UINT32_MAX
+
+// Largest exponent of ten that is tried; all powers up to 22 are exact doubles.
+#define BB_DECIMAL_EXPONENT_MAX 10u
+
 typedef struct {
-    uint32_t exponent; // [0, BB_ENCODING_EXPONENT_MAX]
+    uint32_t exponent; // [0, BB_DECIMAL_EXPONENT_MAX]
     uint32_t exception_count;
     uint64_t integers[BB_BLOCK_ROWS_MAX];   // two's complement; at an exception: the one before
     uint64_t exceptions[BB_BLOCK_ROWS_MAX]; // bits of the doubles that are no decimals
@@ -23,8 +28,16 @@ typedef struct {
 } bb_decimals_t;
 
 // Finds an exponent that suits most of words[0, count), count in [1, BB_BLOCK_ROWS_MAX]. False if
-// more than a quarter of a sample are no decimals at all; then *self holds anything.
-bool bb_decimals_make(bb_decimals_t *self, const uint64_t *words, uint32_t count);
+// more than a quarter of a sample are no decimals at all; then *self holds anything. `usual`: an
+// exponent that is likely, for example that of the block before, or BB_EXPONENT_UNKNOWN; it is
+// taken if all words are decimals of it and some need it.
+bool bb_decimals_make(bb_decimals_t *self, const uint64_t *words, uint32_t count, uint32_t usual);
+
+// The doubles integer / 10^exponent, where integer = base + scale x offset; base below 2^52, scale
+// at most 2^20.
+void bb_decimals_of_offsets(uint32_t exponent, int64_t base, uint64_t scale, const int32_t *offsets,
+                            uint32_t count, uint64_t *words);
+double bb_decimal_power(uint32_t exponent); // 10^exponent
 
 // Integers become the bits of integer / 10^exponent, in place. Integers of magnitude 2^51 and above
 // (which bb_decimals_make never gives) become other doubles, not errors.

@@ -5,24 +5,23 @@
 // BOOL, positions in the text table) or a float64. Every encoding gives back the same bits: NaN
 // payloads and -0.0 too. The writer asks each encoding for its exact size and takes the smallest.
 //
-//   id  name           words are
-//    0  (none)         absent: a block without values
-//    1  constant       all the same
-//    2  raw            as they are
-//    3  for            base + scale x packed           (frame of reference, bit-packed)
-//    4  delta          differences, packed like that
-//    5  delta2         differences of differences, likewise
-//    6  decimal_for    integer / 10^exponent, the integers packed like 3
-//    7  decimal_delta  ... like 4
+//   id  name        words are                                                            suits
+//    0  (none)      absent: a block without values
+//    1  constant    all the same
+//    2  raw         as they are
+//    8  integers    packed: frame of reference, differences, their differences; patched  integers
+//    9  decimals    integers / 10^exponent, packed like that, with exceptions            measured
+//   10  floats      float32 numbers in the order of floats, packed like that             float32
+//   11  runs        repeated                                                             switches
+//   12  dictionary  few, looked up by packed indexes                                     states
+//   13  times       a grid with gaps and jitter                                          times
+//   14  xor         the bits that differ from the word before                            computed
+//   15  split       a dictionary of left parts, and right parts as they are              computed
+//   16  predicted   integers or decimals as differences to a guess from other columns    power...
 //
-// The scale is the common divisor of what is packed: 10^6 for millisecond times in nanoseconds,
-// 2^29 for float32 numbers in float64. Numbers that do not fit (a gap between times, a NaN among
-// decimals) are patched: kept whole beside the packed ones, so that a few do not widen all.
-// Sources: Zukowski, Heman, Nes, Boncz, "Super-Scalar RAM-CPU Cache Compression" (ICDE 2006) for
-// patched packing; Afroozeh, Kuffo, Boncz, "ALP: Adaptive Lossless floating-Point Compression"
-// (SIGMOD 2023) for decimals, in a simple form.
-//
-// Byte map: storage/encoding/README.md. Ids are never reused; a new encoding is a new entry here.
+// 3 to 7 were the packings of the first version; they are not read any more. Each encoding is one
+// file (bb_codec.h) with its source. Byte maps: storage/encoding/README.md. Ids are never reused; a
+// new encoding is a new entry here.
 #ifndef BB_ENCODING_H
 #define BB_ENCODING_H
 
@@ -34,23 +33,27 @@ typedef enum {
     BB_ENCODING_NONE = 0,
     BB_ENCODING_CONSTANT = 1,
     BB_ENCODING_RAW = 2,
-    BB_ENCODING_FOR = 3,
-    BB_ENCODING_DELTA = 4,
-    BB_ENCODING_DELTA2 = 5,
-    BB_ENCODING_DECIMAL_FOR = 6,
-    BB_ENCODING_DECIMAL_DELTA = 7,
+    BB_ENCODING_INTEGERS = 8,
+    BB_ENCODING_DECIMALS = 9,
+    BB_ENCODING_FLOATS = 10,
+    BB_ENCODING_RUNS = 11,
+    BB_ENCODING_DICTIONARY = 12,
+    BB_ENCODING_TIMES = 13,
+    BB_ENCODING_XOR = 14,
+    BB_ENCODING_SPLIT = 15,
+    BB_ENCODING_PREDICTED = 16,
 } bb_encoding_id_t;
-#define BB_ENCODING_LAST BB_ENCODING_DECIMAL_DELTA
+#define BB_ENCODING_LAST BB_ENCODING_PREDICTED
 
 typedef enum {
     BB_ENCODING_INTEGER = 1, // times, INT64, BOOL, positions in the table of texts
     BB_ENCODING_FLOAT64 = 2,
 } bb_encoding_kind_t;
 
-// Largest exponent of ten that is tried for decimals; all powers up to 22 are exact doubles.
-#define BB_ENCODING_EXPONENT_MAX 10
 // Other columns that one block may be predicted from.
 #define BB_ENCODING_PEERS_MAX 2u
+// Columns beyond this one are not looked at as peers.
+#define BB_ENCODING_PEER_LIMIT 64u
 // Room that an encoded block of `count` words may need: never more than raw.
 #define BB_ENCODING_BYTES_MAX(count) (8u * (count))
 
@@ -59,9 +62,9 @@ typedef struct {
     bb_encoding_kind_t kind;
     const uint64_t *words;
     uint32_t count; // [1, BB_BLOCK_ROWS_MAX]
-    // Columns from which this one may be predicted: of the same rows, all present, as words. Who
-    // decodes the block needs the ones that bb_encoding_peers names, so a column that is itself
-    // predicted must not be offered (or the order of decoding must be settled by the caller).
+    // Columns of the same rows, all present, as words: from up to two of them this one may be
+    // predicted, once bb_encoder_relate has said so. Their places in this list are what a block
+    // remembers. This column itself may be among them.
     const uint64_t *const *peers;
     const bb_encoding_kind_t *peer_kinds;
     uint32_t peer_count; // 0: none; then the pointers may be NULL
@@ -75,10 +78,20 @@ typedef struct bb_encoder bb_encoder_t;
 bb_encoder_t *bb_encoder_new(void);
 void bb_encoder_destroy(bb_encoder_t **self);
 
+// Finds out which columns of a stripe are predicted from which: call it before a stripe is encoded,
+// with the columns of which all rows are present, in the order in which they will be offered as
+// peers (at most BB_ENCODING_PEER_LIMIT), and with the hint of each. It writes into the hints; what
+// a column is predicted from is itself never predicted. Most calls return at once: what was found
+// is kept for some hundred stripes of the same shape, so hints should be kept from stripe to stripe
+// and from battery to battery. The search costs about a millisecond for 12 columns.
+void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, uint32_t count,
+                       uint32_t *const *hints);
+
 // Encodes the words in the smallest way into `out`, which has room for
 // BB_ENCODING_BYTES_MAX(count). *hint is the encoder's memory of what suited the block before of
-// the same column: 0 at first, then what the call before left there. It changes what is tried
-// first, thus speed and, rarely, the choice; hint may be NULL. Returns the bytes written and sets
+// the same column: 0 at first, then what the calls before left there. It changes what is tried
+// first, thus speed and, rarely, the choice; hint may be NULL, then nothing is predicted. A hint
+// belongs to a list of peers: clear it when that list changes. Returns the bytes written and sets
 // *id.
 size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, uint32_t *hint,
                          uint8_t *out, uint8_t *id);

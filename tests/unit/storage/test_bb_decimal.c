@@ -18,7 +18,7 @@ static void test_decimals_compare_bits(void **context)
     words[0] = test_special_doubles[1];
     words[5] = test_special_doubles[2];
     words[11] = test_special_doubles[4];
-    assert_true(bb_decimals_make(&decimals, words, 12));
+    assert_true(bb_decimals_make(&decimals, words, 12, BB_EXPONENT_UNKNOWN));
     assert_int_equal(decimals.exponent, 1);
     assert_int_equal(decimals.exception_count, 3);
     assert_int_equal(decimals.positions[0], 0);
@@ -29,11 +29,11 @@ static void test_decimals_compare_bits(void **context)
     }
     // 0.1 + 0.2 is not a decimal of few digits, and 2^51 is beyond the bound.
     words[0] = bb_bits_of_double(0.1 + 0.2);
-    assert_false(bb_decimals_make(&decimals, words, 1));
+    assert_false(bb_decimals_make(&decimals, words, 1, BB_EXPONENT_UNKNOWN));
     words[0] = bb_bits_of_double(0x1p51);
-    assert_false(bb_decimals_make(&decimals, words, 1));
+    assert_false(bb_decimals_make(&decimals, words, 1, BB_EXPONENT_UNKNOWN));
     words[0] = bb_bits_of_double(-(0x1p51 - 1));
-    assert_true(bb_decimals_make(&decimals, words, 1));
+    assert_true(bb_decimals_make(&decimals, words, 1, BB_EXPONENT_UNKNOWN));
     assert_int_equal((int64_t)decimals.integers[0], -(INT64_C(1) << 51) + 1);
 }
 
@@ -62,7 +62,7 @@ static void test_decimals_as_text_gives_them(void **context)
             snprintf(text, sizeof text, "%lld.%0*u", (long long)whole, digits, fraction);
         }
         uint64_t word = bb_bits_of_double(strtod(text, NULL));
-        assert_true(bb_decimals_make(&decimals, &word, 1));
+        assert_true(bb_decimals_make(&decimals, &word, 1, BB_EXPONENT_UNKNOWN));
         assert_int_equal(decimals.exponent, digits);
         assert_int_equal(decimals.exception_count, 0);
         bb_decimals_restore(decimals.exponent, decimals.integers, 1);
@@ -100,7 +100,7 @@ static void test_rare_digits_raise_the_exponent(void **context)
     }
     words[1] = bb_bits_of_double(12.25);
     words[1003] = bb_bits_of_double(7.125);
-    assert_true(bb_decimals_make(&decimals, words, BB_BLOCK_ROWS_MAX));
+    assert_true(bb_decimals_make(&decimals, words, BB_BLOCK_ROWS_MAX, BB_EXPONENT_UNKNOWN));
     assert_int_equal(decimals.exponent, 3);
     assert_int_equal(decimals.exception_count, 0);
     assert_int_equal(decimals.integers[1], 12250);
@@ -112,7 +112,7 @@ static void test_rare_digits_raise_the_exponent(void **context)
         words[i] = bb_bits_of_double(1e14 + (double)i);
     }
     words[1003] = bb_bits_of_double(7.125);
-    assert_true(bb_decimals_make(&decimals, words, BB_BLOCK_ROWS_MAX));
+    assert_true(bb_decimals_make(&decimals, words, BB_BLOCK_ROWS_MAX, BB_EXPONENT_UNKNOWN));
     assert_int_equal(decimals.exponent, 0);
     assert_int_equal(decimals.exception_count, 1);
     assert_int_equal(decimals.positions[0], 1003);
@@ -130,12 +130,12 @@ static void test_columns_without_decimals(void **context)
     for (uint32_t i = 0; i < 64; i++) {
         words[i] = bb_bits_of_double(1.0 / (double)(3 + i * 7)) | 1;
     }
-    assert_false(bb_decimals_make(&decimals, words, 64));
+    assert_false(bb_decimals_make(&decimals, words, 64, BB_EXPONENT_UNKNOWN));
     for (uint32_t i = 0; i < 64; i++) {
         words[i] = test_special_doubles[1 + test_below(&random, 8)]; // -0.0, infinities, NaNs
     }
-    assert_false(bb_decimals_make(&decimals, words, 64));
-    assert_false(bb_decimals_make(&decimals, words, 1));
+    assert_false(bb_decimals_make(&decimals, words, 64, BB_EXPONENT_UNKNOWN));
+    assert_false(bb_decimals_make(&decimals, words, 1, BB_EXPONENT_UNKNOWN));
 }
 
 int main(void)

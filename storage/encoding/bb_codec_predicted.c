@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/encoding/bb_clones.h"
+#include "storage/encoding/bb_codec.h"
+#include "storage/encoding/bb_rounding.h"
+
+#define MODEL_MASK      0x0fu
+#define FLAG_INTEGER    0x10u // of the first peer; of the second: the bit above
+#define FLAG_EXCEPTIONS 0x80u
+#define HEAD_MASK       0xbfu
+#define ORDERS          3u
+
+static uint32_t s_bits_of_float(float number)
+{
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+static float s_float_of_bits(uint32_t bits)
+{
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+size_t bb_codec_predicted_encode(bb_packer_t *packer, const bb_codec_relation_t *relation,
+                                 const bb_decimals_t *decimals, const uint64_t *differences,
+                                 uint32_t count, uint8_t *out)
+{
+    const bb_prediction_t *prediction = &relation->prediction;
+    uint32_t peer_count = bb_prediction_peer_count(prediction->model);
+    bool has_exceptions = decimals && decimals->exception_count > 0;
+    uint8_t *at = out;
+    uint32_t head = prediction->model | (has_exceptions ? FLAG_EXCEPTIONS : 0);
+    for (uint32_t i = 0; i < peer_count; i++) {
+        head |= relation->peer_kinds[i] == BB_ENCODING_INTEGER ? FLAG_INTEGER << i : 0;
+    }
+    *at++ = (uint8_t)head;
+    *at++ = (uint8_t)(decimals ? decimals->exponent : 0);
+    for (uint32_t i = 0; i < peer_count; i++) {
+        BB_ASSERT(relation->peers[i] <= UINT8_MAX);
+        *at++ = (uint8_t)relation->peers[i];
+    }
+    at = bb_put_fixed(at, s_bits_of_float(prediction->a), 4);
+    at = bb_put_fixed(at, s_bits_of_float(prediction->b), 4);
+    if (prediction->model == BB_PREDICTION_INTEGRAL) {
+        at = bb_put_fixed(at, prediction->phase, 2);
+    }
+    if (has_exceptions) {
+        at = bb_codec_put_exceptions(decimals, at);
+    }
+    at += bb_packed_encode(packer, differences, count, ORDERS, false, at);
+    return (size_t)(at - out);
+}
+
+// ---- reading ------------------------------------------------------------------------------------
+
+typedef struct {
+    bb_codec_relation_t relation;
+    uint32_t exponent, peer_count;
+    bool has_exceptions;
+    bb_reader_t exceptions;
+    bb_packed_t packed;
+} s_predicted_t;
+
+static bool s_open_head(s_predicted_t *self, bb_reader_t *reader)
+{
+    uint32_t head = (uint32_t)bb_reader_fixed(reader, 1);
+    bb_prediction_t *prediction = &self->relation.prediction;
+    prediction->model = (bb_prediction_model_t)(head & MODEL_MASK);
+    self->exponent = (uint32_t)bb_reader_fixed(reader, 1);
+    if ((head & ~HEAD_MASK) != 0 || prediction->model < BB_PREDICTION_LINEAR ||
+        prediction->model > BB_PREDICTION_LAST || self->exponent > BB_DECIMAL_EXPONENT_MAX) {
+        return false;
+    }
+    self->has_exceptions = head & FLAG_EXCEPTIONS;
+    self->peer_count = bb_prediction_peer_count(prediction->model);
+    for (uint32_t i = 0; i < self->peer_count; i++) {
+        self->relation.peers[i] = (uint32_t)bb_reader_fixed(reader, 1);
+        self->relation.peer_kinds[i] =
+            head & FLAG_INTEGER << i ? BB_ENCODING_INTEGER : BB_ENCODING_FLOAT64;
+    }
+    prediction->a = s_float_of_bits((uint32_t)bb_reader_fixed(reader, 4));
+    prediction->b = s_float_of_bits((uint32_t)bb_reader_fixed(reader, 4));
+    prediction->phase =
+        prediction->model == BB_PREDICTION_INTEGRAL ? (uint32_t)bb_reader_fixed(reader, 2) : 0;
+    return !reader->failed;
+}
+
+bool bb_codec_predicted_peers(bb_slice_t encoded, uint32_t peers[BB_ENCODING_PEERS_MAX],
+                              uint32_t *count)
+{
+    bb_reader_t reader = bb_reader(encoded);
+    s_predicted_t self;
+    if (!s_open_head(&self, &reader)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < self.peer_count; i++) {
+        peers[i] = self.relation.peers[i];
+    }
+    *count = self.peer_count;
+    return true;
+}
+
+static bool s_open(s_predicted_t *self, const bb_codec_block_t *block)
+{
+    bb_reader_t reader = bb_reader(block->encoded);
+    if (!block->peers || !s_open_head(self, &reader) ||
+        (block->kind == BB_ENCODING_INTEGER && (self->exponent > 0 || self->has_exceptions))) {
+        return false;
+    }
+    for (uint32_t i = 0; i < self->peer_count; i++) {
+        if (!block->peers[i]) {
+            return false;
+        }
+    }
+    self->exceptions = reader;
+    if (self->has_exceptions && !bb_codec_skip_exceptions(&reader, block->count)) {
+        return false;
+    }
+    return bb_packed_open(&self->packed, bb_slice(reader.at, bb_reader_left(&reader)),
+                          block->count) &&
+           bb_packed_is_plain(&self->packed) && self->packed.scale == 1;
+}
+
+// A peer as doubles; integers are converted into `room`.
+static const double *s_peer(const uint64_t *words, bb_encoding_kind_t kind, uint32_t count,
+                            double *room)
+{
+    if (kind == BB_ENCODING_FLOAT64) {
+        return (const double *)words; // built without strict aliasing
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        room[i] = (double)(int64_t)words[i];
+    }
+    return room;
+}
+
+// The integers as doubles: guesses plus differences, exact below 2^53.
+BB_CLONES static void s_add(double *guesses, double base, const int32_t *offsets, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        guesses[i] += base + (double)offsets[i];
+    }
+}
+
+static bool s_integers(const s_predicted_t *self, const bb_codec_block_t *block, double *integers)
+{
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
+    double room[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX];
+    const double *peers[BB_ENCODING_PEERS_MAX] = {NULL};
+    if (!bb_packed_offsets(&self->packed, offsets)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < self->peer_count; i++) {
+        peers[i] = s_peer(block->peers[i], self->relation.peer_kinds[i], block->count, room[i]);
+    }
+    bb_prediction_make(&self->relation.prediction, peers[0], peers[1], block->count, 1, integers);
+    s_add(integers, (double)(int64_t)self->packed.base, offsets, block->count);
+    return true;
+}
+
+BB_CLONES static void s_divide(const double *integers, double power, uint32_t count, uint64_t *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = bb_bits_of_double(integers[i] / power);
+    }
+}
+
+bool bb_codec_predicted_decode(const bb_codec_block_t *block, uint64_t *out)
+{
+    s_predicted_t self;
+    double integers[BB_BLOCK_ROWS_MAX];
+    if (!s_open(&self, block) || !s_integers(&self, block, integers)) {
+        return false;
+    }
+    if (block->kind == BB_ENCODING_INTEGER) {
+        for (uint32_t i = 0; i < block->count; i++) {
+            out[i] = (uint64_t)(int64_t)integers[i]; // below 2^53
+        }
+        return true;
+    }
+    s_divide(integers, bb_decimal_power(self.exponent), block->count, out);
+    return !self.has_exceptions || bb_codec_apply_exceptions(&self.exceptions, block->count, out);
+}
+
+// Integers below 2^53 / 2^10: their sum is exact in any order.
+BB_CLONES static void s_totals(const double *integers, uint32_t count, double *min, double *max,
+                               double *sum)
+{
+    double low[4], high[4], total[4];
+    for (uint32_t lane = 0; lane < 4; lane++) {
+        low[lane] = high[lane] = integers[0];
+        total[lane] = 0;
+    }
+    uint32_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        for (uint32_t lane = 0; lane < 4; lane++) {
+            double next = integers[i + lane];
+            low[lane] = next < low[lane] ? next : low[lane];
+            high[lane] = next > high[lane] ? next : high[lane];
+            total[lane] += next;
+        }
+    }
+    for (; i < count; i++) {
+        low[0] = BB_MIN(low[0], integers[i]);
+        high[0] = BB_MAX(high[0], integers[i]);
+        total[0] += integers[i];
+    }
+    *min = BB_MIN(BB_MIN(low[0], low[1]), BB_MIN(low[2], low[3]));
+    *max = BB_MAX(BB_MAX(high[0], high[1]), BB_MAX(high[2], high[3]));
+    *sum = (total[0] + total[1]) + (total[2] + total[3]);
+}
+
+bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals)
+{
+    s_predicted_t self;
+    double integers[BB_BLOCK_ROWS_MAX];
+    if (!s_open(&self, block) || self.has_exceptions ||
+        self.packed.base + (UINT64_C(1) << 41) > UINT64_C(1) << 42 ||
+        !s_integers(&self, block, integers)) {
+        return false;
+    }
+    double min, max, sum;
+    s_totals(integers, block->count, &min, &max, &sum);
+    *totals = (bb_codec_totals_t){
+        .exponent = self.exponent,
+        .min = (int64_t)min,
+        .max = (int64_t)max,
+        .first = (int64_t)integers[0],
+        .last = (int64_t)integers[block->count - 1],
+        .sum = (int64_t)sum,
+    };
+    return true;
+}
