@@ -104,6 +104,8 @@ int bench_engine(const bench_data_t *data, const char *directory, FILE *results)
 // The questions of the yardstick to a settled store; `partitions` by battery.
 bool bench_questions(const bench_data_t *data, bb_store_t *store, const uint32_t *partitions,
                      uint32_t partition_count, FILE *results);
+// The encodings of columns, in memory.
+int bench_codecs(const bench_data_t *data, FILE *results);
 // fdatasync, sequential write, memory and CURVE: what the machine can do in the same run.
 int bench_machine(const char *directory, FILE *results);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// busbar-bench machine DIR | engine DIR | journal DIR | cluster CLUSTER_DIR SUFFIX |
-//              ingest CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX
-//              (raw frames on standard input)
+// busbar-bench machine DIR | engine DIR | journal DIR | codecs |
+//              cluster CLUSTER_DIR SUFFIX | ingest CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet
+//              CLUSTER_DIR BATTERIES SUFFIX (raw frames on standard input)
 //   --data FILE (raw yardstick)  --hours N (own fleet)  --results FILE (appended)
 #include <fcntl.h>
 #include <stdlib.h>
@@ -188,10 +188,11 @@ int main(int argc, char **argv)
         }
     }
     FILE *results = fopen(results_path, "a");
-    if (word_count < 2 || hours == 0 || !results) {
+    bool is_complete = word_count >= 2 || (word_count == 1 && strcmp(words[0], "codecs") == 0);
+    if (!is_complete || hours == 0 || !results) {
         fprintf(stderr,
-                "busbar-bench machine DIR | engine DIR | journal DIR | cluster|ingest CLUSTER_DIR "
-                "SUFFIX |\n"
+                "busbar-bench machine DIR | engine DIR | journal DIR | codecs |\n"
+                "             cluster|ingest CLUSTER_DIR SUFFIX |\n"
                 "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES\n"
                 "             [--data FILE | --hours N] [--results FILE]\n");
         return 2;
@@ -207,6 +208,8 @@ int main(int argc, char **argv)
         status = 1;
     } else if (strcmp(words[0], "engine") == 0) {
         status = bench_engine(&data, words[1], results);
+    } else if (strcmp(words[0], "codecs") == 0) {
+        status = bench_codecs(&data, results);
     } else if (strcmp(words[0], "journal") == 0) {
         status = bench_journal(&data, words[1], results);
     } else if (strcmp(words[0], "crash") == 0) {
