@@ -120,7 +120,7 @@ typedef struct {
     char data_dir[BB_PATH_BYTES_MAX + 1];
     char key_file[BB_PATH_BYTES_MAX + 1];
     uint32_t store_count;     // 1; fixed once data_dir has data
-    uint64_t memory_bytes;    // 256 MiB: heads of all stores together
+    uint64_t memory_bytes;    // 256 MiB: anonymous memory; five eighths are for the heads
     bb_log_level_t log_level; // info
     bb_config_limits_t limits;
     // lists

@@ -2,6 +2,7 @@
 // busbard - one node of a busbar cluster.
 //
 // Reads its configuration, then runs until SIGTERM. See --help for options and exit statuses.
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,9 +84,18 @@ static int s_run(const s_options_t *options)
     return status;
 }
 
+// Blocks of a generation go back to the system when it is freed: left to itself, malloc takes
+// larger and larger blocks from heaps that can only shrink at their end.
+static void s_keep_memory_small(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_ARENA_MAX, 4);
+}
+
 int main(int argc, char **argv)
 {
     s_options_t options = {0};
+    s_keep_memory_small();
     umask(0077); // data and logs of a node are nobody else's
     // One that comes while the node starts waits until the supervisor listens: the file may have
     // changed after it was read.

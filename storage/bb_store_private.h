@@ -16,7 +16,7 @@
 // A window with so many runs per battery is worth merging.
 #define BB_MERGE_RUNS_MIN 4.0
 // Commits of one window are cut at about this many bytes.
-#define BB_COMMIT_BYTES_MAX (64u << 20)
+#define BB_COMMIT_BYTES_MAX (16u << 20)
 
 typedef struct {
     bb_window_t *window;

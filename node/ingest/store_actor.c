@@ -9,7 +9,10 @@
 #define S_POSTS_PER_COMMIT        256
 #define S_STAGED_BYTES_PER_COMMIT (8u << 20)
 #define S_WAIT_MS_MAX             1000
-#define S_PUBLISH_NS              (INT64_C(250) * BB_NS_PER_MS)
+// Of the node's memory; the rest is for flushes, merges, scans and queues.
+#define S_HEAD_SHARE_NUMERATOR   5
+#define S_HEAD_SHARE_DENOMINATOR 8
+#define S_PUBLISH_NS             (INT64_C(250) * BB_NS_PER_MS)
 // After an answer the figures may be asked for at once: publish them sooner.
 #define S_PUBLISH_ANSWER_NS (INT64_C(25) * BB_NS_PER_MS)
 
@@ -286,7 +289,8 @@ static void s_open(s_store_t *self)
                   .store_index = self->index,
                   .store_count = self->node->store_count,
                   .partition_count = bb_topology_partition_count(self->node->topology),
-                  .memory_bytes = (size_t)(config->memory_bytes / self->node->store_count),
+                  .memory_bytes = (size_t)(config->memory_bytes * S_HEAD_SHARE_NUMERATOR /
+                                           S_HEAD_SHARE_DENOMINATOR / self->node->store_count),
                   .journal_file_bytes = config->limits.journal_file_bytes,
                   .kv_map_bytes = (size_t)config->limits.map_bytes,
                   .policy = config->policy},

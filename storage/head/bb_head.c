@@ -341,7 +341,7 @@ const bb_head_group_t *bb_head_first(const bb_head_t *self)
 
 uint64_t bb_head_bytes(const bb_head_t *self)
 {
-    return self->arena.used_bytes;
+    return self->arena.used_bytes + self->battery_capacity * sizeof *self->by_battery;
 }
 
 uint64_t bb_head_points(const bb_head_t *self)
