@@ -177,8 +177,9 @@ static void s_load_limits(bb_config_t *self, bb_yaml_map_t *node)
 
 static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
 {
-    static const char *const keys[] = {"id",           "data_dir",  "key_file", "stores",
-                                       "memory_bytes", "log_level", "limits",   NULL};
+    static const char *const keys[] = {"id",        "data_dir",     "key_file",
+                                       "stores",    "memory_bytes", "disk_reserve_bytes",
+                                       "log_level", "limits",       NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "node", true);
     bb_yaml_allow(&map, keys);
     bb_yaml_name(&map, "id", true, self->node_id);
@@ -187,6 +188,7 @@ static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
     self->store_count = s_number32(&map, "stores", false, 1, BB_STORES_MAX, 1);
     self->memory_bytes = 256 * S_MIB;
     bb_yaml_size(&map, "memory_bytes", 16 * S_MIB, 1024 * S_GIB, &self->memory_bytes);
+    bb_yaml_size(&map, "disk_reserve_bytes", 0, 1024 * 1024 * S_GIB, &self->disk_reserve_bytes);
     char level[16] = "info";
     bb_yaml_text(&map, "log_level", false, level, sizeof level);
     for (uint32_t i = BB_LOG_DEBUG; i <= BB_LOG_ERROR; i++) {

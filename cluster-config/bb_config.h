@@ -20,6 +20,7 @@
 //     key_file: node.key
 //     stores: 1
 //     memory_bytes: 256MiB
+//     disk_reserve_bytes: 0
 //     log_level: info
 //     limits: {in_flight_bytes: 64MiB, ...}
 //   nodes:
@@ -119,8 +120,11 @@ typedef struct {
     uint32_t node_index; // of node_id in nodes
     char data_dir[BB_PATH_BYTES_MAX + 1];
     char key_file[BB_PATH_BYTES_MAX + 1];
-    uint32_t store_count;     // 1; fixed once data_dir has data
-    uint64_t memory_bytes;    // 256 MiB: anonymous memory; five eighths are for the heads
+    uint32_t store_count;  // 1; fixed once data_dir has data
+    uint64_t memory_bytes; // 256 MiB: anonymous memory; five eighths are for the heads
+    // Free space of data_dir's file system below which writes are refused; reads and sealing go on.
+    // 0: the smaller of 1 GiB and 5 % of the file system.
+    uint64_t disk_reserve_bytes;
     bb_log_level_t log_level; // info
     bb_config_limits_t limits;
     // lists

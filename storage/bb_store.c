@@ -404,6 +404,10 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->vfs = options->vfs;
     self->kv = options->kv;
     self->directory = bb_strdup(options->directory);
+    self->room = (bb_store_room_t){.vfs = self->vfs,
+                                   .directory = self->directory,
+                                   .reserve_bytes = options->disk_reserve_bytes,
+                                   .free_bytes = UINT64_MAX};
     self->partition_count = options->partition_count;
     self->memory_bytes = options->memory_bytes;
     self->map_bytes = options->kv_map_bytes ? options->kv_map_bytes : S_MAP_BYTES_DEFAULT;
@@ -508,6 +512,16 @@ bool bb_store_is_full(const bb_store_t *self)
     return s_head_bytes(self) >= self->memory_bytes;
 }
 
+bool bb_store_has_room(bb_store_t *self, uint64_t bytes)
+{
+    if (bb_store_room_take(&self->room, bytes)) {
+        return true;
+    }
+    // Empty files of ours are the first to go.
+    bb_error_t error = bb_journal_spares_drop(self->journal);
+    return error == BB_OK && bb_store_room_take(&self->room, bytes);
+}
+
 void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
 {
     *stats = (bb_store_stats_t){
@@ -525,6 +539,8 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
             (self->frozen ? bb_head_quarantined_points(bb_flush_head(self->frozen)) : 0),
         .type_conflicts = self->type_conflicts,
         .value_conflicts = self->value_conflicts,
+        .disk_free_bytes = self->room.free_bytes,
+        .disk_reserve_bytes = self->room.reserve_bytes,
     };
     uint64_t first = bb_journal_file_first(self->journal);
     uint64_t last = bb_journal_file_last(self->journal);

@@ -39,6 +39,7 @@ typedef struct {
     size_t memory_bytes;         // head, all generations; at a third of it the head wants a flush
     uint64_t journal_file_bytes; // 0 = 64 MiB
     bb_policy_t *policy;         // retention and rollups; NULL = all for ever, none. Retained
+    uint64_t disk_reserve_bytes; // free space that no write may touch; 0 = none
     size_t kv_map_bytes;         // reserved address space per environment; 0 = 16 GiB
 } bb_store_options_t;
 
@@ -94,9 +95,14 @@ typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE } bb_store_job_kind_t;
 
 bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its share of memory
 bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
+// May `bytes` more be staged without touching the disk's reserve? Takes them off what is left. When
+// not: empty journal files are given up first, and the answer is looked up again with each
+// question.
+bool bb_store_has_room(bb_store_t *self, uint64_t bytes);
 bool bb_store_wants_merge(const bb_store_t *self); // some window holds many runs per battery
 // BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now
 // would lose it; sync and apply first. Or, of a MERGE: a flush that failed must be repeated first.
+// DISK_FULL, of a MERGE: the disk is at its reserve.
 // FENCED, or what rotating the journal gave. FLUSH freezes the head (or takes one that a failed job
 // left) and rotates the journal. MERGE takes the window with the most runs per battery above
 // `runs_per_battery_min` (1 = merge all there is).
@@ -121,6 +127,8 @@ typedef struct {
     uint64_t journal_spare_bytes; // empty: files, and ends of files, that will be written again
     uint64_t segment_bytes, segment_points, window_count, runs, runs_mergeable;
     uint64_t battery_count, metric_count, quarantined_points, type_conflicts, value_conflicts;
+    uint64_t disk_free_bytes; // when it was last looked at; UINT64_MAX = never
+    uint64_t disk_reserve_bytes;
 } bb_store_stats_t;
 void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats);
 

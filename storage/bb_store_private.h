@@ -7,6 +7,7 @@
 
 #include "storage/bb_store.h"
 #include "storage/bb_store_meta.h"
+#include "storage/bb_store_room.h"
 #include "storage/bb_store_window.h"
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
@@ -62,6 +63,7 @@ struct bb_store {
     bb_window_pool_t *pool;
     bb_store_windows_t windows;
     bb_policy_t *policy; // never NULL
+    bb_store_room_t room;
 
     bb_dictionary_t *dictionary;
     uint32_t shape_serials;

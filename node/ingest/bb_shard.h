@@ -113,9 +113,9 @@ typedef struct {
     bb_store_stats_t store;
     uint64_t points_accepted, frames_accepted, batches_accepted, points_rejected,
         points_quarantined;
-    uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable;
+    uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable, writes_disk_full;
     uint64_t chunks_replicated_in, chunks_replicated_out, chunks_pulled, chunks_duplicate;
-    uint64_t chunks_dropped_full; // messages of peers that came while the head was full
+    uint64_t chunks_dropped_full; // messages of peers that came while the head or disk was full
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
     uint64_t unsealed_chunks; // applied and not yet in segments

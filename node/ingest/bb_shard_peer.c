@@ -260,8 +260,9 @@ static void s_plant(bb_shard_t *self, s_incoming_t *incoming, uint64_t request_i
 static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_message_t *message,
                                  bb_buffer_t *chunks, bb_buffer_t *batch)
 {
-    if (bb_store_is_full(self->store)) {
-        self->stats.chunks_dropped_full++; // pulled when a flush has made room
+    if (bb_store_is_full(self->store) ||
+        !bb_store_has_room(self->store, bb_buffer_slice(batch).length)) {
+        self->stats.chunks_dropped_full++; // pulled when a flush, or somebody, has made room
         return BB_OK;
     }
     s_incoming_t incoming;
@@ -578,8 +579,8 @@ void bb_shard_pull(bb_shard_t *self)
 {
     uint32_t node = 0, count = 0;
     uint64_t request_id = 0;
-    if (bb_store_is_full(self->store)) {
-        return; // there is no room for it before a flush ends
+    if (bb_store_is_full(self->store) || !bb_store_has_room(self->store, 0)) {
+        return; // there is no room for it before a flush ends, or on the disk
     }
     while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &request_id, self->partitions,
                              &count)) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define S_REFUSED_TEXT_BYTES 512
+#define S_DISK_FULL_RETRY_MS 1000
 
 // ---- refusing --------------------------------------------------------------------------------
 
@@ -153,6 +154,12 @@ static bool s_is_open(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
     if (bb_store_is_full(self->store)) {
         self->stats.writes_busy++;
         S_ERROR(self, intake, BB_ERR_BUSY, 200, "the head is full until a flush ends");
+        return false;
+    }
+    if (!bb_store_has_room(self->store, bytes)) {
+        self->stats.writes_disk_full++;
+        S_ERROR(self, intake, BB_ERR_DISK_FULL, S_DISK_FULL_RETRY_MS,
+                "the disk is at its reserve; reads go on, and writes when there is room again");
         return false;
     }
     return true;

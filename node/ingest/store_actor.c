@@ -5,6 +5,7 @@
 
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_tsan.h"
+#include "storage/bb_store_room.h"
 
 #define S_POSTS_PER_COMMIT        256
 #define S_STAGED_BYTES_PER_COMMIT (8u << 20)
@@ -292,6 +293,10 @@ static void s_open(s_store_t *self)
                   .memory_bytes = (size_t)(config->memory_bytes * S_HEAD_SHARE_NUMERATOR /
                                            S_HEAD_SHARE_DENOMINATOR / self->node->store_count),
                   .journal_file_bytes = config->limits.journal_file_bytes,
+                  .disk_reserve_bytes =
+                      config->disk_reserve_bytes
+                          ? config->disk_reserve_bytes
+                          : bb_store_room_reserve_default(bb_vfs_posix(), config->data_dir),
                   .kv_map_bytes = (size_t)config->limits.map_bytes,
                   .policy = config->policy},
         .topology = self->node->topology,

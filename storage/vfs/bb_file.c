@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 // Pieces handed to one pwritev; the kernel's own limit (IOV_MAX) is 1,024.
@@ -352,6 +353,23 @@ static bb_error_t s_list(bb_vfs_t *vfs, const char *path, bb_vfs_name_fn callbac
     return error;
 }
 
+static bb_error_t s_space(bb_vfs_t *vfs, const char *path, uint64_t *free_bytes,
+                          uint64_t *total_bytes)
+{
+    (void)vfs;
+    struct statvfs status;
+    int result;
+    do {
+        result = statvfs(path, &status);
+    } while (result != 0 && errno == EINTR);
+    if (result != 0) {
+        return s_error(errno);
+    }
+    *free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
+    *total_bytes = (uint64_t)status.f_blocks * status.f_frsize;
+    return BB_OK;
+}
+
 bb_vfs_t *bb_vfs_posix(void)
 {
     static const bb_vfs_t s_posix = {
@@ -370,6 +388,7 @@ bb_vfs_t *bb_vfs_posix(void)
         .make_directory = s_make_directory,
         .list = s_list,
         .sync_directory = s_sync_directory,
+        .space = s_space,
     };
     // The table is constant; callers take it as mutable because a simulated one carries state.
     union {

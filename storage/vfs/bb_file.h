@@ -47,6 +47,9 @@ struct bb_vfs {
     bb_error_t (*make_directory)(bb_vfs_t *vfs, const char *path);
     bb_error_t (*list)(bb_vfs_t *vfs, const char *path, bb_vfs_name_fn callback, void *context);
     bb_error_t (*sync_directory)(bb_vfs_t *vfs, const char *path);
+    // Of the file system that `path` is on: what may still be written, and its size.
+    bb_error_t (*space)(bb_vfs_t *vfs, const char *path, uint64_t *free_bytes,
+                        uint64_t *total_bytes);
 };
 
 // The machine's file system. Stateless; the same pointer every time; never destroyed.

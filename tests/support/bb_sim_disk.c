@@ -638,6 +638,19 @@ static bb_error_t s_list(bb_vfs_t *vfs, const char *path, bb_vfs_name_fn callbac
     return error;
 }
 
+static bb_error_t s_space(bb_vfs_t *vfs, const char *path, uint64_t *free_bytes,
+                          uint64_t *total_bytes)
+{
+    bb_sim_disk_t *self = vfs->context;
+    (void)path; // one file system
+    bb_error_t error = bb_sim_disk_step(self, BB_SIM_READ);
+    if (error == BB_OK) {
+        *free_bytes = bb_sim_disk_free_bytes(self);
+        *total_bytes = self->capacity_bytes;
+    }
+    return error;
+}
+
 static bb_error_t s_sync_directory(bb_vfs_t *vfs, const char *path)
 {
     bb_sim_disk_t *self = vfs->context;
@@ -682,6 +695,7 @@ bb_sim_disk_t *bb_sim_disk_new(void)
         .make_directory = s_make_directory,
         .list = s_list,
         .sync_directory = s_sync_directory,
+        .space = s_space,
     };
     return self;
 }

@@ -26,7 +26,7 @@ typedef struct bb_sim_disk bb_sim_disk_t;
 // and every commit of bb_sim_kv.
 typedef enum {
     BB_SIM_OPEN,      // open
-    BB_SIM_READ,      // read_at, size, list
+    BB_SIM_READ,      // read_at, size, list, space
     BB_SIM_WRITE,     // write_at, truncate, reserve
     BB_SIM_SYNC,      // sync, sync_directory
     BB_SIM_NAMESPACE, // remove, remove_tree, rename, make_directory, lock

@@ -167,6 +167,7 @@ static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
         .partition_count = bb_topology_partition_count(node->topology),
         .memory_bytes =
             self->tuning.store.memory_bytes ? self->tuning.store.memory_bytes : 8u << 20,
+        .disk_reserve_bytes = self->tuning.store.disk_reserve_bytes,
     };
     options.topology = node->topology;
     options.stream = node->stream;

@@ -234,6 +234,44 @@ static void busy_when_too_much_is_in_flight(void **state)
 
 // ---- disks -----------------------------------------------------------------------------------
 
+// Goal: at the reserve of its disk a node refuses writes by name and takes no chunks of peers,
+// while it answers reads, seals what it has, and others reach their level without it; with room
+// again it goes on and catches up. Method: 1 MB less than the reserve is free on one of three
+// disks.
+static void disk_at_its_reserve(void **state)
+{
+    (void)state;
+    bb_shard_options_t tuning = {.store = {.disk_reserve_bytes = 64u << 20},
+                                 .flush_age_ns_max = BB_NS_PER_S};
+    h_cluster_t *h = h_new(3, 3, 8, &tuning);
+    bb_sim_disk_t *disk = h->nodes[0].disk;
+    h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.limit = 4});
+    h_pump(h, 100 * H_MS);
+    bb_sim_disk_capacity_set(disk, bb_sim_disk_used_bytes(disk) + (63u << 20));
+    // What was let through before is let through still, up to 16 MiB: a restart asks anew.
+    h_crash(h, 0);
+    h_restart(h, 0, 111);
+    uint64_t refused = h_write(h, 0, BB_LEVEL_ONE, (h_batch_t){.first = 4, .limit = 5});
+    const bb_message_t *reply = h_answered(h, refused, BB_KIND_ERROR);
+    assert_int_equal(reply->error.code, BB_ERR_DISK_FULL);
+    assert_true(reply->error.retry_after_ms > 0);
+    assert_int_equal(h_stats(h, 0).writes_disk_full, 1);
+    assert_int_equal(h_rows(h, h_query(h, 0, BB_LEVEL_ONE, BB_QUERY_RAW)), 4);
+    uint64_t taken = h_write(h, 1, BB_LEVEL_LOCAL_QUORUM, (h_batch_t){.first = 4, .limit = 6});
+    h_pump(h, 2500 * H_MS);
+    h_answered(h, taken, BB_KIND_WRITE_REPLY);
+    assert_true(h_stats(h, 0).chunks_dropped_full > 0);
+    assert_false(h_stats(h, 0).is_fenced);
+    assert_int_equal(h_stats(h, 0).store.head_points, 0); // sealed all the same
+    assert_true(h_stats(h, 0).store.segment_points > 0);
+    bb_sim_disk_capacity_set(disk, UINT64_MAX);
+    uint64_t again = h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.first = 6, .limit = 8});
+    h_pump(h, 2500 * H_MS);
+    h_answered(h, again, BB_KIND_WRITE_REPLY);
+    assert_int_equal(h_rows(h, h_query(h, 0, BB_LEVEL_ONE, BB_QUERY_RAW)), 8);
+    h_free(&h);
+}
+
 // Goal: the first failed sync fences: nothing that it covered is acknowledged here, nor is
 // anything later, and reads go on.
 static void failed_sync_fences(void **state)
@@ -756,6 +794,7 @@ int main(void)
         cmocka_unit_test(types_are_refused_by_name),
         cmocka_unit_test(quarantine_and_release),
         cmocka_unit_test(busy_when_too_much_is_in_flight),
+        cmocka_unit_test(disk_at_its_reserve),
         cmocka_unit_test(failed_sync_fences),
         cmocka_unit_test(replicas_can_meet_the_level_alone),
         cmocka_unit_test(full_disk_refuses),
