@@ -15,6 +15,7 @@
 #include "storage/bb_store_latest.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_scrub.h"
 
 #define S_MAP_BYTES_DEFAULT   ((size_t)16 << 30)
 #define S_DIRECTORY_BYTES_MAX (BB_WINDOW_PATH_BYTES - 64)
@@ -179,6 +180,21 @@ static bb_error_t s_load_window(void *context, bb_window_kind_t kind, uint32_t d
     return BB_OK;
 }
 
+static bb_error_t s_load_damage(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault)
+{
+    (void)fault;
+    bb_store_scrub_load_damage(((bb_store_t *)context)->scrub, entry);
+    return BB_OK;
+}
+
+static bb_error_t s_load_verified(void *context, bb_window_kind_t kind, uint32_t day,
+                                  const bb_meta_verified_t *verified, bb_fault_t *fault)
+{
+    (void)fault;
+    bb_store_scrub_load_verified(((bb_store_t *)context)->scrub, kind, day, verified);
+    return BB_OK;
+}
+
 // A commit that failed before may be on the disk or not, and what was read now may be the other
 // state after a power loss. One that succeeds takes its place, before anything is tidied away,
 // replayed or trimmed because of what meta says.
@@ -220,7 +236,8 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     if (error != BB_OK) {
         return error;
     }
-    bb_meta_visitor_t visitor = {self, s_load_seal, s_load_have, s_load_name, s_load_window};
+    bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,    s_load_name,
+                                 s_load_window, s_load_damage, s_load_verified};
     error = bb_meta_read(self->kv, txn, &visitor, fault);
     self->kv->abort(&txn);
     return error == BB_OK ? s_meta_settle(self, fault) : error;
@@ -399,6 +416,7 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
         return bb_fault_set(fault, BB_ERR_CONFIG, "node id '%s' is too long", options->node_id);
     }
     bb_store_t *self = bb_alloc_zero(1, sizeof *self);
+    self->scrub = bb_store_scrub_new(options);
     uint64_t seed;
     memcpy(&seed, options->cluster_id, sizeof seed);
     self->vfs = options->vfs;
@@ -441,6 +459,7 @@ void bb_store_close(bb_store_t **store)
     }
     free(self->windows.items);
     bb_window_pool_destroy(&self->pool);
+    bb_store_scrub_destroy(&self->scrub);
     if (self->meta) {
         self->kv->close(&self->meta);
     }

@@ -24,9 +24,26 @@
 #include "protocol/bb_policy.h"
 #include "protocol/bb_query.h"
 #include "storage/kv/bb_kv.h"
+#include "storage/scrub/bb_damage.h"
+#include "storage/scrub/bb_scrub.h"
+#include "storage/scrub/bb_suspect.h"
 #include "storage/vfs/bb_file.h"
 
 typedef struct bb_store bb_store_t;
+
+// Looks at a window's folder in another process, for one that this process must not open: a damaged
+// page can crash who reads it. All calls are made on the store's thread and do not wait.
+typedef struct {
+    void *context;
+    // Starts it, to end within timeout_ns; a handle >= 0, or -1.
+    int64_t (*spawn)(void *context, const char *window_path, int64_t timeout_ns);
+    // True: it has ended, the handle is void, and *event says how (bb_suspect_event_of_exit).
+    bool (*poll)(void *context, int64_t handle, bb_suspect_event_t *event);
+    void (*kill)(void *context, int64_t handle); // and forget it
+} bb_store_checker_t;
+
+// How often _scrub_tick wants to be called while a window is looked at.
+#define BB_STORE_CHECK_POLL_NS (INT64_C(200) * 1000000)
 
 typedef struct {
     bb_vfs_t *vfs;
@@ -41,6 +58,9 @@ typedef struct {
     bb_policy_t *policy;         // retention and rollups; NULL = all for ever, none. Retained
     uint64_t disk_reserve_bytes; // free space that no write may touch; 0 = none
     size_t kv_map_bytes;         // reserved address space per environment; 0 = 16 GiB
+    uint64_t scrub_bytes_per_s;  // 0 = only when somebody asks
+    int64_t scrub_interval_ns;   // between two readings of a window; 0 = 7 days
+    bb_store_checker_t checker;  // spawn NULL: windows are never looked at elsewhere
 } bb_store_options_t;
 
 typedef struct {
@@ -91,7 +111,7 @@ BB_MUST_CHECK bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chu
 // ---- sealing, merging, trimming --------------------------------------------------------------
 // One job at a time per store. begin and end on the owner's thread; run anywhere, once.
 typedef struct bb_store_job bb_store_job_t;
-typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE } bb_store_job_kind_t;
+typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE, BB_JOB_SCRUB } bb_store_job_kind_t;
 
 bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its share of memory
 bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
@@ -105,13 +125,33 @@ bool bb_store_wants_merge(const bb_store_t *self); // some window holds many run
 // DISK_FULL, of a MERGE: the disk is at its reserve.
 // FENCED, or what rotating the journal gave. FLUSH freezes the head (or takes one that a failed job
 // left) and rotates the journal. MERGE takes the window with the most runs per battery above
-// `runs_per_battery_min` (1 = merge all there is).
+// `runs_per_battery_min` (1 = merge all there is). SCRUB takes the step that _scrub_tick announced.
 BB_MUST_CHECK bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
                                             double runs_per_battery_min, bb_store_job_t **job);
 BB_MUST_CHECK bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault);
 // Publishes the outcome of _run; `error` is what it returned. On failure the frozen head stays and
 // is flushed again by the next job; a sync failure fences the store.
 void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error);
+
+// ---- scrubbing -------------------------------------------------------------------------------
+// Windows are read again from time to time (bb_scrub.h paces it); what does not verify is kept on a
+// list in the meta map, and answers that touch it are partial.
+//
+// Tells the scrubber the time. True: a step is due, begin a BB_JOB_SCRUB for it. False:
+// *wake_mono_ns says when to call again (BB_NEVER_NS: when a job has ended).
+bool bb_store_scrub_tick(bb_store_t *self, int64_t now_mono_ns, int64_t now_wall_ns,
+                         int64_t *wake_mono_ns);
+// Reads every window once, now, at this rate (0 = the configured one; BB_SCRUB_RATE_UNLIMITED).
+void bb_store_scrub_start(bb_store_t *self, int64_t now_mono_ns, int64_t now_wall_ns,
+                          uint64_t rate_bytes_per_s);
+
+typedef struct {
+    bb_scrub_stats_t scrub;
+    uint32_t barred_count; // windows that are not opened: under examination, or condemned
+    uint32_t damage_count;
+    const bb_damage_entry_t *damage; // borrowed until the next tick or job
+} bb_store_scrub_stats_t;
+bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *self, int64_t now_wall_ns);
 
 // Deletes sealed journal files for which `is_held` says yes for every dot range in them.
 typedef bool (*bb_store_is_held_fn)(void *context, uint32_t partition, const bb_stream_t *stream,

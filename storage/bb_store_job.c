@@ -7,11 +7,13 @@
 #include "storage/bb_store_latest.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_scrub.h"
 
 struct bb_store_job {
     bb_store_job_kind_t kind;
-    bb_flush_t *flush; // borrowed of the store
-    bb_merge_t *merge; // owned
+    bb_flush_t *flush;     // borrowed of the store
+    bb_merge_t *merge;     // owned
+    bb_scrub_job_t *scrub; // owned
     bool must_fence;
 };
 
@@ -51,7 +53,13 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         return BB_ERR_FENCED;
     }
     bb_merge_t *merge = NULL;
-    if (kind == BB_JOB_FLUSH) {
+    bb_scrub_job_t *scrub = NULL;
+    if (kind == BB_JOB_SCRUB) {
+        scrub = bb_scrub_job_new(self);
+        if (!scrub) {
+            return BB_ERR_NOT_FOUND;
+        }
+    } else if (kind == BB_JOB_FLUSH) {
         bb_error_t error = s_freeze(self);
         if (error != BB_OK) {
             return error;
@@ -75,6 +83,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         .kind = kind,
         .flush = kind == BB_JOB_FLUSH ? self->frozen : NULL,
         .merge = merge,
+        .scrub = scrub,
     };
     self->is_job_alive = true;
     return BB_OK;
@@ -82,6 +91,9 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
 
 bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
 {
+    if (job->kind == BB_JOB_SCRUB) {
+        return bb_scrub_job_run(job->scrub, &job->must_fence, fault);
+    }
     return job->kind == BB_JOB_FLUSH ? bb_flush_run(job->flush, &job->must_fence, fault)
                                      : bb_merge_run(job->merge, &job->must_fence, fault);
 }
@@ -91,7 +103,10 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
     BB_ASSERT(self->is_job_alive);
     self->is_job_alive = false;
     self->is_fenced |= (*job)->must_fence;
-    if (error == BB_OK && (*job)->kind == BB_JOB_FLUSH) {
+    if ((*job)->kind == BB_JOB_SCRUB) {
+        // What was found counts even if it could not be written down.
+        bb_scrub_job_publish((*job)->scrub, self);
+    } else if (error == BB_OK && (*job)->kind == BB_JOB_FLUSH) {
         bb_store_latest_learn(self, bb_flush_head(self->frozen));
         bb_flush_publish(self->frozen, self);
         bb_flush_destroy(&self->frozen);
@@ -99,7 +114,11 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
         bb_merge_publish((*job)->merge, self);
     }
     self->is_merge_wanted = bb_merge_is_wanted(self);
+    if ((*job)->kind != BB_JOB_SCRUB) {
+        bb_store_scrub_windows_changed(self->scrub);
+    }
     bb_merge_destroy(&(*job)->merge);
+    bb_scrub_job_destroy(&(*job)->scrub);
     free(*job);
     *job = NULL;
 }

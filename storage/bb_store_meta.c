@@ -6,7 +6,7 @@
 
 // A waiting record: u32 bytes of the key, u32 bytes of the value, key, value.
 #define S_RECORD_BYTES  8u
-#define S_KEY_BYTES_MAX 8u
+#define S_KEY_BYTES_MAX 16u
 
 void bb_meta_batch_free(bb_meta_batch_t *self)
 {
@@ -59,6 +59,33 @@ void bb_meta_batch_window(bb_meta_batch_t *self, const bb_window_t *window,
     memcpy(s_add(self, key, sizeof key, sizeof record), &record, sizeof record);
 }
 
+void bb_meta_damage_key(const bb_damage_entry_t *entry, uint8_t out[BB_META_DAMAGE_KEY_BYTES])
+{
+    out[0] = 'D';
+    out[1] = entry->kind;
+    out[2] = (uint8_t)(entry->class_id >> 8);
+    out[3] = (uint8_t)entry->class_id;
+    s_number_key(out + 4, entry->day);
+    s_number_key(out + 8, entry->battery);
+}
+
+void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry)
+{
+    uint8_t key[BB_META_DAMAGE_KEY_BYTES];
+    uint8_t record[BB_DAMAGE_RECORD_BYTES_MAX];
+    bb_meta_damage_key(entry, key);
+    size_t length = bb_damage_encode(entry, record);
+    memcpy(s_add(self, key, sizeof key, length), record, length);
+}
+
+void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
+                            const bb_meta_verified_t *verified)
+{
+    uint8_t key[6] = {'V', (uint8_t)kind};
+    s_number_key(key + 2, day);
+    memcpy(s_add(self, key, sizeof key, sizeof *verified), verified, sizeof *verified);
+}
+
 void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t record)
 {
     uint8_t key[5] = {is_metric ? 'M' : 'N'};
@@ -91,6 +118,23 @@ static uint32_t s_number(const uint8_t *bytes)
     return __builtin_bswap32(big);
 }
 
+// A record of damage that does not verify is let pass: what it named is found again.
+static bb_error_t s_visit_scrub(const bb_meta_visitor_t *visitor, const uint8_t *key,
+                                bb_slice_t value, bb_fault_t *fault)
+{
+    if (key[0] == 'D') {
+        bb_damage_entry_t entry;
+        bool is_sound = bb_damage_decode(value, &entry) == BB_OK;
+        return is_sound && visitor->damage ? visitor->damage(visitor->context, &entry, fault)
+                                           : BB_OK;
+    }
+    bb_meta_verified_t verified;
+    memcpy(&verified, value.data, sizeof verified);
+    return visitor->verified ? visitor->verified(visitor->context, (bb_window_kind_t)key[1],
+                                                 s_number(key + 2), &verified, fault)
+                             : BB_OK;
+}
+
 static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_slice_t value,
                           bb_fault_t *fault)
 {
@@ -117,6 +161,11 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
         memcpy(&window, value.data, sizeof window);
         return visitor->window(visitor->context, (bb_window_kind_t)bytes[1], s_number(bytes + 2),
                                &window, fault);
+    }
+    if ((bytes[0] == 'D' && key.length == BB_META_DAMAGE_KEY_BYTES) ||
+        (bytes[0] == 'V' && key.length == 6 && bytes[1] < BB_WINDOW_KIND_COUNT &&
+         value.length == sizeof(bb_meta_verified_t))) {
+        return s_visit_scrub(visitor, bytes, value, fault);
     }
     return bb_fault_set(fault, BB_ERR_CORRUPT,
                         "meta: a record with key 0x%02x of %zu bytes and a value of %zu bytes",

@@ -5,9 +5,11 @@
 // (little-endian, no padding):
 //
 //   'C'                     bb_meta_seal_t: format version, journal files sealed so far
+//   'D' u8 kind u16 class u32 day u32 battery    bb_damage.h: what is known to be damaged
 //   'H' u16 partition       have-set, as bb_have_set_encode writes it
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
+//   'V' u8 kind u32 day     bb_meta_verified_t: when scrubbing last read all of it
 //   'W' u8 kind u32 day     bb_meta_window_t: which folder counts, and what is in it
 //
 // 'M' sorts before 'N': metrics are known before the batteries whose types name them.
@@ -17,6 +19,7 @@
 #include "protocol/bb_have_set.h"
 #include "storage/bb_store_window.h"
 #include "storage/head/bb_dictionary.h"
+#include "storage/scrub/bb_damage.h"
 
 #define BB_META_FORMAT 2u
 
@@ -33,6 +36,15 @@ typedef struct {
 } bb_meta_window_t;
 static_assert(sizeof(bb_meta_window_t) == 64, "on-disk layout");
 
+typedef struct {
+    uint64_t number; // of the folder that was verified
+    int64_t wall_ns;
+} bb_meta_verified_t;
+static_assert(sizeof(bb_meta_verified_t) == 16, "on-disk layout");
+
+#define BB_META_DAMAGE_KEY_BYTES 12u
+void bb_meta_damage_key(const bb_damage_entry_t *entry, uint8_t out[BB_META_DAMAGE_KEY_BYTES]);
+
 // Records that wait to be written. A cleared structure is empty.
 typedef struct {
     uint8_t *bytes;
@@ -44,6 +56,9 @@ void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through);
 void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have);
 void bb_meta_batch_window(bb_meta_batch_t *self, const bb_window_t *window,
                           const bb_window_counts_t *counts);
+void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry);
+void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
+                            const bb_meta_verified_t *verified);
 // For bb_dictionary_drain; context is the batch.
 void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t record);
 // Puts all of them.
@@ -59,6 +74,10 @@ typedef struct {
                        bb_fault_t *fault);
     bb_error_t (*window)(void *context, bb_window_kind_t kind, uint32_t day,
                          const bb_meta_window_t *window, bb_fault_t *fault);
+    // May be NULL: not wanted.
+    bb_error_t (*damage)(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault);
+    bb_error_t (*verified)(void *context, bb_window_kind_t kind, uint32_t day,
+                           const bb_meta_verified_t *verified, bb_fault_t *fault);
 } bb_meta_visitor_t;
 
 // BB_ERR_CORRUPT: a key or value that is none of ours; BB_ERR_FORMAT: a newer format.

@@ -50,6 +50,8 @@ typedef struct {
     uint32_t text_capacity;
 } bb_store_scratch_t;
 
+struct bb_store_scrub; // bb_store_scrub.h
+
 struct bb_store {
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
@@ -86,6 +88,7 @@ struct bb_store {
     bool is_merge_wanted; // looked up again when a job ends, not by every question
     uint64_t type_conflicts, value_conflicts;
     bb_store_scratch_t scratch;
+    struct bb_store_scrub *scrub;
 };
 
 // ---- windows list ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include "storage/bb_store_flush.h"
 #include "storage/bb_store_latest.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_scrub.h"
 #include "storage/scan/bb_snapshot.h"
 
 #define S_PAGE_BYTES_DEFAULT (1u << 20)
@@ -282,6 +283,34 @@ static void s_take_all(s_taking_t *self)
 }
 
 // ---- windows ---------------------------------------------------------------------------------
+static void s_take_damage(s_taking_t *self, bb_snapshot_window_t *window)
+{
+    uint32_t count;
+    const bb_damage_entry_t *entries =
+        bb_damage_window(bb_store_scrub_damage(self->store->scrub),
+                         (uint8_t)bb_window_kind(window->window), 0, window->day, &count);
+    if (count == 0) {
+        return;
+    }
+    uint32_t *batteries = bb_arena_alloc(&self->snapshot->arena, count * sizeof *batteries);
+    for (uint32_t i = 0; i < count; i++) {
+        batteries[i] = entries[i].battery;
+        window->is_quarantined |= entries[i].battery == BB_DAMAGE_BATTERY_ALL;
+    }
+    window->quarantined = batteries;
+    window->quarantined_count = count;
+}
+
+bool bb_snapshot_is_quarantined(const bb_snapshot_window_t *window, uint32_t battery)
+{
+    for (uint32_t i = 0; i < window->quarantined_count; i++) {
+        if (window->quarantined[i] == battery) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void s_take_window(s_taking_t *self, const bb_store_window_t *window)
 {
     bb_window_retain(window->window);
@@ -290,6 +319,7 @@ static void s_take_window(s_taking_t *self, const bb_store_window_t *window)
         .day = bb_window_day(window->window),
         .is_quarantine = bb_window_kind(window->window) == BB_WINDOW_QUARANTINE,
     };
+    s_take_damage(self, &self->snapshot->windows[self->snapshot->window_count - 1]);
 }
 
 static int s_compare_windows(const void *a, const void *b)

@@ -31,6 +31,7 @@ struct bb_window {
     uint32_t day;
     uint64_t number;
     atomic_bool is_doomed;
+    atomic_bool is_barred;  // not to be opened
     // Behind the pool's lock.
     bb_kv_env_t *env;
     uint32_t user_count;
@@ -103,6 +104,7 @@ bb_window_t *bb_window_new(bb_window_pool_t *pool, bb_window_kind_t kind, uint32
     self->pool = pool;
     atomic_init(&self->reference_count, 1);
     atomic_init(&self->is_doomed, false);
+    atomic_init(&self->is_barred, false);
     self->kind = kind;
     self->day = day;
     self->number = number;
@@ -161,6 +163,11 @@ void bb_window_release(bb_window_t **self)
     free(window);
 }
 
+void bb_window_bar(bb_window_t *self, bool is_barred)
+{
+    atomic_store(&self->is_barred, is_barred);
+}
+
 void bb_window_doom(bb_window_t *self)
 {
     atomic_store(&self->is_doomed, true);
@@ -199,6 +206,9 @@ bb_error_t bb_window_env_acquire(bb_window_t *self, bool create, bb_kv_env_t **e
 {
     bb_window_pool_t *pool = self->pool;
     bb_error_t error = BB_OK;
+    if (atomic_load(&self->is_barred)) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "the window is suspect and not opened");
+    }
     pthread_mutex_lock(&pool->lock);
     if (self->env) {
         s_unlink(pool, self);

@@ -56,6 +56,9 @@ void bb_window_retain(bb_window_t *self);
 void bb_window_release(bb_window_t **self);
 void bb_window_doom(bb_window_t *self);
 
+// While a window is barred, _env_acquire opens nothing and gives BB_ERR_CORRUPT. Any thread.
+void bb_window_bar(bb_window_t *self, bool is_barred);
+
 bb_window_kind_t bb_window_kind(const bb_window_t *self);
 uint32_t bb_window_day(const bb_window_t *self);
 uint64_t bb_window_number(const bb_window_t *self);

@@ -69,7 +69,9 @@ static bb_error_t s_check_env(const s_sink_t *sink, bb_kv_env_t *env,
     if (counts) {
         s_count(sink, "runs", totals.run_count, counts->run_count);
         s_count(sink, "batteries", totals.battery_count, counts->battery_count);
-        s_count(sink, "points", totals.point_count, counts->point_count);
+        if (totals.finding_count == 0) { // a run that cannot be opened counts as none
+            s_count(sink, "points", totals.point_count, counts->point_count);
+        }
         s_count(sink, "bytes", totals.run_bytes, counts->run_bytes);
     }
     return BB_OK;
@@ -191,7 +193,8 @@ static bb_error_t s_meta_work(const bb_verify_options_t *options, void *argument
     }
     if (error == BB_OK) {
         self->dictionary = bb_dictionary_new(1, BB_PARTITIONS_MAX);
-        const bb_meta_visitor_t visitor = {self, s_seal, s_have, s_name, s_window};
+        const bb_meta_visitor_t visitor = {
+            .context = self, .seal = s_seal, .have = s_have, .name = s_name, .window = s_window};
         error = bb_meta_read(kv, txn, &visitor, fault);
         bb_dictionary_destroy(&self->dictionary);
     }

@@ -210,10 +210,13 @@ void bb_battery_view_load(bb_battery_view_t *self, uint32_t window_index)
 {
     bb_snapshot_t *snapshot = self->snapshot;
     bb_snapshot_window_t *window = &snapshot->windows[window_index];
-    if (bb_snapshot_window_open(snapshot, window_index) != BB_OK) {
+    if (bb_snapshot_window_open(snapshot, window_index) != BB_OK ||
+        bb_snapshot_is_quarantined(window, self->battery->number)) {
         self->is_damaged = true;
+        window->is_damaged = true;
         return;
     }
+    self->is_damaged |= window->is_quarantined;
     bb_segment_cursor_seek(window->cursor, self->battery->partition, self->battery->number);
     bb_slice_t value;
     bb_error_t error = bb_segment_cursor_next(window->cursor, &value);

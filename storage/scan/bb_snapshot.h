@@ -55,6 +55,9 @@ typedef struct {
     uint32_t day;
     bool is_quarantine;
     bool is_damaged;             // could not be opened, or something in it did not verify
+    bool is_quarantined;         // known to be damaged as a whole: what it has is not complete
+    const uint32_t *quarantined; // batteries whose runs are not believed, ascending; in the arena
+    uint32_t quarantined_count;
     bb_segment_cursor_t *cursor; // NULL until it is needed
 } bb_snapshot_window_t;
 
@@ -82,6 +85,9 @@ struct bb_snapshot {
 // Opens the cursor of the window if it is not open. BB_ERR_CORRUPT or what opening it
 // gave; the window is marked damaged then.
 BB_MUST_CHECK bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index);
+
+// The runs of this battery in the window are known to be damaged: they are not to be used.
+bool bb_snapshot_is_quarantined(const bb_snapshot_window_t *window, uint32_t battery);
 
 // Merged over all batteries? Only aggregates can be.
 static inline bool bb_snapshot_is_grouped(const bb_query_t *query)

@@ -137,10 +137,20 @@ const bb_damage_entry_t *bb_damage_find(const bb_damage_t *self, uint8_t kind, u
     return at < limit && self->entries[at].battery == battery ? &self->entries[at] : NULL;
 }
 
-bool bb_damage_has_window(const bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day)
+const bb_damage_entry_t *bb_damage_window(const bb_damage_t *self, uint8_t kind, uint16_t class_id,
+                                          uint32_t day, uint32_t *count)
 {
     uint64_t window = s_window_rank(kind, class_id, day);
-    return s_seek(self, window, 0) < s_window_limit(self, window);
+    uint32_t first = s_seek(self, window, 0);
+    *count = s_window_limit(self, window) - first;
+    return *count > 0 ? &self->entries[first] : NULL;
+}
+
+bool bb_damage_has_window(const bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day)
+{
+    uint32_t count;
+    bb_damage_window(self, kind, class_id, day, &count);
+    return count > 0;
 }
 
 uint32_t bb_damage_forget(bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day,
@@ -161,9 +171,14 @@ uint32_t bb_damage_forget(bb_damage_t *self, uint8_t kind, uint16_t class_id, ui
 
 bool bb_damage_add(bb_damage_t *self, const bb_damage_entry_t *entry)
 {
-    bb_damage_forget(self, entry->kind, entry->class_id, entry->day, entry->number);
-    if (bb_damage_find(self, entry->kind, entry->class_id, entry->day, entry->battery)) {
-        return false;
+    const bb_damage_entry_t *known =
+        bb_damage_find(self, entry->kind, entry->class_id, entry->day, entry->battery);
+    if (known) {
+        bool is_renewed = known->battery == entry->battery && known->number != entry->number;
+        if (is_renewed) {
+            self->entries[known - self->entries] = *entry;
+        }
+        return is_renewed;
     }
     bb_damage_entry_t fresh = *entry;
     uint64_t window = s_window_rank(entry->kind, entry->class_id, entry->day);

@@ -65,17 +65,21 @@ typedef struct {
 } bb_damage_t;
 
 void bb_damage_clear(bb_damage_t *self); // frees the memory
-// True if the list changed: false if that battery of the window, or the whole window, is in it. An
-// entry of another number of the same window is replaced.
+// True if the list changed: false if that battery of the window, or the whole window, is in it with
+// the same number. What a merge carried over is found again under the new number, which replaces
+// the old one.
 bool bb_damage_add(bb_damage_t *self, const bb_damage_entry_t *entry);
-// Drops the entries of a window; `number` the one that counts now: entries of it stay. 0 drops all.
-// Returns how many went.
+// Drops the entries of a window that were not found in `number`, which has been verified to its
+// end; 0 drops all. Returns how many went.
 uint32_t bb_damage_forget(bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day,
                           uint64_t number);
 // The entry that concerns a battery of a window: its own, or that of the whole window; or NULL.
 // BB_DAMAGE_BATTERY_ALL: the entry of the whole window only.
 const bb_damage_entry_t *bb_damage_find(const bb_damage_t *self, uint8_t kind, uint16_t class_id,
                                         uint32_t day, uint32_t battery);
+// The entries of a window, ascending by battery; *count of them, borrowed until the list changes.
+const bb_damage_entry_t *bb_damage_window(const bb_damage_t *self, uint8_t kind, uint16_t class_id,
+                                          uint32_t day, uint32_t *count);
 bool bb_damage_has_window(const bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day);
 
 #endif

@@ -74,7 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s_fill(kv, env, (fuzz_bytes_t){data, size});
     BB_ASSERT(kv->begin(env, false, &txn) == BB_OK);
     bb_dictionary_t *dictionary = bb_dictionary_new(1, BB_PARTITIONS_MAX);
-    const bb_meta_visitor_t visitor = {dictionary, s_seal, s_have, s_name, s_window};
+    const bb_meta_visitor_t visitor = {
+        .context = dictionary, .seal = s_seal, .have = s_have, .name = s_name, .window = s_window};
     bb_error_t error = bb_meta_read(kv, txn, &visitor, &fault);
     BB_ASSERT(error != BB_ERR_FORMAT || fault.text[0] != '\0');
     kv->abort(&txn);

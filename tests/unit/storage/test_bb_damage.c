@@ -90,7 +90,8 @@ static void s_test_whole_window_covers_batteries(void **state)
     bb_damage_clear(&list);
 }
 
-// Goal: a window that a merge wrote anew is clean, unless what was found is in the new one.
+// Goal: a window that a merge wrote anew is clean when it has been verified, but for what was found
+// in the new one, too.
 static void s_test_forget(void **state)
 {
     (void)state;
@@ -105,9 +106,16 @@ static void s_test_forget(void **state)
     assert_int_equal(bb_damage_forget(&list, 0, 3, 2, 2), 4);
     assert_false(bb_damage_has_window(&list, 0, 3, 2));
     assert_true(bb_damage_has_window(&list, 0, 3, 1) && bb_damage_has_window(&list, 0, 3, 3));
-    bb_damage_entry_t entry = s_entry(3, 9, 77); // of a later number: what was before has gone
+    bb_damage_entry_t entry = s_entry(3, 9, 2); // carried over by a merge, and found again
     assert_true(bb_damage_add(&list, &entry));
+    assert_false(bb_damage_add(&list, &entry));
+    assert_non_null(bb_damage_find(&list, 0, 3, 3, 0)); // the new one is not verified yet
+    assert_int_equal(bb_damage_forget(&list, 0, 3, 3, 9), 3);
     assert_null(bb_damage_find(&list, 0, 3, 3, 0));
+    assert_non_null(bb_damage_find(&list, 0, 3, 3, 2));
+    uint32_t count;
+    assert_int_equal(bb_damage_window(&list, 0, 3, 3, &count)->battery, 2);
+    assert_int_equal(count, 1);
     assert_int_equal(list.count, 5);
     bb_damage_clear(&list);
 }

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/bb_store_scrub.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/bb_store_seal.h"
+#include "storage/scrub/bb_suspect.h"
+#include "storage/scrub/bb_window_check.h"
+
+#define S_FINDINGS_MAX 1024u // of one step; a window with more is damaged as a whole
+
+// A window that has not always been trusted.
+typedef struct {
+    uint64_t id, number;
+    bb_suspect_t suspect;
+    int64_t child; // handle of the checker; -1 = none
+} s_doubted_t;
+
+typedef struct {
+    uint64_t id, number;
+    int64_t wall_ns;
+} s_verified_t;
+
+struct bb_store_scrub {
+    bb_scrub_t *core;
+    bb_damage_t damage;
+    bb_store_checker_t checker;
+    s_verified_t *verified; // as loaded; the core knows what came later
+    uint32_t verified_count, verified_capacity;
+    s_doubted_t *doubted;
+    uint32_t doubted_count, doubted_capacity;
+    bool windows_changed;
+    // The step that the core asked for, and how far the window under way is.
+    bool is_step_due;
+    bb_scrub_actions_t step;
+    int64_t step_wall_ns;
+    bb_window_check_at_t at;
+    bb_window_check_totals_t totals;
+    bb_window_counts_t counts; // when it was begun
+    // What the last job gave, until the next tick tells the core.
+    bool has_outcome;
+    uint64_t outcome_bytes, outcome_findings;
+    bool outcome_is_end;
+};
+
+struct bb_scrub_job {
+    bb_kv_driver_t *kv;
+    bb_kv_env_t *meta;
+    bb_window_t *window;
+    uint64_t id;
+    bb_window_check_at_t at;
+    bb_window_check_totals_t totals;
+    bb_window_counts_t counts_begun, counts_now;
+    uint64_t budget_bytes;
+    int64_t wall_ns;
+    bb_damage_entry_t *known; // of the window, copied
+    uint32_t known_count;
+    bb_damage_t found;
+    uint64_t finding_count, bytes;
+    bool is_end, is_doubtful;
+};
+
+static uint64_t s_id_of(const bb_window_t *window)
+{
+    return (uint64_t)bb_window_kind(window) << 48 | bb_window_day(window);
+}
+
+bb_store_scrub_t *bb_store_scrub_new(const bb_store_options_t *options)
+{
+    bb_store_scrub_t *self = bb_alloc_zero(1, sizeof *self);
+    self->core = bb_scrub_new(options->scrub_bytes_per_s, options->scrub_interval_ns > 0
+                                                              ? options->scrub_interval_ns
+                                                              : BB_SCRUB_INTERVAL_NS);
+    self->checker = options->checker;
+    self->windows_changed = true;
+    return self;
+}
+
+void bb_store_scrub_destroy(bb_store_scrub_t **self)
+{
+    bb_store_scrub_t *scrub = *self;
+    if (!scrub) {
+        return;
+    }
+    for (uint32_t i = 0; i < scrub->doubted_count; i++) {
+        if (scrub->doubted[i].child >= 0) {
+            scrub->checker.kill(scrub->checker.context, scrub->doubted[i].child);
+        }
+    }
+    bb_scrub_destroy(&scrub->core);
+    bb_damage_clear(&scrub->damage);
+    free(scrub->verified);
+    free(scrub->doubted);
+    free(scrub);
+    *self = NULL;
+}
+
+// ---- from the meta map -----------------------------------------------------------------------
+void bb_store_scrub_load_damage(bb_store_scrub_t *self, const bb_damage_entry_t *entry)
+{
+    bb_ignore(bb_damage_add(&self->damage, entry), "covered by one of the whole window");
+}
+
+void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_kind_t kind, uint32_t day,
+                                  const bb_meta_verified_t *verified)
+{
+    if (self->verified_count == self->verified_capacity) {
+        self->verified_capacity = BB_MAX(16u, self->verified_capacity * 2);
+        self->verified =
+            bb_realloc(self->verified, self->verified_capacity * sizeof *self->verified);
+    }
+    self->verified[self->verified_count++] =
+        (s_verified_t){(uint64_t)kind << 48 | day, verified->number, verified->wall_ns};
+}
+
+void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
+{
+    self->windows_changed = true;
+}
+
+const bb_damage_t *bb_store_scrub_damage(const bb_store_scrub_t *self)
+{
+    return &self->damage;
+}
+
+// ---- windows ---------------------------------------------------------------------------------
+static const bb_store_window_t *s_window_of(const bb_store_t *store, uint64_t id)
+{
+    bool found;
+    uint32_t at =
+        bb_store_windows_find(&store->windows, (bb_window_kind_t)(id >> 48), (uint32_t)id, &found);
+    return found ? &store->windows.items[at] : NULL;
+}
+
+static int64_t s_verified_wall_ns(const bb_store_scrub_t *self, uint64_t id, uint64_t number)
+{
+    for (uint32_t i = 0; i < self->verified_count; i++) {
+        if (self->verified[i].id == id && self->verified[i].number == number) {
+            return self->verified[i].wall_ns;
+        }
+    }
+    return BB_SCRUB_NEVER_WALL_NS;
+}
+
+static void s_windows_set(bb_store_t *store, int64_t now_wall_ns)
+{
+    bb_store_scrub_t *self = store->scrub;
+    uint32_t count = store->windows.count;
+    bb_scrub_window_t *windows = bb_alloc((count + 1) * sizeof *windows);
+    for (uint32_t i = 0; i < count; i++) {
+        const bb_store_window_t *item = &store->windows.items[i];
+        uint64_t id = s_id_of(item->window);
+        uint64_t number = bb_window_number(item->window);
+        windows[i] = (bb_scrub_window_t){id, number, item->counts.run_bytes,
+                                         s_verified_wall_ns(self, id, number)};
+    }
+    bb_scrub_windows_set(self->core, windows, count, now_wall_ns);
+    free(windows);
+    self->windows_changed = false;
+}
+
+// ---- windows that are not trusted ------------------------------------------------------------
+static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_event_t event,
+                          int64_t now_mono_ns, int64_t *wake_mono_ns)
+{
+    bb_store_scrub_t *self = store->scrub;
+    const bb_store_window_t *item = s_window_of(store, doubted->id);
+    bb_suspect_actions_t actions;
+    bb_suspect_state_t before = doubted->suspect.state;
+    bb_suspect_step(&doubted->suspect, event, now_mono_ns, &actions);
+    if (actions.is_spawn) {
+        char path[BB_WINDOW_PATH_BYTES];
+        bb_window_path(store->pool, bb_window_kind(item->window), bb_window_day(item->window),
+                       bb_window_number(item->window), path);
+        doubted->child = self->checker.spawn(self->checker.context, path, actions.timeout_ns);
+        event = doubted->child >= 0 ? BB_SUSPECT_STARTED : BB_SUSPECT_SPAWN_FAILED;
+        bb_suspect_step(&doubted->suspect, event, now_mono_ns, &actions);
+    }
+    if (actions.is_kill && doubted->child >= 0) {
+        self->checker.kill(self->checker.context, doubted->child);
+        doubted->child = -1;
+        bb_suspect_step(&doubted->suspect, BB_SUSPECT_KILLED, now_mono_ns, &actions);
+    }
+    bb_window_bar(item->window, !bb_suspect_may_open(&doubted->suspect));
+    if (doubted->suspect.state == BB_SUSPECT_DAMAGED && before != BB_SUSPECT_DAMAGED) {
+        bb_scrub_hurry(self->core, doubted->id); // it can be read: find out what is damaged
+    }
+    int64_t wake_ns = doubted->child >= 0 ? now_mono_ns + BB_STORE_CHECK_POLL_NS : actions.wake_ns;
+    *wake_mono_ns = BB_MIN(*wake_mono_ns, wake_ns);
+}
+
+static void s_doubt(bb_store_t *store, uint64_t id, uint64_t number)
+{
+    bb_store_scrub_t *self = store->scrub;
+    if (!self->checker.spawn) {
+        return; // nobody can look at it: it stays on the list of damage, and is opened as before
+    }
+    for (uint32_t i = 0; i < self->doubted_count; i++) {
+        if (self->doubted[i].id == id && self->doubted[i].number == number) {
+            return; // it has been looked at, and a verdict is not asked for twice
+        }
+    }
+    if (self->doubted_count == self->doubted_capacity) {
+        self->doubted_capacity = BB_MAX(4u, self->doubted_capacity * 2);
+        self->doubted = bb_realloc(self->doubted, self->doubted_capacity * sizeof *self->doubted);
+    }
+    self->doubted[self->doubted_count++] = (s_doubted_t){.id = id, .number = number, .child = -1};
+    bb_suspect_t *suspect = &self->doubted[self->doubted_count - 1].suspect;
+    bb_suspect_actions_t actions;
+    bb_suspect_step(suspect, BB_SUSPECT_DOUBT, 0, &actions); // spawned by the next tick
+    bb_window_bar(s_window_of(store, id)->window, true);
+}
+
+static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t *wake_mono_ns)
+{
+    bb_store_scrub_t *self = store->scrub;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < self->doubted_count; i++) {
+        s_doubted_t *doubted = &self->doubted[i];
+        const bb_store_window_t *item = s_window_of(store, doubted->id);
+        if (!item || bb_window_number(item->window) != doubted->number) {
+            if (doubted->child >= 0) {
+                self->checker.kill(self->checker.context, doubted->child);
+            }
+            continue; // written anew, or gone
+        }
+        bb_suspect_event_t event = BB_SUSPECT_TICK;
+        bb_suspect_event_t verdict;
+        if (doubted->child >= 0 &&
+            self->checker.poll(self->checker.context, doubted->child, &verdict)) {
+            doubted->child = -1;
+            event = verdict;
+        }
+        s_doubt_apply(store, doubted, event, now_mono_ns, wake_mono_ns);
+        self->doubted[kept++] = *doubted;
+    }
+    self->doubted_count = kept;
+}
+
+// ---- pace ------------------------------------------------------------------------------------
+static bool s_core(bb_store_t *store, bb_scrub_event_t event, int64_t *wake_mono_ns)
+{
+    bb_store_scrub_t *self = store->scrub;
+    bb_scrub_actions_t actions;
+    bb_scrub_step(self->core, &event, &actions);
+    *wake_mono_ns = BB_MIN(*wake_mono_ns, actions.wake_ns);
+    if (!actions.is_step) {
+        return false;
+    }
+    self->is_step_due = true;
+    self->step = actions;
+    self->step_wall_ns = event.now_wall_ns;
+    return true;
+}
+
+bool bb_store_scrub_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_wall_ns,
+                         int64_t *wake_mono_ns)
+{
+    bb_store_scrub_t *self = store->scrub;
+    *wake_mono_ns = BB_NEVER_NS;
+    if (store->is_job_alive) {
+        return false;
+    }
+    if (self->windows_changed) {
+        s_windows_set(store, now_wall_ns);
+    }
+    s_doubted_tick(store, now_mono_ns, wake_mono_ns);
+    if (self->is_step_due) {
+        return true;
+    }
+    bb_scrub_event_t event = {
+        .kind = BB_SCRUB_TICK, .now_mono_ns = now_mono_ns, .now_wall_ns = now_wall_ns};
+    if (self->has_outcome) {
+        event.kind = BB_SCRUB_DONE;
+        event.bytes = self->outcome_bytes;
+        event.finding_count = self->outcome_findings;
+        event.is_window_end = self->outcome_is_end;
+        self->has_outcome = false;
+    }
+    return s_core(store, event, wake_mono_ns);
+}
+
+void bb_store_scrub_start(bb_store_t *store, int64_t now_mono_ns, int64_t now_wall_ns,
+                          uint64_t rate_bytes_per_s)
+{
+    bb_store_scrub_t *self = store->scrub;
+    int64_t wake_mono_ns = BB_NEVER_NS;
+    if (self->windows_changed) {
+        s_windows_set(store, now_wall_ns);
+    }
+    bb_ignore(s_core(store,
+                     (bb_scrub_event_t){.kind = BB_SCRUB_START,
+                                        .now_mono_ns = now_mono_ns,
+                                        .now_wall_ns = now_wall_ns,
+                                        .rate_bytes_per_s = rate_bytes_per_s},
+                     &wake_mono_ns),
+              "the next tick finds the step");
+}
+
+bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *store, int64_t now_wall_ns)
+{
+    const bb_store_scrub_t *self = store->scrub;
+    bb_store_scrub_stats_t stats = {.scrub = bb_scrub_stats(self->core, now_wall_ns),
+                                    .damage_count = self->damage.count,
+                                    .damage = self->damage.entries};
+    for (uint32_t i = 0; i < self->doubted_count; i++) {
+        stats.barred_count += !bb_suspect_may_open(&self->doubted[i].suspect);
+    }
+    return stats;
+}
+
+// ---- one step --------------------------------------------------------------------------------
+bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
+{
+    bb_store_scrub_t *self = store->scrub;
+    BB_ASSERT(self->is_step_due);
+    self->is_step_due = false;
+    const bb_store_window_t *item = s_window_of(store, self->step.window_id);
+    if (!item || bb_window_number(item->window) != self->step.window_number) {
+        self->has_outcome = true;
+        self->outcome_bytes = self->outcome_findings = 0;
+        self->outcome_is_end = true;
+        return NULL;
+    }
+    if (self->step.is_window_begin) {
+        self->at = (bb_window_check_at_t){0};
+        self->totals = (bb_window_check_totals_t){0};
+        self->counts = item->counts;
+    }
+    bb_scrub_job_t *job = bb_alloc_zero(1, sizeof *job);
+    *job = (bb_scrub_job_t){.kv = store->kv,
+                            .meta = store->meta,
+                            .window = item->window,
+                            .id = self->step.window_id,
+                            .at = self->at,
+                            .totals = self->totals,
+                            .counts_begun = self->counts,
+                            .counts_now = item->counts,
+                            .budget_bytes = self->step.budget_bytes,
+                            .wall_ns = self->step_wall_ns};
+    bb_window_retain(job->window);
+    const bb_damage_entry_t *known =
+        bb_damage_window(&self->damage, (uint8_t)bb_window_kind(job->window), 0,
+                         bb_window_day(job->window), &job->known_count);
+    job->known = bb_alloc((job->known_count + 1) * sizeof *job->known);
+    if (job->known_count > 0) {
+        memcpy(job->known, known, job->known_count * sizeof *known);
+    }
+    return job;
+}
+
+void bb_scrub_job_destroy(bb_scrub_job_t **self)
+{
+    if (*self) {
+        bb_window_release(&(*self)->window);
+        bb_damage_clear(&(*self)->found);
+        free((*self)->known);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+static void s_found(void *context, uint32_t partition, uint32_t battery, bb_damage_reason_t reason,
+                    const char *text)
+{
+    bb_scrub_job_t *self = context;
+    (void)partition;
+    self->finding_count++;
+    // What belongs to no run of a battery is a matter of the environment itself.
+    self->is_doubtful |= battery == BB_DAMAGE_BATTERY_ALL && reason != BB_DAMAGE_COUNT;
+    bb_damage_entry_t entry = {.kind = (uint8_t)bb_window_kind(self->window),
+                               .day = bb_window_day(self->window),
+                               .number = bb_window_number(self->window),
+                               .battery = battery,
+                               .reason = reason,
+                               .found_wall_ns = self->wall_ns};
+    if (self->found.count >= S_FINDINGS_MAX) {
+        entry.battery = BB_DAMAGE_BATTERY_ALL;
+    }
+    snprintf(entry.text, sizeof entry.text, "%s", text);
+    bb_ignore(bb_damage_add(&self->found, &entry), "one entry a battery is enough");
+}
+
+// Flushes that came meanwhile make the two incomparable; the next pass compares. A run that could
+// not be opened counts as a run without points.
+static void s_compare_counts(bb_scrub_job_t *self)
+{
+    char text[BB_DAMAGE_TEXT_BYTES_MAX];
+    const bb_window_counts_t *wanted = &self->counts_now;
+    bool are_points_known = self->totals.finding_count == 0;
+    if (memcmp(&self->counts_begun, wanted, sizeof *wanted) != 0 ||
+        (self->totals.run_count == wanted->run_count &&
+         self->totals.battery_count == wanted->battery_count &&
+         (self->totals.point_count == wanted->point_count || !are_points_known))) {
+        return;
+    }
+    snprintf(
+        text, sizeof text, "%llu runs, %llu batteries, %llu points; written were %llu, %llu, %llu",
+        (unsigned long long)self->totals.run_count, (unsigned long long)self->totals.battery_count,
+        (unsigned long long)self->totals.point_count, (unsigned long long)wanted->run_count,
+        (unsigned long long)wanted->battery_count, (unsigned long long)wanted->point_count);
+    s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_COUNT, text);
+}
+
+static void s_check(bb_scrub_job_t *self)
+{
+    bb_segment_part_t part = {0};
+    bb_segment_cursor_t *cursor = NULL;
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_window_env_acquire(self->window, false, &part.env, &fault);
+    if (error == BB_OK) {
+        error = bb_segment_cursor_open(self->kv, &part, 1, &cursor);
+    }
+    if (error == BB_OK) {
+        uint64_t before = self->totals.run_bytes;
+        bb_window_check_t check = {cursor, self->budget_bytes, s_found, self};
+        self->is_end = bb_window_check_step(&check, &self->at, &self->totals);
+        self->bytes = self->totals.run_bytes - before;
+        bb_segment_cursor_close(&cursor);
+        if (self->is_end) {
+            s_compare_counts(self);
+        }
+    } else if (error != BB_ERR_IO) {
+        self->is_end = true;
+        s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL,
+                error == BB_ERR_NOT_FOUND ? BB_DAMAGE_MISSING : BB_DAMAGE_UNREADABLE,
+                fault.text[0] ? fault.text : bb_error_message(error));
+    } else {
+        self->is_end = true;
+        s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_IO,
+                bb_error_message(error));
+    }
+    if (part.env) {
+        bb_window_env_release(self->window);
+    }
+}
+
+// What a merge has healed: entries of before that this number does not have.
+static bool s_is_healed(const bb_scrub_job_t *self, const bb_damage_entry_t *known)
+{
+    return self->is_end && known->number != bb_window_number(self->window) &&
+           !bb_damage_find(&self->found, known->kind, known->class_id, known->day, known->battery);
+}
+
+static bb_error_t s_record(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *fault)
+{
+    bb_kv_txn_t *txn = NULL;
+    bb_meta_batch_t batch = {0};
+    for (uint32_t i = 0; i < self->found.count; i++) {
+        bb_meta_batch_damage(&batch, &self->found.entries[i]);
+    }
+    if (self->is_end) {
+        bb_meta_verified_t verified = {bb_window_number(self->window), self->wall_ns};
+        bb_meta_batch_verified(&batch, bb_window_kind(self->window), bb_window_day(self->window),
+                               &verified);
+    }
+    bb_error_t error = self->kv->begin(self->meta, true, &txn);
+    if (error == BB_OK) {
+        error = bb_meta_batch_write(&batch, self->kv, txn);
+    }
+    for (uint32_t i = 0; error == BB_OK && i < self->known_count; i++) {
+        if (s_is_healed(self, &self->known[i])) {
+            uint8_t key[BB_META_DAMAGE_KEY_BYTES];
+            bb_meta_damage_key(&self->known[i], key);
+            error = self->kv->remove(txn, bb_slice(key, sizeof key));
+            error = error == BB_ERR_NOT_FOUND ? BB_OK : error;
+        }
+    }
+    bb_meta_batch_free(&batch);
+    if (error == BB_OK) {
+        error = bb_store_commit(self->kv, &txn, must_fence);
+    }
+    self->kv->abort(&txn);
+    return error == BB_OK ? BB_OK
+                          : bb_fault_set(fault, error, "meta: what scrubbing found: %s",
+                                         bb_error_message(error));
+}
+
+bb_error_t bb_scrub_job_run(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *fault)
+{
+    s_check(self);
+    return self->found.count > 0 || self->is_end ? s_record(self, must_fence, fault) : BB_OK;
+}
+
+void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
+{
+    bb_store_scrub_t *scrub = store->scrub;
+    scrub->at = self->at;
+    scrub->totals = self->totals;
+    scrub->has_outcome = true;
+    scrub->outcome_bytes = self->bytes;
+    scrub->outcome_findings = self->finding_count;
+    scrub->outcome_is_end = self->is_end;
+    for (uint32_t i = 0; i < self->found.count; i++) {
+        bb_ignore(bb_damage_add(&scrub->damage, &self->found.entries[i]), "known already");
+    }
+    if (self->is_end) {
+        bb_damage_forget(&scrub->damage, (uint8_t)bb_window_kind(self->window), 0,
+                         bb_window_day(self->window), bb_window_number(self->window));
+    }
+    if (self->is_doubtful) {
+        s_doubt(store, self->id, bb_window_number(self->window));
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_store_scrub - a store's scrubbing: bb_scrub's steps as jobs, what they find in the meta map,
+// and windows that are not opened until a child process has read them.
+//
+// Private to bb_store*.c but for the checker, which a node provides. Belongs to the store's thread;
+// the run of a job may be in another one.
+#ifndef BB_STORE_SCRUB_H
+#define BB_STORE_SCRUB_H
+
+#include "storage/bb_store_private.h"
+#include "storage/scrub/bb_damage.h"
+#include "storage/scrub/bb_scrub.h"
+
+typedef struct bb_store_scrub bb_store_scrub_t;
+typedef struct bb_scrub_job bb_scrub_job_t;
+
+bb_store_scrub_t *bb_store_scrub_new(const bb_store_options_t *options);
+// Children that run are killed.
+void bb_store_scrub_destroy(bb_store_scrub_t **self);
+
+// From the meta map, when a store is opened.
+void bb_store_scrub_load_damage(bb_store_scrub_t *self, const bb_damage_entry_t *entry);
+void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_kind_t kind, uint32_t day,
+                                  const bb_meta_verified_t *verified);
+
+// The list of windows of the store has changed, or what is in them.
+void bb_store_scrub_windows_changed(bb_store_scrub_t *self);
+// A reader met something odd in a window.
+const bb_damage_t *bb_store_scrub_damage(const bb_store_scrub_t *self);
+
+// The step that bb_store_scrub_tick announced. NULL: its window is gone.
+bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store);
+void bb_scrub_job_destroy(bb_scrub_job_t **self);
+// Any thread. What is found is not an error; those are of the meta map: IO, DISK_FULL.
+BB_MUST_CHECK bb_error_t bb_scrub_job_run(bb_scrub_job_t *self, bool *must_fence,
+                                          bb_fault_t *fault);
+void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store);
+
+#endif

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: what is damaged at rest is found, named, remembered, and never part of an answer that says
+// complete; the rest is served. Method: stores on the simulated disk and on LMDB, damaged through
+// the key-value driver while they are closed; a checker that answers as it is told.
+#include "storage/segment/bb_run_reader.h"
+#include "tests/unit/storage/store_fixture.h"
+
+#define S_ROWS   600u // a run of so many rows has statistics
+#define S_DAY_NS (INT64_C(86400) * BB_NS_PER_S)
+
+// ---- a shell for the scrubber ----------------------------------------------------------------
+static int64_t s_now_ns; // monotonic; wall = FIXTURE_START_NS + s_now_ns
+
+// Runs steps until nothing is due before `until_ns`.
+static uint32_t s_scrub(fixture_t *fixture, int64_t until_ns)
+{
+    uint32_t step_count = 0;
+    for (;;) {
+        int64_t wake_ns;
+        if (bb_store_scrub_tick(fixture->store, s_now_ns, FIXTURE_START_NS + s_now_ns, &wake_ns)) {
+            assert_int_equal(fixture_job(fixture, BB_JOB_SCRUB), BB_OK);
+            step_count++;
+            continue;
+        }
+        if (wake_ns > until_ns) {
+            s_now_ns = until_ns;
+            return step_count;
+        }
+        s_now_ns = BB_MAX(s_now_ns + 1, wake_ns);
+    }
+}
+
+static bb_store_scrub_stats_t s_pass(fixture_t *fixture)
+{
+    bb_store_scrub_start(fixture->store, s_now_ns, FIXTURE_START_NS + s_now_ns,
+                         BB_SCRUB_RATE_UNLIMITED);
+    s_scrub(fixture, s_now_ns + BB_NS_PER_S);
+    bb_store_scrub_stats_t stats = bb_store_scrub_stats(fixture->store, FIXTURE_START_NS);
+    assert_false(stats.scrub.is_pass);
+    return stats;
+}
+
+// ---- what is written -------------------------------------------------------------------------
+// One frame a minute of batteries 1 and 2 on two days, one metric; flushed.
+static void s_fill(fixture_t *fixture)
+{
+    const uint32_t metrics[1] = {0};
+    const uint8_t types[1] = {BB_TYPE_FLOAT64};
+    for (uint32_t day = 0; day < 2; day++) {
+        fixture_batch_t batch;
+        memset(&batch, 0, sizeof batch);
+        bool *marks = bb_alloc_zero(2 * S_ROWS, 1);
+        bb_batch_builder_t *builder = bb_batch_builder_new(0);
+        for (uint32_t f = 0; f < 2 * S_ROWS; f++) {
+            const uint64_t bits[1] = {bb_bits_of_double(20.0 + (f * 7 % 100) / 10.0)};
+            int64_t time_ns = FIXTURE_START_NS + day * S_DAY_NS + f / 2 * 60 * BB_NS_PER_S;
+            fixture_add_frame(builder, &batch, 1 + f % 2, 0, time_ns, metrics, types, bits, 1,
+                              false);
+        }
+        fixture_seal(fixture, builder, marks, FIXTURE_START_NS, &batch);
+        bb_batch_builder_destroy(&builder);
+        fixture_write(fixture, &batch);
+        fixture_batch_free(&batch);
+        free(marks);
+    }
+    assert_int_equal(fixture_job(fixture, BB_JOB_FLUSH), BB_OK);
+}
+
+// ---- damage ----------------------------------------------------------------------------------
+static void s_window_folder(fixture_t *fixture, const char *day, char path[256])
+{
+    snprintf(path, 256, "%s/windows/%s.000001", fixture->folder, day);
+}
+
+typedef enum { S_VANISH, S_FLIP, S_STATISTICS } s_damage_t;
+
+// The statistics of the first column say another last value; checksums are made right.
+static void s_forge_statistics(uint8_t *bytes, size_t length)
+{
+    bb_run_t run;
+    assert_int_equal(bb_run_open(&run, bb_slice(bytes, length), NULL), BB_OK);
+    assert_true(bb_run_has_stats(&run));
+    bb_slice_t stats = bb_run_raw_stats(&run, 0, 0);
+    // Somewhere in the packed statistics is a byte whose change still decodes.
+    for (size_t i = 1; i < stats.length; i++) {
+        uint8_t *byte = bytes + ((const uint8_t *)stats.data - bytes) + i;
+        *byte ^= 1;
+        assert_true(bb_run_sign(bytes, length));
+        bb_block_stats_t decoded;
+        if (bb_run_open(&run, bb_slice(bytes, length), NULL) == BB_OK &&
+            bb_run_block_stats(&run, 0, 0, &decoded) == BB_OK && bb_run_verify(&run) != BB_OK) {
+            return;
+        }
+        *byte ^= 1;
+    }
+    fail_msg("no byte of the statistics could be forged");
+}
+
+// Damages the first run of a closed store's window.
+static void s_damage(fixture_t *fixture, const char *day, s_damage_t damage)
+{
+    bb_kv_driver_t *kv = fixture->options.kv;
+    bb_kv_env_t *env = NULL;
+    bb_kv_txn_t *txn = NULL;
+    bb_kv_cursor_t *cursor = NULL;
+    bb_slice_t key;
+    bb_slice_t value;
+    char path[256];
+    s_window_folder(fixture, day, path);
+    assert_int_equal(kv->open(kv, path, fixture->options.kv_map_bytes, false, &env, NULL), BB_OK);
+    assert_int_equal(kv->begin(env, true, &txn), BB_OK);
+    assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
+    assert_int_equal(kv->seek(cursor, bb_slice(NULL, 0), &key, &value), BB_OK);
+    uint8_t key_copy[64];
+    uint8_t *bytes = bb_alloc(value.length);
+    bb_slice_t name = bb_slice(key_copy, key.length);
+    size_t length = value.length;
+    memcpy(key_copy, key.data, key.length);
+    memcpy(bytes, value.data, length);
+    kv->cursor_close(&cursor);
+    if (damage == S_VANISH) {
+        assert_int_equal(kv->remove(txn, name), BB_OK);
+    } else {
+        if (damage == S_FLIP) {
+            bytes[length - 1] ^= 0x40;
+        } else {
+            s_forge_statistics(bytes, length);
+        }
+        assert_int_equal(kv->put(txn, name, bb_slice(bytes, length)), BB_OK);
+    }
+    assert_int_equal(kv->commit(&txn), BB_OK);
+    kv->close(&env);
+    free(bytes);
+}
+
+static fixture_rows_t s_ask(fixture_t *fixture, uint32_t battery, uint32_t day)
+{
+    fixture_rows_t rows;
+    bb_slice_t id = fixture_battery(battery);
+    bb_query_t query = fixture_query(BB_QUERY_AGGREGATE);
+    query.aggregates = BB_AGGREGATE_ALL;
+    query.from_wall_ns = FIXTURE_START_NS + day * S_DAY_NS;
+    query.to_wall_ns = query.from_wall_ns + S_DAY_NS;
+    query.batteries = &id;
+    query.battery_count = 1;
+    fixture_ask(fixture, &query, &rows);
+    free(rows.items);
+    return rows;
+}
+
+static bool s_is_complete(fixture_t *fixture, uint32_t battery, uint32_t day)
+{
+    return s_ask(fixture, battery, day).damaged_partition_count == 0;
+}
+
+// ---- tests -----------------------------------------------------------------------------------
+// Goal: a sound store has no findings; every byte of every window is read; the time is remembered.
+static void s_test_sound(bool simulated)
+{
+    fixture_t fixture;
+    s_now_ns = 0;
+    fixture_open(&fixture, simulated);
+    fixture.options.scrub_bytes_per_s = 1u << 30;
+    fixture_reopen(&fixture);
+    s_fill(&fixture);
+    s_scrub(&fixture, 60 * BB_NS_PER_S);
+    bb_store_scrub_stats_t stats = bb_store_scrub_stats(fixture.store, FIXTURE_START_NS + s_now_ns);
+    bb_store_stats_t store_stats;
+    bb_store_stats(fixture.store, &store_stats);
+    assert_int_equal(stats.scrub.windows_total, 2);
+    assert_int_equal(stats.scrub.bytes_total, store_stats.segment_bytes);
+    assert_int_equal(stats.scrub.findings_total, 0);
+    assert_int_equal(stats.damage_count, 0);
+    fixture_reopen(&fixture);
+    assert_int_equal(s_scrub(&fixture, s_now_ns + 3600 * BB_NS_PER_S), 0); // verified an hour ago
+    assert_true(s_scrub(&fixture, s_now_ns + BB_SCRUB_INTERVAL_NS) > 0);
+    fixture_close(&fixture);
+}
+
+static void s_test_sound_simulated(void **state)
+{
+    (void)state;
+    s_test_sound(true);
+}
+
+static void s_test_sound_lmdb(void **state)
+{
+    (void)state;
+    s_test_sound(false);
+}
+
+static void s_expect_damage(bool simulated, s_damage_t damage, bb_damage_reason_t reason,
+                            bool is_battery)
+{
+    fixture_t fixture;
+    s_now_ns = 0;
+    fixture_open(&fixture, simulated);
+    s_fill(&fixture);
+    bb_store_close(&fixture.store);
+    s_damage(&fixture, "2026-01-01", damage);
+    fixture_reopen_error(&fixture, BB_OK);
+    bb_store_scrub_stats_t stats = s_pass(&fixture);
+    assert_int_equal(stats.damage_count, 1);
+    const bb_damage_entry_t *entry = &stats.damage[0];
+    assert_int_equal(entry->reason, reason);
+    assert_int_equal(entry->day, FIXTURE_START_NS / S_DAY_NS);
+    assert_int_equal(entry->battery != BB_DAMAGE_BATTERY_ALL, is_battery);
+    assert_true(entry->text[0] != '\0');
+    for (uint32_t round = 0; round < 2; round++) { // the second time after a restart
+        uint32_t partial = 0;
+        for (uint32_t battery = 1; battery <= 2; battery++) {
+            partial += !s_is_complete(&fixture, battery, 0);
+            assert_true(s_is_complete(&fixture, battery, 1)); // the other day is whole
+        }
+        assert_int_equal(partial, is_battery ? 1 : 2);
+        fixture_reopen(&fixture);
+        stats = bb_store_scrub_stats(fixture.store, 0);
+        assert_int_equal(stats.damage_count, 1);
+        assert_int_equal(stats.damage[0].reason, reason);
+    }
+    // Found again, it is not a second entry.
+    stats = s_pass(&fixture);
+    assert_int_equal(stats.damage_count, 1);
+    fixture_close(&fixture);
+}
+
+// Goal: a block whose statistics disagree with its values is refused, although all checksums hold.
+static void s_test_statistics(void **state)
+{
+    (void)state;
+    s_expect_damage(true, S_STATISTICS, BB_DAMAGE_STATISTICS, true);
+    s_expect_damage(false, S_STATISTICS, BB_DAMAGE_STATISTICS, true);
+}
+
+static void s_test_flip(void **state)
+{
+    (void)state;
+    s_expect_damage(true, S_FLIP, BB_DAMAGE_CHECKSUM, true);
+    s_expect_damage(false, S_FLIP, BB_DAMAGE_CHECKSUM, true);
+}
+
+// Goal: an entry that vanished without an error is a damaged window, not a battery without points.
+static void s_test_vanished(void **state)
+{
+    (void)state;
+    s_expect_damage(true, S_VANISH, BB_DAMAGE_COUNT, false);
+    s_expect_damage(false, S_VANISH, BB_DAMAGE_COUNT, false);
+}
+
+// Goal: a window's folder that somebody deleted is named, answers of that day are partial, other
+// days and the intake go on.
+static void s_test_folder_removed(void **state)
+{
+    (void)state;
+    for (uint32_t simulated = 0; simulated < 2; simulated++) {
+        fixture_t fixture;
+        char path[256];
+        s_now_ns = 0;
+        fixture_open(&fixture, simulated);
+        s_fill(&fixture);
+        bb_store_close(&fixture.store);
+        s_window_folder(&fixture, "2026-01-01", path);
+        assert_int_equal(fixture.options.vfs->remove_tree(fixture.options.vfs, path), BB_OK);
+        fixture_reopen_error(&fixture, BB_OK);
+        bb_store_scrub_stats_t stats = s_pass(&fixture);
+        assert_int_equal(stats.damage_count, 1);
+        assert_int_equal(stats.damage[0].reason, BB_DAMAGE_MISSING);
+        assert_int_equal(stats.damage[0].battery, BB_DAMAGE_BATTERY_ALL);
+        assert_false(s_is_complete(&fixture, 1, 0));
+        assert_true(s_is_complete(&fixture, 1, 1));
+        fixture_close(&fixture);
+    }
+}
+
+// ---- windows that are not trusted ------------------------------------------------------------
+typedef struct {
+    uint32_t spawned, killed;
+    bool has_ended;
+    bb_suspect_event_t event;
+    char path[256];
+} s_checker_t;
+
+static int64_t s_spawn(void *context, const char *window_path, int64_t timeout_ns)
+{
+    s_checker_t *self = context;
+    assert_true(timeout_ns >= BB_SUSPECT_TIMEOUT_NS);
+    snprintf(self->path, sizeof self->path, "%s", window_path);
+    return self->spawned++;
+}
+
+static bool s_poll(void *context, int64_t handle, bb_suspect_event_t *event)
+{
+    const s_checker_t *self = context;
+    assert_int_equal(handle, self->spawned - 1);
+    *event = self->event;
+    return self->has_ended;
+}
+
+static void s_kill(void *context, int64_t handle)
+{
+    (void)handle;
+    ((s_checker_t *)context)->killed++;
+}
+
+// Goal: a window that cannot be read is looked at by the checker first, stays closed meanwhile, and
+// is opened again only if that went well.
+static void s_test_checker(void **state)
+{
+    (void)state;
+    const struct {
+        bb_suspect_event_t event;
+        uint32_t barred_count;
+    } cases[] = {{BB_SUSPECT_FOUND, 0}, {BB_SUSPECT_CRASHED, 1}, {BB_SUSPECT_REFUSED, 1}};
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        fixture_t fixture;
+        s_checker_t checker = {.event = cases[i].event};
+        char path[256];
+        s_now_ns = 0;
+        fixture_open(&fixture, true);
+        s_fill(&fixture);
+        fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill};
+        bb_store_close(&fixture.store);
+        s_window_folder(&fixture, "2026-01-01", path);
+        assert_int_equal(fixture.options.vfs->remove_tree(fixture.options.vfs, path), BB_OK);
+        fixture_reopen_error(&fixture, BB_OK);
+        s_pass(&fixture);
+        assert_int_equal(checker.spawned, 1);
+        assert_string_equal(checker.path, path);
+        assert_int_equal(bb_store_scrub_stats(fixture.store, 0).barred_count, 1);
+        assert_false(s_is_complete(&fixture, 1, 0));
+        assert_true(s_is_complete(&fixture, 1, 1));
+        checker.has_ended = true;
+        s_scrub(&fixture, s_now_ns + 10 * BB_NS_PER_S);
+        assert_int_equal(bb_store_scrub_stats(fixture.store, 0).barred_count,
+                         cases[i].barred_count);
+        assert_int_equal(checker.spawned, 1);
+        fixture_close(&fixture);
+    }
+}
+
+// Goal: a store that is closed while a child looks at a window does not leave it behind.
+static void s_test_checker_is_killed(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    s_checker_t checker = {0};
+    char path[256];
+    s_now_ns = 0;
+    fixture_open(&fixture, true);
+    s_fill(&fixture);
+    fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill};
+    bb_store_close(&fixture.store);
+    s_window_folder(&fixture, "2026-01-02", path);
+    assert_int_equal(fixture.options.vfs->remove_tree(fixture.options.vfs, path), BB_OK);
+    fixture_reopen_error(&fixture, BB_OK);
+    s_pass(&fixture);
+    assert_int_equal(checker.spawned, 1);
+    fixture_close(&fixture);
+    assert_int_equal(checker.killed, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(s_test_sound_simulated), cmocka_unit_test(s_test_sound_lmdb),
+        cmocka_unit_test(s_test_statistics),      cmocka_unit_test(s_test_flip),
+        cmocka_unit_test(s_test_vanished),        cmocka_unit_test(s_test_folder_removed),
+        cmocka_unit_test(s_test_checker),         cmocka_unit_test(s_test_checker_is_killed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
