@@ -31,7 +31,7 @@ struct bb_window {
     uint32_t day;
     uint64_t number;
     atomic_bool is_doomed;
-    atomic_bool is_barred;  // not to be opened
+    atomic_bool is_barred; // not to be opened
     // Behind the pool's lock.
     bb_kv_env_t *env;
     uint32_t user_count;
