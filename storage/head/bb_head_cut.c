@@ -156,63 +156,12 @@ typedef struct {
     uint64_t *conflict_count;
 } s_sink_t;
 
-typedef struct {
-    int64_t time_wall_ns;
-    uint32_t row;
-} s_order_t;
-
-static int s_compare_times(const void *a, const void *b)
-{
-    int64_t left = ((const s_order_t *)a)->time_wall_ns;
-    int64_t right = ((const s_order_t *)b)->time_wall_ns;
-    return (left > right) - (left < right);
-}
-
-static bool s_is_ascending(const int64_t *times_wall_ns, uint32_t count)
-{
-    bool ascending = true;
-    for (uint32_t i = 1; i < count; i++) {
-        ascending &= times_wall_ns[i] > times_wall_ns[i - 1];
-    }
-    return ascending;
-}
-
-// Puts the rows of the part into the order of their times, unless two have the same one. A few late
-// frames must not cost all the others the slow way.
-static bool s_sort_part(bb_head_cut_t *self, const bb_head_gather_part_t *part)
-{
-    uint32_t count = part->row_count;
-    if (s_is_ascending(part->times_wall_ns, count)) {
-        return true;
-    }
-    bb_arena_reset(&self->rows);
-    s_order_t *order = bb_arena_alloc(&self->rows, count * sizeof *order);
-    for (uint32_t r = 0; r < count; r++) {
-        order[r] = (s_order_t){part->times_wall_ns[r], r};
-    }
-    qsort(order, count, sizeof *order, s_compare_times);
-    for (uint32_t r = 1; r < count; r++) {
-        if (order[r].time_wall_ns == order[r - 1].time_wall_ns) {
-            return false;
-        }
-    }
-    uint64_t *column = bb_arena_alloc(&self->rows, count * sizeof *column);
-    for (uint32_t c = 0; c <= part->group->rows.shape->metric_count; c++) {
-        uint64_t *cells = part->cells + (size_t)c * count;
-        for (uint32_t r = 0; r < count; r++) {
-            column[r] = cells[order[r].row];
-        }
-        memcpy(cells, column, count * sizeof *column);
-    }
-    return true;
-}
-
 // One shape, in order: the columns are those of the part.
-static bb_error_t s_emit_regular(bb_head_cut_t *self, const bb_head_gather_part_t *part,
+static bb_error_t s_emit_regular(bb_head_cut_t *self, const bb_head_part_t *part,
                                  const s_sink_t *sink)
 {
-    const bb_head_rows_t *rows = &part->group->rows;
-    const bb_head_shape_t *shape = rows->shape;
+    const bb_head_group_t *group = part->owner;
+    const bb_head_shape_t *shape = part->shape;
     for (uint32_t i = 0; i < shape->metric_count; i++) {
         uint32_t m = shape->order[i];
         self->run_columns[i] = (bb_run_column_t){
@@ -225,14 +174,13 @@ static bb_error_t s_emit_regular(bb_head_cut_t *self, const bb_head_gather_part_
     while (done < part->row_count) {
         uint32_t count = BB_MIN(part->row_count - done, BB_RUN_ROWS_MAX);
         bb_run_input_t input = {
-            .revision = rows->revision,
+            .revision = group->rows.revision,
             .row_count = count,
             .times_wall_ns = part->times_wall_ns + done,
             .column_count = shape->metric_count,
             .columns = self->run_columns,
         };
-        bb_error_t error =
-            sink->emit(sink->context, part->group->partition, part->group->battery, &input);
+        bb_error_t error = sink->emit(sink->context, group->partition, group->battery, &input);
         if (error != BB_OK) {
             return error;
         }
@@ -245,14 +193,14 @@ static bb_error_t s_emit_regular(bb_head_cut_t *self, const bb_head_gather_part_
 }
 
 // Several shapes, or several frames of one time: as rows through bb_row_columns.
-static bb_error_t s_emit_mixed(bb_head_cut_t *self, const bb_head_gather_part_t *parts,
-                               uint32_t count, const s_sink_t *sink)
+static bb_error_t s_emit_mixed(bb_head_cut_t *self, const bb_head_part_t *parts, uint32_t count,
+                               const s_sink_t *sink)
 {
     bb_arena_reset(&self->rows);
     bb_row_columns_clear(self->columns);
     for (uint32_t p = 0; p < count; p++) {
-        const bb_head_gather_part_t *part = &parts[p];
-        const bb_head_shape_t *shape = part->group->rows.shape;
+        const bb_head_part_t *part = &parts[p];
+        const bb_head_shape_t *shape = part->shape;
         size_t width = 1 + (size_t)shape->metric_count;
         uint64_t *rows = bb_arena_alloc(&self->rows, part->row_count * width * sizeof *rows);
         for (uint32_t r = 0; r < part->row_count; r++) {
@@ -268,7 +216,7 @@ static bb_error_t s_emit_mixed(bb_head_cut_t *self, const bb_head_gather_part_t 
     }
     bb_error_t error = BB_OK;
     bb_run_input_t input;
-    const bb_head_group_t *group = parts->group;
+    const bb_head_group_t *group = parts->owner;
     while (error == BB_OK &&
            bb_row_columns_next(self->columns, group->rows.revision, &input, sink->conflict_count)) {
         error = sink->emit(sink->context, group->partition, group->battery, &input);
@@ -276,10 +224,11 @@ static bb_error_t s_emit_mixed(bb_head_cut_t *self, const bb_head_gather_part_t 
     return error;
 }
 
-static bool s_is_same(const bb_head_gather_part_t *a, const bb_head_gather_part_t *b)
+static bool s_is_same(const bb_head_part_t *a, const bb_head_part_t *b)
 {
-    return a->group->battery == b->group->battery &&
-           a->group->rows.revision == b->group->rows.revision;
+    const bb_head_group_t *left = a->owner;
+    const bb_head_group_t *right = b->owner;
+    return left->battery == right->battery && left->rows.revision == right->rows.revision;
 }
 
 // Decodes what the gather holds, gives it away and empties it.
@@ -287,7 +236,7 @@ static bb_error_t s_empty(bb_head_cut_t *self, const s_sink_t *sink)
 {
     bb_head_gather_decode(self->gather);
     uint32_t count;
-    const bb_head_gather_part_t *parts = bb_head_gather_parts(self->gather, &count);
+    const bb_head_part_t *parts = bb_head_gather_parts(self->gather, &count);
     bb_error_t error = BB_OK;
     uint32_t at = 0;
     while (error == BB_OK && at < count) {
@@ -295,7 +244,7 @@ static bb_error_t s_empty(bb_head_cut_t *self, const s_sink_t *sink)
         while (end < count && s_is_same(&parts[at], &parts[end])) {
             end++;
         }
-        if (end - at == 1 && s_sort_part(self, &parts[at])) {
+        if (end - at == 1 && bb_head_gather_sort(self->gather, &parts[at])) {
             error = s_emit_regular(self, &parts[at], sink);
         } else {
             error = s_emit_mixed(self, parts + at, end - at, sink);
@@ -310,13 +259,14 @@ static bb_error_t s_add_group(bb_head_cut_t *self, const bb_head_group_t *group,
                               const s_sink_t *sink)
 {
     int64_t first_wall_ns = (int64_t)(uint32_t)key * S_NS_PER_DAY;
-    bb_head_gather_place_t place = {0};
+    bb_head_place_t place = {0};
     bb_error_t error = BB_OK;
-    if (!bb_head_gather_has_room(self->gather, group)) {
+    if (!bb_head_gather_has_room(self->gather, &group->rows)) {
         error = s_empty(self, sink);
     }
-    while (error == BB_OK && !bb_head_gather_add(self->gather, group, first_wall_ns,
-                                                 first_wall_ns + S_NS_PER_DAY, &place)) {
+    while (error == BB_OK &&
+           !bb_head_gather_add(self->gather, &group->rows, group, first_wall_ns,
+                               first_wall_ns + S_NS_PER_DAY, BB_HEAD_GATHER_CELLS, &place)) {
         error = s_empty(self, sink);
     }
     return error;

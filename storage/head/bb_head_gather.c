@@ -3,9 +3,7 @@
 
 #include <stdlib.h>
 
-// 4 MiB of decoded words: more batteries side by side decode longer stretches, but past the cache
-// scattering gets slower than that saves.
-#define S_CELLS_MAX (512u << 10)
+#include "storage/head/bb_arena.h"
 
 // Frames of one block that go to one part.
 typedef struct {
@@ -16,7 +14,7 @@ typedef struct {
 } s_stretch_t;
 
 struct bb_head_gather {
-    bb_head_gather_part_t *parts;
+    bb_head_part_t *parts;
     uint32_t part_count, part_capacity;
     s_stretch_t *stretches, *sorted;
     uint32_t stretch_count, stretch_capacity, sorted_capacity;
@@ -27,6 +25,9 @@ struct bb_head_gather {
     uint64_t cell_capacity;
     uint64_t *scratch; // one column of adjoining stretches
     uint32_t scratch_capacity;
+    const bool *metric_is_wanted; // NULL = all
+    uint32_t metric_count;
+    bb_arena_t sorting;
 };
 
 bb_head_gather_t *bb_head_gather_new(void)
@@ -43,6 +44,7 @@ void bb_head_gather_destroy(bb_head_gather_t **self)
         free((*self)->starts);
         free((*self)->cells);
         free((*self)->scratch);
+        bb_arena_free(&(*self)->sorting);
         free(*self);
         *self = NULL;
     }
@@ -55,14 +57,27 @@ void bb_head_gather_clear(bb_head_gather_t *self)
     self->cell_count = 0;
 }
 
-static uint64_t s_width(const bb_head_group_t *group)
+void bb_head_gather_want(bb_head_gather_t *self, const bool *metric_is_wanted,
+                         uint32_t metric_count)
 {
-    return 1 + (uint64_t)group->rows.shape->metric_count;
+    self->metric_is_wanted = metric_is_wanted;
+    self->metric_count = metric_count;
 }
 
-bool bb_head_gather_has_room(const bb_head_gather_t *self, const bb_head_group_t *group)
+static bool s_wants(const bb_head_gather_t *self, uint32_t metric)
 {
-    return self->cell_count + group->rows.row_count * s_width(group) <= S_CELLS_MAX;
+    return !self->metric_is_wanted ||
+           (metric < self->metric_count && self->metric_is_wanted[metric]);
+}
+
+static uint64_t s_width(const bb_head_shape_t *shape)
+{
+    return 1 + (uint64_t)shape->metric_count;
+}
+
+bool bb_head_gather_has_room(const bb_head_gather_t *self, const bb_head_rows_t *rows)
+{
+    return self->cell_count + rows->row_count * s_width(rows->shape) <= BB_HEAD_GATHER_CELLS;
 }
 
 static void s_add_stretch(bb_head_gather_t *self, const bb_head_block_t *block, uint32_t first,
@@ -80,7 +95,7 @@ static void s_add_stretch(bb_head_gather_t *self, const bb_head_block_t *block, 
 // Takes up to `room` frames of the piece from place->frame on; returns how many.
 static uint32_t s_take_piece(bb_head_gather_t *self, const bb_head_piece_t *piece, bool takes_all,
                              int64_t first_wall_ns, int64_t limit_wall_ns, uint32_t row,
-                             uint32_t room, bb_head_gather_place_t *place)
+                             uint32_t room, bb_head_place_t *place)
 {
     uint32_t taken = 0;
     if (takes_all) {
@@ -107,13 +122,25 @@ static uint32_t s_take_piece(bb_head_gather_t *self, const bb_head_piece_t *piec
     return taken;
 }
 
-bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_group_t *group, int64_t first_wall_ns,
-                        int64_t limit_wall_ns, bb_head_gather_place_t *place)
+static void s_add_part(bb_head_gather_t *self, const bb_head_shape_t *shape, const void *owner,
+                       uint32_t row_count)
 {
-    const bb_head_rows_t *rows = &group->rows;
+    if (self->part_count == self->part_capacity) {
+        self->part_capacity = self->part_capacity ? self->part_capacity * 2 : 64;
+        self->parts = bb_realloc(self->parts, self->part_capacity * sizeof *self->parts);
+    }
+    self->parts[self->part_count++] =
+        (bb_head_part_t){.shape = shape, .owner = owner, .row_count = row_count};
+    self->cell_count += row_count * s_width(shape);
+}
+
+bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_rows_t *rows, const void *owner,
+                        int64_t first_wall_ns, int64_t limit_wall_ns, uint64_t cells_max,
+                        bb_head_place_t *place)
+{
     bool takes_all = rows->first_wall_ns >= first_wall_ns && rows->last_wall_ns < limit_wall_ns;
-    uint64_t left = self->cell_count < S_CELLS_MAX ? S_CELLS_MAX - self->cell_count : 0;
-    uint32_t room = (uint32_t)(left / s_width(group));
+    uint64_t left = self->cell_count < cells_max ? cells_max - self->cell_count : 0;
+    uint32_t room = (uint32_t)BB_MIN(left / s_width(rows->shape), (uint64_t)UINT32_MAX);
     if (self->part_count == 0) {
         room = BB_MAX(room, 1u);
     }
@@ -124,7 +151,7 @@ bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_group_t *group, in
     bool is_done = true;
     while (place->pieces_done < rows->piece_count) {
         if (place->piece == place->slab->capacity) {
-            place->slab = place->slab->next;
+            place->slab = place->slab->next; // set before more pieces are published
             place->piece = 0;
         }
         if (row_count == room) {
@@ -140,34 +167,41 @@ bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_group_t *group, in
             place->pieces_done++;
         }
     }
-    if (row_count == 0) {
-        return is_done;
+    if (row_count > 0) {
+        s_add_part(self, rows->shape, owner, row_count);
     }
-    if (self->part_count == self->part_capacity) {
-        self->part_capacity = self->part_capacity ? self->part_capacity * 2 : 64;
-        self->parts = bb_realloc(self->parts, self->part_capacity * sizeof *self->parts);
-    }
-    self->parts[self->part_count++] =
-        (bb_head_gather_part_t){.group = group, .row_count = row_count};
-    self->cell_count += row_count * s_width(group);
     return is_done;
+}
+
+void bb_head_gather_add_last(bb_head_gather_t *self, const bb_head_rows_t *rows, const void *owner)
+{
+    const bb_head_slab_t *slab = rows->slabs;
+    uint32_t left = rows->piece_count;
+    BB_ASSERT(left > 0);
+    while (left > slab->capacity) {
+        left -= slab->capacity;
+        slab = slab->next;
+    }
+    const bb_head_piece_t *piece = &slab->pieces[left - 1];
+    s_add_stretch(self, piece->block, piece->first + piece->count - 1, 1, 0);
+    s_add_part(self, rows->shape, owner, 1);
 }
 
 // ---- decoding --------------------------------------------------------------------------------
 static void s_make_room(bb_head_gather_t *self)
 {
     if (self->cell_count > self->cell_capacity) {
-        self->cell_capacity = BB_MAX(self->cell_count, (uint64_t)S_CELLS_MAX);
+        self->cell_capacity = BB_MAX(self->cell_count, (uint64_t)BB_HEAD_GATHER_CELLS);
         free(self->cells);
         self->cells = bb_alloc(self->cell_capacity * sizeof *self->cells);
     }
     uint64_t *next = self->cells;
     for (uint32_t i = 0; i < self->part_count; i++) {
-        bb_head_gather_part_t *part = &self->parts[i];
+        bb_head_part_t *part = &self->parts[i];
         part->cells = next;
         part->times_wall_ns = (const int64_t *)next;
         part->values = next + part->row_count;
-        next += part->row_count * s_width(part->group);
+        next += part->row_count * s_width(part->shape);
     }
 }
 
@@ -208,7 +242,7 @@ static void s_scatter(const bb_head_gather_t *self, const s_stretch_t *stretches
 {
     for (uint32_t i = 0; i < count; i++) {
         const s_stretch_t *stretch = &stretches[i];
-        const bb_head_gather_part_t *part = &self->parts[stretch->part];
+        const bb_head_part_t *part = &self->parts[stretch->part];
         uint64_t *to = part->cells + (uint64_t)column * part->row_count + stretch->row;
         for (uint32_t f = 0; f < stretch->count; f++) {
             to[f] = words[f];
@@ -241,7 +275,9 @@ static void s_prefetch(const bb_head_gather_t *self, uint32_t index)
     __builtin_prefetch(block->times_wall_ns + stretch->first);
     for (uint32_t m = 0; m < block->shape->metric_count; m++) {
         const bb_column_t *column = &block->columns[m];
-        __builtin_prefetch(column->packed + (size_t)stretch->first * column->width / 8);
+        if (s_wants(self, block->shape->metrics[m])) {
+            __builtin_prefetch(column->packed + (size_t)stretch->first * column->width / 8);
+        }
     }
 }
 
@@ -258,8 +294,10 @@ static void s_decode_adjoining(bb_head_gather_t *self, const s_stretch_t *stretc
     s_scatter(self, stretches, count, 0, (const uint64_t *)block->times_wall_ns + stretches->first);
     bb_head_piece_t piece = {block, stretches->first, frame_count};
     for (uint32_t m = 0; m < block->shape->metric_count; m++) {
-        bb_head_values(&piece, m, 0, frame_count, self->scratch);
-        s_scatter(self, stretches, count, m + 1, self->scratch);
+        if (s_wants(self, block->shape->metrics[m])) {
+            bb_head_values(&piece, m, 0, frame_count, self->scratch);
+            s_scatter(self, stretches, count, m + 1, self->scratch);
+        }
     }
 }
 
@@ -283,8 +321,61 @@ void bb_head_gather_decode(bb_head_gather_t *self)
     }
 }
 
-const bb_head_gather_part_t *bb_head_gather_parts(const bb_head_gather_t *self, uint32_t *count)
+const bb_head_part_t *bb_head_gather_parts(const bb_head_gather_t *self, uint32_t *count)
 {
     *count = self->part_count;
     return self->parts;
+}
+
+// ---- sorting ---------------------------------------------------------------------------------
+typedef struct {
+    int64_t time_wall_ns;
+    uint32_t row;
+} s_order_t;
+
+static int s_compare_rows(const void *a, const void *b)
+{
+    const s_order_t *left = a;
+    const s_order_t *right = b;
+    if (left->time_wall_ns != right->time_wall_ns) {
+        return left->time_wall_ns < right->time_wall_ns ? -1 : 1;
+    }
+    return left->row < right->row ? -1 : 1;
+}
+
+bool bb_head_gather_sort(bb_head_gather_t *self, const bb_head_part_t *part)
+{
+    const int64_t *times = part->times_wall_ns;
+    uint32_t count = part->row_count;
+    bool in_order = true;
+    bool is_unique = true;
+    for (uint32_t r = 1; r < count; r++) {
+        in_order &= times[r] >= times[r - 1];
+        is_unique &= times[r] > times[r - 1];
+    }
+    if (in_order) {
+        return is_unique;
+    }
+    bb_arena_reset(&self->sorting);
+    s_order_t *order = bb_arena_alloc(&self->sorting, count * sizeof *order);
+    for (uint32_t r = 0; r < count; r++) {
+        order[r] = (s_order_t){times[r], r};
+    }
+    qsort(order, count, sizeof *order, s_compare_rows);
+    is_unique = true;
+    for (uint32_t r = 1; r < count; r++) {
+        is_unique &= order[r].time_wall_ns != order[r - 1].time_wall_ns;
+    }
+    uint64_t *column = bb_arena_alloc(&self->sorting, count * sizeof *column);
+    for (uint32_t c = 0; c <= part->shape->metric_count; c++) {
+        if (c > 0 && !s_wants(self, part->shape->metrics[c - 1])) {
+            continue;
+        }
+        uint64_t *cells = part->cells + (size_t)c * count;
+        for (uint32_t r = 0; r < count; r++) {
+            column[r] = cells[order[r].row];
+        }
+        memcpy(cells, column, count * sizeof *column);
+    }
+    return is_unique;
 }

@@ -16,7 +16,9 @@ void bb_battery_view_init(bb_battery_view_t *self, bb_snapshot_t *snapshot, int6
         .to_wall_ns = to_wall_ns,
         .has_quarantine = has_quarantine,
         .block_times = bb_alloc(BB_BLOCK_ROWS_MAX * sizeof(int64_t)),
+        .gather = bb_head_gather_new(),
     };
+    bb_head_gather_want(self->gather, snapshot->metric_is_wanted, snapshot->metric_count);
 }
 
 void bb_battery_view_free(bb_battery_view_t *self)
@@ -25,6 +27,7 @@ void bb_battery_view_free(bb_battery_view_t *self)
     free(self->rows);
     free(self->series);
     free(self->block_times);
+    bb_head_gather_destroy(&self->gather);
     bb_arena_free(&self->arena);
     *self = (bb_battery_view_t){0};
 }
@@ -36,123 +39,91 @@ void bb_battery_view_note_damage(bb_battery_view_t *self, const bb_view_run_t *r
 }
 
 // ---- frames of the head ----------------------------------------------------------------------
-typedef struct {
-    int64_t time_wall_ns;
-    const uint64_t *values;
-} s_frame_t;
-
-static int s_compare_frames(const void *a, const void *b)
+static void s_gather(bb_battery_view_t *self, const bb_head_rows_t *rows, bool is_newest,
+                     uint64_t cells_max)
 {
-    int64_t left = ((const s_frame_t *)a)->time_wall_ns;
-    int64_t right = ((const s_frame_t *)b)->time_wall_ns;
-    return (left > right) - (left < right);
+    if (is_newest && rows->is_ascending) {
+        bb_head_gather_add_last(self->gather, rows, rows);
+        return;
+    }
+    int64_t from_wall_ns = is_newest ? rows->last_wall_ns : self->from_wall_ns;
+    int64_t to_wall_ns = is_newest ? rows->last_wall_ns + 1 : self->to_wall_ns;
+    bb_head_place_t place = {0};
+    bool is_done =
+        bb_head_gather_add(self->gather, rows, rows, from_wall_ns, to_wall_ns, cells_max, &place);
+    BB_ASSERT(is_done);
 }
 
-// Frames arrived in another order than that of their times.
-static void s_sort(bb_battery_view_t *self, bb_view_rows_t *rows)
+static bool s_has_room(const bb_battery_view_t *self, const bb_snapshot_battery_t *battery)
 {
-    (void)self;
-    s_frame_t *frames = bb_alloc((rows->count + 1) * sizeof *frames);
-    for (uint32_t i = 0; i < rows->count; i++) {
-        frames[i] = (s_frame_t){rows->times[i], rows->values[i]};
-    }
-    qsort(frames, rows->count, sizeof *frames, s_compare_frames);
-    for (uint32_t i = 0; i < rows->count; i++) {
-        rows->times[i] = frames[i].time_wall_ns;
-        rows->values[i] = frames[i].values;
-    }
-    free(frames);
-}
-
-static bb_view_rows_t *s_new_rows(bb_battery_view_t *self, const bb_head_rows_t *source,
-                                  uint64_t count_max)
-{
-    if (self->rows_count == self->rows_capacity) {
-        self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
-        self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
-    }
-    bb_view_rows_t *rows = &self->rows[self->rows_count];
-    *rows = (bb_view_rows_t){
-        .shape = source->shape,
-        .revision = source->revision,
-        .is_quarantine = source->is_quarantined,
-        .times = bb_arena_alloc(&self->arena, count_max * sizeof *rows->times),
-        .values = bb_arena_alloc(&self->arena, count_max * sizeof *rows->values),
-    };
-    return rows;
-}
-
-// Decodes frames [first, first + count) of the piece: only the metrics that are wanted.
-static void s_add_frames(bb_battery_view_t *self, bb_view_rows_t *rows,
-                         const bb_head_piece_t *piece, uint32_t first, uint32_t count)
-{
-    uint32_t width = rows->shape->metric_count;
-    uint64_t *words = bb_arena_alloc(&self->arena, ((size_t)width + 1) * count * sizeof *words);
-    uint64_t *column = words + (size_t)width * count;
-    for (uint32_t m = 0; m < width; m++) {
-        if (!bb_snapshot_wants(self->snapshot, rows->shape->metrics[m])) {
-            continue;
-        }
-        bb_head_values(piece, m, first, count, column);
-        for (uint32_t i = 0; i < count; i++) {
-            words[(size_t)i * width + m] = column[i];
+    for (uint32_t i = 0; i < battery->rows_count; i++) {
+        // Each alone: a bound that many groups of one battery may pass together.
+        if (!bb_head_gather_has_room(self->gather,
+                                     &self->snapshot->rows[battery->rows_first + i])) {
+            return false;
         }
     }
-    const int64_t *times = piece->block->times_wall_ns + piece->first + first;
-    for (uint32_t i = 0; i < count; i++) {
-        rows->times[rows->count] = times[i];
-        rows->values[rows->count++] = words + (size_t)i * width;
-    }
+    return true;
 }
 
-static void s_add_piece(bb_battery_view_t *self, bb_view_rows_t *rows, const bb_head_piece_t *piece,
-                        int64_t from_wall_ns, int64_t to_wall_ns)
+// Decodes the battery's frames, and with them those of the batteries behind it as far as they fit:
+// side by side they cost a tenth of what they would cost one by one.
+static void s_read_ahead(bb_battery_view_t *self, uint32_t index, bool is_newest)
 {
-    const int64_t *times = piece->block->times_wall_ns + piece->first;
-    uint32_t next = 0;
-    while (next < piece->count) {
-        uint32_t begin = next;
-        while (next < piece->count && times[next] >= from_wall_ns && times[next] < to_wall_ns) {
-            next++;
+    const bb_snapshot_t *snapshot = self->snapshot;
+    bb_head_gather_clear(self->gather);
+    self->ahead_first = index;
+    self->ahead_is_newest = is_newest;
+    self->part_next = 0;
+    uint32_t limit = index;
+    while (limit < snapshot->battery_count &&
+           (limit == index || s_has_room(self, &snapshot->batteries[limit]))) {
+        const bb_snapshot_battery_t *battery = &snapshot->batteries[limit];
+        for (uint32_t i = 0; i < battery->rows_count; i++) {
+            s_gather(self, &snapshot->rows[battery->rows_first + i], is_newest, UINT64_MAX);
         }
-        if (next > begin) {
-            s_add_frames(self, rows, piece, begin, next - begin);
-        } else {
-            next++;
-        }
+        limit++;
     }
+    self->ahead_limit = limit;
+    bb_head_gather_decode(self->gather);
 }
 
-static void s_add_rows(bb_battery_view_t *self, const bb_head_rows_t *source, int64_t from_wall_ns,
-                       int64_t to_wall_ns)
+// The parts of the battery become its rows.
+static void s_take_rows(bb_battery_view_t *self)
 {
-    bb_view_rows_t *rows = s_new_rows(self, source, source->row_count);
-    const bb_head_slab_t *slab = source->slabs;
-    for (uint32_t i = 0, at = 0; i < source->piece_count; i++, at++) {
-        if (at == slab->capacity) {
-            slab = slab->next; // only now: the owner sets it before it publishes more pieces
-            at = 0;
+    const bb_head_rows_t *first = self->snapshot->rows + self->battery->rows_first;
+    const bb_head_rows_t *limit = first + self->battery->rows_count;
+    uint32_t count;
+    const bb_head_part_t *parts = bb_head_gather_parts(self->gather, &count);
+    if (self->part_next > 0 && (const bb_head_rows_t *)parts[self->part_next - 1].owner >= first) {
+        self->part_next = 0; // the battery again
+    }
+    while (self->part_next < count &&
+           (const bb_head_rows_t *)parts[self->part_next].owner < first) {
+        self->part_next++;
+    }
+    for (uint32_t p = self->part_next; p < count; p++) {
+        const bb_head_part_t *part = &parts[p];
+        const bb_head_rows_t *source = part->owner;
+        if (source >= limit) {
+            break;
         }
-        s_add_piece(self, rows, &slab->pieces[at], from_wall_ns, to_wall_ns);
+        if (self->rows_count == self->rows_capacity) {
+            self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
+            self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
+        }
+        if (!source->is_ascending) {
+            bb_head_gather_sort(self->gather, part);
+        }
+        self->rows[self->rows_count++] = (bb_view_rows_t){
+            .shape = source->shape,
+            .revision = source->revision,
+            .is_quarantine = source->is_quarantined,
+            .count = part->row_count,
+            .times = part->times_wall_ns,
+            .values = part->values,
+        };
     }
-    if (!source->is_ascending) {
-        s_sort(self, rows);
-    }
-    self->rows_count += rows->count > 0;
-}
-
-// The last row of an ascending group, without decoding the others.
-static void s_add_last_row(bb_battery_view_t *self, const bb_head_rows_t *source)
-{
-    const bb_head_slab_t *slab = source->slabs;
-    uint32_t left = source->piece_count;
-    while (left > slab->capacity) {
-        left -= slab->capacity;
-        slab = slab->next;
-    }
-    const bb_head_piece_t *piece = &slab->pieces[left - 1];
-    s_add_frames(self, s_new_rows(self, source, 1), piece, piece->count - 1, 1);
-    self->rows_count++;
 }
 
 void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t *battery,
@@ -164,16 +135,15 @@ void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t 
     self->series_count = 0;
     bb_arena_reset(&self->arena);
     bb_battery_view_forget_runs(self);
-    for (uint32_t i = 0; i < battery->rows_count; i++) {
-        const bb_head_rows_t *rows = &self->snapshot->rows[battery->rows_first + i];
-        if (only_newest && rows->is_ascending) {
-            s_add_last_row(self, rows);
-        } else if (only_newest) {
-            s_add_rows(self, rows, rows->last_wall_ns, rows->last_wall_ns + 1);
-        } else {
-            s_add_rows(self, rows, self->from_wall_ns, self->to_wall_ns);
-        }
+    if (battery->rows_count == 0) {
+        return;
     }
+    uint32_t index = (uint32_t)(battery - self->snapshot->batteries);
+    if (index < self->ahead_first || index >= self->ahead_limit ||
+        self->ahead_is_newest != only_newest) {
+        s_read_ahead(self, index, only_newest);
+    }
+    s_take_rows(self);
 }
 
 // ---- runs ------------------------------------------------------------------------------------

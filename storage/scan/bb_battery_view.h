@@ -7,6 +7,7 @@
 #ifndef BB_BATTERY_VIEW_H
 #define BB_BATTERY_VIEW_H
 
+#include "storage/head/bb_head_gather.h"
 #include "storage/scan/bb_snapshot.h"
 #include "storage/segment/bb_run.h"
 
@@ -25,8 +26,8 @@ typedef struct {
     uint64_t revision;
     bool is_quarantine;
     uint32_t count;
-    int64_t *times;
-    const uint64_t **values; // metric_count each
+    const int64_t *times;
+    const uint64_t *values; // of column c of the shape, if it is wanted: values + c * count
 } bb_view_rows_t;
 
 typedef struct {
@@ -42,6 +43,11 @@ typedef struct {
     bb_view_series_t *series; // by name, then type
     uint32_t series_count, series_capacity;
     bb_arena_t arena; // emptied with each battery
+    // Frames of the head, decoded for batteries [ahead_first, ahead_limit) of the snapshot at once.
+    bb_head_gather_t *gather;
+    uint32_t ahead_first, ahead_limit;
+    uint32_t part_next; // first part that is not of a battery before the present one
+    bool ahead_is_newest;
     uint64_t cached_rows;
     // Decoded times of the block read last, when they are not cached.
     int64_t *block_times;

@@ -294,7 +294,8 @@ static uint32_t s_decode_rows(const s_source_t *source, int64_t *times, uint64_t
     uint32_t count = 0;
     for (uint32_t i = 0; i < source->piece_count; i++) {
         int64_t time = rows->times[source->piece_first + i];
-        uint64_t bits = rows->values[source->piece_first + i][source->column];
+        uint64_t bits =
+            rows->values[(size_t)source->column * rows->count + source->piece_first + i];
         if (count > 0 && times[count - 1] == time) {
             if (bb_value_compare(0, (bb_value_t){source->type, bits}, 0,
                                  (bb_value_t){source->type, values[count - 1]}) > 0) {
