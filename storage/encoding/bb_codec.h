@@ -90,6 +90,9 @@ bool bb_codec_list_decode(const bb_codec_block_t *block, uint64_t *out);
 size_t bb_codec_runs_encode(bb_packer_t *packer, bb_decimals_t *scratch, bb_encoding_kind_t kind,
                             const uint64_t *words, uint32_t count, uint8_t *out);
 bool bb_codec_runs_decode(const bb_codec_block_t *block, uint64_t *out);
+// The words and how often each comes; both have room for BB_BLOCK_ROWS_MAX.
+bool bb_codec_runs_open(const bb_codec_block_t *block, uint32_t *runs, uint64_t *words,
+                        uint64_t *lengths);
 
 // ---- dictionary: distinct words in the order of their first rows, and which one each row has ----
 //   words      varint  how many

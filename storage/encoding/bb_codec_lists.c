@@ -100,29 +100,40 @@ size_t bb_codec_runs_encode(bb_packer_t *packer, bb_decimals_t *scratch, bb_enco
     return (size_t)(at - out);
 }
 
+bool bb_codec_runs_open(const bb_codec_block_t *block, uint32_t *runs, uint64_t *words,
+                        uint64_t *lengths)
+{
+    bb_codec_block_t list = *block;
+    if (!s_open(block, UINT32_MAX, &list.count, lengths, &list.encoded) ||
+        !bb_codec_list_decode(&list, words)) {
+        return false;
+    }
+    uint64_t rows = 0;
+    for (uint32_t run = 0; run < list.count; run++) {
+        if (lengths[run] >= block->count) {
+            return false;
+        }
+        lengths[run]++;
+        rows += lengths[run];
+    }
+    *runs = list.count;
+    return rows == block->count;
+}
+
 bool bb_codec_runs_decode(const bb_codec_block_t *block, uint64_t *out)
 {
     uint64_t lengths[BB_BLOCK_ROWS_MAX];
-    uint64_t values[BB_BLOCK_ROWS_MAX];
-    bb_codec_block_t list = *block;
-    if (!s_open(block, UINT32_MAX, &list.count, lengths, &list.encoded) ||
-        !bb_codec_list_decode(&list, values)) {
+    uint64_t words[BB_BLOCK_ROWS_MAX];
+    uint32_t runs;
+    if (!bb_codec_runs_open(block, &runs, words, lengths)) {
         return false;
     }
-    uint32_t row = 0;
-    for (uint32_t run = 0; run < list.count; run++) {
-        if (lengths[run] >= block->count - row) {
-            return false;
-        }
-        uint32_t limit = row + (uint32_t)lengths[run] + 1;
-        for (; row < limit; row++) {
-            out[row] = values[run];
-        }
-        if (row == block->count) {
-            return run + 1 == list.count;
+    for (uint32_t run = 0; run < runs; run++) {
+        for (uint64_t i = 0; i < lengths[run]; i++) {
+            *out++ = words[run];
         }
     }
-    return false;
+    return true;
 }
 
 // ---- dictionary ---------------------------------------------------------------------------------

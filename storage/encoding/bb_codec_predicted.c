@@ -136,17 +136,9 @@ static const double *s_peer(const uint64_t *words, bb_encoding_kind_t kind, uint
     return room;
 }
 
-// The integers as doubles: guesses plus differences, exact below 2^53.
-BB_CLONES static void s_add(double *guesses, double base, const int32_t *offsets, uint32_t count)
+static bool s_guess(const s_predicted_t *self, const bb_codec_block_t *block, double *guesses,
+                    int32_t *offsets)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        guesses[i] += base + (double)offsets[i];
-    }
-}
-
-static bool s_integers(const s_predicted_t *self, const bb_codec_block_t *block, double *integers)
-{
-    int32_t offsets[BB_BLOCK_ROWS_MAX];
     double room[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX];
     const double *peers[BB_ENCODING_PEERS_MAX] = {NULL};
     if (!bb_packed_offsets(&self->packed, offsets)) {
@@ -155,81 +147,118 @@ static bool s_integers(const s_predicted_t *self, const bb_codec_block_t *block,
     for (uint32_t i = 0; i < self->peer_count; i++) {
         peers[i] = s_peer(block->peers[i], self->relation.peer_kinds[i], block->count, room[i]);
     }
-    bb_prediction_make(&self->relation.prediction, peers[0], peers[1], block->count, 1, integers);
-    s_add(integers, (double)(int64_t)self->packed.base, offsets, block->count);
+    bb_prediction_make(&self->relation.prediction, peers[0], peers[1], block->count, 1, guesses);
     return true;
 }
 
-BB_CLONES static void s_divide(const double *integers, double power, uint32_t count, uint64_t *out)
+// Guess, base and offset add up without rounding below 2^53.
+BB_CLONES static void s_integers(const double *guesses, const int32_t *offsets, double base,
+                                 uint32_t count, uint64_t *out)
 {
     for (uint32_t i = 0; i < count; i++) {
-        out[i] = bb_bits_of_double(integers[i] / power);
+        out[i] = (uint64_t)(int64_t)(guesses[i] + (base + (double)offsets[i]));
+    }
+}
+
+BB_CLONES static void s_decimals(const double *guesses, const int32_t *offsets, double base,
+                                 double power, uint32_t count, uint64_t *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = bb_bits_of_double((guesses[i] + (base + (double)offsets[i])) / power);
     }
 }
 
 bool bb_codec_predicted_decode(const bb_codec_block_t *block, uint64_t *out)
 {
     s_predicted_t self;
-    double integers[BB_BLOCK_ROWS_MAX];
-    if (!s_open(&self, block) || !s_integers(&self, block, integers)) {
+    double guesses[BB_BLOCK_ROWS_MAX];
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
+    if (!s_open(&self, block) || !s_guess(&self, block, guesses, offsets)) {
         return false;
     }
+    double base = (double)(int64_t)self.packed.base;
     if (block->kind == BB_ENCODING_INTEGER) {
-        for (uint32_t i = 0; i < block->count; i++) {
-            out[i] = (uint64_t)(int64_t)integers[i]; // below 2^53
-        }
+        s_integers(guesses, offsets, base, block->count, out);
         return true;
     }
-    s_divide(integers, bb_decimal_power(self.exponent), block->count, out);
+    s_decimals(guesses, offsets, base, bb_decimal_power(self.exponent), block->count, out);
     return !self.has_exceptions || bb_codec_apply_exceptions(&self.exceptions, block->count, out);
 }
 
-// Integers below 2^53 / 2^10: their sum is exact in any order.
-BB_CLONES static void s_totals(const double *integers, uint32_t count, double *min, double *max,
-                               double *sum)
+// ---- totals -------------------------------------------------------------------------------------
+
+#define LANES  4u
+#define CHAINS 4u // so that an addition does not wait for the one before
+typedef double s_doubles_t __attribute__((vector_size(32)));
+typedef int64_t s_masks_t __attribute__((vector_size(32)));
+typedef int32_t s_offsets_t __attribute__((vector_size(16)));
+
+#define CHOOSE(mask, a, b) ((s_doubles_t)(((mask) & (s_masks_t)(a)) | (~(mask) & (s_masks_t)(b))))
+
+typedef struct {
+    double min, max, sum;
+} s_totals_t;
+
+// Integers are below 2^53 / 2^10: their sum is exact in any order.
+BB_CLONES static void s_add_up(const double *guesses, const int32_t *offsets, double base,
+                               uint32_t count, s_totals_t *totals)
 {
-    double low[4], high[4], total[4];
-    for (uint32_t lane = 0; lane < 4; lane++) {
-        low[lane] = high[lane] = integers[0];
-        total[lane] = 0;
+    double first = guesses[0] + (base + (double)offsets[0]);
+    s_doubles_t min[CHAINS], max[CHAINS], sum[CHAINS];
+#pragma GCC unroll 4
+    for (uint32_t k = 0; k < CHAINS; k++) {
+        min[k] = max[k] = (s_doubles_t){0} + first;
+        sum[k] = (s_doubles_t){0};
     }
     uint32_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        for (uint32_t lane = 0; lane < 4; lane++) {
-            double next = integers[i + lane];
-            low[lane] = next < low[lane] ? next : low[lane];
-            high[lane] = next > high[lane] ? next : high[lane];
-            total[lane] += next;
+    for (; i + LANES * CHAINS <= count; i += LANES * CHAINS) {
+#pragma GCC unroll 4
+        for (uint32_t k = 0; k < CHAINS; k++) {
+            s_doubles_t next;
+            s_offsets_t steps;
+            memcpy(&next, guesses + i + k * LANES, sizeof next);
+            memcpy(&steps, offsets + i + k * LANES, sizeof steps);
+            next += __builtin_convertvector(steps, s_doubles_t) + base;
+            min[k] = CHOOSE(next < min[k], next, min[k]);
+            max[k] = CHOOSE(next > max[k], next, max[k]);
+            sum[k] += next;
         }
     }
-    for (; i < count; i++) {
-        low[0] = BB_MIN(low[0], integers[i]);
-        high[0] = BB_MAX(high[0], integers[i]);
-        total[0] += integers[i];
+    *totals = (s_totals_t){first, first, 0};
+    for (uint32_t k = 0; k < LANES * CHAINS; k++) {
+        totals->min = BB_MIN(totals->min, min[k / LANES][k % LANES]);
+        totals->max = BB_MAX(totals->max, max[k / LANES][k % LANES]);
+        totals->sum += sum[k / LANES][k % LANES];
     }
-    *min = BB_MIN(BB_MIN(low[0], low[1]), BB_MIN(low[2], low[3]));
-    *max = BB_MAX(BB_MAX(high[0], high[1]), BB_MAX(high[2], high[3]));
-    *sum = (total[0] + total[1]) + (total[2] + total[3]);
+    for (; i < count; i++) {
+        double next = guesses[i] + (base + (double)offsets[i]);
+        totals->min = BB_MIN(totals->min, next);
+        totals->max = BB_MAX(totals->max, next);
+        totals->sum += next;
+    }
 }
 
 bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals)
 {
     s_predicted_t self;
-    double integers[BB_BLOCK_ROWS_MAX];
+    double guesses[BB_BLOCK_ROWS_MAX];
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
     if (!s_open(&self, block) || self.has_exceptions ||
         self.packed.base + (UINT64_C(1) << 41) > UINT64_C(1) << 42 ||
-        !s_integers(&self, block, integers)) {
+        !s_guess(&self, block, guesses, offsets)) {
         return false;
     }
-    double min, max, sum;
-    s_totals(integers, block->count, &min, &max, &sum);
+    double base = (double)(int64_t)self.packed.base;
+    uint32_t last = block->count - 1;
+    s_totals_t sums;
+    s_add_up(guesses, offsets, base, block->count, &sums);
     *totals = (bb_codec_totals_t){
         .exponent = self.exponent,
-        .min = (int64_t)min,
-        .max = (int64_t)max,
-        .first = (int64_t)integers[0],
-        .last = (int64_t)integers[block->count - 1],
-        .sum = (int64_t)sum,
+        .min = (int64_t)sums.min,
+        .max = (int64_t)sums.max,
+        .first = (int64_t)(guesses[0] + (base + (double)offsets[0])),
+        .last = (int64_t)(guesses[last] + (base + (double)offsets[last])),
+        .sum = (int64_t)sums.sum,
     };
     return true;
 }

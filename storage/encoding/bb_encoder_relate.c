@@ -14,6 +14,8 @@
 #define SAVING_MIN      0.15
 #define SAVING_PER_PEER 0.05
 #define PATIENCE_MAX    6u
+// Stripes before the next search at which columns without a relation are looked at: 4, 16, 64, 256.
+#define EXTEND_AT 0x154u
 
 typedef struct {
     double saving; // bits a row
@@ -31,6 +33,7 @@ typedef struct {
     bb_encoder_t *encoder;
     uint32_t rows, step, column_count;
     s_column_t columns[COLUMNS_MAX];
+    uint64_t settled; // columns of the caller's list that need no relation
     s_candidate_t *candidates;
     uint32_t candidate_count, candidate_capacity;
 } s_search_t;
@@ -103,7 +106,7 @@ static void s_consider(s_search_t *self, bb_prediction_model_t model, uint32_t t
                        uint32_t w)
 {
     const s_column_t *column = &self->columns[target];
-    if (!column->integers || column->direct < SAVING_MIN) {
+    if (!column->integers || column->direct < SAVING_MIN || self->settled >> column->column & 1) {
         return;
     }
     bb_prediction_t prediction = {.model = model};
@@ -258,10 +261,43 @@ static void s_adopt(const s_search_t *self, const uint32_t chosen[COLUMNS_MAX], 
     }
 }
 
+// Adds what the search found for columns that have no relation, where it agrees with those that are
+// there.
+static void s_extend(const s_search_t *self, uint32_t count, uint32_t *const *hints)
+{
+    uint64_t predicted = 0;
+    uint64_t peers = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (hint_model(*hints[i]) != BB_PREDICTION_NONE) {
+            predicted |= UINT64_C(1) << i;
+            peers |= s_peer_bits(*hints[i]);
+        }
+    }
+    for (uint32_t i = 0; i < self->candidate_count; i++) {
+        const s_candidate_t *next = &self->candidates[i];
+        uint32_t column = self->columns[next->target].column;
+        uint32_t relation =
+            hint_relation((bb_prediction_model_t)next->model, self->columns[next->u].column,
+                          self->columns[next->w].column);
+        uint64_t self_bit = UINT64_C(1) << column;
+        if (!((predicted | peers) & self_bit) && !(predicted & s_peer_bits(relation))) {
+            *hints[column] |= relation;
+            predicted |= self_bit;
+            peers |= s_peer_bits(relation);
+        }
+    }
+}
+
+// `is_whole`: everything is questioned; otherwise relations are only looked for where none is.
 static void s_search(bb_encoder_t *encoder, const bb_encoding_input_t *columns, uint32_t count,
-                     uint32_t *const *hints)
+                     bool is_whole, uint32_t *const *hints)
 {
     s_search_t self = {.encoder = encoder, .rows = columns[0].count};
+    for (uint32_t i = 0; i < count && !is_whole; i++) {
+        if (hint_model(*hints[i]) != BB_PREDICTION_NONE) {
+            self.settled |= UINT64_C(1) << i | s_peer_bits(*hints[i]);
+        }
+    }
     self.step = BB_MAX(self.rows / SAMPLE, 1u);
     uint64_t *memory = bb_alloc((size_t)COLUMNS_MAX * 2 * self.rows * sizeof *memory);
     for (uint32_t i = 0; i < count && self.column_count < COLUMNS_MAX; i++) {
@@ -273,9 +309,11 @@ static void s_search(bb_encoder_t *encoder, const bb_encoding_input_t *columns, 
     s_consider_all(&self);
     double present = s_present_saving(&self, hints);
     uint32_t chosen[COLUMNS_MAX];
-    bool is_better = s_choose(&self, chosen) > present * 1.02;
+    bool is_better = s_choose(&self, chosen) > present * 1.02 && is_whole;
     if (is_better) {
         s_adopt(&self, chosen, count, hints);
+    } else {
+        s_extend(&self, count, hints);
     }
     free(memory);
     free(self.candidates);
@@ -291,11 +329,14 @@ void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, u
     uint32_t wait = (*hints[0] & HINT_WAIT) >> HINT_WAIT_SHIFT;
     uint32_t patience = *hints[0] >> HINT_PATIENCE_SHIFT;
     if (wait == 0) {
-        s_search(self, columns, count, hints);
+        s_search(self, columns, count, true, hints);
         wait = 8u << patience;
         patience = BB_MIN(patience + 1, PATIENCE_MAX);
     }
     wait--;
+    if (wait > 1 && (wait & (wait - 1)) == 0 && wait & EXTEND_AT) {
+        s_search(self, columns, count, false, hints);
+    }
     *hints[0] = (*hints[0] & (HINT_EXPONENT | HINT_RELATION)) | wait << HINT_WAIT_SHIFT |
                 patience << HINT_PATIENCE_SHIFT;
 }

@@ -131,16 +131,73 @@ static bb_sum_t s_sum(bb_type_t type, const bb_codec_totals_t *from)
     return (bb_sum_t){quotient, rest / power};
 }
 
+// Adds `count` times the same word; false if it is no number that can be multiplied exactly.
+static bool s_add_many(bb_type_t type, uint64_t word, uint64_t count, bb_sum_t *sum)
+{
+    double number = type == BB_TYPE_FLOAT64 ? bb_double_of_bits(word) : (double)(int64_t)word;
+    if (!(fabs(number) < (type == BB_TYPE_FLOAT64 ? 0x1p990 : 0x1p53))) { // NaN is no number
+        return false;
+    }
+    double product = number * (double)count;
+    bb_sum_add(sum, product);
+    bb_sum_add(sum, fma(number, (double)count, -product));
+    return true;
+}
+
+static bool s_constant_totals(bb_type_t type, bb_slice_t encoded, uint32_t count,
+                              bb_encoding_totals_t *totals)
+{
+    uint64_t word;
+    bb_sum_t sum = {0};
+    if (encoded.length != sizeof word || type == BB_TYPE_STATE) {
+        return false;
+    }
+    memcpy(&word, encoded.data, sizeof word);
+    if (!s_add_many(type, word, count, &sum)) {
+        return false;
+    }
+    *totals = (bb_encoding_totals_t){count, sum, word, word, word, word};
+    return true;
+}
+
+static bool s_runs_totals(bb_type_t type, const bb_codec_block_t *block,
+                          bb_encoding_totals_t *totals)
+{
+    uint64_t words[BB_BLOCK_ROWS_MAX];
+    uint64_t lengths[BB_BLOCK_ROWS_MAX];
+    uint32_t runs;
+    if (!bb_codec_runs_open(block, &runs, words, lengths)) {
+        return false;
+    }
+    bb_sum_t sum = {0};
+    for (uint32_t run = 0; run < runs; run++) {
+        if (!s_add_many(type, words[run], lengths[run], &sum)) {
+            return false;
+        }
+    }
+    bb_encoding_totals_of(type, words, runs, totals);
+    totals->count = block->count;
+    totals->sum = sum;
+    return true;
+}
+
 bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded, uint32_t count,
                                  const uint64_t *const *peers, uint32_t row_first,
                                  uint32_t row_limit, bb_encoding_totals_t *totals)
 {
     BB_ASSERT(row_first < row_limit && row_limit <= count);
     bb_encoding_kind_t kind = type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
+    if (id == BB_ENCODING_CONSTANT &&
+        s_constant_totals(type, encoded, row_limit - row_first, totals)) {
+        return BB_OK;
+    }
     bool is_whole = row_first == 0 && row_limit == count && type != BB_TYPE_STATE;
+    const bb_codec_block_t block = {kind, encoded, count, peers};
+    if (is_whole && id == BB_ENCODING_RUNS && s_runs_totals(type, &block, totals)) {
+        return BB_OK;
+    }
     if (is_whole && bb_encoding_is_known(id) && s_encodings[id].totals &&
         (s_encodings[id].kinds & kind)) {
-        const bb_codec_block_t block = {kind, encoded, count, peers};
         bb_codec_totals_t from;
         if (s_encodings[id].totals(&block, &from)) {
             *totals = (bb_encoding_totals_t){

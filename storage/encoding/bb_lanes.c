@@ -200,6 +200,33 @@ BB_CLONES uint32_t bb_lanes_integrate(uint32_t *lanes, uint32_t before)
     return last;
 }
 
+BB_CLONES uint32_t bb_lanes_integrate_rows(uint32_t *lanes, uint32_t before, uint32_t *rows)
+{
+    s_row_t sum = SPLAT(0);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        s_row_t next;
+        LOAD(next, lanes + row * LANES);
+        sum += next;
+        STORE(lanes + row * LANES, sum);
+    }
+    s_row_t offsets;
+    uint32_t last = s_offsets(&sum, before, &offsets);
+    for (uint32_t row = 0; row < ROWS; row += LANES) {
+        s_row_t square[LANES];
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < LANES; i++) {
+            LOAD(square[i], lanes + (row + i) * LANES);
+            square[i] += offsets;
+        }
+        s_transpose(square);
+#pragma GCC unroll 8
+        for (uint32_t lane = 0; lane < LANES; lane++) {
+            STORE(rows + lane * ROWS + row, square[lane]);
+        }
+    }
+    return last;
+}
+
 // Sums of signed integers in two halves, so that 32 rows never overflow.
 typedef struct {
     s_signed_t min, max, high, low;

@@ -42,6 +42,9 @@ void bb_lanes_to_rows(const uint32_t *lanes, uint32_t *rows);
 // `before`: the sum before the first. Returns the last.
 uint32_t bb_lanes_integrate(uint32_t *lanes, uint32_t before);
 
+// bb_lanes_integrate and bb_lanes_to_rows in one; `lanes` holds anything after.
+uint32_t bb_lanes_integrate_rows(uint32_t *lanes, uint32_t before, uint32_t *rows);
+
 // Adds to a minimum, maximum and sum of signed integers; the order does not matter.
 typedef struct {
     int32_t min, max;

@@ -9,13 +9,16 @@
 
 // What moves along while minis are read.
 typedef struct {
-    bb_reader_t minis, patches;
-    uint32_t patches_left, patch_bytes;
-    uint32_t patch_row;  // of the next patch, counted from the first row of the block
+    bb_reader_t minis;
     uint32_t row;        // first row of the mini
-    uint64_t reference;  // of the mini before
+    uint64_t reference;  // of the mini, then of the one before
     uint64_t sum, slope; // integrals so far: of order 1 and 2
 } s_cursor_t;
+
+// The head of a mini.
+typedef struct {
+    uint32_t width, patch_count, patch_bytes;
+} s_head_t;
 
 bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
 {
@@ -38,118 +41,122 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
     if (flags & FLAG_UNITS) {
         self->base *= self->scale;
     }
-    if (flags & FLAG_PATCHES) {
-        uint64_t patch_count = bb_reader_varint(&reader);
-        self->patch_bytes = (uint32_t)bb_reader_fixed(&reader, 1);
-        if (patch_count == 0 || patch_count > count || self->patch_bytes == 0 ||
-            self->patch_bytes > (self->is_wide ? 8u : 4u)) {
-            return false;
-        }
-        self->patch_count = (uint32_t)patch_count;
-    }
-    if (reader.failed || flags > FLAGS_ALL || self->order > BB_PACKED_ORDER_MAX) {
-        return false;
-    }
-    // The patches end where the minis begin: walk over them once.
-    self->patches = reader;
-    for (uint32_t i = 0; i < self->patch_count; i++) {
-        uint64_t gap;
-        do {
-            gap = bb_reader_fixed(&reader, 1);
-        } while (gap == GAP_NONE && !reader.failed);
-        (void)bb_reader_take(&reader, self->patch_bytes);
-    }
     self->minis = reader;
-    return !reader.failed;
-}
-
-// Moves to the next patch; a row of UINT32_MAX means that there is none.
-static void s_next_patch(s_cursor_t *cursor, uint32_t from)
-{
-    if (cursor->patches_left == 0) {
-        cursor->patch_row = UINT32_MAX;
-        return;
-    }
-    cursor->patches_left--;
-    cursor->patch_row = from;
-    uint64_t gap;
-    do {
-        gap = bb_reader_fixed(&cursor->patches, 1);
-        cursor->patch_row += (uint32_t)gap;
-    } while (gap == GAP_NONE && !cursor->patches.failed);
+    return !reader.failed && flags <= FLAGS_ALL && self->order <= BB_PACKED_ORDER_MAX;
 }
 
 static s_cursor_t s_cursor(const bb_packed_t *self)
 {
-    s_cursor_t cursor = {
-        .minis = self->minis,
-        .patches = self->patches,
-        .patches_left = self->patch_count,
-        .patch_bytes = self->patch_bytes,
-        .slope = self->slope,
-    };
-    s_next_patch(&cursor, 0);
-    return cursor;
+    return (s_cursor_t){.minis = self->minis, .slope = self->slope};
 }
 
-// The header of a mini; its width, or UINT32_MAX.
-static uint32_t s_begin_mini(s_cursor_t *cursor, uint32_t width_max)
+static bool s_begin_mini(s_cursor_t *cursor, uint32_t rows, uint32_t width_max, s_head_t *head)
 {
-    uint32_t head = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
-    if (head & MINI_REFERENCE) {
+    uint32_t bits = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
+    *head = (s_head_t){.width = bits & MINI_WIDTH};
+    head->width += head->width == MINI_WIDTH;
+    if (bits & MINI_REFERENCE) {
         cursor->reference = bb_reader_signed(&cursor->minis);
     }
-    uint32_t width = head & ~MINI_REFERENCE;
-    return width <= width_max && !cursor->minis.failed ? width : UINT32_MAX;
+    if (bits & MINI_PATCHES) {
+        head->patch_count = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
+        head->patch_bytes = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
+        if (head->patch_count == 0 || head->patch_count > rows || head->patch_bytes == 0 ||
+            head->patch_bytes > (width_max > 32 ? 8u : 4u)) {
+            return false;
+        }
+    }
+    return head->width <= width_max && !cursor->minis.failed;
 }
 
-static uint64_t s_take_patch(s_cursor_t *cursor)
+// The patches of a mini: rows and residuals.
+typedef struct {
+    const uint8_t *rows, *values;
+} s_patches_t;
+
+static bool s_take_patches(s_cursor_t *cursor, const s_head_t *head, uint32_t rows,
+                           s_patches_t *patches)
 {
-    uint64_t folded = bb_reader_fixed(&cursor->patches, cursor->patch_bytes);
-    uint64_t residual = cursor->reference + bb_unfold(folded);
-    s_next_patch(cursor, cursor->patch_row + 1);
-    return residual;
+    patches->rows = bb_reader_take(&cursor->minis, head->patch_count);
+    patches->values = bb_reader_take(&cursor->minis, (size_t)head->patch_count * head->patch_bytes);
+    if (cursor->minis.failed) {
+        return false;
+    }
+    for (uint32_t i = 1; i < head->patch_count; i++) {
+        if (patches->rows[i] <= patches->rows[i - 1]) {
+            return false;
+        }
+    }
+    return patches->rows[head->patch_count - 1] < rows;
 }
 
-// The residuals of a full narrow mini, as they lie.
-static bool s_full_mini(s_cursor_t *cursor, uint32_t *residuals)
+static uint64_t s_patch(const s_cursor_t *cursor, const s_head_t *head, const s_patches_t *patches,
+                        uint32_t i)
 {
-    uint32_t width = s_begin_mini(cursor, BB_LANES_WIDTH_MAX);
-    const uint8_t *bits =
-        width == UINT32_MAX ? NULL : bb_reader_take(&cursor->minis, bb_lanes_bytes(width));
+    const uint8_t *at = patches->values + (size_t)i * head->patch_bytes;
+    uint64_t folded = 0;
+    if (head->patch_bytes == 2) {
+        folded = (uint64_t)at[0] | (uint64_t)at[1] << 8; // nearly all
+    } else {
+        for (uint32_t k = 0; k < head->patch_bytes; k++) {
+            folded |= (uint64_t)at[k] << (8 * k);
+        }
+    }
+    return cursor->reference + bb_unfold(folded);
+}
+
+// The residuals of a full narrow mini, as they lie. *is_flat: all are the reference.
+static bool s_full_mini(s_cursor_t *cursor, uint32_t *residuals, bool *is_flat)
+{
+    s_head_t head;
+    if (!s_begin_mini(cursor, MINI_ROWS, BB_LANES_WIDTH_MAX, &head)) {
+        return false;
+    }
+    const uint8_t *bits = bb_reader_take(&cursor->minis, bb_lanes_bytes(head.width));
     if (!bits) {
         return false;
     }
-    bb_lanes_unpack(bits, width, (uint32_t)cursor->reference, residuals);
-    uint32_t limit = cursor->row + MINI_ROWS;
-    while (cursor->patch_row < limit) {
-        uint32_t at = cursor->patch_row - cursor->row;
-        residuals[at] = (uint32_t)s_take_patch(cursor);
+    cursor->row += MINI_ROWS;
+    *is_flat = head.width == 0 && head.patch_count == 0;
+    bb_lanes_unpack(bits, head.width, (uint32_t)cursor->reference, residuals);
+    if (head.patch_count == 0) {
+        return true;
     }
-    cursor->row = limit;
+    s_patches_t patches;
+    if (!s_take_patches(cursor, &head, MINI_ROWS, &patches)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < head.patch_count; i++) {
+        residuals[patches.rows[i]] = (uint32_t)s_patch(cursor, &head, &patches, i);
+    }
     return true;
 }
 
 // The residuals of a short mini, or of a wide one.
 static bool s_plain_mini(s_cursor_t *cursor, uint32_t rows, uint32_t width_max, uint64_t *residuals)
 {
-    uint32_t width = s_begin_mini(cursor, width_max);
-    if (width == UINT32_MAX) {
+    s_head_t head;
+    if (!s_begin_mini(cursor, rows, width_max, &head)) {
         return false;
     }
-    const uint8_t *bits = bb_reader_take(&cursor->minis, bb_bitpack_bytes(rows, width));
-    if (!bits || !bb_bitpack_unpack(bits, rows, width, residuals)) {
+    const uint8_t *bits = bb_reader_take(&cursor->minis, bb_bitpack_bytes(rows, head.width));
+    if (!bits || !bb_bitpack_unpack(bits, rows, head.width, residuals)) {
         return false;
     }
+    cursor->row += rows;
     for (uint32_t i = 0; i < rows; i++) {
         residuals[i] += cursor->reference;
     }
-    uint32_t limit = cursor->row + rows;
-    while (cursor->patch_row < limit) {
-        uint32_t at = cursor->patch_row - cursor->row;
-        residuals[at] = s_take_patch(cursor);
+    if (head.patch_count == 0) {
+        return true;
     }
-    cursor->row = limit;
+    s_patches_t patches;
+    if (!s_take_patches(cursor, &head, rows, &patches)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < head.patch_count; i++) {
+        residuals[patches.rows[i]] = s_patch(cursor, &head, &patches, i);
+    }
     return true;
 }
 
@@ -176,9 +183,7 @@ static void s_integrate_plain(s_cursor_t *cursor, uint32_t order, uint32_t rows,
 
 static bool s_is_done(const bb_packed_t *self, const s_cursor_t *cursor)
 {
-    return cursor->row == self->count && bb_reader_is_done(&cursor->minis) &&
-           !cursor->patches.failed && cursor->patches_left == 0 &&
-           cursor->patch_row == UINT32_MAX && cursor->patches.at == self->minis.at;
+    return cursor->row == self->count && bb_reader_is_done(&cursor->minis);
 }
 
 bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets)
@@ -188,15 +193,15 @@ bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets)
     uint32_t lanes[MINI_ROWS];
     while (self->count - cursor.row >= MINI_ROWS) {
         uint32_t *out = (uint32_t *)offsets + cursor.row;
-        if (!s_full_mini(&cursor, self->order == 0 ? out : lanes)) {
+        bool is_flat;
+        if (!s_full_mini(&cursor, self->order == 0 ? out : lanes, &is_flat)) {
             return false;
         }
         if (self->order == 2) {
             cursor.slope = bb_lanes_integrate(lanes, (uint32_t)cursor.slope);
         }
         if (self->order >= 1) {
-            cursor.sum = bb_lanes_integrate(lanes, (uint32_t)cursor.sum);
-            bb_lanes_to_rows(lanes, out);
+            cursor.sum = bb_lanes_integrate_rows(lanes, (uint32_t)cursor.sum, out);
         }
     }
     uint32_t rows = self->count - cursor.row;
@@ -268,6 +273,28 @@ static void s_add_plain(const uint64_t *numbers, uint32_t rows, bb_lanes_totals_
     }
 }
 
+// A line of 256 steps from here does not leave 32 bits.
+static bool s_is_small(const s_cursor_t *cursor)
+{
+    int64_t step = (int64_t)cursor->reference;
+    int32_t start = (int32_t)(uint32_t)cursor->sum;
+    return step > -(1 << 21) && step < 1 << 21 && start > -(1 << 30) && start < 1 << 30;
+}
+
+// A mini whose residuals are all the reference: constant or a line. Returns its last offset.
+static uint32_t s_add_line(s_cursor_t *cursor, uint32_t order, bb_lanes_totals_t *totals)
+{
+    int32_t step = order == 1 ? (int32_t)cursor->reference : 0;
+    int32_t before = order == 1 ? (int32_t)(uint32_t)cursor->sum : (int32_t)cursor->reference;
+    int32_t first = before + step;
+    int32_t last = before + step * (int32_t)MINI_ROWS;
+    totals->min = BB_MIN(totals->min, BB_MIN(first, last));
+    totals->max = BB_MAX(totals->max, BB_MAX(first, last));
+    totals->sum += ((int64_t)first + last) * (MINI_ROWS / 2);
+    cursor->sum = order == 1 ? (uint32_t)last : cursor->sum;
+    return (uint32_t)last;
+}
+
 bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
 {
     BB_ASSERT(!self->is_wide);
@@ -278,8 +305,14 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
     uint32_t last = 0;
     while (self->count - cursor.row >= MINI_ROWS) {
         bool is_first = cursor.row == 0;
-        if (!s_full_mini(&cursor, lanes)) {
+        bool is_flat;
+        if (!s_full_mini(&cursor, lanes, &is_flat)) {
             return false;
+        }
+        if (is_flat && self->order < 2 && s_is_small(&cursor)) {
+            first = is_first ? (uint32_t)(cursor.sum + cursor.reference) : first;
+            last = s_add_line(&cursor, self->order, &sums);
+            continue;
         }
         if (self->order == 0) {
             bb_lanes_add_totals(lanes, &sums);

@@ -8,19 +8,20 @@
 // are narrow: full minis lie in lanes (bb_lanes.h) and totals come straight from them. Others are
 // wide: 64-bit arithmetic, one integer after the other. All arithmetic is modulo 2^32 or 2^64.
 //
-//   flags           u8      bits 0-1: order 0, 1, 2; 2: wide; 3: scale follows; 4: patches
-//                           follow; 5: the base is in units of the scale
+//   flags           u8      bits 0-1: order 0, 1, 2; 2: wide; 3: scale follows; 4: the base is in
+//                           units of the scale
 //   base            signed  order 0: the first integer; else what comes before it
 //   slope           signed  order 2: what comes before the first difference, in offsets
 //   scale           varint  >= 2
-//   patch count     varint  with u8 bytes of a patch, [1, 4] narrow, [1, 8] wide; then, ascending:
-//     gap           u8      rows since the patch before; 255: so many and no patch yet
-//     residual      folded residual - reference of its mini, fixed bytes
-//   minis           each:   u8 width, bit 7: a reference follows (else that of the mini before, 0)
-//     reference     signed
-//     bits          full and narrow: lanes; else one after the other (bb_bitpack.h)
+//   minis           each:   u8 bits 0-5: width (63 means 64); 6: patches; 7: a reference follows
+//     reference     signed  else that of the mini before, at first 0
+//     patch count   u8      (if any) and u8 bytes of a patch: [1, 4] narrow, [1, 8] wide
+//     bits          full and narrow: lanes; else one after the other (protocol/bb_bitpack.h)
+//     patch rows    u8 each, ascending, in the mini; then the patches, fixed bytes each: folded
+//                   residual - reference, in place of the bits
 //
-// Positions of patches, and rows of full minis of order 1 and 2, are counted as they lie in lanes.
+// Rows of full minis of narrow blocks are counted as they lie in lanes; by columns if the order is
+// 1 or 2.
 // Sources: Zukowski, Heman, Nes, Boncz, "Super-Scalar RAM-CPU Cache Compression" (ICDE 2006) for
 // patched packing; Lemire, Boytsov (2015) for a width per mini-block.
 #ifndef BB_PACKED_H
@@ -50,10 +51,10 @@ uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint3
 
 // A form that is being read; `bytes` is borrowed.
 typedef struct {
-    uint32_t count, order, patch_count, patch_bytes;
+    uint32_t count, order;
     bool is_wide;
     uint64_t base, slope, scale;
-    bb_reader_t patches, minis;
+    bb_reader_t minis;
 } bb_packed_t;
 
 // False: not a form of `count` integers as far as the header shows.

@@ -5,16 +5,15 @@
 
 #include "storage/encoding/bb_lanes.h"
 
-#define FLAGS_ORDER  0x03u
-#define FLAG_WIDE    0x04u
-#define FLAG_SCALE   0x08u
-#define FLAG_PATCHES 0x10u
-#define FLAG_UNITS   0x20u
-#define FLAGS_ALL    0x3fu
+#define FLAGS_ORDER 0x03u
+#define FLAG_WIDE   0x04u
+#define FLAG_SCALE  0x08u
+#define FLAG_UNITS  0x10u
+#define FLAGS_ALL   0x1fu
 
 #define MINI_ROWS      BB_LANES_COUNT
 #define MINI_REFERENCE 0x80u
-// A gap of rows without a patch.
-#define GAP_NONE 255u
+#define MINI_PATCHES   0x40u
+#define MINI_WIDTH     0x3fu // 63 stands for 64
 
 #endif

@@ -12,6 +12,8 @@
 #define NARROW_LIMIT (UINT64_C(1) << 29)
 // Estimates are in sixteenths of a bit.
 #define ESTIMATE_ONE 16u
+// Rows of each mini that are looked at.
+#define WINDOW_ROWS 64u
 
 struct bb_packer {
     int32_t offsets[BB_BLOCK_ROWS_MAX];
@@ -19,8 +21,8 @@ struct bb_packer {
     uint64_t wide[BB_BLOCK_ROWS_MAX]; // offsets, then residuals, of wide blocks
     uint32_t patch_count;
     uint32_t patch_bytes;
-    uint32_t patch_rows[BB_BLOCK_ROWS_MAX];
-    uint64_t patches[BB_BLOCK_ROWS_MAX]; // folded
+    uint8_t patch_rows[MINI_ROWS]; // of one mini, as are the patches
+    uint64_t patches[MINI_ROWS];   // folded
     uint8_t minis[BB_PACKED_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
 };
 
@@ -118,11 +120,14 @@ BB_CLONES static void s_estimate_mini(const int32_t *offsets, uint32_t rows, uin
     bits[2] += order_2;
 }
 
+// A window in the middle of each mini stands for the whole.
 static void s_estimate(const int32_t *offsets, uint32_t count, uint32_t bits[3])
 {
     memset(bits, 0, 3 * sizeof bits[0]);
     for (uint32_t row = 0; row < count; row += MINI_ROWS) {
-        s_estimate_mini(offsets + row, BB_MIN(count - row, MINI_ROWS), bits);
+        uint32_t rows = BB_MIN(count - row, MINI_ROWS);
+        uint32_t skipped = rows > WINDOW_ROWS ? (rows - WINDOW_ROWS) / 2 : 0;
+        s_estimate_mini(offsets + row + skipped, BB_MIN(rows, WINDOW_ROWS), bits);
     }
 }
 
@@ -140,14 +145,22 @@ static uint32_t s_best_order(const uint32_t bits[3], uint32_t count, uint32_t or
 
 uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint32_t count)
 {
-    if (s_range(integers, count) >= NARROW_LIMIT) {
-        return (uint64_t)count * 64;
+    uint32_t bits[3] = {0};
+    uint32_t seen = 0;
+    for (uint32_t row = 0; row < count; row += MINI_ROWS) {
+        uint32_t rows = BB_MIN(count - row, MINI_ROWS);
+        uint32_t skipped = rows > WINDOW_ROWS ? (rows - WINDOW_ROWS) / 2 : 0;
+        const uint64_t *window = integers + row + skipped;
+        rows = BB_MIN(rows, WINDOW_ROWS);
+        if (s_range(window, rows) >= NARROW_LIMIT) {
+            return (uint64_t)count * 64;
+        }
+        s_narrow(window, rows, packer->offsets);
+        s_estimate_mini(packer->offsets, rows, bits);
+        seen += rows;
     }
-    s_narrow(integers, count, packer->offsets);
-    uint32_t bits[3];
-    s_estimate(packer->offsets, count, bits);
     uint32_t order = s_best_order(bits, count, 7);
-    return bits[order] / ESTIMATE_ONE;
+    return (uint64_t)bits[order] * count / seen / ESTIMATE_ONE;
 }
 
 // ---- windows ------------------------------------------------------------------------------------
@@ -178,8 +191,27 @@ BB_CLONES static void s_spread(const int32_t *residuals, uint32_t rows, int32_t 
     *sum = total;
 }
 
-// The window of 2^width that leaves out the fewest, of those at the bottom, at the top and around
-// the mean, narrowing as long as the patches cost less than the bits that they save.
+// The window of that width that leaves out the fewest: around the mean, or from the end of the
+// residuals that is nearer to it.
+static s_plan_t s_window(const int32_t *residuals, uint32_t rows, uint32_t width, int32_t min,
+                         int32_t max, int32_t mean)
+{
+    uint32_t mask = (UINT32_C(1) << width) - 1;
+    bool is_low = (uint32_t)mean - (uint32_t)min < (uint32_t)max - (uint32_t)mean;
+    const int32_t references[] = {(int32_t)((uint32_t)mean - mask / 2),
+                                  is_low ? min : (int32_t)((uint32_t)max - mask)};
+    s_plan_t plan = {.width = width, .above = UINT32_MAX};
+    for (uint32_t i = 0; i < BB_COUNT_OF(references) && plan.above > 0; i++) {
+        uint32_t above = s_above(residuals, rows, (uint32_t)references[i], mask);
+        if (above < plan.above) {
+            plan.above = above;
+            plan.reference = (uint64_t)(int64_t)references[i];
+        }
+    }
+    return plan;
+}
+
+// Narrows the window as long as the patches cost less than the bits that they save.
 static s_plan_t s_plan(const int32_t *residuals, uint32_t rows)
 {
     int32_t min, max;
@@ -191,26 +223,17 @@ static s_plan_t s_plan(const int32_t *residuals, uint32_t rows)
     uint32_t patch_bits = 8 + (width + 1 + 7) / 8 * 8;
     uint32_t best_bits = rows * width;
     for (uint32_t misses = 0; width-- > 0 && misses < 2;) {
-        uint32_t mask = (UINT32_C(1) << width) - 1;
-        const int32_t references[] = {(int32_t)((uint32_t)mean - mask / 2), min,
-                                      (int32_t)((uint32_t)max - mask)};
-        s_plan_t plan = {.width = width, .above = UINT32_MAX};
-        for (uint32_t i = 0; i < BB_COUNT_OF(references); i++) {
-            uint32_t above = s_above(residuals, rows, (uint32_t)references[i], mask);
-            if (above < plan.above) {
-                plan.above = above;
-                plan.reference = (uint64_t)(int64_t)references[i];
-            }
-        }
+        s_plan_t plan = s_window(residuals, rows, width, min, max, mean);
         uint32_t bits = rows * width + plan.above * patch_bits;
-        if (bits < best_bits) {
+        if (bits < best_bits && plan.above < MINI_ROWS) {
             best = plan;
             best_bits = bits;
             misses = 0;
         } else {
             misses++;
         }
-        if (plan.above * patch_bits >= best_bits) {
+        if (plan.above * patch_bits >= best_bits ||
+            (misses > 0 && plan.above * patch_bits > 4 * rows)) {
             break;
         }
     }
@@ -249,7 +272,8 @@ static s_plan_t s_plan_wide(const uint64_t *residuals, uint32_t rows)
         uint32_t above = 0;
         for (uint32_t width = 65; width-- > 0;) {
             uint64_t bits = (uint64_t)rows * width + (uint64_t)above * 72;
-            if (bits < best_bits) {
+            // A width of 63 cannot be written, and there are at most 255 patches.
+            if (bits < best_bits && width != 63 && above < MINI_ROWS) {
                 best_bits = bits;
                 best = (s_plan_t){references[k], width, above};
             }
@@ -264,19 +288,37 @@ static s_plan_t s_plan_wide(const uint64_t *residuals, uint32_t rows)
 static void s_patch(bb_packer_t *self, uint32_t row, uint64_t distance)
 {
     uint64_t folded = bb_fold(distance);
-    self->patch_rows[self->patch_count] = row;
+    self->patch_rows[self->patch_count] = (uint8_t)row;
     self->patches[self->patch_count++] = folded;
     uint32_t bytes = BB_MAX((bb_bit_width(folded) + 7) / 8, 1u);
     self->patch_bytes = BB_MAX(self->patch_bytes, bytes);
 }
 
-static uint8_t *s_put_mini(uint8_t *at, const s_plan_t *plan, uint64_t *reference)
+static uint8_t *s_put_head(bb_packer_t *self, uint8_t *at, const s_plan_t *plan,
+                           uint64_t *reference)
 {
+    BB_ASSERT(self->patch_count == plan->above);
     bool is_other = plan->reference != *reference;
-    *at++ = (uint8_t)(plan->width | (is_other ? MINI_REFERENCE : 0));
+    uint32_t width = BB_MIN(plan->width, MINI_WIDTH);
+    *at++ = (uint8_t)(width | (is_other ? MINI_REFERENCE : 0) |
+                      (self->patch_count > 0 ? MINI_PATCHES : 0));
     if (is_other) {
         at = bb_put_signed(at, plan->reference);
         *reference = plan->reference;
+    }
+    if (self->patch_count > 0) {
+        *at++ = (uint8_t)self->patch_count;
+        *at++ = (uint8_t)self->patch_bytes;
+    }
+    return at;
+}
+
+static uint8_t *s_put_patches(const bb_packer_t *self, uint8_t *at)
+{
+    memcpy(at, self->patch_rows, self->patch_count);
+    at += self->patch_count;
+    for (uint32_t i = 0; i < self->patch_count; i++) {
+        at = bb_put_fixed(at, self->patches[i], self->patch_bytes);
     }
     return at;
 }
@@ -286,7 +328,6 @@ static uint8_t *s_put_full(bb_packer_t *self, uint32_t order, uint32_t row, uint
 {
     const int32_t *residuals = self->residuals + row;
     s_plan_t plan = s_plan(residuals, MINI_ROWS);
-    at = s_put_mini(at, &plan, reference);
     uint32_t lanes[MINI_ROWS];
     uint32_t distances[MINI_ROWS];
     uint32_t *packed = order == 0 ? distances : lanes;
@@ -297,30 +338,39 @@ static uint8_t *s_put_full(bb_packer_t *self, uint32_t order, uint32_t row, uint
         bb_lanes_from_rows(distances, lanes);
     }
     uint32_t mask = plan.width == 32 ? UINT32_MAX : (UINT32_C(1) << plan.width) - 1;
-    for (uint32_t i = 0; plan.above > 0 && i < MINI_ROWS; i++) {
-        if (packed[i] > mask) {
-            s_patch(self, row + i, (uint64_t)(int64_t)(int32_t)packed[i]);
-            packed[i] = 0;
+    self->patch_count = self->patch_bytes = 0;
+    for (uint32_t row_8 = 0; self->patch_count < plan.above; row_8 += 8) {
+        uint32_t outside = 0;
+        for (uint32_t i = row_8; i < row_8 + 8; i++) {
+            outside |= packed[i] & ~mask;
+        }
+        for (uint32_t i = row_8; outside && i < row_8 + 8; i++) {
+            if (packed[i] > mask) {
+                s_patch(self, i, (uint64_t)(int64_t)(int32_t)packed[i]);
+                packed[i] = 0;
+            }
         }
     }
+    at = s_put_head(self, at, &plan, reference);
     bb_lanes_pack(packed, plan.width, at);
-    return at + bb_lanes_bytes(plan.width);
+    return s_put_patches(self, at + bb_lanes_bytes(plan.width));
 }
 
-static uint8_t *s_put_plain(bb_packer_t *self, uint64_t *residuals, uint32_t row, uint32_t rows,
+static uint8_t *s_put_plain(bb_packer_t *self, uint64_t *residuals, uint32_t rows,
                             const s_plan_t *plan, uint8_t *at, uint64_t *reference)
 {
-    at = s_put_mini(at, plan, reference);
+    self->patch_count = self->patch_bytes = 0;
     uint64_t mask = plan->width == 64 ? UINT64_MAX : (UINT64_C(1) << plan->width) - 1;
     for (uint32_t i = 0; i < rows; i++) {
         residuals[i] -= plan->reference;
         if (residuals[i] > mask) {
-            s_patch(self, row + i, residuals[i]);
+            s_patch(self, i, residuals[i]);
             residuals[i] = 0;
         }
     }
+    at = s_put_head(self, at, plan, reference);
     bb_bitpack_pack(residuals, rows, plan->width, at);
-    return at + bb_bitpack_bytes(rows, plan->width);
+    return s_put_patches(self, at + bb_bitpack_bytes(rows, plan->width));
 }
 
 static uint8_t *s_put_tail(bb_packer_t *self, uint32_t row, uint32_t rows, uint8_t *at,
@@ -331,24 +381,7 @@ static uint8_t *s_put_tail(bb_packer_t *self, uint32_t row, uint32_t rows, uint8
         residuals[i] = (uint64_t)(int64_t)self->residuals[row + i];
     }
     s_plan_t plan = s_plan(self->residuals + row, rows);
-    return s_put_plain(self, residuals, row, rows, &plan, at, reference);
-}
-
-static uint8_t *s_put_patches(const bb_packer_t *self, uint8_t *at)
-{
-    at = bb_put_varint(at, self->patch_count);
-    *at++ = (uint8_t)self->patch_bytes;
-    uint32_t row = 0;
-    for (uint32_t i = 0; i < self->patch_count; i++) {
-        uint32_t gap = self->patch_rows[i] - row;
-        for (; gap >= GAP_NONE; gap -= GAP_NONE) {
-            *at++ = GAP_NONE;
-        }
-        *at++ = (uint8_t)gap;
-        at = bb_put_fixed(at, self->patches[i], self->patch_bytes);
-        row = self->patch_rows[i] + 1;
-    }
-    return at;
+    return s_put_plain(self, residuals, rows, &plan, at, reference);
 }
 
 // Residuals of the order; returns the slope.
@@ -434,15 +467,13 @@ size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t co
         slope = (uint64_t)(int64_t)s_differences(self->offsets, count, order, self->residuals);
     }
 
-    self->patch_count = 0;
-    self->patch_bytes = 0;
     uint64_t reference = 0;
     uint8_t *mini = self->minis;
     for (uint32_t row = 0; row < count; row += MINI_ROWS) {
         uint32_t rows = BB_MIN(count - row, MINI_ROWS);
         if (is_wide) {
             s_plan_t plan = s_plan_wide(self->wide + row, rows);
-            mini = s_put_plain(self, self->wide + row, row, rows, &plan, mini, &reference);
+            mini = s_put_plain(self, self->wide + row, rows, &plan, mini, &reference);
         } else if (rows == MINI_ROWS) {
             mini = s_put_full(self, order, row, mini, &reference);
         } else {
@@ -454,16 +485,13 @@ size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t co
     bool in_units = scale > 1 && (int64_t)scale > 0 && (int64_t)base % (int64_t)scale == 0;
     uint8_t *at = out;
     *at++ = (uint8_t)(order | (is_wide ? FLAG_WIDE : 0) | (scale > 1 ? FLAG_SCALE : 0) |
-                      (self->patch_count > 0 ? FLAG_PATCHES : 0) | (in_units ? FLAG_UNITS : 0));
+                      (in_units ? FLAG_UNITS : 0));
     at = bb_put_signed(at, in_units ? (uint64_t)((int64_t)base / (int64_t)scale) : base);
     if (order == 2) {
         at = bb_put_signed(at, slope);
     }
     if (scale > 1) {
         at = bb_put_varint(at, scale);
-    }
-    if (self->patch_count > 0) {
-        at = s_put_patches(self, at);
     }
     size_t mini_bytes = (size_t)(mini - self->minis);
     memcpy(at, self->minis, mini_bytes);

@@ -10,6 +10,9 @@
 #define ROWS_MAX   BB_BLOCK_ROWS_MAX
 #define LANES      4u
 #define PHASE_BITS 16u
+// Integrals are fitted to every so many rows, phases to more of them.
+#define FIT_ROWS   16u
+#define PHASE_ROWS 4u
 #define TERM_LIMIT 0x1p40
 // Sums of terms are kept so that the guess is exact in a double.
 #define SUM_BITS 48u
@@ -191,18 +194,39 @@ static bool s_solve(const s_moments_t *m, double *a, double *b)
     return isfinite(*a) && isfinite(*b);
 }
 
+// The sum of some rows and that of their sizes.
+static void s_part(const double *u, uint32_t rows, double *sizes, double *sum)
+{
+    double size[LANES] = {0};
+    double total[LANES] = {0};
+    uint32_t i = 0;
+    for (; i + LANES <= rows; i += LANES) {
+        for (uint32_t lane = 0; lane < LANES; lane++) {
+            size[lane] += fabs(u[i + lane]);
+            total[lane] += u[i + lane];
+        }
+    }
+    for (; i < rows; i++) {
+        size[0] += fabs(u[i]);
+        total[0] += u[i];
+    }
+    *sizes = (size[0] + size[1]) + (size[2] + size[3]);
+    *sum = (total[0] + total[1]) + (total[2] + total[3]);
+}
+
 static bool s_fit_integral(bb_prediction_t *self, const int64_t *integers, const double *u,
                            uint32_t count)
 {
     s_moments_t moments = {0};
     double positive = 0, negative = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        double next = u[i];
-        positive += next > 0 ? next : 0;
-        negative += next > 0 ? 0 : next;
-        if (i % 16 == 15 || i + 1 == count) {
-            s_moments_add(&moments, positive, negative, (double)(integers[i] - integers[0]));
-        }
+    for (uint32_t row = 0; row < count; row += FIT_ROWS) {
+        uint32_t rows = BB_MIN(count - row, FIT_ROWS);
+        double sizes, sum;
+        s_part(u + row, rows, &sizes, &sum);
+        positive += (sum + sizes) / 2;
+        negative += (sum - sizes) / 2;
+        s_moments_add(&moments, positive, negative,
+                      (double)(integers[row + rows - 1] - integers[0]));
     }
     double a, b;
     if (!s_solve(&moments, &a, &b)) {
@@ -218,7 +242,7 @@ static bool s_fit_integral(bb_prediction_t *self, const int64_t *integers, const
     s_terms((double)self->a, (double)self->b, u, count, sums);
     s_sums(sums, count);
     int64_t low = INT64_MAX, high = INT64_MIN;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i += PHASE_ROWS) {
         int64_t distance = (integers[i] - integers[0]) * (INT64_C(1) << PHASE_BITS) - sums[i];
         low = BB_MIN(low, distance);
         high = BB_MAX(high, distance);

@@ -219,13 +219,20 @@ static bool s_add_some(bb_reader_t *reader, uint64_t scale, uint32_t count, uint
     if (!bitmap) {
         return false;
     }
-    uint16_t rows[BB_BLOCK_ROWS_MAX + 64];
+    uint16_t rows[BB_BLOCK_ROWS_MAX];
     uint32_t off = 0;
-    for (uint32_t row = 0; row < count; row++) {
-        rows[off] = (uint16_t)row;
-        off += bitmap[row / 8] >> (row % 8) & 1;
+    for (uint32_t row = 0; row < count; row += 64) {
+        uint64_t bits = 0;
+        memcpy(&bits, bitmap + row / 8, BB_MIN((count - row + 7) / 8, 8u));
+        for (; bits != 0; bits &= bits - 1) {
+            uint32_t set = row + (uint32_t)__builtin_ctzll(bits);
+            if (set >= count) {
+                return false; // a spare bit
+            }
+            rows[off++] = (uint16_t)set;
+        }
     }
-    if (off == 0 || (count % 8 != 0 && bitmap[count / 8] >> (count % 8) != 0)) {
+    if (off == 0) {
         return false;
     }
     uint64_t jitter[BB_BLOCK_ROWS_MAX];

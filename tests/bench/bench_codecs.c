@@ -16,8 +16,8 @@
 #define COLUMNS (BENCH_METRICS + 1) // the times last
 #define TIMES   BENCH_METRICS
 #define ROWS    BB_BLOCK_ROWS_MAX
-#define REPEATS 8
-#define STRIPES 1024 // at most
+#define REPEATS 16
+#define STRIPES 256 // at most
 #define ROOM    BB_ENCODING_BYTES_MAX(ROWS)
 
 typedef struct {
@@ -82,8 +82,10 @@ static void s_encode(bb_encoder_t *encoder, s_stripe_t *stripe, uint32_t hints[C
     *relate_ns += s_cpu_ns() - begin;
     for (uint32_t i = 0; i < COLUMNS; i++) {
         begin = s_cpu_ns();
-        stripe->bytes[i] =
-            bb_encoder_encode(encoder, &inputs[i], &hints[i], stripe->encoded[i], &stripe->ids[i]);
+        for (uint32_t k = 0; k < REPEATS; k++) {
+            stripe->bytes[i] = bb_encoder_encode(encoder, &inputs[i], &hints[i], stripe->encoded[i],
+                                                 &stripe->ids[i]);
+        }
         costs[i].encode_ns += s_cpu_ns() - begin;
         costs[i].values += stripe->rows;
         costs[i].bytes += stripe->bytes[i];
