@@ -20,43 +20,6 @@
 #define S_MAP_BYTES_DEFAULT   ((size_t)16 << 30)
 #define S_DIRECTORY_BYTES_MAX (BB_WINDOW_PATH_BYTES - 64)
 
-// ---- windows list ----------------------------------------------------------------------------
-uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t kind, uint32_t day,
-                               bool *found)
-{
-    uint64_t wanted = (uint64_t)kind << 32 | day;
-    uint32_t first = 0;
-    uint32_t limit = self->count;
-    while (first < limit) {
-        uint32_t middle = first + (limit - first) / 2;
-        const bb_window_t *window = self->items[middle].window;
-        if (((uint64_t)bb_window_kind(window) << 32 | bb_window_day(window)) < wanted) {
-            first = middle + 1;
-        } else {
-            limit = middle;
-        }
-    }
-    *found = first < self->count && bb_window_kind(self->items[first].window) == kind &&
-             bb_window_day(self->items[first].window) == day;
-    return first;
-}
-
-void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
-                             const bb_window_counts_t *counts)
-{
-    bool found;
-    uint32_t at =
-        bb_store_windows_find(self, bb_window_kind(window), bb_window_day(window), &found);
-    BB_ASSERT(!found);
-    if (self->count == self->capacity) {
-        self->capacity = self->capacity ? self->capacity * 2 : 16;
-        self->items = bb_realloc(self->items, self->capacity * sizeof *self->items);
-    }
-    memmove(&self->items[at + 1], &self->items[at], (self->count - at) * sizeof *self->items);
-    self->items[at] = (bb_store_window_t){window, *counts};
-    self->count++;
-}
-
 // ---- identity --------------------------------------------------------------------------------
 static bb_store_identity_t s_identity_of(const bb_store_options_t *options)
 {
@@ -167,16 +130,28 @@ static bb_error_t s_load_name(void *context, bool is_metric, uint32_t number, bb
     return bb_dictionary_load(self->dictionary, is_metric, number, record, fault);
 }
 
-static bb_error_t s_load_window(void *context, bb_window_kind_t kind, uint32_t day,
-                                const bb_meta_window_t *record, bb_fault_t *fault)
+static bb_error_t s_load_window(void *context, bb_window_id_t id, const bb_meta_window_t *record,
+                                const bb_meta_part_t *parts, bb_fault_t *fault)
 {
     bb_store_t *self = context;
-    if (record->number == 0 || day > BB_TIME_WALL_NS_LIMIT / BB_NS_PER_DAY) {
-        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: window of day %u is damaged", day);
+    bool is_valid = id.day <= BB_TIME_WALL_NS_LIMIT / BB_NS_PER_DAY;
+    for (uint32_t i = 0; i < record->part_count; i++) {
+        is_valid &= parts[i].number >= 1 && parts[i].number < record->number_next &&
+                    parts[i].is_damaged <= 1 && parts[i].zero == 0;
+        for (uint32_t before = 0; before < i; before++) {
+            is_valid &= parts[before].number != parts[i].number;
+        }
     }
-    bb_store_windows_insert(&self->windows, bb_window_new(self->pool, kind, day, record->number),
-                            &record->counts);
-    bb_store_day_add(self, day);
+    if (!is_valid) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: window of day %u is damaged", id.day);
+    }
+    bb_store_window_t *window = bb_store_windows_get(&self->windows, id);
+    window->number_next = record->number_next;
+    for (uint32_t i = 0; i < record->part_count; i++) {
+        bb_store_window_add(window, bb_segment_new(self->pool, id, parts[i].number), &parts[i].info,
+                            parts[i].is_damaged);
+    }
+    bb_store_day_add(self, id.day);
     return BB_OK;
 }
 
@@ -244,64 +219,103 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
 }
 
 // ---- folders ---------------------------------------------------------------------------------
-// Exactly the folders that meta names count; see bb_store_merge.c for why. The others are what a
-// crash left behind.
+// Exactly the folders that meta names count; bb_store_seal.h and bb_store_merge.h say why. The
+// others are what a crash left behind.
 typedef struct {
     bb_store_t *store;
     bb_window_kind_t kind;
-    char **names;
+    uint16_t class_id;
+    char folder[BB_WINDOW_PATH_BYTES];
+    char **paths; // what is to be removed
     uint32_t count, capacity;
-    uint32_t window_count; // of them, folders of windows
+    uint32_t segment_count; // of them, folders of segments
+    uint16_t *classes;
+    uint32_t class_count, class_capacity;
 } s_leftovers_t;
 
-static void s_collect(void *context, const char *name, bool is_directory)
+static void s_note_leftover(s_leftovers_t *self, const char *name)
 {
-    s_leftovers_t *self = context;
-    uint32_t day;
-    uint64_t number;
-    (void)is_directory;
-    if (bb_window_name_parse(name, &day, &number)) {
-        bool found;
-        uint32_t at = bb_store_windows_find(&self->store->windows, self->kind, day, &found);
-        if (found && bb_window_number(self->store->windows.items[at].window) == number) {
-            return;
-        }
-        self->window_count++;
-    }
+    char path[BB_WINDOW_PATH_BYTES + 256];
+    snprintf(path, sizeof path, "%s/%s", self->folder, name);
     if (self->count == self->capacity) {
         self->capacity = self->capacity ? self->capacity * 2 : 8;
-        self->names = bb_realloc(self->names, self->capacity * sizeof *self->names);
+        self->paths = bb_realloc(self->paths, self->capacity * sizeof *self->paths);
     }
-    self->names[self->count++] = bb_strdup(name);
+    self->paths[self->count++] = bb_strdup(path);
+}
+
+static void s_collect_class(void *context, const char *name, bool is_directory)
+{
+    s_leftovers_t *self = context;
+    uint16_t class_id;
+    if (!is_directory || !bb_segment_class_parse(name, &class_id)) {
+        s_note_leftover(self, name);
+        return;
+    }
+    if (self->class_count == self->class_capacity) {
+        self->class_capacity = self->class_capacity ? self->class_capacity * 2 : 4;
+        self->classes = bb_realloc(self->classes, self->class_capacity * sizeof *self->classes);
+    }
+    self->classes[self->class_count++] = class_id;
+}
+
+static void s_collect_segment(void *context, const char *name, bool is_directory)
+{
+    s_leftovers_t *self = context;
+    bb_window_id_t id = {.kind = self->kind, .class_id = self->class_id};
+    uint64_t number;
+    (void)is_directory;
+    if (bb_segment_name_parse(name, &id.day, &number)) {
+        bool found;
+        uint32_t at = bb_store_windows_find(&self->store->windows, id, &found);
+        const bb_store_window_t *window = found ? &self->store->windows.items[at] : NULL;
+        for (uint32_t i = 0; window && i < window->part_count; i++) {
+            if (bb_segment_number(window->parts[i].segment) == number) {
+                return;
+            }
+        }
+        self->segment_count++;
+    }
+    s_note_leftover(self, name);
+}
+
+static bb_error_t s_list_leftovers(s_leftovers_t *self)
+{
+    bb_vfs_t *vfs = self->store->vfs;
+    bb_segment_kind_path(self->store->pool, self->kind, self->folder);
+    bb_error_t error = vfs->make_directory(vfs, self->folder);
+    if (error == BB_OK) {
+        error = vfs->list(vfs, self->folder, s_collect_class, self);
+    }
+    for (uint32_t i = 0; error == BB_OK && i < self->class_count; i++) {
+        self->class_id = self->classes[i];
+        bb_segment_class_path(self->store->pool, self->kind, self->class_id, self->folder);
+        error = vfs->list(vfs, self->folder, s_collect_segment, self);
+    }
+    return error;
 }
 
 static bb_error_t s_tidy(bb_store_t *self, bb_window_kind_t kind, bb_fault_t *fault)
 {
-    char folder[BB_WINDOW_PATH_BYTES];
-    bb_window_path(self->pool, kind, 0, 0, folder);
     s_leftovers_t leftovers = {.store = self, .kind = kind};
-    bb_error_t error = self->vfs->make_directory(self->vfs, folder);
-    if (error == BB_OK) {
-        error = self->vfs->list(self->vfs, folder, s_collect, &leftovers);
-    }
-    if (error == BB_OK && leftovers.window_count > 0 &&
+    bb_error_t error = s_list_leftovers(&leftovers);
+    if (error == BB_OK && leftovers.segment_count > 0 &&
         bb_dictionary_metric_count(self->dictionary) == 0) {
-        // Names are durable before the first window is made, so these are no leftovers.
+        // Names are durable before the first segment is made, so these are no leftovers.
         error = bb_fault_set(fault, BB_ERR_CORRUPT,
-                             "%s: %u windows, and meta knows no name: it was lost", folder,
-                             leftovers.window_count);
+                             "%s: %u segments, and meta knows no name: it was lost",
+                             leftovers.folder, leftovers.segment_count);
     }
     for (uint32_t i = 0; i < leftovers.count; i++) {
-        char path[BB_WINDOW_PATH_BYTES + 256];
-        snprintf(path, sizeof path, "%s/%s", folder, leftovers.names[i]);
         if (error == BB_OK) {
-            error = self->vfs->remove_tree(self->vfs, path);
+            error = self->vfs->remove_tree(self->vfs, leftovers.paths[i]);
         }
-        free(leftovers.names[i]);
+        free(leftovers.paths[i]);
     }
-    free(leftovers.names);
+    free(leftovers.paths);
+    free(leftovers.classes);
     if (error != BB_OK && error != BB_ERR_CORRUPT) {
-        return bb_fault_set(fault, error, "%s: cannot be tidied", folder);
+        return bb_fault_set(fault, error, "%s: cannot be tidied", leftovers.folder);
     }
     return error;
 }
@@ -379,7 +393,7 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
     }
     error = s_identity_open(self, options, fault);
     if (error == BB_OK) {
-        self->pool = bb_window_pool_new(self->vfs, self->kv, self->directory, self->map_bytes);
+        self->pool = bb_segment_pool_new(self->vfs, self->kv, self->directory, self->map_bytes);
         error = s_meta_open(self, fault);
     }
     if (error == BB_OK) {
@@ -454,11 +468,8 @@ void bb_store_close(bb_store_t **store)
     bb_flush_destroy(&self->frozen);
     bb_head_release(&self->active);
     bb_latest_destroy(&self->latest);
-    for (uint32_t i = 0; i < self->windows.count; i++) {
-        bb_window_release(&self->windows.items[i].window);
-    }
-    free(self->windows.items);
-    bb_window_pool_destroy(&self->pool);
+    bb_store_windows_free(&self->windows);
+    bb_segment_pool_destroy(&self->pool);
     bb_store_scrub_destroy(&self->scrub);
     if (self->meta) {
         self->kv->close(&self->meta);
@@ -568,14 +579,23 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
         stats->journal_sealed_files =
             self->sealed_through >= first ? BB_MIN(self->sealed_through, last) - first + 1 : 0;
     }
+    stats->flush_bytes = self->written.flush_bytes;
+    stats->flush_points = self->written.flush_points;
+    stats->merge_bytes = self->written.merge_bytes;
+    stats->merge_points = self->written.merge_points;
     for (uint32_t i = 0; i < self->windows.count; i++) {
-        const bb_window_counts_t *counts = &self->windows.items[i].counts;
-        stats->segment_bytes += counts->run_bytes;
-        stats->segment_points += counts->point_count;
-        if (bb_window_kind(self->windows.items[i].window) == BB_WINDOW_QUARANTINE) {
-            stats->quarantined_points += counts->point_count;
+        const bb_store_window_t *window = &self->windows.items[i];
+        bb_window_totals_t totals = bb_store_window_totals(window, self->map_bytes);
+        stats->segment_bytes += totals.bytes;
+        stats->segment_points += totals.point_count;
+        if (window->id.kind == BB_WINDOW_QUARANTINE) {
+            stats->quarantined_points += totals.point_count;
         }
-        stats->runs += counts->run_count;
-        stats->runs_mergeable += bb_window_excess(counts);
+        stats->runs += totals.run_count;
+        stats->runs_mergeable += totals.mergeable_count > 1 ? totals.excess_count : 0;
+        stats->segments += window->part_count;
+        for (uint32_t part = 0; part < window->part_count; part++) {
+            stats->segments_damaged += window->parts[part].is_damaged;
+        }
     }
 }

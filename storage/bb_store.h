@@ -6,17 +6,17 @@
 // the simulator runs the same code on a simulated disk.
 //
 //   stage -> sync -> apply          chunks enter:   journal | durable | visible in head + have-set
-//   flush job                       head generation -> runs in window environments -> meta commit
-//   merge job                       runs of a window -> one per battery -> new environment, renamed
+//   flush job                       head generation -> a new segment in each window -> meta commit
+//   merge job                       segments of a window -> one, in its place
 //   trim                            journal files that are sealed here and held by all replicas
 //
 // A point is visible only after it is durable, so nothing is ever read that a crash can take back.
 //
 //   DIR/busbar.store        identity, format version, store count; locked while open
 //   DIR/journal/            bb_journal
-//   DIR/meta/               names, types, have-sets, seal position, window counts (LMDB)
-//   DIR/windows/2026-01-01.000001/   runs of that UTC day (LMDB); the number grows with each merge
-//   DIR/quarantine/2026-01-01.000001/  points that were too far ahead, until released
+//   DIR/meta/               names, types, have-sets, seal position, windows (LMDB)
+//   DIR/windows/default/2026-01-01.000001/     segments of that UTC day (LMDB), one more with each
+//   flush DIR/quarantine/default/2026-01-01.000001/  points that were too far ahead, until released
 #ifndef BB_STORE_H
 #define BB_STORE_H
 
@@ -169,6 +169,9 @@ typedef struct {
     uint64_t battery_count, metric_count, quarantined_points, type_conflicts, value_conflicts;
     uint64_t disk_free_bytes; // when it was last looked at; UINT64_MAX = never
     uint64_t disk_reserve_bytes;
+    uint64_t segments, segments_damaged;
+    // Written since the store was opened. (flush + merge) / flush is the write amplification.
+    uint64_t flush_bytes, flush_points, merge_bytes, merge_points;
 } bb_store_stats_t;
 void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats);
 

@@ -73,7 +73,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         if (!bb_store_has_room(self, 0)) {
             return BB_ERR_DISK_FULL; // a merge writes a window once more; a flush must not wait
         }
-        merge = bb_merge_new(self, runs_per_battery_min);
+        merge = bb_merge_new(self, runs_per_battery_min <= 1);
         if (!merge) {
             return BB_ERR_NOT_FOUND;
         }

@@ -13,9 +13,9 @@ void bb_store_latest_open(bb_store_t *self)
 {
     int64_t bound_wall_ns = -1;
     for (uint32_t i = 0; i < self->windows.count; i++) {
-        const bb_window_t *window = self->windows.items[i].window;
-        if (bb_window_kind(window) == BB_WINDOW_NORMAL) {
-            int64_t limit_wall_ns = ((int64_t)bb_window_day(window) + 1) * BB_NS_PER_DAY;
+        bb_window_id_t id = self->windows.items[i].id;
+        if (id.kind == BB_WINDOW_NORMAL) {
+            int64_t limit_wall_ns = ((int64_t)id.day + 1) * BB_NS_PER_DAY;
             bound_wall_ns = BB_MAX(bound_wall_ns, limit_wall_ns - 1);
         }
     }
@@ -262,7 +262,8 @@ static bool s_has_day(bb_latest_finder_t *self, int64_t time_wall_ns)
     uint32_t day = bb_day_of(time_wall_ns);
     if (day != self->day) {
         self->day = day;
-        bb_store_windows_find(&self->store->windows, BB_WINDOW_NORMAL, day, &self->has_day);
+        bb_window_id_t id = {.kind = BB_WINDOW_NORMAL, .day = day};
+        bb_store_windows_find(&self->store->windows, id, &self->has_day);
     }
     return self->has_day;
 }

@@ -1,112 +1,178 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/bb_store_merge.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "storage/bb_store_seal.h"
 #include "storage/head/bb_arena.h"
 #include "storage/segment/bb_run_merge.h"
+#include "storage/segment/bb_segment_cursor.h"
+
+// So many segments of about one size are joined; a window never has more than about
+// S_SEGMENTS_MAX for long, because reads look into each.
+#define S_SEGMENTS_MIN 4u
+#define S_SEGMENTS_MAX 12u
+// A window that so many flushes did not touch is taken to be complete.
+#define S_FLUSHES_COLD 3u
 
 struct bb_merge {
-    bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
     bb_kv_env_t *meta;
-    bb_window_pool_t *pool;
-    size_t map_bytes;
-    bb_window_t *source;
-    bb_window_t *target;
-    bb_window_counts_t counts; // of the target
+    bb_segment_pool_t *pool;
+    bb_store_window_t before; // as it was chosen; holds references
+    bool *is_chosen;          // of each part of it
+    bb_store_window_t after;  // as it will be; borrows references of `before`
+    bb_store_window_t made;   // the new segments; holds references
+    bb_store_written_t written;
     uint64_t value_conflicts;
     bool is_done;
-};
 
-// One run of the battery at hand.
-typedef struct {
-    bb_slice_t encoded; // 8-byte aligned
-    bb_run_t run;
-} s_input_t;
-
-typedef struct {
-    bb_merge_t *merge;
+    // While it runs.
     bool *must_fence;
-    bb_kv_env_t *env; // the new map
-    bb_kv_txn_t *txn; // its open write transaction
-    uint64_t uncommitted_bytes;
+    bb_fault_t fault;
+    bb_segment_cursor_t *cursor;
+    bb_segment_writer_t *writer;
+    bb_segment_t *segment; // being filled; NULL = none
+    bb_run_merger_t *merger;
     uint32_t partition, battery; // at hand
-    s_input_t *inputs;
+    bb_slice_t *encoded;         // its runs
     bb_run_t *runs;
-    uint32_t input_count, input_capacity;
-    bool has_damage;   // an input does not verify
-    bb_arena_t copies; // of values that LMDB did not align
+    uint32_t run_count, run_capacity;
+    bool has_damage; // a run of it does not verify
     // What merging the battery gave, kept until it is known to be complete.
     bb_arena_t outputs;
     bb_slice_t *output;
     uint32_t output_count, output_capacity;
-    uint64_t output_points;
-} s_rewrite_t;
+};
 
 // ---- choosing --------------------------------------------------------------------------------
-static double s_runs_per_battery(const bb_window_counts_t *counts)
+typedef struct {
+    uint64_t bytes;
+    uint32_t part;
+} s_size_t;
+
+static int s_compare_sizes(const void *a, const void *b)
 {
-    uint64_t excess = bb_window_excess(counts);
-    return excess == 0 ? 1.0 : 1.0 + (double)excess / (double)BB_MAX(counts->battery_count, 1u);
+    const s_size_t *left = a;
+    const s_size_t *right = b;
+    if (left->bytes != right->bytes) {
+        return left->bytes < right->bytes ? -1 : 1;
+    }
+    return (left->part > right->part) - (left->part < right->part);
 }
 
-// A merge rewrites the whole window. It waits until half as many points are new as are merged, so
-// that the copying stays proportional to what came in, unless reads suffer from too many runs.
-static bool s_is_worthwhile(const bb_window_counts_t *counts)
+// How many of the smallest segments are worth joining; sizes ascend. The largest that is taken is
+// at most half of all the smaller ones together, so what is written again is part of something
+// three times as large afterwards.
+static uint32_t s_count_worthwhile(const s_size_t *sizes, uint32_t count)
 {
-    const double runs_max = 8 * BB_MERGE_RUNS_MIN;
-    double runs = s_runs_per_battery(counts);
-    uint64_t fresh = counts->point_count - BB_MIN(counts->point_count, counts->merged_points);
-    return runs > runs_max || (runs > BB_MERGE_RUNS_MIN && fresh >= counts->merged_points / 2);
+    uint64_t sum = 0;
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i >= S_SEGMENTS_MIN - 1 && sizes[i].bytes <= sum / 2) {
+            best = i + 1;
+        }
+        sum += sizes[i].bytes;
+    }
+    return best == 0 && count > S_SEGMENTS_MAX ? S_SEGMENTS_MIN : best;
+}
+
+// Marks the parts of the window to be merged; returns how many. is_chosen has room for all, or is
+// NULL.
+static uint32_t s_choose_parts(const bb_store_t *store, const bb_store_window_t *window,
+                               bool is_all, bool *is_chosen)
+{
+    s_size_t *sizes = bb_alloc((window->part_count + 1) * sizeof *sizes);
+    uint32_t count = 0;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        const bb_window_part_t *part = &window->parts[i];
+        if (bb_window_part_is_mergeable(part, store->map_bytes)) {
+            sizes[count++] = (s_size_t){part->info.bytes, i};
+            sum += part->info.bytes;
+        }
+    }
+    if (count > 1) {
+        qsort(sizes, count, sizeof *sizes, s_compare_sizes);
+    }
+    uint32_t chosen = count > 1 ? s_count_worthwhile(sizes, count) : 0;
+    // Complete, and what came late is worth writing the whole window once more.
+    bool is_cold = store->flush_seq >= window->flush_seq + S_FLUSHES_COLD && count > 1 &&
+                   (sum - sizes[count - 1].bytes) >= sum / 8;
+    if ((is_all || is_cold) && count > 1) {
+        chosen = count;
+    }
+    for (uint32_t i = 0; is_chosen && i < chosen; i++) {
+        is_chosen[sizes[i].part] = true;
+    }
+    free(sizes);
+    return chosen;
 }
 
 bool bb_merge_is_wanted(const bb_store_t *store)
 {
     for (uint32_t i = 0; i < store->windows.count; i++) {
-        if (s_is_worthwhile(&store->windows.items[i].counts)) {
+        if (s_choose_parts(store, &store->windows.items[i], false, NULL) > 0) {
             return true;
         }
     }
     return false;
 }
 
-bb_merge_t *bb_merge_new(bb_store_t *store, double runs_per_battery_min)
+// The next window in turn, so that none waits for ever behind a busier one.
+static const bb_store_window_t *s_choose_window(bb_store_t *store, bool is_all)
 {
-    const bb_store_window_t *chosen = NULL;
-    double most = runs_per_battery_min;
+    bool found;
+    uint32_t first = bb_store_windows_find(&store->windows, store->merged_window, &found) + found;
     for (uint32_t i = 0; i < store->windows.count; i++) {
-        const bb_window_counts_t *counts = &store->windows.items[i].counts;
-        double runs = s_runs_per_battery(counts);
-        if (runs > most && (runs_per_battery_min <= 1.0 || s_is_worthwhile(counts))) {
-            most = runs;
-            chosen = &store->windows.items[i];
+        const bb_store_window_t *window = &store->windows.items[(first + i) % store->windows.count];
+        if (s_choose_parts(store, window, is_all, NULL) > 0) {
+            return window;
         }
     }
-    if (!chosen) {
+    return NULL;
+}
+
+bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all)
+{
+    const bb_store_window_t *window = s_choose_window(store, is_all);
+    if (!window) {
         return NULL;
     }
+    store->merged_window = window->id;
     bb_merge_t *self = bb_alloc_zero(1, sizeof *self);
-    self->vfs = store->vfs;
     self->kv = store->kv;
     self->meta = store->meta;
     self->pool = store->pool;
-    self->map_bytes = store->map_bytes;
-    self->source = chosen->window;
-    bb_window_retain(self->source);
-    self->target = bb_window_new(self->pool, bb_window_kind(self->source),
-                                 bb_window_day(self->source), bb_window_number(self->source) + 1);
+    self->before = (bb_store_window_t){.id = window->id, .number_next = window->number_next};
+    self->made = self->before;
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        const bb_window_part_t *part = &window->parts[i];
+        bb_segment_retain(part->segment);
+        bb_store_window_add(&self->before, part->segment, &part->info, part->is_damaged);
+    }
+    self->is_chosen = bb_alloc_zero(window->part_count, sizeof *self->is_chosen);
+    s_choose_parts(store, window, is_all, self->is_chosen);
     return self;
+}
+
+static void s_release_parts(bb_store_window_t *window)
+{
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        bb_segment_release(&window->parts[i].segment);
+    }
+    free(window->parts);
+    *window = (bb_store_window_t){0};
 }
 
 void bb_merge_destroy(bb_merge_t **self)
 {
     if (*self) {
-        bb_window_release(&(*self)->source);
-        bb_window_release(&(*self)->target);
+        s_release_parts(&(*self)->before);
+        s_release_parts(&(*self)->made);
+        free((*self)->after.parts);
+        free((*self)->is_chosen);
         free(*self);
         *self = NULL;
     }
@@ -115,50 +181,86 @@ void bb_merge_destroy(bb_merge_t **self)
 void bb_merge_publish(bb_merge_t *self, bb_store_t *store)
 {
     BB_ASSERT(self->is_done);
-    bool found;
-    uint32_t at = bb_store_windows_find(&store->windows, bb_window_kind(self->source),
-                                        bb_window_day(self->source), &found);
-    BB_ASSERT(found && store->windows.items[at].window == self->source);
-    bb_window_doom(self->source);
-    bb_window_release(&store->windows.items[at].window);
-    store->windows.items[at] = (bb_store_window_t){self->target, self->counts};
-    self->target = NULL;
+    bb_store_window_t *window = bb_store_windows_get(&store->windows, self->before.id);
+    BB_ASSERT(window->part_count == self->before.part_count);
+    window->number_next = self->after.number_next;
+    for (uint32_t i = 0; i < self->before.part_count; i++) {
+        bb_segment_t *segment = self->before.parts[i].segment;
+        BB_ASSERT(window->parts[i].segment == segment);
+        if (self->is_chosen[i]) {
+            bb_segment_doom(segment);
+            bb_segment_release(&window->parts[i].segment);
+        }
+    }
+    window->part_count = 0;
+    for (uint32_t i = 0; i < self->after.part_count; i++) {
+        const bb_window_part_t *part = &self->after.parts[i];
+        bb_store_window_add(window, part->segment, &part->info, part->is_damaged);
+    }
+    self->made.part_count = 0; // the references are the store's
     store->value_conflicts += self->value_conflicts;
+    store->written.merge_bytes += self->written.merge_bytes;
+    store->written.merge_points += self->written.merge_points;
 }
 
-// ---- writing the new map ---------------------------------------------------------------------
-static bb_error_t s_commit(s_rewrite_t *self)
+// ---- writing ---------------------------------------------------------------------------------
+static bb_error_t s_open_segment(bb_merge_t *self)
 {
-    bb_error_t error = bb_window_counts_put(self->merge->kv, self->txn, &self->merge->counts);
-    if (error != BB_OK) {
-        return error;
+    self->segment = bb_segment_new(self->pool, self->made.id, self->made.number_next);
+    bb_kv_env_t *env = NULL;
+    bb_error_t error = bb_segment_make(self->segment, self->must_fence, &self->fault);
+    if (error == BB_OK) {
+        error = bb_segment_env_acquire(self->segment, true, &env, &self->fault);
     }
-    self->uncommitted_bytes = 0;
-    return bb_store_commit(self->merge->kv, &self->txn, self->must_fence);
+    if (error == BB_OK) {
+        error = bb_segment_writer_begin(self->writer, self->kv, env, self->must_fence);
+        if (error != BB_OK) {
+            bb_segment_env_release(self->segment);
+        }
+    }
+    if (error == BB_OK) {
+        self->made.number_next++;
+        return BB_OK;
+    }
+    bb_segment_doom(self->segment);
+    bb_segment_release(&self->segment);
+    return error;
 }
 
-static bb_error_t s_put(s_rewrite_t *self, bb_slice_t encoded)
+static bb_error_t s_close_segment(bb_merge_t *self)
 {
-    bb_window_counts_t *counts = &self->merge->counts;
-    uint8_t key[BB_RUN_KEY_BYTES];
-    bb_run_key_encode(key, self->partition, self->battery, counts->run_next);
-    void *room = NULL;
-    bb_error_t error =
-        self->merge->kv->reserve(self->txn, bb_slice(key, sizeof key), encoded.length, &room);
+    bb_segment_info_t info;
+    bb_error_t error = bb_segment_writer_finish(self->writer, &info);
+    bb_segment_env_release(self->segment);
     if (error != BB_OK) {
+        bb_segment_doom(self->segment);
+        bb_segment_release(&self->segment);
         return error;
     }
-    memcpy(room, encoded.data, encoded.length);
-    counts->run_next++;
-    counts->run_count++;
-    counts->run_bytes += encoded.length;
-    self->uncommitted_bytes += encoded.length;
+    bb_store_window_add(&self->made, self->segment, &info, false);
+    self->segment = NULL;
+    self->written.merge_bytes += info.bytes;
+    self->written.merge_points += info.point_count;
     return BB_OK;
+}
+
+static bb_error_t s_put(bb_merge_t *self, bb_slice_t encoded, uint64_t point_count)
+{
+    bb_error_t error = BB_OK;
+    if (self->segment && bb_store_segment_is_full(self->pool, self->writer, encoded.length)) {
+        error = s_close_segment(self);
+    }
+    if (error == BB_OK && !self->segment) {
+        error = s_open_segment(self);
+    }
+    return error == BB_OK ? bb_segment_writer_add(self->writer, self->partition, self->battery,
+                                                  encoded, point_count)
+                          : error;
 }
 
 static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
 {
-    s_rewrite_t *self = context;
+    bb_merge_t *self = context;
     (void)revision;
     if (self->output_count == self->output_capacity) {
         self->output_capacity = self->output_capacity ? self->output_capacity * 2 : 8;
@@ -169,226 +271,221 @@ static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
     return BB_OK;
 }
 
-static bb_error_t s_put_all(s_rewrite_t *self)
+static bb_error_t s_put_outputs(bb_merge_t *self)
 {
     bb_error_t error = BB_OK;
     for (uint32_t i = 0; i < self->output_count && error == BB_OK; i++) {
-        error = s_put(self, self->output[i]);
+        bb_run_t run;
+        error = bb_run_open(&run, self->output[i], NULL);
+        BB_ASSERT(error == BB_OK); // checked on both sides of the boundary
+        error = s_put(self, self->output[i], run.point_count);
     }
     return error;
 }
 
 // The runs of the battery at hand, as they are.
-static bb_error_t s_carry_over(s_rewrite_t *self)
+static bb_error_t s_carry_over(bb_merge_t *self)
 {
     bb_error_t error = BB_OK;
-    for (uint32_t i = 0; i < self->input_count && error == BB_OK; i++) {
-        error = s_put(self, self->inputs[i].encoded);
-        self->output_points += self->inputs[i].run.point_count;
+    for (uint32_t i = 0; i < self->run_count && error == BB_OK; i++) {
+        error = s_put(self, self->encoded[i], self->runs[i].point_count);
     }
     return error;
 }
 
-static bb_error_t s_finish_battery(s_rewrite_t *self)
+static bb_error_t s_finish_battery(bb_merge_t *self)
 {
-    if (self->input_count == 0) {
-        return BB_OK;
+    if (self->run_count <= 1 || self->has_damage) {
+        return s_carry_over(self);
     }
     bb_run_merge_result_t result = {0};
-    bb_error_t error = BB_ERR_CORRUPT;
-    self->output_points = 0;
-    if (!self->has_damage) {
-        for (uint32_t i = 0; i < self->input_count; i++) {
-            self->runs[i] = self->inputs[i].run;
-        }
-        error = bb_run_merge(self->runs, self->input_count, s_emit, self, &result);
-    }
-    if (error == BB_OK) {
-        error = s_put_all(self);
-        self->output_points = result.points_out;
-        self->merge->value_conflicts += result.conflict_count;
-    } else if (error == BB_ERR_CORRUPT) {
-        error = s_carry_over(self);
-    }
-    self->merge->counts.battery_count++;
-    self->merge->counts.point_count += self->output_points;
-    bb_arena_reset(&self->copies);
     bb_arena_reset(&self->outputs);
-    self->input_count = 0;
     self->output_count = 0;
-    self->has_damage = false;
-    if (error == BB_OK && self->uncommitted_bytes >= BB_COMMIT_BYTES_MAX) {
-        error = s_commit(self);
-        if (error == BB_OK) {
-            error = self->merge->kv->begin(self->env, true, &self->txn);
-        }
+    bb_error_t error =
+        bb_run_merger_merge(self->merger, self->runs, self->run_count, s_emit, self, &result);
+    if (error == BB_OK) {
+        self->value_conflicts += result.conflict_count;
+        return s_put_outputs(self);
     }
-    return error;
+    return error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT ? s_carry_over(self) : error;
 }
 
-static void s_add_input(s_rewrite_t *self, bb_slice_t value)
+static void s_add_run(bb_merge_t *self, bb_slice_t encoded)
 {
-    if (self->input_count == self->input_capacity) {
-        self->input_capacity = self->input_capacity ? self->input_capacity * 2 : 16;
-        self->inputs = bb_realloc(self->inputs, self->input_capacity * sizeof *self->inputs);
-        self->runs = bb_realloc(self->runs, self->input_capacity * sizeof *self->runs);
+    if (self->run_count == self->run_capacity) {
+        self->run_capacity = self->run_capacity ? self->run_capacity * 2 : 16;
+        self->encoded = bb_realloc(self->encoded, self->run_capacity * sizeof *self->encoded);
+        self->runs = bb_realloc(self->runs, self->run_capacity * sizeof *self->runs);
     }
-    if ((uintptr_t)value.data % 8 != 0) {
-        value.data = bb_arena_copy(&self->copies, value.data, value.length);
-    }
-    s_input_t *input = &self->inputs[self->input_count++];
-    *input = (s_input_t){.encoded = value};
-    if (bb_run_open(&input->run, value, NULL) != BB_OK) {
-        input->run = (bb_run_t){0};
+    bb_run_t *run = &self->runs[self->run_count];
+    self->encoded[self->run_count++] = encoded;
+    if (bb_run_open(run, encoded, NULL) != BB_OK) {
+        *run = (bb_run_t){0};
         self->has_damage = true;
     }
 }
 
-static bb_error_t s_rewrite(s_rewrite_t *self, bb_kv_txn_t *from)
+// Battery by battery. BB_ERR_CORRUPT: a segment is damaged, as bb_segment_cursor_is_damaged says.
+static bb_error_t s_rewrite(bb_merge_t *self)
 {
-    bb_kv_driver_t *kv = self->merge->kv;
-    bb_kv_cursor_t *cursor = NULL;
-    bb_slice_t key;
-    bb_slice_t value;
-    bb_error_t error = kv->cursor(from, &cursor);
-    if (error != BB_OK) {
-        return error;
-    }
-    error = kv->seek(cursor, bb_slice(NULL, 0), &key, &value);
+    bb_error_t error = BB_OK;
     while (error == BB_OK) {
-        uint32_t partition;
-        uint32_t battery;
-        uint64_t run;
-        if (bb_run_key_decode(key, &partition, &battery, &run)) {
-            if (partition != self->partition || battery != self->battery) {
-                error = s_finish_battery(self);
-                self->partition = partition;
-                self->battery = battery;
-            }
-            s_add_input(self, value);
+        error = bb_segment_cursor_walk(self->cursor, &self->partition, &self->battery);
+        if (error != BB_OK) {
+            break;
         }
-        if (error == BB_OK) {
-            error = kv->next(cursor, &key, &value);
+        self->run_count = 0;
+        self->has_damage = false;
+        bb_slice_t encoded;
+        while ((error = bb_segment_cursor_next(self->cursor, &encoded)) == BB_OK) {
+            s_add_run(self, encoded);
+        }
+        if (error == BB_ERR_NOT_FOUND) {
+            error = s_finish_battery(self);
         }
     }
     if (error == BB_ERR_NOT_FOUND) {
-        error = s_finish_battery(self);
+        error = self->segment ? s_close_segment(self) : BB_OK;
     }
-    kv->cursor_close(&cursor);
-    return error;
-}
-
-static bb_error_t s_fill(bb_merge_t *self, bb_kv_env_t *to, bool *must_fence, bb_fault_t *fault)
-{
-    bb_kv_env_t *source = NULL;
-    bb_error_t error = bb_window_env_acquire(self->source, false, &source, fault);
-    if (error != BB_OK) {
-        return error;
-    }
-    s_rewrite_t rewrite = {.merge = self, .must_fence = must_fence, .env = to};
-    self->counts = (bb_window_counts_t){.run_next = 1};
-    self->value_conflicts = 0;
-    bb_kv_txn_t *from = NULL;
-    error = self->kv->begin(source, false, &from);
-    if (error == BB_OK) {
-        error = self->kv->begin(to, true, &rewrite.txn);
-    }
-    if (error == BB_OK) {
-        error = s_rewrite(&rewrite, from);
-    }
-    if (error == BB_OK) {
-        bb_window_counts_t *counts = &self->counts;
-        counts->irreducible_count = counts->run_count - counts->battery_count;
-        counts->merged_points = counts->point_count;
-        error = s_commit(&rewrite);
-    }
-    self->kv->abort(&rewrite.txn);
-    self->kv->abort(&from);
-    bb_window_env_release(self->source);
-    free(rewrite.inputs);
-    free(rewrite.runs);
-    free(rewrite.output);
-    bb_arena_free(&rewrite.copies);
-    bb_arena_free(&rewrite.outputs);
     return error;
 }
 
 // ---- the steps -------------------------------------------------------------------------------
-static bb_error_t s_write_new(bb_merge_t *self, const char *path, bool *must_fence,
-                              bb_fault_t *fault)
+// Opens what was chosen, reads and writes. What was made stays in `made`.
+static bb_error_t s_fill(bb_merge_t *self)
 {
-    bb_error_t error = self->vfs->remove_tree(self->vfs, path); // of an attempt that failed
-    if (error != BB_OK && error != BB_ERR_NOT_FOUND) {
-        return error;
+    uint32_t count = self->before.part_count;
+    bb_segment_part_t *parts = bb_alloc_zero(count, sizeof *parts);
+    uint32_t *places = bb_alloc_zero(count, sizeof *places); // in `parts`
+    uint32_t part_count = 0;
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 0; i < count && error == BB_OK; i++) {
+        if (self->is_chosen[i]) {
+            bb_segment_part_t *part = &parts[part_count];
+            part->info = self->before.parts[i].info;
+            places[i] = part_count++;
+            bb_error_t opened = bb_segment_env_acquire(self->before.parts[i].segment, false,
+                                                       &part->env, &self->fault);
+            bool is_damaged =
+                opened == BB_ERR_CORRUPT || opened == BB_ERR_FORMAT || opened == BB_ERR_NOT_FOUND;
+            self->before.parts[i].is_damaged |= is_damaged;
+            error = is_damaged ? error : opened; // too many open files, say, is no damage
+        }
     }
-    error = self->vfs->make_directory(self->vfs, path);
-    bb_kv_env_t *env = NULL;
     if (error == BB_OK) {
-        error = self->kv->open(self->kv, path, self->map_bytes, true, &env, fault);
+        error = bb_segment_cursor_open(self->kv, parts, part_count, &self->cursor);
     }
-    if (error == BB_OK) {
-        error = s_fill(self, env, must_fence, fault);
-        self->kv->close(&env);
+    if (self->cursor) {
+        error = s_rewrite(self);
+        for (uint32_t i = 0; i < count; i++) {
+            self->before.parts[i].is_damaged |=
+                self->is_chosen[i] && bb_segment_cursor_is_damaged(self->cursor, places[i]);
+        }
+        bb_segment_cursor_close(&self->cursor);
     }
+    for (uint32_t i = 0, part = 0; i < count && part < part_count; i++) {
+        if (self->is_chosen[i] && parts[part++].env) {
+            bb_segment_env_release(self->before.parts[i].segment);
+        }
+    }
+    free(parts);
+    free(places);
     return error;
 }
 
-static bb_error_t s_rename(bb_merge_t *self, const char *from, bool *must_fence)
+// Removes what an attempt that failed has made.
+static void s_discard(bb_merge_t *self)
 {
-    char to[BB_WINDOW_PATH_BYTES];
-    char folder[BB_WINDOW_PATH_BYTES];
-    bb_window_kind_t kind = bb_window_kind(self->target);
-    bb_window_path(self->pool, kind, bb_window_day(self->target), bb_window_number(self->target),
-                   to);
-    bb_window_path(self->pool, kind, 0, 0, folder);
-    // A folder of that number is of an attempt that failed after this step.
-    bb_error_t error = self->vfs->remove_tree(self->vfs, to);
-    if (error == BB_OK || error == BB_ERR_NOT_FOUND) {
-        error = self->vfs->rename(self->vfs, from, to);
+    if (self->segment) {
+        bb_segment_writer_abort(self->writer);
+        bb_segment_env_release(self->segment);
+        bb_segment_doom(self->segment);
+        bb_segment_release(&self->segment);
     }
-    if (error == BB_OK) {
-        error = self->vfs->sync_directory(self->vfs, folder);
-        *must_fence |= error != BB_OK && error != BB_ERR_DISK_FULL;
+    for (uint32_t i = 0; i < self->made.part_count; i++) {
+        // A commit of meta that failed may be on the disk all the same, and then it names these.
+        // The next open knows, and removes what does not count.
+        if (!*self->must_fence) {
+            bb_segment_doom(self->made.parts[i].segment);
+        }
+        bb_segment_release(&self->made.parts[i].segment);
     }
-    return error;
+    self->made.part_count = 0;
+    self->written = (bb_store_written_t){0};
+    self->value_conflicts = 0;
 }
 
-static bb_error_t s_record(bb_merge_t *self, bool *must_fence)
+static bb_error_t s_record(bb_merge_t *self)
 {
     bb_meta_batch_t batch = {0};
-    bb_meta_batch_window(&batch, self->target, &self->counts);
+    bb_meta_batch_window(&batch, &self->after);
     bb_kv_txn_t *txn = NULL;
     bb_error_t error = self->kv->begin(self->meta, true, &txn);
     if (error == BB_OK) {
         error = bb_meta_batch_write(&batch, self->kv, txn);
     }
     if (error == BB_OK) {
-        error = bb_store_commit(self->kv, &txn, must_fence);
+        error = bb_store_commit(self->kv, &txn, self->must_fence);
     }
     self->kv->abort(&txn);
     bb_meta_batch_free(&batch);
     return error;
 }
 
+// The window as it will be.
+static void s_compose(bb_merge_t *self)
+{
+    self->after = (bb_store_window_t){.id = self->before.id, .number_next = self->made.number_next};
+    for (uint32_t i = 0; i < self->before.part_count; i++) {
+        const bb_window_part_t *part = &self->before.parts[i];
+        if (!self->is_chosen[i]) {
+            bb_store_window_add(&self->after, part->segment, &part->info, part->is_damaged);
+        }
+    }
+    for (uint32_t i = 0; i < self->made.part_count; i++) {
+        const bb_window_part_t *part = &self->made.parts[i];
+        bb_store_window_add(&self->after, part->segment, &part->info, false);
+    }
+}
+
+static bool s_is_any_damaged(const bb_merge_t *self)
+{
+    bool is_damaged = false;
+    for (uint32_t i = 0; i < self->before.part_count; i++) {
+        is_damaged |= self->is_chosen[i] && self->before.parts[i].is_damaged;
+    }
+    return is_damaged;
+}
+
 bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
 {
-    char path[BB_WINDOW_PATH_BYTES];
-    bb_window_path(self->pool, bb_window_kind(self->target), bb_window_day(self->target),
-                   bb_window_number(self->target), path);
-    char temporary[BB_WINDOW_PATH_BYTES + 8];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    bb_fault_t inner = {0};
-    bb_error_t error = s_write_new(self, temporary, must_fence, &inner);
-    if (error == BB_OK) {
-        error = s_rename(self, temporary, must_fence);
+    self->must_fence = must_fence;
+    self->writer = bb_segment_writer_new();
+    self->merger = bb_run_merger_new();
+    bb_error_t error = s_fill(self);
+    if (s_is_any_damaged(self)) {
+        // Nothing is joined; that these segments are damaged is what there is to record.
+        s_discard(self);
+        memset(self->is_chosen, 0, self->before.part_count * sizeof *self->is_chosen);
+        error = BB_OK;
     }
     if (error == BB_OK) {
-        error = s_record(self, must_fence);
+        s_compose(self);
+        error = s_record(self);
     }
     if (error != BB_OK) {
-        return bb_fault_set(fault, error, "%s: merge: %s", path,
-                            inner.text[0] ? inner.text : bb_error_message(error));
+        s_discard(self);
+        char folder[BB_WINDOW_PATH_BYTES];
+        bb_segment_class_path(self->pool, self->before.id.kind, self->before.id.class_id, folder);
+        error = bb_fault_set(fault, error, "%s, day %u: merge: %s", folder, self->before.id.day,
+                             self->fault.text[0] ? self->fault.text : bb_error_message(error));
     }
-    self->is_done = true;
-    return BB_OK;
+    bb_segment_writer_destroy(&self->writer);
+    bb_run_merger_destroy(&self->merger);
+    bb_arena_free(&self->outputs);
+    free(self->encoded);
+    free(self->runs);
+    free(self->output);
+    self->is_done = error == BB_OK;
+    return error;
 }

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// bb_store_merge - rewrites one window so that each battery has as few runs as possible.
+// bb_store_merge - joins segments of one window into one, with one run a battery if possible.
 //
 // Private to bb_store*.c. Chosen on the store's thread, run by one job in any thread.
 //
-//   1. DAY.(N+1).tmp   a new map, all runs in key order     crash: removed at the next open
-//   2. rename to DAY.(N+1), sync the folder above           crash: meta says N, so N+1 is removed
-//   3. meta: the window is N+1                              crash: meta says N+1, so N is removed
-//   4. snapshots from now on see N+1; N goes with its last reader
+//   1. DAY.N, N new     a new map, all runs in the order of batteries   crash: meta does not name
+//   it
+//   2. meta: the window has N in place of what was joined               crash: meta does not name
+//   those
+//   3. snapshots from now on see N; the others go with their last reader
 //
-// Between 2 and 3 both folders are complete and durable, so either may be the one that counts: what
-// meta says decides. Nothing is flushed into the window meanwhile: a store has one job at a time.
+// Folders that meta does not name are removed at the next open. Segments are joined size by size
+// (four or more of about one size), so a point is written again once each time its segment grows
+// about fourfold: that bounds the write amplification, which bb_store_stats shows. Windows take
+// turns. One that the last flushes did not touch is joined into a single segment in a compact file.
 //
-// Runs that do not verify are carried over byte for byte, with all runs of their battery, so that
-// damage stays visible until it is repaired.
+// A battery with a run that does not verify is carried over byte for byte, so that damage stays
+// visible until it is repaired. A segment that cannot be read is marked in meta and left alone.
 #ifndef BB_STORE_MERGE_H
 #define BB_STORE_MERGE_H
 
@@ -20,11 +23,11 @@
 
 typedef struct bb_merge bb_merge_t;
 
-// True when some window has so many runs that merging it pays for the copying.
+// True when merging some window pays for the copying.
 bool bb_merge_is_wanted(const bb_store_t *store);
-// The window with the most runs per battery, if that is above `runs_per_battery_min` (1: if any run
-// can be saved); NULL when there is none.
-bb_merge_t *bb_merge_new(bb_store_t *store, double runs_per_battery_min);
+// What is to be merged next; NULL when there is nothing. `is_all`: any window that has more than
+// one segment, into one.
+bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all);
 void bb_merge_destroy(bb_merge_t **self);
 BB_MUST_CHECK bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault);
 // After a successful _run.

@@ -50,13 +50,21 @@ static void s_number_key(uint8_t *out, uint32_t number)
     memcpy(out, &big, sizeof big);
 }
 
-void bb_meta_batch_window(bb_meta_batch_t *self, const bb_window_t *window,
-                          const bb_window_counts_t *counts)
+void bb_meta_batch_window(bb_meta_batch_t *self, const bb_store_window_t *window)
 {
-    uint8_t key[6] = {'W', (uint8_t)bb_window_kind(window)};
-    s_number_key(key + 2, bb_window_day(window));
-    bb_meta_window_t record = {.number = bb_window_number(window), .counts = *counts};
-    memcpy(s_add(self, key, sizeof key, sizeof record), &record, sizeof record);
+    uint8_t key[8] = {'W', (uint8_t)window->id.kind, (uint8_t)(window->id.class_id >> 8),
+                      (uint8_t)window->id.class_id};
+    s_number_key(key + 4, window->id.day);
+    bb_meta_window_t record = {window->number_next, window->part_count, 0};
+    uint8_t *room =
+        s_add(self, key, sizeof key, sizeof record + window->part_count * sizeof(bb_meta_part_t));
+    memcpy(room, &record, sizeof record);
+    room += sizeof record;
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        const bb_window_part_t *part = &window->parts[i];
+        bb_meta_part_t stored = {bb_segment_number(part->segment), part->info, part->is_damaged, 0};
+        memcpy(room + i * sizeof stored, &stored, sizeof stored);
+    }
 }
 
 void bb_meta_damage_key(const bb_damage_entry_t *entry, uint8_t out[BB_META_DAMAGE_KEY_BYTES])
@@ -135,6 +143,27 @@ static bb_error_t s_visit_scrub(const bb_meta_visitor_t *visitor, const uint8_t 
                              : BB_OK;
 }
 
+static bb_error_t s_visit_window(const bb_meta_visitor_t *visitor, bb_window_id_t id,
+                                 bb_slice_t value, bb_fault_t *fault)
+{
+    bb_meta_window_t window = {0};
+    if (value.length >= sizeof window) {
+        memcpy(&window, value.data, sizeof window);
+    }
+    if (value.length != sizeof window + window.part_count * sizeof(bb_meta_part_t) ||
+        window.zero != 0) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: window of day %u has %zu bytes", id.day,
+                            value.length);
+    }
+    // The value may lie at any even address.
+    size_t bytes = window.part_count * sizeof(bb_meta_part_t);
+    bb_meta_part_t *parts = bb_alloc(bytes + 1);
+    memcpy(parts, (const uint8_t *)value.data + sizeof window, bytes);
+    bb_error_t error = visitor->window(visitor->context, id, &window, parts, fault);
+    free(parts);
+    return error;
+}
+
 static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_slice_t value,
                           bb_fault_t *fault)
 {
@@ -155,12 +184,10 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     if ((bytes[0] == 'M' || bytes[0] == 'N') && key.length == 5) {
         return visitor->name(visitor->context, bytes[0] == 'M', s_number(bytes + 1), value, fault);
     }
-    if (bytes[0] == 'W' && key.length == 6 && bytes[1] < BB_WINDOW_KIND_COUNT &&
-        value.length == sizeof(bb_meta_window_t)) {
-        bb_meta_window_t window;
-        memcpy(&window, value.data, sizeof window);
-        return visitor->window(visitor->context, (bb_window_kind_t)bytes[1], s_number(bytes + 2),
-                               &window, fault);
+    if (bytes[0] == 'W' && key.length == 8 && bytes[1] < BB_WINDOW_KIND_COUNT) {
+        bb_window_id_t id = {(bb_window_kind_t)bytes[1], (uint16_t)(bytes[2] << 8 | bytes[3]),
+                             s_number(bytes + 4)};
+        return s_visit_window(visitor, id, value, fault);
     }
     if ((bytes[0] == 'D' && key.length == BB_META_DAMAGE_KEY_BYTES) ||
         (bytes[0] == 'V' && key.length == 6 && bytes[1] < BB_WINDOW_KIND_COUNT &&

@@ -10,7 +10,8 @@
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
 //   'V' u8 kind u32 day     bb_meta_verified_t: when scrubbing last read all of it
-//   'W' u8 kind u32 day     bb_meta_window_t: which folder counts, and what is in it
+//   'W' u8 kind u16 class u32 day     bb_meta_window_t and a bb_meta_part_t for each segment: which
+//                                     folders count, and what is in them
 //
 // 'M' sorts before 'N': metrics are known before the batteries whose types name them.
 #ifndef BB_STORE_META_H
@@ -31,10 +32,19 @@ typedef struct {
 static_assert(sizeof(bb_meta_seal_t) == 16, "on-disk layout");
 
 typedef struct {
-    uint64_t number;
-    bb_window_counts_t counts;
+    uint64_t number_next;
+    uint32_t part_count;
+    uint32_t zero;
 } bb_meta_window_t;
-static_assert(sizeof(bb_meta_window_t) == 64, "on-disk layout");
+static_assert(sizeof(bb_meta_window_t) == 16, "on-disk layout");
+
+typedef struct {
+    uint64_t number;
+    bb_segment_info_t info;
+    uint32_t is_damaged; // 0 or 1
+    uint32_t zero;
+} bb_meta_part_t;
+static_assert(sizeof(bb_meta_part_t) == 72, "on-disk layout");
 
 typedef struct {
     uint64_t number; // of the folder that was verified
@@ -54,8 +64,7 @@ typedef struct {
 void bb_meta_batch_free(bb_meta_batch_t *self);
 void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through);
 void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have);
-void bb_meta_batch_window(bb_meta_batch_t *self, const bb_window_t *window,
-                          const bb_window_counts_t *counts);
+void bb_meta_batch_window(bb_meta_batch_t *self, const bb_store_window_t *window);
 void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry);
 void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
                             const bb_meta_verified_t *verified);
@@ -72,8 +81,9 @@ typedef struct {
     bb_error_t (*have)(void *context, uint32_t partition, bb_slice_t encoded, bb_fault_t *fault);
     bb_error_t (*name)(void *context, bool is_metric, uint32_t number, bb_slice_t record,
                        bb_fault_t *fault);
-    bb_error_t (*window)(void *context, bb_window_kind_t kind, uint32_t day,
-                         const bb_meta_window_t *window, bb_fault_t *fault);
+    // `parts`: part_count of them, borrowed.
+    bb_error_t (*window)(void *context, bb_window_id_t id, const bb_meta_window_t *window,
+                         const bb_meta_part_t *parts, bb_fault_t *fault);
     // May be NULL: not wanted.
     bb_error_t (*damage)(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault);
     bb_error_t (*verified)(void *context, bb_window_kind_t kind, uint32_t day,

@@ -14,23 +14,13 @@
 #include "storage/journal/bb_journal.h"
 #include "storage/scan/bb_latest.h"
 
-// A window with so many runs per battery is worth merging.
-#define BB_MERGE_RUNS_MIN 4.0
-// Commits of one window are cut at about this many bytes.
-#define BB_COMMIT_BYTES_MAX (16u << 20)
-
-typedef struct {
-    bb_window_t *window;
-    bb_window_counts_t counts;
-} bb_store_window_t;
-
-// Sorted by (kind, day).
-typedef struct {
-    bb_store_window_t *items;
-    uint32_t count, capacity;
-} bb_store_windows_t;
-
 typedef struct bb_flush bb_flush_t; // a frozen generation on its way to windows: bb_store_flush.h
+
+// What flushes and merges wrote since the store was opened; their ratio is the write amplification.
+typedef struct {
+    uint64_t flush_bytes, flush_points;
+    uint64_t merge_bytes, merge_points;
+} bb_store_written_t;
 
 // A shape of the batch that is being applied; cleared = nothing of it is in the head yet.
 typedef struct {
@@ -62,9 +52,12 @@ struct bb_store {
     bb_file_t *identity_file; // holds the lock
     bb_kv_env_t *meta;
     bb_journal_t *journal;
-    bb_window_pool_t *pool;
+    bb_segment_pool_t *pool;
     bb_store_windows_t windows;
-    bb_policy_t *policy; // never NULL
+    bb_policy_t *policy;          // never NULL
+    uint64_t flush_seq;           // counts flushes since the store was opened
+    bb_window_id_t merged_window; // the last one that a merge was chosen for
+    bb_store_written_t written;
     bb_store_room_t room;
 
     bb_dictionary_t *dictionary;
@@ -90,14 +83,6 @@ struct bb_store {
     bb_store_scratch_t scratch;
     struct bb_store_scrub *scrub;
 };
-
-// ---- windows list ----------------------------------------------------------------------------
-// Position of (kind, day), or where it would be put; *found says which.
-uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_kind_t kind, uint32_t day,
-                               bool *found);
-// Takes the reference.
-void bb_store_windows_insert(bb_store_windows_t *self, bb_window_t *window,
-                             const bb_window_counts_t *counts);
 
 // ---- intake ----------------------------------------------------------------------------------
 static inline uint32_t bb_day_of(int64_t wall_ns)

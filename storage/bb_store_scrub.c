@@ -38,7 +38,6 @@ struct bb_store_scrub {
     int64_t step_wall_ns;
     bb_window_check_at_t at;
     bb_window_check_totals_t totals;
-    bb_window_counts_t counts; // when it was begun
     // What the last job gave, until the next tick tells the core.
     bool has_outcome;
     uint64_t outcome_bytes, outcome_findings;
@@ -48,23 +47,36 @@ struct bb_store_scrub {
 struct bb_scrub_job {
     bb_kv_driver_t *kv;
     bb_kv_env_t *meta;
-    bb_window_t *window;
+    bb_segment_t *segment;
+    bb_segment_info_t info;
     uint64_t id;
     bb_window_check_at_t at;
     bb_window_check_totals_t totals;
-    bb_window_counts_t counts_begun, counts_now;
     uint64_t budget_bytes;
     int64_t wall_ns;
-    bb_damage_entry_t *known; // of the window, copied
+    bb_damage_entry_t *known; // that it may prove healed, copied
     uint32_t known_count;
     bb_damage_t found;
     uint64_t finding_count, bytes;
     bool is_end, is_doubtful;
 };
 
-static uint64_t s_id_of(const bb_window_t *window)
+// What the core calls a window is a segment: it never changes, so a pass over it is a pass over all
+// of it. Its id is where it stands in the list of all.
+#define S_NUMBER_BITS 30u
+
+static uint64_t s_id_of(bb_window_id_t window, uint64_t number)
 {
-    return (uint64_t)bb_window_kind(window) << 48 | bb_window_day(window);
+    BB_ASSERT(number >> S_NUMBER_BITS == 0);
+    return (uint64_t)window.kind << 63 | (uint64_t)window.class_id << 47 |
+           (uint64_t)window.day << S_NUMBER_BITS | number;
+}
+
+static bb_window_id_t s_window_id(uint64_t id)
+{
+    return (bb_window_id_t){.kind = (bb_window_kind_t)(id >> 63),
+                            .class_id = (uint16_t)(id >> 47),
+                            .day = (uint32_t)(id >> S_NUMBER_BITS) & 0x1ffff};
 }
 
 bb_store_scrub_t *bb_store_scrub_new(const bb_store_options_t *options)
@@ -112,7 +124,8 @@ void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_kind_t kind,
             bb_realloc(self->verified, self->verified_capacity * sizeof *self->verified);
     }
     self->verified[self->verified_count++] =
-        (s_verified_t){(uint64_t)kind << 48 | day, verified->number, verified->wall_ns};
+        (s_verified_t){s_id_of((bb_window_id_t){.kind = kind, .day = day}, verified->number),
+                       verified->number, verified->wall_ns};
 }
 
 void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
@@ -126,12 +139,17 @@ const bb_damage_t *bb_store_scrub_damage(const bb_store_scrub_t *self)
 }
 
 // ---- windows ---------------------------------------------------------------------------------
-static const bb_store_window_t *s_window_of(const bb_store_t *store, uint64_t id)
+static const bb_window_part_t *s_part_of(const bb_store_t *store, uint64_t id)
 {
     bool found;
-    uint32_t at =
-        bb_store_windows_find(&store->windows, (bb_window_kind_t)(id >> 48), (uint32_t)id, &found);
-    return found ? &store->windows.items[at] : NULL;
+    uint32_t at = bb_store_windows_find(&store->windows, s_window_id(id), &found);
+    for (uint32_t i = 0; found && i < store->windows.items[at].part_count; i++) {
+        const bb_window_part_t *part = &store->windows.items[at].parts[i];
+        if (s_id_of(bb_segment_window(part->segment), bb_segment_number(part->segment)) == id) {
+            return part;
+        }
+    }
+    return NULL;
 }
 
 static int64_t s_verified_wall_ns(const bb_store_scrub_t *self, uint64_t id, uint64_t number)
@@ -147,14 +165,20 @@ static int64_t s_verified_wall_ns(const bb_store_scrub_t *self, uint64_t id, uin
 static void s_windows_set(bb_store_t *store, int64_t now_wall_ns)
 {
     bb_store_scrub_t *self = store->scrub;
-    uint32_t count = store->windows.count;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < store->windows.count; i++) {
+        count += store->windows.items[i].part_count;
+    }
     bb_scrub_window_t *windows = bb_alloc((count + 1) * sizeof *windows);
-    for (uint32_t i = 0; i < count; i++) {
+    count = 0;
+    for (uint32_t i = 0; i < store->windows.count; i++) {
         const bb_store_window_t *item = &store->windows.items[i];
-        uint64_t id = s_id_of(item->window);
-        uint64_t number = bb_window_number(item->window);
-        windows[i] = (bb_scrub_window_t){id, number, item->counts.run_bytes,
-                                         s_verified_wall_ns(self, id, number)};
+        for (uint32_t part = 0; part < item->part_count; part++) { // numbers ascend
+            uint64_t number = bb_segment_number(item->parts[part].segment);
+            uint64_t id = s_id_of(item->id, number);
+            windows[count++] = (bb_scrub_window_t){id, number, item->parts[part].info.bytes,
+                                                   s_verified_wall_ns(self, id, number)};
+        }
     }
     bb_scrub_windows_set(self->core, windows, count, now_wall_ns);
     free(windows);
@@ -166,14 +190,13 @@ static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_ev
                           int64_t now_mono_ns, int64_t *wake_mono_ns)
 {
     bb_store_scrub_t *self = store->scrub;
-    const bb_store_window_t *item = s_window_of(store, doubted->id);
+    const bb_window_part_t *item = s_part_of(store, doubted->id);
     bb_suspect_actions_t actions;
     bb_suspect_state_t before = doubted->suspect.state;
     bb_suspect_step(&doubted->suspect, event, now_mono_ns, &actions);
     if (actions.is_spawn) {
         char path[BB_WINDOW_PATH_BYTES];
-        bb_window_path(store->pool, bb_window_kind(item->window), bb_window_day(item->window),
-                       bb_window_number(item->window), path);
+        bb_segment_path(item->segment, path);
         doubted->child = self->checker.spawn(self->checker.context, path, actions.timeout_ns);
         event = doubted->child >= 0 ? BB_SUSPECT_STARTED : BB_SUSPECT_SPAWN_FAILED;
         bb_suspect_step(&doubted->suspect, event, now_mono_ns, &actions);
@@ -183,7 +206,7 @@ static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_ev
         doubted->child = -1;
         bb_suspect_step(&doubted->suspect, BB_SUSPECT_KILLED, now_mono_ns, &actions);
     }
-    bb_window_bar(item->window, !bb_suspect_may_open(&doubted->suspect));
+    bb_segment_bar(item->segment, !bb_suspect_may_open(&doubted->suspect));
     if (doubted->suspect.state == BB_SUSPECT_DAMAGED && before != BB_SUSPECT_DAMAGED) {
         bb_scrub_hurry(self->core, doubted->id); // it can be read: find out what is damaged
     }
@@ -210,7 +233,7 @@ static void s_doubt(bb_store_t *store, uint64_t id, uint64_t number)
     bb_suspect_t *suspect = &self->doubted[self->doubted_count - 1].suspect;
     bb_suspect_actions_t actions;
     bb_suspect_step(suspect, BB_SUSPECT_DOUBT, 0, &actions); // spawned by the next tick
-    bb_window_bar(s_window_of(store, id)->window, true);
+    bb_segment_bar(s_part_of(store, id)->segment, true);
 }
 
 static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t *wake_mono_ns)
@@ -219,8 +242,7 @@ static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t *wake
     uint32_t kept = 0;
     for (uint32_t i = 0; i < self->doubted_count; i++) {
         s_doubted_t *doubted = &self->doubted[i];
-        const bb_store_window_t *item = s_window_of(store, doubted->id);
-        if (!item || bb_window_number(item->window) != doubted->number) {
+        if (!s_part_of(store, doubted->id)) {
             if (doubted->child >= 0) {
                 self->checker.kill(self->checker.context, doubted->child);
             }
@@ -312,13 +334,29 @@ bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *store, int64_t now
 }
 
 // ---- one step --------------------------------------------------------------------------------
+// Entries that this pass may prove healed: of segments that were merged into this one, or another.
+static void s_take_known(const bb_store_scrub_t *self, const bb_store_t *store,
+                         bb_window_id_t window, bb_scrub_job_t *job)
+{
+    uint32_t count;
+    const bb_damage_entry_t *known =
+        bb_damage_window(&self->damage, (uint8_t)window.kind, window.class_id, window.day, &count);
+    job->known = bb_alloc((count + 1) * sizeof *job->known);
+    for (uint32_t i = 0; i < count; i++) {
+        if (known[i].number < bb_segment_number(job->segment) &&
+            !s_part_of(store, s_id_of(window, known[i].number))) {
+            job->known[job->known_count++] = known[i];
+        }
+    }
+}
+
 bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
 {
     bb_store_scrub_t *self = store->scrub;
     BB_ASSERT(self->is_step_due);
     self->is_step_due = false;
-    const bb_store_window_t *item = s_window_of(store, self->step.window_id);
-    if (!item || bb_window_number(item->window) != self->step.window_number) {
+    const bb_window_part_t *item = s_part_of(store, self->step.window_id);
+    if (!item) {
         self->has_outcome = true;
         self->outcome_bytes = self->outcome_findings = 0;
         self->outcome_is_end = true;
@@ -327,34 +365,27 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
     if (self->step.is_window_begin) {
         self->at = (bb_window_check_at_t){0};
         self->totals = (bb_window_check_totals_t){0};
-        self->counts = item->counts;
     }
     bb_scrub_job_t *job = bb_alloc_zero(1, sizeof *job);
     *job = (bb_scrub_job_t){.kv = store->kv,
                             .meta = store->meta,
-                            .window = item->window,
+                            .segment = item->segment,
+                            .info = item->info,
                             .id = self->step.window_id,
                             .at = self->at,
                             .totals = self->totals,
-                            .counts_begun = self->counts,
-                            .counts_now = item->counts,
                             .budget_bytes = self->step.budget_bytes,
                             .wall_ns = self->step_wall_ns};
-    bb_window_retain(job->window);
-    const bb_damage_entry_t *known =
-        bb_damage_window(&self->damage, (uint8_t)bb_window_kind(job->window), 0,
-                         bb_window_day(job->window), &job->known_count);
-    job->known = bb_alloc((job->known_count + 1) * sizeof *job->known);
-    if (job->known_count > 0) {
-        memcpy(job->known, known, job->known_count * sizeof *known);
-    }
+    bb_segment_retain(job->segment);
+    bb_window_id_t window = bb_segment_window(job->segment);
+    s_take_known(self, store, window, job);
     return job;
 }
 
 void bb_scrub_job_destroy(bb_scrub_job_t **self)
 {
     if (*self) {
-        bb_window_release(&(*self)->window);
+        bb_segment_release(&(*self)->segment);
         bb_damage_clear(&(*self)->found);
         free((*self)->known);
         free(*self);
@@ -370,9 +401,11 @@ static void s_found(void *context, uint32_t partition, uint32_t battery, bb_dama
     self->finding_count++;
     // What belongs to no run of a battery is a matter of the environment itself.
     self->is_doubtful |= battery == BB_DAMAGE_BATTERY_ALL && reason != BB_DAMAGE_COUNT;
-    bb_damage_entry_t entry = {.kind = (uint8_t)bb_window_kind(self->window),
-                               .day = bb_window_day(self->window),
-                               .number = bb_window_number(self->window),
+    bb_window_id_t window = bb_segment_window(self->segment);
+    bb_damage_entry_t entry = {.kind = (uint8_t)window.kind,
+                               .class_id = window.class_id,
+                               .day = window.day,
+                               .number = bb_segment_number(self->segment),
                                .battery = battery,
                                .reason = reason,
                                .found_wall_ns = self->wall_ns};
@@ -383,17 +416,15 @@ static void s_found(void *context, uint32_t partition, uint32_t battery, bb_dama
     bb_ignore(bb_damage_add(&self->found, &entry), "one entry a battery is enough");
 }
 
-// Flushes that came meanwhile make the two incomparable; the next pass compares. A run that could
-// not be opened counts as a run without points.
+// A run that could not be opened counts as a run without points.
 static void s_compare_counts(bb_scrub_job_t *self)
 {
     char text[BB_DAMAGE_TEXT_BYTES_MAX];
-    const bb_window_counts_t *wanted = &self->counts_now;
+    const bb_segment_info_t *wanted = &self->info;
     bool are_points_known = self->totals.finding_count == 0;
-    if (memcmp(&self->counts_begun, wanted, sizeof *wanted) != 0 ||
-        (self->totals.run_count == wanted->run_count &&
-         self->totals.battery_count == wanted->battery_count &&
-         (self->totals.point_count == wanted->point_count || !are_points_known))) {
+    if (self->totals.run_count == wanted->run_count &&
+        self->totals.battery_count == wanted->battery_count &&
+        (self->totals.point_count == wanted->point_count || !are_points_known)) {
         return;
     }
     snprintf(
@@ -406,10 +437,10 @@ static void s_compare_counts(bb_scrub_job_t *self)
 
 static void s_check(bb_scrub_job_t *self)
 {
-    bb_segment_part_t part = {0};
+    bb_segment_part_t part = {.info = self->info};
     bb_segment_cursor_t *cursor = NULL;
     bb_fault_t fault = {0};
-    bb_error_t error = bb_window_env_acquire(self->window, false, &part.env, &fault);
+    bb_error_t error = bb_segment_env_acquire(self->segment, false, &part.env, &fault);
     if (error == BB_OK) {
         error = bb_segment_cursor_open(self->kv, &part, 1, &cursor);
     }
@@ -433,14 +464,14 @@ static void s_check(bb_scrub_job_t *self)
                 bb_error_message(error));
     }
     if (part.env) {
-        bb_window_env_release(self->window);
+        bb_segment_env_release(self->segment);
     }
 }
 
-// What a merge has healed: entries of before that this number does not have.
+// What a merge has healed: entries of before that this segment does not have.
 static bool s_is_healed(const bb_scrub_job_t *self, const bb_damage_entry_t *known)
 {
-    return self->is_end && known->number != bb_window_number(self->window) &&
+    return self->is_end &&
            !bb_damage_find(&self->found, known->kind, known->class_id, known->day, known->battery);
 }
 
@@ -452,9 +483,9 @@ static bb_error_t s_record(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *f
         bb_meta_batch_damage(&batch, &self->found.entries[i]);
     }
     if (self->is_end) {
-        bb_meta_verified_t verified = {bb_window_number(self->window), self->wall_ns};
-        bb_meta_batch_verified(&batch, bb_window_kind(self->window), bb_window_day(self->window),
-                               &verified);
+        bb_meta_verified_t verified = {bb_segment_number(self->segment), self->wall_ns};
+        bb_window_id_t window = bb_segment_window(self->segment);
+        bb_meta_batch_verified(&batch, window.kind, window.day, &verified);
     }
     bb_error_t error = self->kv->begin(self->meta, true, &txn);
     if (error == BB_OK) {
@@ -496,11 +527,14 @@ void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
     for (uint32_t i = 0; i < self->found.count; i++) {
         bb_ignore(bb_damage_add(&scrub->damage, &self->found.entries[i]), "known already");
     }
-    if (self->is_end) {
-        bb_damage_forget(&scrub->damage, (uint8_t)bb_window_kind(self->window), 0,
-                         bb_window_day(self->window), bb_window_number(self->window));
+    for (uint32_t i = 0; i < self->known_count; i++) {
+        const bb_damage_entry_t *known = &self->known[i];
+        if (s_is_healed(self, known)) {
+            bb_damage_drop(&scrub->damage, known->kind, known->class_id, known->day,
+                           known->battery);
+        }
     }
     if (self->is_doubtful) {
-        s_doubt(store, self->id, bb_window_number(self->window));
+        s_doubt(store, self->id, bb_segment_number(self->segment));
     }
 }

@@ -2,50 +2,38 @@
 #include "storage/bb_store_seal.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-// A window that this flush has written completely.
-typedef struct {
-    bb_window_t *window;
-    bb_window_counts_t counts;
-    bool is_new; // not in the store's list yet
-} s_touched_t;
 
 struct bb_seal {
     // What a job needs of the store; none of it changes while the store is open, but `windows`,
     // which changes only in _publish and in the end of a merge, so never while a job runs.
-    bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
     bb_kv_env_t *meta;
-    bb_window_pool_t *pool;
+    bb_segment_pool_t *pool;
     const bb_store_windows_t *windows;
 
     uint64_t sealed_through;
     uint64_t version; // of the have-sets in `record`
     bb_meta_batch_t names;
     bool names_are_written;
-    bb_meta_batch_t record; // have-sets and sealed_through
-    s_touched_t *touched;
-    uint32_t touched_count, touched_capacity;
+    bb_meta_batch_t record;   // have-sets and sealed_through
+    bb_store_windows_t fresh; // windows that are complete, with their new segments alone
+    bb_store_written_t written;
     bool is_done;
 
     // The window being written.
-    bb_window_t *window;
-    bool is_new;
+    bool is_begun;
+    bb_store_window_t window; // id, number_next, segments that are complete
     bool *must_fence;
-    bb_run_writer_t *writer;
-    bb_kv_env_t *env;
-    bb_kv_txn_t *txn;
-    bb_window_counts_t counts;
-    uint64_t battery; // partition << 32 | battery of the run before; UINT64_MAX = none
-    uint64_t uncommitted_bytes;
+    bb_fault_t fault; // of opening a segment
+    bb_run_writer_t *runs;
+    bb_segment_writer_t *writer;
+    bb_segment_t *segment; // being filled; NULL = none yet
 };
 
 // ---- on the store's thread -------------------------------------------------------------------
 bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
 {
     bb_seal_t *self = bb_alloc_zero(1, sizeof *self);
-    self->vfs = store->vfs;
     self->kv = store->kv;
     self->meta = store->meta;
     self->pool = store->pool;
@@ -68,14 +56,12 @@ void bb_seal_destroy(bb_seal_t **self)
     if (!seal) {
         return;
     }
-    BB_ASSERT(!seal->window); // ended
+    BB_ASSERT(!seal->is_begun); // ended
     bb_meta_batch_free(&seal->names);
     bb_meta_batch_free(&seal->record);
-    for (uint32_t i = 0; i < seal->touched_count; i++) {
-        bb_window_release(&seal->touched[i].window);
-    }
-    free(seal->touched);
-    bb_run_writer_destroy(&seal->writer);
+    bb_store_windows_free(&seal->fresh);
+    bb_run_writer_destroy(&seal->runs);
+    bb_segment_writer_destroy(&seal->writer);
     free(seal);
     *self = NULL;
 }
@@ -83,21 +69,22 @@ void bb_seal_destroy(bb_seal_t **self)
 void bb_seal_publish(bb_seal_t *self, bb_store_t *store)
 {
     BB_ASSERT(self->is_done);
-    for (uint32_t i = 0; i < self->touched_count; i++) {
-        s_touched_t *touched = &self->touched[i];
-        if (touched->is_new) {
-            bb_store_windows_insert(&store->windows, touched->window, &touched->counts);
-            touched->window = NULL;
-            continue;
+    store->flush_seq++;
+    for (uint32_t i = 0; i < self->fresh.count; i++) {
+        bb_store_window_t *fresh = &self->fresh.items[i];
+        bb_store_window_t *window = bb_store_windows_get(&store->windows, fresh->id);
+        window->number_next = fresh->number_next;
+        window->flush_seq = store->flush_seq;
+        for (uint32_t part = 0; part < fresh->part_count; part++) {
+            bb_store_window_add(window, fresh->parts[part].segment, &fresh->parts[part].info,
+                                false);
         }
-        bool found;
-        uint32_t at = bb_store_windows_find(&store->windows, bb_window_kind(touched->window),
-                                            bb_window_day(touched->window), &found);
-        BB_ASSERT(found && store->windows.items[at].window == touched->window);
-        store->windows.items[at].counts = touched->counts;
+        fresh->part_count = 0; // the references are the store's
     }
     store->sealed_through = self->sealed_through;
     store->have_saved_version = self->version;
+    store->written.flush_bytes += self->written.flush_bytes;
+    store->written.flush_points += self->written.flush_points;
 }
 
 // ---- meta ------------------------------------------------------------------------------------
@@ -108,6 +95,14 @@ bb_error_t bb_store_commit(bb_kv_driver_t *kv, bb_kv_txn_t **txn, bool *must_fen
         *must_fence = true;
     }
     return error;
+}
+
+bool bb_store_segment_is_full(const bb_segment_pool_t *pool, const bb_segment_writer_t *writer,
+                              size_t run_bytes)
+{
+    // A quarter stays for the tree and for pages that a commit must leave alone.
+    size_t map_bytes = bb_segment_pool_map_bytes(pool);
+    return bb_segment_writer_file_bytes(writer) + run_bytes > map_bytes - map_bytes / 4;
 }
 
 static bb_error_t s_write_meta(bb_seal_t *self, const bb_meta_batch_t *first,
@@ -141,11 +136,29 @@ bb_error_t bb_seal_names(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
     return BB_OK;
 }
 
+// The window as it will be: the segments that it has, and the new ones.
+static void s_record_window(const bb_seal_t *self, const bb_store_window_t *fresh,
+                            bb_meta_batch_t *batch)
+{
+    bool found;
+    uint32_t at = bb_store_windows_find(self->windows, fresh->id, &found);
+    bb_store_window_t whole = {.id = fresh->id, .number_next = fresh->number_next};
+    for (uint32_t i = 0; found && i < self->windows->items[at].part_count; i++) {
+        const bb_window_part_t *part = &self->windows->items[at].parts[i];
+        bb_store_window_add(&whole, part->segment, &part->info, part->is_damaged);
+    }
+    for (uint32_t i = 0; i < fresh->part_count; i++) {
+        bb_store_window_add(&whole, fresh->parts[i].segment, &fresh->parts[i].info, false);
+    }
+    bb_meta_batch_window(batch, &whole);
+    free(whole.parts); // the references were borrowed
+}
+
 bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
 {
     bb_meta_batch_t windows = {0};
-    for (uint32_t i = 0; i < self->touched_count; i++) {
-        bb_meta_batch_window(&windows, self->touched[i].window, &self->touched[i].counts);
+    for (uint32_t i = 0; i < self->fresh.count; i++) {
+        s_record_window(self, &self->fresh.items[i], &windows);
     }
     bb_error_t error = s_write_meta(self, &windows, &self->record, must_fence);
     bb_meta_batch_free(&windows);
@@ -157,123 +170,71 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
 }
 
 // ---- one window ------------------------------------------------------------------------------
-static bb_error_t s_begin(bb_seal_t *self)
-{
-    bb_error_t error = self->kv->begin(self->env, true, &self->txn);
-    if (error == BB_OK) {
-        error = bb_window_counts_get(self->kv, self->txn, &self->counts);
-    }
-    return error;
-}
-
-static bb_error_t s_commit(bb_seal_t *self)
-{
-    bb_error_t error = bb_window_counts_put(self->kv, self->txn, &self->counts);
-    if (error != BB_OK) {
-        return error;
-    }
-    self->uncommitted_bytes = 0;
-    return bb_store_commit(self->kv, &self->txn, self->must_fence);
-}
-
-// Finds the window of the store, or makes one with its folder.
-static bb_error_t s_open_window(bb_seal_t *self, bb_window_kind_t kind, uint32_t day,
-                                bb_fault_t *fault)
-{
-    bool found;
-    uint32_t at = bb_store_windows_find(self->windows, kind, day, &found);
-    self->is_new = !found;
-    if (found) {
-        self->window = self->windows->items[at].window;
-        bb_window_retain(self->window);
-        return BB_OK;
-    }
-    char path[BB_WINDOW_PATH_BYTES];
-    char folder[BB_WINDOW_PATH_BYTES];
-    bb_window_path(self->pool, kind, day, 1, path);
-    bb_window_path(self->pool, kind, 0, 0, folder);
-    bb_error_t error = self->vfs->make_directory(self->vfs, path);
-    if (error == BB_OK) {
-        error = self->vfs->sync_directory(self->vfs, folder);
-        *self->must_fence |= error != BB_OK && error != BB_ERR_DISK_FULL;
-    }
-    if (error != BB_OK) {
-        return bb_fault_set(fault, error, "%s: cannot be made", path);
-    }
-    self->window = bb_window_new(self->pool, kind, day, 1);
-    return BB_OK;
-}
-
 bool bb_seal_has_window(const bb_seal_t *self, bb_window_kind_t kind, uint32_t day)
 {
-    for (uint32_t i = 0; i < self->touched_count; i++) {
-        const bb_window_t *window = self->touched[i].window;
-        if (bb_window_kind(window) == kind && bb_window_day(window) == day) {
-            return true;
-        }
-    }
-    return false;
+    bool found;
+    bb_store_windows_find(&self->fresh, (bb_window_id_t){.kind = kind, .day = day}, &found);
+    return found;
 }
 
 bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_kind_t kind, uint32_t day,
                                 bool *must_fence, bb_fault_t *fault)
 {
-    BB_ASSERT(!self->window);
+    BB_ASSERT(!self->is_begun);
     BB_ASSERT(!bb_seal_has_window(self, kind, day));
+    (void)fault;
+    bb_window_id_t id = {.kind = kind, .day = day};
+    bool found;
+    uint32_t at = bb_store_windows_find(self->windows, id, &found);
+    self->window = (bb_store_window_t){
+        .id = id,
+        .number_next = found ? self->windows->items[at].number_next : 1,
+    };
+    self->is_begun = true;
     self->must_fence = must_fence;
-    self->battery = UINT64_MAX;
-    bb_error_t error = s_open_window(self, kind, day, fault);
-    if (error != BB_OK) {
-        return error;
+    self->fault = (bb_fault_t){0};
+    if (!self->runs) {
+        self->runs = bb_run_writer_new();
+        self->writer = bb_segment_writer_new();
     }
-    if (!self->writer) {
-        self->writer = bb_run_writer_new();
-    }
-    error = bb_window_env_acquire(self->window, self->is_new, &self->env, fault);
+    return BB_OK;
+}
+
+static bb_error_t s_open_segment(bb_seal_t *self)
+{
+    self->segment = bb_segment_new(self->pool, self->window.id, self->window.number_next);
+    bb_kv_env_t *env = NULL;
+    bb_error_t error = bb_segment_make(self->segment, self->must_fence, &self->fault);
     if (error == BB_OK) {
-        error = s_begin(self);
+        error = bb_segment_env_acquire(self->segment, true, &env, &self->fault);
     }
-    return error == BB_OK ? BB_OK : bb_seal_window_end(self, error, fault);
+    if (error == BB_OK) {
+        error = bb_segment_writer_begin(self->writer, self->kv, env, self->must_fence);
+        if (error != BB_OK) {
+            bb_segment_env_release(self->segment);
+        }
+    }
+    if (error == BB_OK) {
+        self->window.number_next++;
+        return BB_OK;
+    }
+    bb_segment_doom(self->segment);
+    bb_segment_release(&self->segment);
+    return error;
 }
 
-static bb_error_t s_has_runs(bb_seal_t *self, uint32_t partition, uint32_t battery, bool *has)
+static bb_error_t s_close_segment(bb_seal_t *self)
 {
-    uint8_t key[BB_RUN_KEY_BYTES];
-    bb_run_key_encode(key, partition, battery, 0);
-    bb_kv_cursor_t *cursor = NULL;
-    bb_error_t error = self->kv->cursor(self->txn, &cursor);
+    bb_segment_info_t info;
+    bb_error_t error = bb_segment_writer_finish(self->writer, &info);
+    bb_segment_env_release(self->segment);
     if (error != BB_OK) {
+        bb_segment_doom(self->segment);
+        bb_segment_release(&self->segment);
         return error;
     }
-    bb_slice_t found_key;
-    bb_slice_t value;
-    error = self->kv->seek(cursor, bb_slice(key, sizeof key), &found_key, &value);
-    uint32_t found_partition;
-    uint32_t found_battery;
-    uint64_t run;
-    *has = error == BB_OK && bb_run_key_decode(found_key, &found_partition, &found_battery, &run) &&
-           found_partition == partition && found_battery == battery;
-    self->kv->cursor_close(&cursor);
-    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
-}
-
-static bb_error_t s_put_run(bb_seal_t *self, uint32_t partition, uint32_t battery,
-                            bb_slice_t encoded, uint64_t point_count)
-{
-    uint8_t key[BB_RUN_KEY_BYTES];
-    bb_run_key_encode(key, partition, battery, self->counts.run_next);
-    void *room = NULL;
-    bb_error_t error =
-        self->kv->reserve(self->txn, bb_slice(key, sizeof key), encoded.length, &room);
-    if (error != BB_OK) {
-        return error;
-    }
-    memcpy(room, encoded.data, encoded.length);
-    self->counts.run_next++;
-    self->counts.run_count++;
-    self->counts.run_bytes += encoded.length;
-    self->counts.point_count += point_count;
-    self->uncommitted_bytes += encoded.length;
+    bb_store_window_add(&self->window, self->segment, &info, false);
+    self->segment = NULL;
     return BB_OK;
 }
 
@@ -288,58 +249,62 @@ static uint64_t s_point_count(bb_slice_t encoded)
 bb_error_t bb_seal_add(bb_seal_t *self, uint32_t partition, uint32_t battery,
                        const bb_run_input_t *input)
 {
-    BB_ASSERT(self->window);
-    uint64_t key = (uint64_t)partition << 32 | battery;
-    BB_ASSERT(self->battery == UINT64_MAX || self->battery <= key);
+    BB_ASSERT(self->is_begun);
+    bb_slice_t encoded = bb_run_writer_encode(self->runs, input);
     bb_error_t error = BB_OK;
-    if (key != self->battery) {
-        bool has_runs = false;
-        error = s_has_runs(self, partition, battery, &has_runs);
-        self->counts.battery_count += error == BB_OK && !has_runs;
-        self->battery = key;
+    if (self->segment && bb_store_segment_is_full(self->pool, self->writer, encoded.length)) {
+        error = s_close_segment(self);
+    }
+    if (error == BB_OK && !self->segment) {
+        error = s_open_segment(self);
     }
     if (error == BB_OK) {
-        bb_slice_t encoded = bb_run_writer_encode(self->writer, input);
-        error = s_put_run(self, partition, battery, encoded, s_point_count(encoded));
-    }
-    if (error == BB_OK && self->uncommitted_bytes >= BB_COMMIT_BYTES_MAX) {
-        error = s_commit(self);
-        if (error == BB_OK) {
-            error = s_begin(self);
-        }
+        error = bb_segment_writer_add(self->writer, partition, battery, encoded,
+                                      s_point_count(encoded));
     }
     return error;
 }
 
-static void s_touch(bb_seal_t *self)
+// The segments of an attempt that failed: nobody knows them.
+static void s_discard(bb_seal_t *self)
 {
-    if (self->touched_count == self->touched_capacity) {
-        self->touched_capacity = self->touched_capacity ? self->touched_capacity * 2 : 8;
-        self->touched = bb_realloc(self->touched, self->touched_capacity * sizeof *self->touched);
+    if (self->segment) {
+        bb_segment_writer_abort(self->writer);
+        bb_segment_env_release(self->segment);
+        bb_segment_doom(self->segment);
+        bb_segment_release(&self->segment);
     }
-    self->touched[self->touched_count++] = (s_touched_t){self->window, self->counts, self->is_new};
-    self->window = NULL;
+    for (uint32_t i = 0; i < self->window.part_count; i++) {
+        bb_segment_doom(self->window.parts[i].segment);
+        bb_segment_release(&self->window.parts[i].segment);
+    }
+    self->window.part_count = 0;
 }
 
 bb_error_t bb_seal_window_end(bb_seal_t *self, bb_error_t error, bb_fault_t *fault)
 {
-    BB_ASSERT(self->window);
-    if (error == BB_OK) {
-        error = s_commit(self);
+    BB_ASSERT(self->is_begun);
+    self->is_begun = false;
+    if (error == BB_OK && self->segment) {
+        error = s_close_segment(self);
     }
-    self->kv->abort(&self->txn); // no effect after a commit
-    if (self->env) {
-        bb_window_env_release(self->window);
-        self->env = NULL;
+    if (error != BB_OK) {
+        s_discard(self);
+        char folder[BB_WINDOW_PATH_BYTES];
+        bb_segment_class_path(self->pool, self->window.id.kind, self->window.id.class_id, folder);
+        error = bb_fault_set(fault, error, "%s, day %u: %s", folder, self->window.id.day,
+                             self->fault.text[0] ? self->fault.text : bb_error_message(error));
+    } else {
+        bb_store_window_t *fresh = bb_store_windows_get(&self->fresh, self->window.id);
+        fresh->number_next = self->window.number_next;
+        for (uint32_t i = 0; i < self->window.part_count; i++) {
+            const bb_window_part_t *part = &self->window.parts[i];
+            bb_store_window_add(fresh, part->segment, &part->info, false);
+            self->written.flush_bytes += part->info.bytes;
+            self->written.flush_points += part->info.point_count;
+        }
     }
-    if (error == BB_OK) {
-        s_touch(self);
-        return BB_OK;
-    }
-    // Nobody else knows a new window; its folder stays and is used by the next attempt.
-    char path[BB_WINDOW_PATH_BYTES];
-    bb_window_path(self->pool, bb_window_kind(self->window), bb_window_day(self->window),
-                   bb_window_number(self->window), path);
-    bb_window_release(&self->window);
-    return bb_fault_set(fault, error, "%s: %s", path, bb_error_message(error));
+    free(self->window.parts);
+    self->window = (bb_store_window_t){0};
+    return error;
 }

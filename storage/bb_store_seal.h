@@ -8,13 +8,15 @@
 //   1. bb_seal_names     meta: metrics and batteries, so that numbers in segments mean the same for
 //                        ever
 //   2. per window        bb_seal_window_begin, bb_seal_add for each battery, bb_seal_window_end:
-//   runs
-//                        and their counts, in commits of up to BB_COMMIT_BYTES_MAX
+//   runs,
+//                        into a new segment beside those that the window has
 //   3. bb_seal_commit    meta: have-sets, sealed_through, windows, in one transaction
-//   4. bb_seal_publish   on the store's thread: the windows are the store's now
+//   4. bb_seal_publish   on the store's thread: the segments are the store's now
 //
-// A crash before 3 leaves runs that the journal brings back once more; merging makes that harmless.
-// New folders are not named by meta before 3, so the next open removes them and replays.
+// A crash before 3 leaves folders that meta does not name: the next open removes them, and the
+// journal brings their points back once more. What is in a window already is not touched, so one
+// that is damaged, or whose map is full, keeps no point out. A segment ends when its map is nearly
+// full; the next one goes on.
 #ifndef BB_STORE_SEAL_H
 #define BB_STORE_SEAL_H
 
@@ -47,6 +49,10 @@ BB_MUST_CHECK bb_error_t bb_seal_window_end(bb_seal_t *self, bb_error_t error, b
 BB_MUST_CHECK bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault);
 // On the store's thread, after _commit was successful.
 void bb_seal_publish(bb_seal_t *self, bb_store_t *store);
+
+// True if a segment has no room for a run of so many bytes: it must be ended first.
+bool bb_store_segment_is_full(const bb_segment_pool_t *pool, const bb_segment_writer_t *writer,
+                              size_t run_bytes);
 
 // Commits; a failure other than a full disk sets *must_fence. Merges use it, too.
 BB_MUST_CHECK bb_error_t bb_store_commit(bb_kv_driver_t *kv, bb_kv_txn_t **txn, bool *must_fence);

@@ -283,12 +283,13 @@ static void s_take_all(s_taking_t *self)
 }
 
 // ---- windows ---------------------------------------------------------------------------------
-static void s_take_damage(s_taking_t *self, bb_snapshot_window_t *window)
+static void s_take_damage(s_taking_t *self, const bb_store_window_t *item,
+                          bb_snapshot_window_t *window)
 {
     uint32_t count;
     const bb_damage_entry_t *entries =
-        bb_damage_window(bb_store_scrub_damage(self->store->scrub),
-                         (uint8_t)bb_window_kind(window->window), 0, window->day, &count);
+        bb_damage_window(bb_store_scrub_damage(self->store->scrub), (uint8_t)item->id.kind,
+                         item->id.class_id, item->id.day, &count);
     if (count == 0) {
         return;
     }
@@ -313,13 +314,19 @@ bool bb_snapshot_is_quarantined(const bb_snapshot_window_t *window, uint32_t bat
 
 static void s_take_window(s_taking_t *self, const bb_store_window_t *window)
 {
-    bb_window_retain(window->window);
-    self->snapshot->windows[self->snapshot->window_count++] = (bb_snapshot_window_t){
-        .window = window->window,
-        .day = bb_window_day(window->window),
-        .is_quarantine = bb_window_kind(window->window) == BB_WINDOW_QUARANTINE,
+    bb_snapshot_window_t *taken = &self->snapshot->windows[self->snapshot->window_count++];
+    *taken = (bb_snapshot_window_t){
+        .day = window->id.day,
+        .is_quarantine = window->id.kind == BB_WINDOW_QUARANTINE,
+        .parts = bb_arena_alloc(&self->snapshot->arena, window->part_count * sizeof *taken->parts),
+        .part_count = window->part_count,
     };
-    s_take_damage(self, &self->snapshot->windows[self->snapshot->window_count - 1]);
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        bb_segment_retain(window->parts[i].segment);
+        taken->parts[i] =
+            (bb_snapshot_part_t){window->parts[i].segment, window->parts[i].info, false};
+    }
+    s_take_damage(self, window, taken);
 }
 
 static int s_compare_windows(const void *a, const void *b)
@@ -343,11 +350,10 @@ static void s_take_windows(s_taking_t *self)
     snapshot->windows = bb_alloc((windows->count + 1) * sizeof *snapshot->windows);
     for (uint32_t i = 0; i < windows->count; i++) {
         const bb_store_window_t *window = &windows->items[i];
-        if (bb_window_kind(window->window) == BB_WINDOW_QUARANTINE &&
-            query->mode != BB_QUERY_QUARANTINE) {
+        if (window->id.kind == BB_WINDOW_QUARANTINE && query->mode != BB_QUERY_QUARANTINE) {
             continue;
         }
-        int64_t first_wall_ns = (int64_t)bb_window_day(window->window) * BB_NS_PER_DAY;
+        int64_t first_wall_ns = (int64_t)window->id.day * BB_NS_PER_DAY;
         if (query->mode == BB_QUERY_LAST && first_wall_ns + BB_NS_PER_DAY <= query->from_wall_ns) {
             continue;
         }
@@ -357,7 +363,7 @@ static void s_take_windows(s_taking_t *self)
         }
         s_take_window(self, window);
     }
-    if (query->mode == BB_QUERY_QUARANTINE) {
+    if (snapshot->window_count > 1) {
         qsort(snapshot->windows, snapshot->window_count, sizeof *snapshot->windows,
               s_compare_windows);
     }
@@ -412,11 +418,13 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
     }
     for (uint32_t i = 0; i < self->window_count; i++) {
         bb_snapshot_window_t *window = &self->windows[i];
-        if (window->cursor) {
-            bb_segment_cursor_close(&window->cursor);
-            bb_window_env_release(window->window);
+        bb_segment_cursor_close(&window->cursor);
+        for (uint32_t part = 0; part < window->part_count; part++) {
+            if (window->parts[part].is_open) {
+                bb_segment_env_release(window->parts[part].segment);
+            }
+            bb_segment_release(&window->parts[part].segment);
         }
-        bb_window_release(&window->window);
     }
     bb_head_release(&self->heads[0]);
     bb_head_release(&self->heads[1]);
@@ -438,14 +446,18 @@ bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
     if (window->is_damaged) {
         return BB_ERR_CORRUPT;
     }
-    bb_segment_part_t part = {0};
-    bb_error_t error = bb_window_env_acquire(window->window, false, &part.env, NULL);
-    if (error == BB_OK) {
-        error = bb_segment_cursor_open(self->kv, &part, 1, &window->cursor);
-        if (error != BB_OK) {
-            bb_window_env_release(window->window);
+    bb_segment_part_t *parts = bb_alloc_zero(window->part_count + 1, sizeof *parts);
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        bb_snapshot_part_t *part = &window->parts[i];
+        if (!part->is_open) {
+            // One that cannot be opened is damage of the batteries that it should have.
+            part->is_open =
+                bb_segment_env_acquire(part->segment, false, &parts[i].env, NULL) == BB_OK;
         }
+        parts[i].info = part->info;
     }
+    bb_error_t error = bb_segment_cursor_open(self->kv, parts, window->part_count, &window->cursor);
+    free(parts);
     window->is_damaged = error != BB_OK;
     return error;
 }

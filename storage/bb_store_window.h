@@ -1,98 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
-// bb_store_window - the environments of a store's days: opened when needed, closed when idle.
+// bb_store_window - the list of a store's windows, and of the segments in each.
 //
-// A window is the folder windows/DAY.NUMBER or quarantine/DAY.NUMBER with one key-value map:
-//
-//   key    u16 partition | u32 battery | u64 run, all big-endian     value  an encoded run
-//   key    0xff                                                      value  bb_window_counts_t
-//
-// The counts are written in the transaction that changes the runs, so they are always right.
-// A merge writes DAY.(NUMBER + 1); which number counts is recorded in the store's meta map.
-//
-// Threads: the list of windows belongs to the store's thread; a bb_window_t is counted and may be
-// held by snapshots and jobs in other threads. Opening and closing environments is behind the one
-// lock of the pool, because one process must never open an environment twice. The store's own
-// thread takes that lock only to drop a replaced window. At most BB_WINDOWS_OPEN_MAX stay open
-// while nobody reads them; those in use are never closed.
+// Private to bb_store*.c. Owner: the store's thread; a job reads the list while it runs, and
+// nothing changes it until the job has ended. What is here is what the meta map says.
 #ifndef BB_STORE_WINDOW_H
 #define BB_STORE_WINDOW_H
 
-#include "storage/kv/bb_kv.h"
-#include "storage/vfs/bb_file.h"
+#include "storage/bb_store_segment.h"
+#include "storage/segment/bb_segment_writer.h"
 
-#define BB_WINDOWS_OPEN_MAX 256u
-#define BB_RUN_KEY_BYTES    14u
-
-typedef struct bb_window bb_window_t;
-typedef struct bb_window_pool bb_window_pool_t;
-
-typedef enum { BB_WINDOW_NORMAL, BB_WINDOW_QUARANTINE, BB_WINDOW_KIND_COUNT } bb_window_kind_t;
-
-// As stored, little-endian, no padding.
+// A segment that a window holds. As stored, but for the pointer.
 typedef struct {
-    uint64_t run_next; // number of the next run
-    uint64_t run_count;
-    uint64_t battery_count; // with at least one run
-    uint64_t point_count;
-    uint64_t run_bytes;
-    uint64_t irreducible_count; // runs beyond one per battery that the last merge could not join
-    uint64_t merged_points;     // points after the last merge; 0 = never merged
-} bb_window_counts_t;
-static_assert(sizeof(bb_window_counts_t) == 56, "on-disk layout");
+    bb_segment_t *segment; // one reference
+    bb_segment_info_t info;
+    bool is_damaged; // could not be opened or read: never merged, reads are partial
+} bb_window_part_t;
 
-// ---- pool ------------------------------------------------------------------------------------
-bb_window_pool_t *bb_window_pool_new(bb_vfs_t *vfs, bb_kv_driver_t *kv, const char *directory,
-                                     size_t map_bytes);
-// Every window must have been released.
-void bb_window_pool_destroy(bb_window_pool_t **self);
+typedef struct {
+    bb_window_id_t id;
+    uint64_t number_next; // of the next segment; never used twice
+    bb_window_part_t *parts;
+    uint32_t part_count, part_capacity;
+    uint64_t
+        flush_seq; // of the flush that wrote into it last, since the store was opened; 0 = none
+} bb_store_window_t;
 
-// ---- windows ---------------------------------------------------------------------------------
-// A name for the folder; touches no disk. One reference. `day` counts from 1970-01-01.
-bb_window_t *bb_window_new(bb_window_pool_t *pool, bb_window_kind_t kind, uint32_t day,
-                           uint64_t number);
-void bb_window_retain(bb_window_t *self);
-// With the last reference the environment is closed and, if the window was doomed, its folder
-// removed.
-void bb_window_release(bb_window_t **self);
-void bb_window_doom(bb_window_t *self);
+// Sorted by id.
+typedef struct {
+    bb_store_window_t *items;
+    uint32_t count, capacity;
+} bb_store_windows_t;
 
-// While a window is barred, _env_acquire opens nothing and gives BB_ERR_CORRUPT. Any thread.
-void bb_window_bar(bb_window_t *self, bool is_barred);
+void bb_store_windows_free(bb_store_windows_t *self);
+// Position of the window, or where it would be put; *found says which.
+uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_id_t id, bool *found);
+// The window, which is made empty if it is not there; valid until the next _get.
+bb_store_window_t *bb_store_windows_get(bb_store_windows_t *self, bb_window_id_t id);
 
-bb_window_kind_t bb_window_kind(const bb_window_t *self);
-uint32_t bb_window_day(const bb_window_t *self);
-uint64_t bb_window_number(const bb_window_t *self);
+// Takes the reference.
+void bb_store_window_add(bb_store_window_t *self, bb_segment_t *segment,
+                         const bb_segment_info_t *info, bool is_damaged);
+// Forgets the part; its reference is released.
+void bb_store_window_drop(bb_store_window_t *self, const bb_segment_t *segment);
 
-// Formats the folder of a window, or with kind alone (number 0) the one that holds them all.
-#define BB_WINDOW_PATH_BYTES 1024
-void bb_window_path(const bb_window_pool_t *pool, bb_window_kind_t kind, uint32_t day,
-                    uint64_t number, char out[BB_WINDOW_PATH_BYTES]);
-// Reads a folder's name back. False: not one of ours.
-bool bb_window_name_parse(const char *name, uint32_t *day, uint64_t *number);
-
-// The environment, opened if it was not; `create` makes an empty one in its folder. Stays open
-// until as many _env_release as _env_acquire were called. Errors: those of the driver's open.
-BB_MUST_CHECK bb_error_t bb_window_env_acquire(bb_window_t *self, bool create, bb_kv_env_t **env,
-                                               bb_fault_t *fault);
-void bb_window_env_release(bb_window_t *self);
-
-// ---- keys ------------------------------------------------------------------------------------
-void bb_run_key_encode(uint8_t out[BB_RUN_KEY_BYTES], uint32_t partition, uint32_t battery,
-                       uint64_t run);
-// False: not the key of a run (the counts, or damage).
-bool bb_run_key_decode(bb_slice_t key, uint32_t *partition, uint32_t *battery, uint64_t *run);
-
-// Zeros and run_next 1 when there are none yet. BB_ERR_CORRUPT: not as they were written.
-BB_MUST_CHECK bb_error_t bb_window_counts_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
-                                              bb_window_counts_t *counts);
-BB_MUST_CHECK bb_error_t bb_window_counts_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
-                                              const bb_window_counts_t *counts);
-
-// Runs that a merge could save.
-static inline uint64_t bb_window_excess(const bb_window_counts_t *counts)
-{
-    uint64_t least = counts->battery_count + counts->irreducible_count;
-    return counts->run_count > least ? counts->run_count - least : 0;
-}
+// A segment that has grown to a good part of what a map may hold is left alone by merges.
+bool bb_window_part_is_mergeable(const bb_window_part_t *part, size_t map_bytes);
+// Sums over all parts.
+typedef struct {
+    uint64_t run_count, point_count, bytes;
+    uint64_t excess_count;    // runs that merging would save, at most
+    uint32_t mergeable_count; // parts that can be merged
+} bb_window_totals_t;
+bb_window_totals_t bb_store_window_totals(const bb_store_window_t *self, size_t map_bytes);
 
 #endif

@@ -10,14 +10,13 @@
 
 #define S_WHERE_BYTES BB_VERIFY_TEXT_BYTES
 
-// ---- windows ---------------------------------------------------------------------------------
+// ---- segments --------------------------------------------------------------------------------
 typedef struct {
     const bb_verify_store_t *store;
-    bb_window_kind_t kind;
-    uint32_t day;
+    bb_window_id_t window;
     uint64_t number;
-    bb_window_counts_t counts;
-} s_window_t;
+    bb_segment_info_t info;
+} s_segment_t;
 
 typedef struct {
     const bb_verify_options_t *options;
@@ -47,11 +46,14 @@ static void s_count(const s_sink_t *sink, const char *name, uint64_t found, uint
     }
 }
 
-static bb_error_t s_check_env(const s_sink_t *sink, bb_kv_env_t *env,
-                              const bb_window_counts_t *counts)
+// info NULL: it is not known what the segment should hold.
+static bb_error_t s_check_env(const s_sink_t *sink, bb_kv_env_t *env, const bb_segment_info_t *info)
 {
     bb_kv_driver_t *kv = sink->options->kv;
-    bb_segment_part_t part = {env};
+    bb_segment_part_t part = {.env = env};
+    if (info) {
+        part.info = *info;
+    }
     bb_segment_cursor_t *cursor = NULL;
     bb_error_t error = bb_segment_cursor_open(kv, &part, 1, &cursor);
     if (error != BB_OK) {
@@ -66,36 +68,35 @@ static bb_error_t s_check_env(const s_sink_t *sink, bb_kv_env_t *env,
     sink->totals->window_run_count += totals.run_count;
     sink->totals->window_point_count += totals.point_count;
     sink->totals->window_bytes += totals.run_bytes;
-    if (counts) {
-        s_count(sink, "runs", totals.run_count, counts->run_count);
-        s_count(sink, "batteries", totals.battery_count, counts->battery_count);
+    if (info) {
+        s_count(sink, "runs", totals.run_count, info->run_count);
+        s_count(sink, "batteries", totals.battery_count, info->battery_count);
         if (totals.finding_count == 0) { // a run that cannot be opened counts as none
-            s_count(sink, "points", totals.point_count, counts->point_count);
+            s_count(sink, "points", totals.point_count, info->point_count);
         }
-        s_count(sink, "bytes", totals.run_bytes, counts->run_bytes);
     }
     return BB_OK;
 }
 
-static bb_error_t s_window_work(const bb_verify_options_t *options, void *argument,
-                                bb_verify_totals_t *totals, bb_fault_t *fault)
+static bb_error_t s_segment_work(const bb_verify_options_t *options, void *argument,
+                                 bb_verify_totals_t *totals, bb_fault_t *fault)
 {
-    const s_window_t *self = argument;
-    bb_window_pool_t *pool =
-        bb_window_pool_new(options->vfs, options->kv, self->store->store, self->store->map_bytes);
-    bb_window_t *window = bb_window_new(pool, self->kind, self->day, self->number);
+    const s_segment_t *self = argument;
+    bb_segment_pool_t *pool =
+        bb_segment_pool_new(options->vfs, options->kv, self->store->store, self->store->map_bytes);
+    bb_segment_t *segment = bb_segment_new(pool, self->window, self->number);
     char path[BB_WINDOW_PATH_BYTES];
     char where[S_WHERE_BYTES];
-    bb_window_path(pool, self->kind, self->day, self->number, path);
+    bb_segment_path(segment, path);
     snprintf(where, sizeof where, "%s%s", self->store->below,
              path + strlen(self->store->store) + 1);
     s_sink_t sink = {options, totals, where};
     bb_kv_env_t *env = NULL;
-    bb_error_t error = bb_window_env_acquire(window, false, &env, fault);
+    bb_error_t error = bb_segment_env_acquire(segment, false, &env, fault);
     totals->window_count++;
     if (error == BB_OK) {
-        error = s_check_env(&sink, env, &self->counts);
-        bb_window_env_release(window);
+        error = s_check_env(&sink, env, &self->info);
+        bb_segment_env_release(segment);
     }
     if (error == BB_ERR_NOT_FOUND) {
         bb_verify_found(options, totals, where, "missing: the folder or its map is not there");
@@ -103,8 +104,8 @@ static bb_error_t s_window_work(const bb_verify_options_t *options, void *argume
         bb_verify_found(options, totals, where, "unreadable: %s",
                         fault->text[0] ? fault->text : bb_error_message(error));
     }
-    bb_window_release(&window);
-    bb_window_pool_destroy(&pool);
+    bb_segment_release(&segment);
+    bb_segment_pool_destroy(&pool);
     return BB_OK;
 }
 
@@ -114,8 +115,8 @@ typedef struct {
     const bb_verify_store_t *store;
     bb_verify_totals_t *totals;
     bb_dictionary_t *dictionary;
-    s_window_t *windows;
-    uint32_t window_count, window_capacity;
+    s_segment_t *segments;
+    uint32_t segment_count, segment_capacity;
     bool has_seal;
 } s_meta_t;
 
@@ -163,17 +164,20 @@ static bb_error_t s_name(void *context, bool is_metric, uint32_t number, bb_slic
     return bb_dictionary_load(self->dictionary, is_metric, number, record, fault);
 }
 
-static bb_error_t s_window(void *context, bb_window_kind_t kind, uint32_t day,
-                           const bb_meta_window_t *window, bb_fault_t *fault)
+static bb_error_t s_window(void *context, bb_window_id_t id, const bb_meta_window_t *window,
+                           const bb_meta_part_t *parts, bb_fault_t *fault)
 {
     s_meta_t *self = context;
     (void)fault;
-    if (self->window_count == self->window_capacity) {
-        self->window_capacity = BB_MAX(16u, self->window_capacity * 2);
-        self->windows = bb_realloc(self->windows, self->window_capacity * sizeof *self->windows);
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        if (self->segment_count == self->segment_capacity) {
+            self->segment_capacity = BB_MAX(16u, self->segment_capacity * 2);
+            self->segments =
+                bb_realloc(self->segments, self->segment_capacity * sizeof *self->segments);
+        }
+        self->segments[self->segment_count++] =
+            (s_segment_t){self->store, id, parts[i].number, parts[i].info};
     }
-    self->windows[self->window_count++] =
-        (s_window_t){self->store, kind, day, window->number, window->counts};
     return BB_OK;
 }
 
@@ -225,8 +229,8 @@ static bb_error_t s_guarded(const bb_verify_options_t *options, bb_verify_work_f
     return *is_crashed ? BB_OK : error;
 }
 
-// The list of windows has to come back from the meta map, so behind a guard it is read twice: there
-// first, and only if that did no harm once more here.
+// The list of segments has to come back from the meta map, so behind a guard it is read twice:
+// there first, and only if that did no harm once more here.
 bb_error_t bb_verify_store_maps(const bb_verify_options_t *options, const bb_verify_store_t *store,
                                 bb_verify_totals_t *totals, bb_fault_t *fault)
 {
@@ -240,10 +244,10 @@ bb_error_t bb_verify_store_maps(const bb_verify_options_t *options, const bb_ver
         meta = (s_meta_t){.options = &silent, .store = store};
         error = s_meta_work(&silent, &meta, &again, fault);
     }
-    for (uint32_t i = 0; error == BB_OK && i < meta.window_count; i++) {
-        error = s_guarded(options, s_window_work, &meta.windows[i], totals, fault, &is_crashed);
+    for (uint32_t i = 0; error == BB_OK && i < meta.segment_count; i++) {
+        error = s_guarded(options, s_segment_work, &meta.segments[i], totals, fault, &is_crashed);
     }
-    free(meta.windows);
+    free(meta.segments);
     return error;
 }
 

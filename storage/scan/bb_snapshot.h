@@ -13,7 +13,7 @@
 
 #include "protocol/bb_query.h"
 #include "storage/bb_store.h"
-#include "storage/bb_store_window.h"
+#include "storage/bb_store_segment.h"
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
@@ -51,13 +51,20 @@ typedef struct {
 } bb_snapshot_battery_t;
 
 typedef struct {
-    bb_window_t *window;
+    bb_segment_t *segment; // one reference
+    bb_segment_info_t info;
+    bool is_open;
+} bb_snapshot_part_t;
+
+typedef struct {
     uint32_t day;
     bool is_quarantine;
-    bool is_damaged;             // could not be opened, or something in it did not verify
+    bool is_damaged;             // a part could not be opened, or something in it did not verify
     bool is_quarantined;         // known to be damaged as a whole: what it has is not complete
     const uint32_t *quarantined; // batteries whose runs are not believed, ascending; in the arena
     uint32_t quarantined_count;
+    bb_snapshot_part_t *parts;
+    uint32_t part_count;
     bb_segment_cursor_t *cursor; // NULL until it is needed
 } bb_snapshot_window_t;
 

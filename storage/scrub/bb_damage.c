@@ -123,6 +123,18 @@ static void s_remove(bb_damage_t *self, uint32_t first, uint32_t limit)
     self->count -= limit - first;
 }
 
+bool bb_damage_drop(bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day,
+                    uint32_t battery)
+{
+    uint64_t window = s_window_rank(kind, class_id, day);
+    uint32_t at = s_seek(self, window, battery);
+    if (at >= s_window_limit(self, window) || self->entries[at].battery != battery) {
+        return false;
+    }
+    s_remove(self, at, at + 1);
+    return true;
+}
+
 const bb_damage_entry_t *bb_damage_find(const bb_damage_t *self, uint8_t kind, uint16_t class_id,
                                         uint32_t day, uint32_t battery)
 {

@@ -73,6 +73,10 @@ bool bb_damage_add(bb_damage_t *self, const bb_damage_entry_t *entry);
 // end; 0 drops all. Returns how many went.
 uint32_t bb_damage_forget(bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day,
                           uint64_t number);
+// Drops the entry of that battery (BB_DAMAGE_BATTERY_ALL: of the whole window). False: there is
+// none.
+bool bb_damage_drop(bb_damage_t *self, uint8_t kind, uint16_t class_id, uint32_t day,
+                    uint32_t battery);
 // The entry that concerns a battery of a window: its own, or that of the whole window; or NULL.
 // BB_DAMAGE_BATTERY_ALL: the entry of the whole window only.
 const bb_damage_entry_t *bb_damage_find(const bb_damage_t *self, uint8_t kind, uint16_t class_id,

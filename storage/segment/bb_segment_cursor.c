@@ -3,117 +3,294 @@
 
 #include <stdlib.h>
 
-#include "storage/bb_store_window.h"
 #include "storage/head/bb_arena.h"
+#include "storage/segment/bb_pack.h"
+
+// One segment. `pack` and `entry` are the first entry at or after the battery that was turned to,
+// once the part is_placed; then no pack means that there is none.
+typedef struct {
+    bb_segment_info_t info;
+    bb_kv_txn_t *txn; // NULL: could not be opened
+    bb_kv_cursor_t *cursor;
+    bb_pack_t pack;
+    uint32_t entry;
+    bool has_pack;
+    bool is_copied; // the pack lies in `copies`
+    bool is_placed;
+    bool is_known;     // `info`
+    bool is_lost;      // the map's cursor stands on a pack that does not verify
+    bool is_damaged;   // ever
+    bb_error_t error;  // to be told
+    bb_arena_t copies; // of packs that the map did not align
+} s_part_t;
 
 struct bb_segment_cursor {
     bb_kv_driver_t *kv;
-    bool is_damaged; // the environment could not be opened
-    bb_kv_txn_t *txn;
-    bb_kv_cursor_t *cursor;
-    bb_arena_t copies; // of values that LMDB did not align
-    uint32_t partition, battery;
-    bb_slice_t key, value; // the entry at hand
-    bb_error_t error;      // of reading it
-    bool is_told;          // of is_damaged, or `error`
-    bool is_walking;       // turned by _walk: behind the battery is the next
+    s_part_t *parts;
+    uint32_t part_count;
+    uint32_t part; // the one that _next looks into
+    uint64_t place;
+    bool is_walking; // `place` was turned to by _walk: behind it is the next
 };
 
+// ---- packs of one segment --------------------------------------------------------------------
+static void s_damage(s_part_t *part, bb_error_t error)
+{
+    part->is_damaged = true;
+    part->error = error;
+    part->has_pack = false;
+}
+
+// Takes what the driver found as the pack at hand. False: it is none of ours; noted.
+static bool s_take_pack(s_part_t *part, bb_slice_t key, bb_slice_t value)
+{
+    uint64_t place;
+    uint32_t seq;
+    part->is_copied = (uintptr_t)value.data % 4 != 0;
+    if (part->is_copied) {
+        value.data = bb_arena_copy(&part->copies, value.data, value.length);
+    }
+    bb_pack_t pack;
+    bb_error_t error = bb_pack_open(&pack, value, NULL);
+    if (error == BB_OK && (!bb_pack_key_decode(key, &place, &seq) || pack.seq != seq ||
+                           bb_pack_entry_place(&pack, pack.entry_count - 1) != place)) {
+        error = BB_ERR_CORRUPT;
+    }
+    if (error != BB_OK) {
+        s_damage(part, error);
+        part->is_lost = true;
+        return false;
+    }
+    part->pack = pack;
+    part->has_pack = true;
+    return true;
+}
+
+// The pack behind the one at hand, or behind one that did not verify.
+static void s_next_pack(bb_segment_cursor_t *self, s_part_t *part)
+{
+    bool is_lost = part->is_lost;
+    uint32_t seq = part->pack.seq + 1;
+    uint64_t last =
+        is_lost ? BB_PACK_NONE : bb_pack_entry_place(&part->pack, part->pack.entry_count - 1);
+    bb_slice_t key;
+    bb_slice_t value;
+    bb_error_t error = self->kv->next(part->cursor, &key, &value);
+    part->has_pack = false;
+    part->is_lost = false;
+    part->entry = 0;
+    if (error == BB_ERR_NOT_FOUND) {
+        if (part->is_known && !is_lost && seq != part->info.pack_count) {
+            s_damage(part, BB_ERR_CORRUPT);
+        }
+        return;
+    }
+    if (error != BB_OK) {
+        s_damage(part, error);
+        return;
+    }
+    if (s_take_pack(part, key, value) && !is_lost &&
+        (part->pack.seq != seq || part->pack.before != last)) {
+        // One or more between them vanished. This one is fine: what follows is told, then read.
+        part->is_damaged = true;
+        part->error = BB_ERR_CORRUPT;
+    }
+}
+
+// Turns to the first entry at or after the place.
+static void s_place(bb_segment_cursor_t *self, s_part_t *part, uint64_t place)
+{
+    part->is_placed = true;
+    part->is_lost = false;
+    part->error = BB_OK;
+    if (place > part->info.last) {
+        part->has_pack = false;
+        return;
+    }
+    if (!part->txn) {
+        s_damage(part, BB_ERR_CORRUPT);
+        return;
+    }
+    bool is_behind =
+        part->has_pack && (part->pack.before == BB_PACK_NONE || part->pack.before < place);
+    if (is_behind && place <= bb_pack_entry_place(&part->pack, part->pack.entry_count - 1)) {
+        part->entry = bb_pack_find(&part->pack, place);
+        return;
+    }
+    uint8_t wanted[BB_PACK_KEY_BYTES];
+    bb_slice_t key;
+    bb_slice_t value;
+    part->has_pack = false;
+    bb_arena_reset(&part->copies);
+    bb_pack_key_encode(wanted, place, 0);
+    bb_error_t error = self->kv->seek(part->cursor, bb_slice(wanted, sizeof wanted), &key, &value);
+    if (error != BB_OK) {
+        // There must be one: the last battery of the segment is not before the place.
+        if (part->is_known || error != BB_ERR_NOT_FOUND) {
+            s_damage(part, error == BB_ERR_NOT_FOUND ? BB_ERR_CORRUPT : error);
+        }
+        return;
+    }
+    if (!s_take_pack(part, key, value)) {
+        return;
+    }
+    part->entry = bb_pack_find(&part->pack, place);
+    if (part->pack.before == BB_PACK_NONE ? part->pack.seq != 0 : part->pack.before >= place) {
+        part->is_damaged = true; // a pack before this one vanished, and the battery may be in it
+        part->error = BB_ERR_CORRUPT;
+    }
+}
+
+// Moves behind the entry at hand.
+static void s_advance(bb_segment_cursor_t *self, s_part_t *part)
+{
+    if (++part->entry == part->pack.entry_count) {
+        s_next_pack(self, part);
+    }
+}
+
+// What is wrong, once.
+static bb_error_t s_tell(s_part_t *part)
+{
+    bb_error_t error = part->error;
+    part->error = BB_OK;
+    return error;
+}
+
+// ---- all of them -----------------------------------------------------------------------------
 bb_error_t bb_segment_cursor_open(bb_kv_driver_t *kv, const bb_segment_part_t *parts,
                                   uint32_t part_count, bb_segment_cursor_t **cursor)
 {
-    BB_ASSERT(part_count == 1);
     bb_segment_cursor_t *self = bb_alloc_zero(1, sizeof *self);
     self->kv = kv;
-    self->is_damaged = parts[0].env == NULL;
-    bb_error_t error = BB_OK;
-    if (!self->is_damaged) {
-        error = kv->begin(parts[0].env, false, &self->txn);
-    }
-    if (error == BB_OK && !self->is_damaged) {
-        error = kv->cursor(self->txn, &self->cursor);
-    }
-    if (error != BB_OK) {
-        bb_segment_cursor_close(&self);
-        return error;
+    self->part_count = part_count;
+    self->parts = bb_alloc_zero(part_count + 1, sizeof *self->parts);
+    for (uint32_t i = 0; i < part_count; i++) {
+        s_part_t *part = &self->parts[i];
+        part->info = parts[i].info;
+        part->is_known = part->info.pack_count > 0;
+        if (!part->is_known) {
+            part->info.last = BB_PACK_NONE - 1;
+        }
+        bb_error_t error = BB_OK;
+        if (parts[i].env) {
+            error = kv->begin(parts[i].env, false, &part->txn);
+        }
+        if (error == BB_OK && part->txn) {
+            error = kv->cursor(part->txn, &part->cursor);
+        }
+        if (error == BB_ERR_BUSY) {
+            bb_segment_cursor_close(&self);
+            return error;
+        }
+        if (error != BB_OK) {
+            kv->abort(&part->txn);
+        }
     }
     *cursor = self;
-    bb_segment_cursor_seek(self, 0, 0);
     return BB_OK;
 }
 
 void bb_segment_cursor_close(bb_segment_cursor_t **self)
 {
-    if (!*self) {
+    bb_segment_cursor_t *cursor = *self;
+    if (!cursor) {
         return;
     }
-    if ((*self)->cursor) {
-        (*self)->kv->cursor_close(&(*self)->cursor);
+    for (uint32_t i = 0; i < cursor->part_count; i++) {
+        s_part_t *part = &cursor->parts[i];
+        if (part->cursor) {
+            cursor->kv->cursor_close(&part->cursor);
+        }
+        cursor->kv->abort(&part->txn);
+        bb_arena_free(&part->copies);
     }
-    (*self)->kv->abort(&(*self)->txn);
-    bb_arena_free(&(*self)->copies);
-    free(*self);
+    free(cursor->parts);
+    free(cursor);
     *self = NULL;
+}
+
+bool bb_segment_cursor_is_damaged(const bb_segment_cursor_t *self, uint32_t part_index)
+{
+    BB_ASSERT(part_index < self->part_count);
+    return self->parts[part_index].is_damaged;
 }
 
 void bb_segment_cursor_seek(bb_segment_cursor_t *self, uint32_t partition, uint32_t battery)
 {
-    self->partition = partition;
-    self->battery = battery;
-    self->is_told = false;
+    self->place = bb_pack_place(partition, battery);
     self->is_walking = false;
-    bb_arena_reset(&self->copies);
-    if (!self->is_damaged) {
-        uint8_t key[BB_RUN_KEY_BYTES];
-        bb_run_key_encode(key, partition, battery, 0);
-        self->error =
-            self->kv->seek(self->cursor, bb_slice(key, sizeof key), &self->key, &self->value);
+    self->part = 0;
+    for (uint32_t i = 0; i < self->part_count; i++) {
+        s_part_t *part = &self->parts[i];
+        part->is_placed = false;
+        part->has_pack &= !part->is_copied; // the copies go
     }
-}
-
-// The first call says what is wrong, the second that there is no more.
-static bb_error_t s_tell(bb_segment_cursor_t *self, bb_error_t error)
-{
-    bool is_told = self->is_told;
-    self->is_told = true;
-    return is_told ? BB_ERR_NOT_FOUND : error;
 }
 
 bb_error_t bb_segment_cursor_next(bb_segment_cursor_t *self, bb_slice_t *run)
 {
-    if (self->is_damaged || self->error != BB_OK) {
-        return s_tell(self, self->is_damaged ? BB_ERR_CORRUPT : self->error);
+    for (; self->part < self->part_count; self->part++) {
+        s_part_t *part = &self->parts[self->part];
+        if (!part->is_placed) {
+            if (self->place < part->info.first) {
+                continue; // it cannot have any
+            }
+            s_place(self, part, self->place);
+        }
+        if (part->error != BB_OK) {
+            return s_tell(part); // a second call goes on with what was found, or the next part
+        }
+        if (part->has_pack && bb_pack_entry_place(&part->pack, part->entry) == self->place) {
+            *run = bb_pack_entry_run(&part->pack, part->entry);
+            s_advance(self, part);
+            return BB_OK;
+        }
     }
-    uint32_t partition;
-    uint32_t battery;
-    uint64_t number;
-    if (!bb_run_key_decode(self->key, &partition, &battery, &number) ||
-        partition != self->partition || battery != self->battery) {
-        return BB_ERR_NOT_FOUND;
+    return BB_ERR_NOT_FOUND;
+}
+
+// Moves behind the battery that was turned to; the error that was met on the way, or BB_OK.
+static bb_error_t s_walk_part(bb_segment_cursor_t *self, s_part_t *part)
+{
+    if (!part->is_placed) {
+        s_place(self, part, self->place);
     }
-    *run = self->value;
-    if ((uintptr_t)run->data % 8 != 0) {
-        run->data = bb_arena_copy(&self->copies, run->data, run->length);
+    for (;;) {
+        while (self->is_walking && part->error == BB_OK && part->has_pack &&
+               bb_pack_entry_place(&part->pack, part->entry) <= self->place) {
+            s_advance(self, part);
+        }
+        if (part->error != BB_OK) {
+            return s_tell(part);
+        }
+        if (!part->is_lost) {
+            return BB_OK;
+        }
+        s_next_pack(self, part);
     }
-    self->error = self->kv->next(self->cursor, &self->key, &self->value);
-    return BB_OK;
 }
 
 bb_error_t bb_segment_cursor_walk(bb_segment_cursor_t *self, uint32_t *partition, uint32_t *battery)
 {
-    bb_slice_t run;
-    while (self->is_walking && bb_segment_cursor_next(self, &run) == BB_OK) {
+    uint64_t next = BB_PACK_NONE;
+    self->part = 0;
+    for (uint32_t i = 0; i < self->part_count; i++) {
+        s_part_t *part = &self->parts[i];
+        bb_error_t error = s_walk_part(self, part);
+        if (error != BB_OK) {
+            return error;
+        }
+        if (part->has_pack) {
+            next = BB_MIN(next, bb_pack_entry_place(&part->pack, part->entry));
+        }
     }
-    self->is_walking = true;
-    bb_arena_reset(&self->copies);
-    if (self->is_damaged || self->error != BB_OK) {
-        return s_tell(self, self->is_damaged ? BB_ERR_CORRUPT : self->error);
-    }
-    uint64_t number;
-    if (!bb_run_key_decode(self->key, &self->partition, &self->battery, &number)) {
+    if (next == BB_PACK_NONE) {
         return BB_ERR_NOT_FOUND;
     }
-    *partition = self->partition;
-    *battery = self->battery;
+    self->place = next;
+    self->is_walking = true;
+    *partition = (uint32_t)(next >> 32);
+    *battery = (uint32_t)next;
     return BB_OK;
 }

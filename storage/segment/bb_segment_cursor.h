@@ -9,25 +9,28 @@
 //   while ((error = bb_segment_cursor_next(cursor, &run)) != BB_ERR_NOT_FOUND) { ... }
 //
 // Slices of runs are borrowed until the next seek or walk. What should be there and is not, or does
-// not verify, is an error of _next, never a battery without runs.
+// not verify, is an error of _next or _walk, never a battery without runs: each pack says where the
+// one before it ended, and what a segment must hold is known from outside of it.
 #ifndef BB_SEGMENT_CURSOR_H
 #define BB_SEGMENT_CURSOR_H
 
-#include "storage/kv/bb_kv.h"
+#include "storage/segment/bb_segment_writer.h"
 
 typedef struct bb_segment_cursor bb_segment_cursor_t;
 
 // One segment to read. The environment must stay open for as long as the cursor.
 typedef struct {
-    bb_kv_env_t *env; // NULL: could not be opened; then _next reports it once for every battery
+    bb_kv_env_t *env; // NULL: could not be opened; it is damaged for every battery it should have
+    bb_segment_info_t info; // pack_count 0: not known; then what vanished at the end is not seen
 } bb_segment_part_t;
 
-// Begins the transactions. Errors: those of the driver.
+// Begins the transactions. A segment for which that fails is damaged; only BUSY (no reader is free)
+// is an error.
 BB_MUST_CHECK bb_error_t bb_segment_cursor_open(bb_kv_driver_t *kv, const bb_segment_part_t *parts,
                                                 uint32_t part_count, bb_segment_cursor_t **cursor);
 void bb_segment_cursor_close(bb_segment_cursor_t **self);
 
-// Turns to a battery, which need not have runs.
+// Turns to a battery, which need not have runs. Costs nothing for a segment that cannot have any.
 void bb_segment_cursor_seek(bb_segment_cursor_t *self, uint32_t partition, uint32_t battery);
 
 // The next run of the battery, in any order of times and revisions. BB_ERR_NOT_FOUND: there are no
@@ -40,5 +43,8 @@ BB_MUST_CHECK bb_error_t bb_segment_cursor_next(bb_segment_cursor_t *self, bb_sl
 // errors as above: calling again goes on behind the damage and ends.
 BB_MUST_CHECK bb_error_t bb_segment_cursor_walk(bb_segment_cursor_t *self, uint32_t *partition,
                                                 uint32_t *battery);
+
+// True if damage was met in that segment since opening.
+bool bb_segment_cursor_is_damaged(const bb_segment_cursor_t *self, uint32_t part_index);
 
 #endif

@@ -34,14 +34,17 @@ static bb_error_t s_name(void *context, bool is_metric, uint32_t number, bb_slic
     return bb_dictionary_load(context, is_metric, number, record, fault);
 }
 
-static bb_error_t s_window(void *context, bb_window_kind_t kind, uint32_t day,
-                           const bb_meta_window_t *window, bb_fault_t *fault)
+static bb_error_t s_window(void *context, bb_window_id_t id, const bb_meta_window_t *window,
+                           const bb_meta_part_t *parts, bb_fault_t *fault)
 {
     (void)context;
-    (void)day;
-    (void)window;
     (void)fault;
-    BB_ASSERT(kind < BB_WINDOW_KIND_COUNT);
+    BB_ASSERT(id.kind < BB_WINDOW_KIND_COUNT);
+    uint64_t runs = 0;
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        runs += parts[i].info.run_count;
+    }
+    (void)runs;
     return BB_OK;
 }
 

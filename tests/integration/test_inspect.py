@@ -96,7 +96,7 @@ def damaged(data, random_source):
         copy = data + ".copy"
         shutil.copytree(data, copy)
         store = glob.glob(os.path.join(copy, "store-*"))[0]
-        window = sorted(glob.glob(os.path.join(store, "windows/*")))[0]
+        window = sorted(glob.glob(os.path.join(store, "windows/*/*")))[0]
         shutil.rmtree(window)
         _, answer = verify(copy, status=1)
         expect(any("missing" in f["what"] and "windows/" in f["where"] for f in answer["findings"]),
@@ -110,8 +110,7 @@ def damaged(data, random_source):
         copy = data + ".copy"
         for damage in ("cut", "zero", "page"):
             shutil.copytree(data, copy)
-            path = sorted(glob.glob(os.path.join(copy, "store-*/windows/*/data.mdb"))
-                          + glob.glob(os.path.join(copy, "store-*/windows/*/*/data.mdb")))[0]
+            path = sorted(glob.glob(os.path.join(copy, "store-*/windows/*/*/data.mdb")))[0]
             size = os.path.getsize(path)
             with open(path, "r+b") as file:
                 if damage == "cut":

@@ -13,8 +13,8 @@
 #define S_IDENTITY_BYTES 128u
 #define S_BYTES_MAX      65536u
 
-static const char *const s_folders[3] = {"/store/meta", "/store/windows/2026-01-01.000001",
-                                         "/store/quarantine/2026-01-01.000001"};
+static const char *const s_folders[3] = {"/store/meta", "/store/windows/default/2026-01-01.000001",
+                                         "/store/quarantine/default/2026-01-01.000001"};
 
 typedef struct {
     uint8_t bytes[S_BYTES_MAX];

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_segment_writer - fills one segment: a map of packs in the order of batteries.
+//
+// A segment is written once, by a flush or a merge, and never changed: what is in it is known when
+// it ends (bb_segment_info_t) and kept in the store's meta map, outside of what it describes. Use:
+// begin, add in ascending order of (partition, battery), finish or abort. One thread.
+#ifndef BB_SEGMENT_WRITER_H
+#define BB_SEGMENT_WRITER_H
+
+#include "storage/kv/bb_kv.h"
+
+// Commits are cut at about this many bytes, which LMDB holds in memory until then.
+#define BB_COMMIT_BYTES_MAX (16u << 20)
+
+// As stored, little-endian, no padding.
+typedef struct {
+    uint64_t first, last; // partition << 32 | battery of the first and the last run
+    uint64_t pack_count;
+    uint64_t run_count;
+    uint64_t battery_count;
+    uint64_t point_count;
+    uint64_t bytes; // of packs
+} bb_segment_info_t;
+static_assert(sizeof(bb_segment_info_t) == 56, "on-disk layout");
+
+typedef struct bb_segment_writer bb_segment_writer_t;
+bb_segment_writer_t *bb_segment_writer_new(void); // keeps its memory between segments
+void bb_segment_writer_destroy(bb_segment_writer_t **self);
+
+// Begins to fill an empty map. *must_fence is set by a commit that fails other than by a full disk,
+// until the end. Errors of all: those of the driver.
+BB_MUST_CHECK bb_error_t bb_segment_writer_begin(bb_segment_writer_t *self, bb_kv_driver_t *kv,
+                                                 bb_kv_env_t *env, bool *must_fence);
+// Takes a copy of the run.
+BB_MUST_CHECK bb_error_t bb_segment_writer_add(bb_segment_writer_t *self, uint32_t partition,
+                                               uint32_t battery, bb_slice_t run,
+                                               uint64_t point_count);
+// What the file of the map will have at least: a map of this size would be full.
+uint64_t bb_segment_writer_file_bytes(const bb_segment_writer_t *self);
+// Writes what is left. At least one run was added.
+BB_MUST_CHECK bb_error_t bb_segment_writer_finish(bb_segment_writer_t *self,
+                                                  bb_segment_info_t *info);
+// Ends an attempt that failed; no effect after _finish.
+void bb_segment_writer_abort(bb_segment_writer_t *self);
+
+#endif
