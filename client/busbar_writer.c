@@ -17,7 +17,7 @@
 #include "protocol/bb_text.h"
 
 #define S_BUFFER_BYTES_DEFAULT ((size_t)64 << 20)
-#define S_BATCH_BYTES_DEFAULT  ((size_t)512 << 10)
+#define S_BATCH_BYTES_DEFAULT  ((size_t)1 << 20)
 #define S_LINGER_NS_DEFAULT    (20 * BB_NS_PER_MS)
 #define S_IN_FLIGHT_DEFAULT    8
 
