@@ -183,6 +183,7 @@ static bb_error_t s_read_ids(s_columns_t *columns, const bb_batch_t *self, bb_ba
     bb_error_t error = s_next_column(columns, false, self->battery_count, &column);
     const uint8_t *at = room->battery_ids.data;
     size_t left = room->battery_ids.length;
+    bool is_plain = bb_text_is_plain(room->battery_ids); // almost always: then lengths are enough
     uint64_t lengths[S_CHUNK];
     for (uint32_t i = 0; error == BB_OK && i < self->battery_count; i++) {
         if (i % S_CHUNK == 0) {
@@ -193,7 +194,9 @@ static bb_error_t s_read_ids(s_columns_t *columns, const bb_batch_t *self, bb_ba
             return s_corrupt(columns->fault, "ids are missing from battery", i);
         }
         bb_slice_t id = bb_slice(at, (size_t)length);
-        if (bb_battery_id_check(id) != BB_OK) {
+        bool is_good = is_plain ? length >= 1 && length <= BB_BATTERY_ID_BYTES_MAX
+                                : bb_battery_id_check(id) == BB_OK;
+        if (!is_good) {
             return bb_fault_set(columns->fault, BB_ERR_BATTERY_ID, "battery id '%.*s' (%zu bytes)",
                                 s_shown(id), (const char *)id.data, id.length);
         }

@@ -53,6 +53,20 @@ bool bb_text_is_utf8(const char *text, size_t length)
     return true;
 }
 
+BB_VECTOR static bool s_is_plain(const uint8_t *bytes, size_t length)
+{
+    uint8_t bad = 0;
+    for (size_t i = 0; i < length; i++) {
+        bad |= (uint8_t)(bytes[i] - 0x20) > 0x5e;
+    }
+    return !bad;
+}
+
+bool bb_text_is_plain(bb_slice_t text)
+{
+    return s_is_plain(text.data, text.length);
+}
+
 static bool s_is_name(bb_slice_t name, size_t length_max)
 {
     const unsigned char *bytes = name.data;

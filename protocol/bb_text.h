@@ -14,6 +14,9 @@ extern "C" {
 // RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
 bool bb_text_is_utf8(const char *text, size_t length);
 
+// All bytes are printable ASCII: any piece of such a text is good. False says nothing.
+bool bb_text_is_plain(bb_slice_t text);
+
 BB_MUST_CHECK bb_error_t bb_battery_id_check(bb_slice_t id);    // BB_ERR_BATTERY_ID
 BB_MUST_CHECK bb_error_t bb_metric_name_check(bb_slice_t name); // BB_ERR_METRIC_NAME
 BB_MUST_CHECK bb_error_t bb_state_text_check(bb_slice_t text);  // BB_ERR_STATE_TEXT
