@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames are staged as rows in arrival order. When the batch is finished they are put in the order
-// of (partition, battery, shape) by counting, and turned into columns: O(frames), two copies of
-// each value in all.
+// Collects: names, and frames as rows in the order of arrival. bb_batch_finish.c makes the batch.
+#include "protocol/bb_batch_builder.h"
+
 #include <stdlib.h>
 
-#include "protocol/bb_batch_draft.h"
 #include "protocol/bb_crc32c.h"
 #include "protocol/bb_text.h"
-
-#define S_NONE UINT32_MAX
 
 // What things take in the encoding at most, with their offsets and padding, beside their text; the
 // estimate of the size is never too small. Part and run are counted with the group, the front of a
@@ -30,61 +27,6 @@
         }                                                                                          \
     } while (0)
 
-typedef struct {
-    uint32_t partition;
-    uint32_t group_last; // group of the frame before; S_NONE at first
-    bb_slice_t id;       // in the arena
-    uint32_t attribute_count;
-    const bb_attribute_t *attributes;
-} s_battery_t;
-
-typedef struct {
-    uint32_t battery, shape;
-    uint32_t frame_count;
-    uint32_t group_next;  // other shapes of the same battery
-    uint32_t frame_first; // finish: where its next frame goes
-    uint32_t shape_first; // finish: the same among the frames of its shape
-} s_group_t;
-
-typedef struct {
-    uint32_t group;
-    uint32_t value_first; // its row
-    int64_t time_wall_ns;
-} s_frame_t;
-
-// Names and ids: blocks that never move, freed together.
-typedef struct s_block {
-    struct s_block *next;
-    size_t used, capacity;
-    char bytes[];
-} s_block_t;
-
-// Open addressing from a 32-bit hash to an index + 1.
-typedef struct {
-    uint32_t *slots;
-    uint32_t capacity, count; // capacity is a power of two
-} s_index_t;
-
-struct bb_batch_builder {
-    uint64_t revision;
-    s_battery_t *batteries;
-    bb_batch_shape_t *shapes;
-    bb_slice_t *states;
-    s_group_t *groups;
-    uint32_t *battery_groups; // first group of each battery
-    s_frame_t *frames;
-    uint64_t *values;
-    uint32_t battery_count, battery_capacity, shape_count, shape_capacity, state_count,
-        state_capacity, group_count, group_capacity, group_head_capacity, frame_count,
-        frame_capacity;
-    uint64_t value_count, value_capacity;
-    uint64_t *columns; // finish: the values again; kept for the next batch
-    uint64_t column_capacity;
-    size_t name_bytes;
-    s_index_t battery_index, shape_index, state_index;
-    s_block_t *arena;
-};
-
 bb_batch_builder_t *bb_batch_builder_new(uint64_t revision)
 {
     bb_batch_builder_t *self = bb_alloc_zero(1, sizeof *self);
@@ -95,7 +37,7 @@ bb_batch_builder_t *bb_batch_builder_new(uint64_t revision)
 static void s_arena_clear(bb_batch_builder_t *self, bool keep_one)
 {
     while (self->arena && (self->arena->next || !keep_one)) {
-        s_block_t *next = self->arena->next;
+        bb_builder_block_t *next = self->arena->next;
         free(self->arena);
         self->arena = next;
     }
@@ -126,7 +68,7 @@ void bb_batch_builder_destroy(bb_batch_builder_t **self)
     *self = NULL;
 }
 
-static void s_index_reset(s_index_t *index)
+static void s_index_reset(bb_builder_index_t *index)
 {
     if (index->slots) {
         memset(index->slots, 0, index->capacity * sizeof *index->slots);
@@ -152,8 +94,8 @@ static void *s_arena_take(bb_batch_builder_t *self, size_t bytes)
     bytes = (bytes + 7) & ~(size_t)7;
     if (!self->arena || self->arena->capacity - self->arena->used < bytes) {
         size_t capacity = BB_MAX((size_t)65536, bytes);
-        s_block_t *block = bb_alloc(sizeof *block + capacity);
-        *block = (s_block_t){.next = self->arena, .capacity = capacity};
+        bb_builder_block_t *block = bb_alloc(sizeof *block + capacity);
+        *block = (bb_builder_block_t){.next = self->arena, .capacity = capacity};
         self->arena = block;
     }
     void *memory = self->arena->bytes + self->arena->used;
@@ -177,15 +119,15 @@ static bool s_is_equal(bb_slice_t a, bb_slice_t b)
 }
 
 // The first slot for `hash`; follow with (slot + 1) & (capacity - 1) while it is taken by others.
-static uint32_t s_index_slot(const s_index_t *index, uint32_t hash)
+static uint32_t s_index_slot(const bb_builder_index_t *index, uint32_t hash)
 {
     return hash & (index->capacity - 1);
 }
 
 typedef uint32_t (*s_hash_fn)(const bb_batch_builder_t *self, uint32_t item);
 
-static void s_index_add(bb_batch_builder_t *self, s_index_t *index, uint32_t hash, uint32_t item,
-                        s_hash_fn hash_of)
+static void s_index_add(bb_batch_builder_t *self, bb_builder_index_t *index, uint32_t hash,
+                        uint32_t item, s_hash_fn hash_of)
 {
     if (index->count * 2 >= index->capacity) {
         uint32_t *old = index->slots;
@@ -241,11 +183,11 @@ static uint32_t s_hash_shape(const bb_batch_builder_t *self, uint32_t item)
     return s_hash_names(shape->names, shape->types, shape->metric_count);
 }
 
-static uint32_t s_find_text(const bb_batch_builder_t *self, const s_index_t *index, bb_slice_t text,
-                            uint32_t hash, bool is_battery)
+static uint32_t s_find_text(const bb_batch_builder_t *self, const bb_builder_index_t *index,
+                            bb_slice_t text, uint32_t hash, bool is_battery)
 {
     if (index->capacity == 0) {
-        return S_NONE;
+        return BB_BUILDER_NONE;
     }
     for (uint32_t slot = s_index_slot(index, hash); index->slots[slot];
          slot = (slot + 1) & (index->capacity - 1)) {
@@ -254,7 +196,7 @@ static uint32_t s_find_text(const bb_batch_builder_t *self, const s_index_t *ind
             return item;
         }
     }
-    return S_NONE;
+    return BB_BUILDER_NONE;
 }
 
 // Names that no frame uses count, too: what is added is bounded as the batch is.
@@ -269,7 +211,7 @@ static bb_error_t s_full(bb_fault_t *fault)
                         BB_BATCH_BYTES_MAX);
 }
 
-static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *battery,
+static bb_error_t s_attributes_copy(bb_batch_builder_t *self, bb_builder_battery_t *battery,
                                     const bb_attribute_t *attributes, uint32_t count,
                                     bb_fault_t *fault)
 {
@@ -308,7 +250,7 @@ static bb_error_t s_attributes_copy(bb_batch_builder_t *self, s_battery_t *batte
 }
 
 // True when these are the attributes that the battery already has, in the same order.
-static bool s_attributes_are(const s_battery_t *battery, const bb_attribute_t *attributes,
+static bool s_attributes_are(const bb_builder_battery_t *battery, const bb_attribute_t *attributes,
                              uint32_t count)
 {
     bool is_same = battery->attribute_count == count;
@@ -333,7 +275,7 @@ bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition
     }
     uint32_t hash = s_hash_text(id);
     uint32_t found = s_find_text(self, &self->battery_index, id, hash, true);
-    if (found != S_NONE) {
+    if (found != BB_BUILDER_NONE) {
         BB_ASSERT(self->batteries[found].partition == partition);
         if (attribute_count > 0 &&
             !s_attributes_are(&self->batteries[found], attributes, attribute_count)) {
@@ -350,7 +292,7 @@ bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition
     if (!s_has_room(self, S_BATTERY_BYTES + id.length)) {
         return s_full(fault);
     }
-    s_battery_t added = {.partition = partition, .group_last = S_NONE, .id = id};
+    bb_builder_battery_t added = {.partition = partition, .group_last = BB_BUILDER_NONE, .id = id};
     error = s_attributes_copy(self, &added, attributes, attribute_count, fault);
     if (error != BB_OK) {
         return error;
@@ -359,7 +301,7 @@ bb_error_t bb_batch_builder_battery(bb_batch_builder_t *self, uint32_t partition
     S_GROW(self->batteries, self->battery_count, self->battery_capacity);
     S_GROW(self->battery_groups, self->battery_count, self->group_head_capacity);
     self->batteries[self->battery_count] = added;
-    self->battery_groups[self->battery_count] = S_NONE;
+    self->battery_groups[self->battery_count] = BB_BUILDER_NONE;
     s_index_add(self, &self->battery_index, hash, self->battery_count, s_hash_battery);
     *battery = self->battery_count++;
     return BB_OK;
@@ -427,7 +369,7 @@ bb_error_t bb_batch_builder_shape(bb_batch_builder_t *self, const bb_slice_t *na
         sorted_types[i] = types[sorted[i]];
     }
     uint32_t hash = s_hash_names(sorted_names, sorted_types, metric_count);
-    s_index_t *index = &self->shape_index;
+    bb_builder_index_t *index = &self->shape_index;
     for (uint32_t slot = index->capacity ? s_index_slot(index, hash) : 0;
          index->capacity && index->slots[slot]; slot = (slot + 1) & (index->capacity - 1)) {
         const bb_batch_shape_t *other = &self->shapes[index->slots[slot] - 1];
@@ -481,7 +423,7 @@ bb_error_t bb_batch_builder_state(bb_batch_builder_t *self, bb_slice_t text, uin
     }
     uint32_t hash = s_hash_text(text);
     uint32_t found = s_find_text(self, &self->state_index, text, hash, false);
-    if (found != S_NONE) {
+    if (found != BB_BUILDER_NONE) {
         *state = found;
         return BB_OK;
     }
@@ -502,19 +444,19 @@ bb_error_t bb_batch_builder_state(bb_batch_builder_t *self, bb_slice_t text, uin
 // The group of (battery, shape), made when it is new.
 static uint32_t s_group_of(bb_batch_builder_t *self, uint32_t battery, uint32_t shape)
 {
-    s_battery_t *at = &self->batteries[battery];
+    bb_builder_battery_t *at = &self->batteries[battery];
     uint32_t group = at->group_last;
-    if (group != S_NONE && self->groups[group].shape == shape) {
+    if (group != BB_BUILDER_NONE && self->groups[group].shape == shape) {
         return group;
     }
     group = self->battery_groups[battery];
-    while (group != S_NONE && self->groups[group].shape != shape) {
+    while (group != BB_BUILDER_NONE && self->groups[group].shape != shape) {
         group = self->groups[group].group_next;
     }
-    if (group == S_NONE) {
+    if (group == BB_BUILDER_NONE) {
         S_GROW(self->groups, self->group_count, self->group_capacity);
         group = self->group_count++;
-        self->groups[group] = (s_group_t){
+        self->groups[group] = (bb_builder_group_t){
             .battery = battery, .shape = shape, .group_next = self->battery_groups[battery]};
         self->battery_groups[battery] = group;
     }
@@ -545,7 +487,7 @@ bb_error_t bb_batch_builder_frame(bb_batch_builder_t *self, uint32_t battery, ui
     uint32_t group = s_group_of(self, battery, shape);
     S_GROW(self->frames, self->frame_count, self->frame_capacity);
     self->frames[self->frame_count++] =
-        (s_frame_t){group, (uint32_t)self->value_count, time_wall_ns};
+        (bb_builder_frame_t){group, (uint32_t)self->value_count, time_wall_ns};
     if (self->value_count + at->metric_count > self->value_capacity) {
         self->value_capacity = BB_MAX(4096, 2 * (self->value_capacity + at->metric_count));
         self->values = bb_realloc(self->values, self->value_capacity * sizeof *self->values);
@@ -572,226 +514,4 @@ size_t bb_batch_builder_bytes(const bb_batch_builder_t *self)
            S_SHAPE_BYTES * (size_t)self->shape_count + S_STATE_BYTES * (size_t)self->state_count +
            S_GROUP_BYTES * (size_t)self->group_count + 8 * (size_t)self->frame_count +
            8 * self->value_count;
-}
-
-// ---- finish ----
-
-#define S_RADIX_BITS 7
-#define S_BLOCK      64u // rows that are turned into columns at a time: they stay in the cache
-static_assert(BB_PARTITIONS_MAX == 1 << (2 * S_RADIX_BITS), "two passes sort by partition");
-
-// Everything the finished batch consists of, but the values. What is const in the draft is owned.
-typedef struct {
-    bb_batch_t tables;
-    bb_batch_part_t *parts;
-    bb_batch_run_t *runs;
-    int64_t *times_wall_ns;
-    bb_batch_battery_t *batteries;
-    bb_batch_shape_t *shapes;
-    uint32_t *groups;     // of the runs
-    uint32_t *shape_map;  // old -> new; S_NONE: no frame has it
-    uint32_t *row_firsts; // per frame, shape by shape: where its row begins
-} s_plan_t;
-
-// Batteries by partition, and in the order of arrival inside: two stable passes of counting.
-static void s_battery_sort(const bb_batch_builder_t *self, uint32_t *order, uint32_t *scratch)
-{
-    uint32_t *from = scratch, *to = order;
-    for (uint32_t b = 0; b < self->battery_count; b++) {
-        order[b] = b;
-    }
-    for (uint32_t shift = 0; shift < 2 * S_RADIX_BITS; shift += S_RADIX_BITS) {
-        uint32_t firsts[(1 << S_RADIX_BITS) + 1] = {0};
-        uint32_t *swap = from;
-        from = to;
-        to = swap;
-        const uint32_t mask = (1 << S_RADIX_BITS) - 1;
-        for (uint32_t i = 0; i < self->battery_count; i++) {
-            firsts[(self->batteries[i].partition >> shift & mask) + 1]++;
-        }
-        for (uint32_t i = 0; i < mask; i++) {
-            firsts[i + 1] += firsts[i];
-        }
-        for (uint32_t i = 0; i < self->battery_count; i++) {
-            to[firsts[self->batteries[from[i]].partition >> shift & mask]++] = from[i];
-        }
-    }
-}
-
-static int s_shape_compare(const void *a, const void *b)
-{
-    const uint64_t *left = a, *right = b; // shape << 32 | group
-    return (*left > *right) - (*left < *right);
-}
-
-// Appends the groups of a battery by shape, and counts their frames with their shapes.
-static void s_plan_battery(const bb_batch_builder_t *self, uint32_t battery, s_plan_t *plan,
-                           uint64_t *sorted)
-{
-    uint32_t count = 0;
-    for (uint32_t g = self->battery_groups[battery]; g != S_NONE; g = self->groups[g].group_next) {
-        sorted[count++] = (uint64_t)self->groups[g].shape << 32 | g;
-    }
-    if (count > 1) {
-        qsort(sorted, count, sizeof *sorted, s_shape_compare);
-    }
-    const s_battery_t *from = &self->batteries[battery];
-    uint32_t number = plan->tables.battery_count++;
-    plan->batteries[number] =
-        (bb_batch_battery_t){from->id, from->attribute_count, from->attributes};
-    bb_batch_part_t *part = plan->parts + plan->tables.part_count;
-    if (plan->tables.part_count == 0 || part[-1].partition != from->partition) {
-        *part = (bb_batch_part_t){.partition = from->partition};
-        plan->tables.part_count++;
-        part++;
-    }
-    part[-1].run_count += count;
-    for (uint32_t i = 0; i < count; i++) {
-        const s_group_t *group = &self->groups[(uint32_t)sorted[i]];
-        plan->groups[plan->tables.run_count] = (uint32_t)sorted[i];
-        plan->runs[plan->tables.run_count++] = (bb_batch_run_t){
-            .battery = number, .shape = group->shape, .frame_count = group->frame_count};
-        plan->shape_map[group->shape] = 0;
-    }
-}
-
-static void s_plan_runs(const bb_batch_builder_t *self, s_plan_t *plan)
-{
-    uint32_t *order = bb_alloc(2 * (size_t)self->battery_count * sizeof *order);
-    uint64_t *sorted = bb_alloc((size_t)self->shape_count * sizeof *sorted);
-    s_battery_sort(self, order, order + self->battery_count);
-    for (uint32_t i = 0; i < self->battery_count; i++) {
-        if (self->battery_groups[order[i]] != S_NONE) {
-            s_plan_battery(self, order[i], plan, sorted);
-        }
-    }
-    free(order);
-    free(sorted);
-}
-
-// Numbers the shapes that have frames, and says where the frames of each run go.
-static void s_plan_shapes(bb_batch_builder_t *self, s_plan_t *plan)
-{
-    for (uint32_t s = 0; s < self->shape_count; s++) {
-        if (plan->shape_map[s] != S_NONE) {
-            plan->shape_map[s] = plan->tables.shape_count;
-            plan->shapes[plan->tables.shape_count++] = self->shapes[s];
-        }
-    }
-    uint32_t frame_first = 0;
-    for (uint32_t r = 0; r < plan->tables.run_count; r++) {
-        bb_batch_run_t *run = &plan->runs[r];
-        s_group_t *group = &self->groups[plan->groups[r]];
-        run->shape = plan->shape_map[run->shape];
-        group->frame_first = frame_first;
-        group->shape_first = plan->shapes[run->shape].frame_count;
-        frame_first += run->frame_count;
-        plan->shapes[run->shape].frame_count += run->frame_count;
-    }
-}
-
-// Puts each frame in its place: its time, and where its row begins.
-static void s_plan_frames(bb_batch_builder_t *self, s_plan_t *plan, uint32_t *frame_order)
-{
-    uint32_t *row_firsts = bb_alloc(plan->tables.shape_count * sizeof *row_firsts);
-    for (uint32_t s = 0, first = 0; s < plan->tables.shape_count; s++) {
-        row_firsts[s] = first;
-        first += plan->shapes[s].frame_count;
-    }
-    for (uint32_t f = 0; f < self->frame_count; f++) {
-        const s_frame_t *frame = &self->frames[f];
-        s_group_t *group = &self->groups[frame->group];
-        uint32_t place = row_firsts[plan->shape_map[group->shape]] + group->shape_first++;
-        plan->row_firsts[place] = frame->value_first;
-        plan->times_wall_ns[group->frame_first] = frame->time_wall_ns;
-        if (frame_order) {
-            frame_order[group->frame_first] = f;
-        }
-        group->frame_first++;
-    }
-    free(row_firsts);
-}
-
-// Turns the rows of one shape into its columns.
-static void s_transpose(const uint64_t *rows, const uint32_t *row_firsts,
-                        const bb_batch_shape_t *shape, uint64_t *columns)
-{
-    for (uint32_t first = 0; first < shape->frame_count; first += S_BLOCK) {
-        uint32_t limit = BB_MIN(first + S_BLOCK, shape->frame_count);
-        for (uint32_t m = 0; m < shape->metric_count; m++) {
-            uint64_t *column = columns + (size_t)m * shape->frame_count;
-            for (uint32_t i = first; i < limit; i++) {
-                column[i] = rows[row_firsts[i] + m];
-            }
-        }
-    }
-}
-
-static void s_fill_columns(bb_batch_builder_t *self, const s_plan_t *plan)
-{
-    if (self->column_capacity < self->value_count) {
-        free(self->columns);
-        self->column_capacity = self->value_capacity;
-        self->columns = bb_alloc(self->column_capacity * sizeof *self->columns);
-    }
-    const uint32_t *row_firsts = plan->row_firsts;
-    uint64_t *columns = self->columns;
-    for (uint32_t s = 0; s < plan->tables.shape_count; s++) {
-        const bb_batch_shape_t *shape = &plan->shapes[s];
-        s_transpose(self->values, row_firsts, shape, columns);
-        row_firsts += shape->frame_count;
-        columns += (size_t)shape->frame_count * shape->metric_count;
-    }
-}
-
-static void s_plan_make(bb_batch_builder_t *self, s_plan_t *plan, uint32_t *frame_order)
-{
-    *plan = (s_plan_t){
-        .tables = {.revision = self->revision,
-                   .frame_count = self->frame_count,
-                   .state_count = self->state_count,
-                   .states = self->states},
-        .parts = bb_alloc((size_t)self->battery_count * sizeof *plan->parts),
-        .runs = bb_alloc((size_t)self->group_count * sizeof *plan->runs),
-        .times_wall_ns = bb_alloc((size_t)self->frame_count * sizeof *plan->times_wall_ns),
-        .batteries = bb_alloc((size_t)self->battery_count * sizeof *plan->batteries),
-        .shapes = bb_alloc((size_t)self->shape_count * sizeof *plan->shapes),
-        .groups = bb_alloc((size_t)self->group_count * sizeof *plan->groups),
-        .shape_map = bb_alloc((size_t)self->shape_count * sizeof *plan->shape_map),
-        .row_firsts = bb_alloc((size_t)self->frame_count * sizeof *plan->row_firsts),
-    };
-    memset(plan->shape_map, 0xff, (size_t)self->shape_count * sizeof *plan->shape_map);
-    s_plan_runs(self, plan);
-    s_plan_shapes(self, plan);
-    s_plan_frames(self, plan, frame_order);
-    plan->tables.parts = plan->parts;
-    plan->tables.runs = plan->runs;
-    plan->tables.times_wall_ns = plan->times_wall_ns;
-    plan->tables.batteries = plan->batteries;
-    plan->tables.shapes = plan->shapes;
-}
-
-static void s_plan_free(s_plan_t *plan)
-{
-    free(plan->parts);
-    free(plan->runs);
-    free(plan->times_wall_ns);
-    free(plan->batteries);
-    free(plan->shapes);
-    free(plan->groups);
-    free(plan->shape_map);
-    free(plan->row_firsts);
-}
-
-void bb_batch_builder_finish(bb_batch_builder_t *self, uint8_t **out, size_t *out_length,
-                             uint32_t *frame_order)
-{
-    BB_ASSERT(self->frame_count > 0);
-    s_plan_t plan;
-    s_plan_make(self, &plan, frame_order);
-    s_fill_columns(self, &plan);
-    const bb_batch_draft_t draft = {plan.tables, self->columns};
-    bb_error_t error = bb_batch_draft_write(&draft, out, out_length);
-    BB_ASSERT(error == BB_OK); // bb_batch_builder_bytes is no less
-    s_plan_free(&plan);
 }
