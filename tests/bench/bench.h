@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "client/busbar.h"
 #include "protocol/bb_base.h"
 #include "storage/bb_store.h"
 
@@ -92,6 +93,9 @@ uint32_t bench_battery_of(const bench_data_t *data, const char *id, size_t lengt
 // Loads the yardstick into a cluster that is up, and asks the questions over the wire if `asks`.
 int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
                   bool asks, FILE *results);
+// The questions to a settled cluster; false: an answer is wrong.
+bool bench_wire(busbar_client_t *client, const bench_data_t *data, const char *suffix,
+                FILE *results);
 // Loads raw frames from standard input into a cluster that is up, slice by slice, and settles it.
 int bench_fleet(const char *cluster_directory, uint32_t battery_count, const char *suffix,
                 FILE *results);

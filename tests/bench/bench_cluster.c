@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ingest and questions through libbusbar against real nodes that somebody else has started.
+// Ingest through libbusbar into real nodes that somebody else has started.
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/busbar.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/bench_nodes.h"
-
-#define S_REPEATS 7
 
 static void s_result(FILE *results, const char *name, const char *suffix, double value,
                      const char *unit, const char *note)
@@ -134,176 +132,6 @@ static bool s_load(busbar_client_t *client, const bench_data_t *data, bench_node
     return good;
 }
 
-// Takes each row of an answer; false: it is wrong.
-typedef bool (*s_row_fn)(void *context, const busbar_row_t *row);
-
-// One question: its time, and whether the answer is complete. Rows are looked at when the answer is
-// wanted (`take` not NULL), which is once and not measured.
-static double s_ask_once_ms(busbar_client_t *client, const busbar_query_t *query, s_row_fn take,
-                            void *context, busbar_fault_t *fault)
-{
-    busbar_rows_t *rows = NULL;
-    busbar_row_t row;
-    bool complete = false, good = true;
-    const uint32_t *missing;
-    size_t missing_count;
-    int64_t begin = bench_mono_ns();
-    if (busbar_query(client, query, &rows, fault) != BUSBAR_OK) {
-        return -1;
-    }
-    while (busbar_rows_next(rows, &row)) {
-        good = good && (!take || take(context, &row));
-    }
-    busbar_status_t status = busbar_rows_status(rows, &complete, &missing, &missing_count, fault);
-    busbar_rows_close(&rows);
-    double ms = (double)(bench_mono_ns() - begin) / 1e6;
-    if (good && (status != BUSBAR_OK || !complete)) {
-        fprintf(stderr, "busbar-bench: %zu partitions are missing: %s\n", missing_count,
-                fault->text);
-    }
-    return good && status == BUSBAR_OK && complete ? ms : -1;
-}
-
-// Median time of one question; negative when an answer is not complete or a row is wrong.
-static double s_ask_ms(busbar_client_t *client, const busbar_query_t *query, s_row_fn take,
-                       void *context, busbar_fault_t *fault)
-{
-    double times_ms[S_REPEATS];
-    if (s_ask_once_ms(client, query, take, context, fault) < 0) {
-        return -1;
-    }
-    for (int i = 0; i < S_REPEATS; i++) {
-        times_ms[i] = s_ask_once_ms(client, query, NULL, NULL, fault);
-        if (times_ms[i] < 0) {
-            return -1;
-        }
-    }
-    return bench_median(times_ms, S_REPEATS);
-}
-
-typedef struct {
-    busbar_client_t *client;
-    const bench_data_t *data;
-    const char *suffix;
-    FILE *results;
-    busbar_fault_t *fault;
-} s_asker_t;
-
-static bool s_outcome(const s_asker_t *self, const char *name, double ms, bool good,
-                      const char *note)
-{
-    s_result(self->results, name, self->suffix, ms, "ms", note);
-    if (!good) {
-        fprintf(stderr, "busbar-bench: %s%s: the answer is wrong: %s\n", name, self->suffix,
-                self->fault->text);
-    }
-    return good;
-}
-
-typedef struct {
-    const bench_data_t *data;
-    const bench_frame_t **newest;
-    uint32_t rows;
-} s_newest_t;
-
-static bool s_take_newest(void *context, const busbar_row_t *row)
-{
-    s_newest_t *self = context;
-    uint32_t battery = bench_battery_of(self->data, row->battery, strlen(row->battery));
-    const bench_frame_t *frame = battery == UINT32_MAX ? NULL : self->newest[battery];
-    if (!frame || row->time_ns != frame->time_ms * BB_NS_PER_MS ||
-        row->value.number != frame->values[0]) {
-        return false;
-    }
-    self->newest[battery] = NULL; // each once
-    self->rows++;
-    return true;
-}
-
-static bool s_ask_newest(const s_asker_t *self)
-{
-    const busbar_query_t query = {
-        .mode = BUSBAR_LAST, .metrics = bench_metric_names, .metric_count = 1};
-    s_newest_t check = {self->data, bb_alloc_zero(self->data->battery_count, sizeof *check.newest),
-                        0};
-    char note[64];
-    bench_oracle_newest(self->data, check.newest);
-    double ms = s_ask_ms(self->client, &query, s_take_newest, &check, self->fault);
-    free(check.newest);
-    snprintf(note, sizeof note, "newest of one metric, %u batteries", self->data->battery_count);
-    return s_outcome(self, "wire_q1_last_ms", ms,
-                     ms >= 0 && check.rows == self->data->battery_count, note);
-}
-
-static bool s_take_point(void *context, const busbar_row_t *row)
-{
-    bench_series_t *series = context;
-    series->rows++;
-    series->fingerprint += bench_fingerprint(row->time_ns, row->value.number);
-    return row->type == BUSBAR_FLOAT64;
-}
-
-static bool s_ask_raw(const s_asker_t *self, int64_t from_ns, int64_t to_ns)
-{
-    const uint32_t battery = 17 % self->data->battery_count;
-    char id[16], note[64];
-    bench_battery_id(battery, id);
-    const char *const ids[] = {id};
-    const busbar_query_t query = {.mode = BUSBAR_RAW,
-                                  .metrics = bench_metric_names,
-                                  .metric_count = 1,
-                                  .batteries = ids,
-                                  .battery_count = 1,
-                                  .from_ns = from_ns,
-                                  .to_ns = to_ns};
-    bench_series_t got = {0}, want = bench_oracle_series(self->data, battery, 0);
-    double ms = s_ask_ms(self->client, &query, s_take_point, &got, self->fault);
-    snprintf(note, sizeof note, "one battery, one metric, %llu rows",
-             (unsigned long long)want.rows);
-    return s_outcome(self, "wire_q2_raw_ms", ms,
-                     ms >= 0 && got.rows == want.rows && got.fingerprint == want.fingerprint, note);
-}
-
-static bool s_take_total(void *context, const busbar_row_t *row)
-{
-    bench_total_t *totals = context;
-    uint32_t metric = bench_metric_of(row->metric, strlen(row->metric));
-    if (metric == BENCH_METRICS || row->type != BUSBAR_FLOAT64) {
-        return false;
-    }
-    bench_total_add(&totals[metric], row->count, row->min.number, row->max.number, row->sum);
-    return true;
-}
-
-static bool s_ask_totals(const s_asker_t *self, int64_t from_ns, int64_t to_ns, int64_t every_ns)
-{
-    const busbar_query_t query = {.mode = BUSBAR_AGGREGATE,
-                                  .from_ns = from_ns,
-                                  .to_ns = to_ns,
-                                  .every_ns = every_ns,
-                                  .group_by_none = true,
-                                  .aggregates =
-                                      BUSBAR_COUNT | BUSBAR_SUM | BUSBAR_MIN | BUSBAR_MAX};
-    bench_total_t got[BENCH_METRICS], want[BENCH_METRICS];
-    bench_totals_clear(got);
-    bench_oracle_totals(self->data, want);
-    double ms = s_ask_ms(self->client, &query, s_take_total, got, self->fault);
-    return s_outcome(self, every_ns == 0 ? "wire_q7_scan_ms" : "wire_q7_decode_ms", ms,
-                     ms >= 0 && bench_totals_are_equal(got, want),
-                     every_ns == 0 ? "count, sum, min, max of every point; block statistics do"
-                                   : "the same in buckets of 10 min; every block is decoded");
-}
-
-static bool s_questions(const s_asker_t *self)
-{
-    const int64_t from_ns = self->data->first_ms * BB_NS_PER_MS;
-    const int64_t to_ns = (self->data->last_ms + 1) * BB_NS_PER_MS;
-    bool good = s_ask_newest(self);
-    good = s_ask_raw(self, from_ns, to_ns) && good;
-    good = s_ask_totals(self, from_ns, to_ns, 0) && good;
-    return s_ask_totals(self, from_ns, to_ns, BENCH_DECODE_EVERY_NS) && good;
-}
-
 int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
                   bool asks, FILE *results)
 {
@@ -322,7 +150,7 @@ int bench_cluster(const bench_data_t *data, const char *cluster_directory, const
     }
     bool good = s_load(client, data, &nodes, suffix, results, &fault);
     if (asks) {
-        good = s_questions(&(s_asker_t){client, data, suffix, results, &fault}) && good;
+        good = bench_wire(client, data, suffix, results) && good;
     }
     busbar_close(&client);
     return good ? 0 : 1;
