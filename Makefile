@@ -5,6 +5,7 @@
 #   make demo     three nodes, real data, a node killed, nothing lost  (DEMO_FAST=1: under a minute)
 #   make test     unit, simulation and integration tests
 #   make bench    measurements, JSON lines in build/bench.json; a table at the end (docs/benchmarks.md)
+#   make bench-peers  the same data in VictoriaMetrics and InfluxDB, side by side (Debian's packages, not installed)
 #   make bench-long   the same with a whole day of a million batteries (about an hour)
 #   make lint     format, cppcheck, our own rules
 #   make soak     long proofs, SOAK_S=seconds (default 600)
@@ -19,7 +20,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 export BB_BIN := $(CURDIR)/build/bin
 
-.PHONY: build deps demo test bench bench-long lint soak sanitize install clean
+.PHONY: build deps demo test bench bench-peers bench-long lint soak sanitize install clean
 
 build: deps
 	@mkdir -p build
@@ -48,6 +49,9 @@ sanitize: deps
 
 bench: build
 	@/usr/bin/python3 tests/bench/run.py
+
+bench-peers: build
+	@/usr/bin/python3 tests/bench/peers.py
 
 bench-long: build
 	@BENCH_LONG=1 /usr/bin/python3 tests/bench/run.py

@@ -39,9 +39,10 @@ def cpu_s(pid):
 
 
 def bytes_below(folder):
+    """What the files below take on disk, as du says: sparse and preallocated parts count as they are."""
     total = 0
     for path, _, names in os.walk(folder):
-        total += sum(os.lstat(os.path.join(path, name)).st_size for name in names)
+        total += sum(os.lstat(os.path.join(path, name)).st_blocks * 512 for name in names)
     return total
 
 
@@ -140,7 +141,15 @@ class Cluster:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
 
     def disk(self):
-        """(bytes that hold data, bytes of empty journal files kept for the next ones), all nodes."""
+        """(bytes that hold data, bytes of empty journal files kept for the next ones), all nodes; once
+        they stand still, because /metrics is a second old and files go in the background."""
+        before, now = None, self._disk()
+        while now != before:
+            time.sleep(1.5)
+            before, now = now, self._disk()
+        return now
+
+    def _disk(self):
         total = sum(bytes_below(os.path.join(self.folder, "nodes", node, "data")) for node in self.each())
         spare = sum(self.metric(node, "busbar_journal_spare_bytes") for node in self.each())
-        return total - spare, spare
+        return max(total - spare, 0), spare
