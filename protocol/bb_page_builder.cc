@@ -341,14 +341,15 @@ void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_sli
     }
     wire::PageBucket *target = nullptr;
     auto bucket_offset = fbb.CreateUninitializedVectorOfStructs(row_count, &target);
-    for (uint32_t i = 0; i < row_count; i++) {
+    if (type != BB_TYPE_STATE && row_count > 0) {
+        memcpy(static_cast<void *>(target), buckets, row_count * sizeof *buckets);
+    }
+    for (uint32_t i = 0; i < row_count && type == BB_TYPE_STATE; i++) {
         bb_bucket_t bucket = buckets[i];
-        if (type == BB_TYPE_STATE) {
-            bucket.min = s_state(self, bucket.min);
-            bucket.max = s_state(self, bucket.max);
-            bucket.first = s_state(self, bucket.first);
-            bucket.last = s_state(self, bucket.last);
-        }
+        bucket.min = s_state(self, bucket.min);
+        bucket.max = s_state(self, bucket.max);
+        bucket.first = s_state(self, bucket.first);
+        bucket.last = s_state(self, bucket.last);
         memcpy(static_cast<void *>(&target[i]), &bucket, sizeof bucket);
     }
     self->series.push(wire::CreatePageSeries(fbb, battery_text, metric_text,

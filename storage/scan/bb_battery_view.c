@@ -28,6 +28,8 @@ void bb_battery_view_free(bb_battery_view_t *self)
     free(self->series);
     free(self->block_times);
     bb_head_gather_destroy(&self->gather);
+    free(self->like_columns);
+    free(self->like_series);
     bb_arena_free(&self->arena);
     *self = (bb_battery_view_t){0};
 }
@@ -275,9 +277,55 @@ void bb_battery_view_sort_series(bb_battery_view_t *self)
     self->series_count = kept;
 }
 
+// Batteries are alike: a single run with the columns of the battery before gives its series.
+static bool s_is_like_before(const bb_battery_view_t *self)
+{
+    if (self->rows_count > 0 || self->run_count != 1 ||
+        self->runs[0].is_quarantine != self->has_quarantine ||
+        self->runs[0].run.column_count != self->like_column_count) {
+        return false;
+    }
+    for (uint32_t c = 0; c < self->like_column_count; c++) {
+        bb_run_column_info_t column = bb_run_column(&self->runs[0].run, c);
+        if (column.metric != self->like_columns[c].metric ||
+            column.type != self->like_columns[c].type) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void s_remember(bb_battery_view_t *self)
+{
+    self->like_column_count = 0;
+    if (self->rows_count > 0 || self->run_count != 1) {
+        return;
+    }
+    const bb_run_t *run = &self->runs[0].run;
+    self->like_column_count = run->column_count;
+    self->like_columns =
+        bb_realloc(self->like_columns, run->column_count * sizeof *self->like_columns);
+    for (uint32_t c = 0; c < run->column_count; c++) {
+        self->like_columns[c] = bb_run_column(run, c);
+    }
+    self->like_series_count = self->series_count;
+    self->like_series =
+        bb_realloc(self->like_series, (self->series_count + 1) * sizeof *self->like_series);
+    if (self->series_count > 0) {
+        memcpy(self->like_series, self->series, self->series_count * sizeof *self->series);
+    }
+}
+
 void bb_battery_view_list_series(bb_battery_view_t *self)
 {
     self->series_count = 0;
+    if (s_is_like_before(self)) {
+        for (uint32_t i = 0; i < self->like_series_count; i++) {
+            bb_battery_view_add_series(self, self->like_series[i].metric,
+                                       self->like_series[i].type);
+        }
+        return;
+    }
     const bb_head_shape_t *before = NULL;
     for (uint32_t i = 0; i < self->rows_count; i++) {
         const bb_view_rows_t *rows = &self->rows[i];
@@ -309,4 +357,7 @@ void bb_battery_view_list_series(bb_battery_view_t *self)
         last = run;
     }
     bb_battery_view_sort_series(self);
+    if (self->run_count == 1 && self->runs[0].is_quarantine == self->has_quarantine) {
+        s_remember(self);
+    }
 }

@@ -42,6 +42,10 @@ typedef struct {
     uint32_t rows_count, rows_capacity;
     bb_view_series_t *series; // by name, then type
     uint32_t series_count, series_capacity;
+    // Of the battery before, if it had a single run: its columns, and the series they gave.
+    bb_run_column_info_t *like_columns;
+    bb_view_series_t *like_series;
+    uint32_t like_column_count, like_series_count;
     bb_arena_t arena; // emptied with each battery
     // Frames of the head, decoded for batteries [ahead_first, ahead_limit) of the snapshot at once.
     bb_head_gather_t *gather;

@@ -147,21 +147,12 @@ void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_ser
         return;
     }
     if (self->query->every_ns == 0 && battery.length > 0) {
-        bb_bucket_t bucket = bb_bucket_of(&items[0]);
-        bb_page_builder_row_bucket(self->page, battery, bb_scan_kind(self, series), &bucket);
+        bb_page_builder_row_bucket(self->page, battery, bb_scan_kind(self, series), &items->bucket);
         self->rows++;
         return;
     }
-    if (count > self->out_capacity) {
-        self->out_capacity = count * 2;
-        self->out_buckets =
-            bb_realloc(self->out_buckets, self->out_capacity * sizeof *self->out_buckets);
-    }
-    for (size_t i = 0; i < count; i++) {
-        self->out_buckets[i] = bb_bucket_of(&items[i]);
-    }
     bb_page_builder_buckets(self->page, battery, self->snapshot->metric_names[series->metric],
-                            series->type, self->out_buckets, (uint32_t)count);
+                            series->type, &items->bucket, (uint32_t)count);
     self->rows += count;
 }
 
@@ -339,7 +330,6 @@ static void s_finish(bb_scan_t *self, bb_error_t error)
     free(self->times);
     free(self->values);
     bb_buckets_free(&self->buckets);
-    free(self->out_buckets);
     free(self->kinds);
     free(self->found);
     bb_scan_groups_free(self);

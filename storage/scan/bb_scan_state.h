@@ -41,8 +41,6 @@ typedef struct {
     bool *found; // LAST: of each series of a battery
     size_t found_capacity;
     bb_buckets_t buckets;
-    bb_bucket_t *out_buckets;
-    size_t out_capacity;
     uint32_t *kinds; // of the page, per metric and type: kind + 1; NULL = none yet
     // Groups over all batteries.
     bb_scan_group_t *groups;

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/segment/bb_stats.h"
-
 // One column of one run, or one metric of one group of frames.
 typedef struct {
     bb_view_run_t *run;         // NULL: frames
@@ -16,6 +14,7 @@ typedef struct {
     bool is_quarantine;
     uint32_t next, limit; // blocks or frames that are not used up
     // The piece at hand.
+    bool is_whole; // no piece of it was used up
     bool has_piece;
     uint32_t piece_first, piece_count;   // block (count 1), or frames
     int64_t first_wall_ns, last_wall_ns; // inclusive
@@ -134,6 +133,7 @@ static bool s_piece_of_rows(const bb_series_sweep_t *self, s_source_t *source)
 
 static void s_advance(const bb_series_sweep_t *self, s_source_t *source)
 {
+    source->is_whole = false;
     source->has_piece = source->run ? s_piece_of_run(self, source) : s_piece_of_rows(self, source);
 }
 
@@ -147,6 +147,7 @@ static void s_add_source(bb_series_sweep_t *self, const s_source_t *source)
     s_source_t *added = &self->sources[self->source_count];
     *added = *source;
     s_advance(self, added);
+    added->is_whole = true;
     self->source_count += added->has_piece;
 }
 
@@ -170,14 +171,14 @@ static void s_add_run(bb_series_sweep_t *self, bb_view_run_t *run)
     }
 }
 
-// Index of the first frame at or after a time.
-static uint32_t s_lower_bound(const bb_view_rows_t *rows, int64_t wall_ns)
+// Index of the first of ascending times that is at or after one.
+static uint32_t s_lower_bound(const int64_t *times_wall_ns, uint32_t count, int64_t wall_ns)
 {
     uint32_t first = 0;
-    uint32_t limit = rows->count;
+    uint32_t limit = count;
     while (first < limit) {
         uint32_t middle = first + (limit - first) / 2;
-        if (rows->times[middle] < wall_ns) {
+        if (times_wall_ns[middle] < wall_ns) {
             first = middle + 1;
         } else {
             limit = middle;
@@ -189,8 +190,8 @@ static uint32_t s_lower_bound(const bb_view_rows_t *rows, int64_t wall_ns)
 static void s_add_rows(bb_series_sweep_t *self, const bb_view_rows_t *rows, int64_t first_wall_ns,
                        int64_t limit_wall_ns)
 {
-    uint32_t next = s_lower_bound(rows, first_wall_ns);
-    uint32_t limit = s_lower_bound(rows, limit_wall_ns);
+    uint32_t next = s_lower_bound(rows->times, rows->count, first_wall_ns);
+    uint32_t limit = s_lower_bound(rows->times, rows->count, limit_wall_ns);
     if (next == limit) {
         return;
     }
@@ -239,7 +240,7 @@ static bool s_next_day(bb_series_sweep_t *self)
     int64_t next_wall_ns = self->to_wall_ns;
     for (uint32_t i = 0; i < view->rows_count; i++) {
         const bb_view_rows_t *rows = &view->rows[i];
-        uint32_t at = s_lower_bound(rows, self->next_wall_ns);
+        uint32_t at = s_lower_bound(rows->times, rows->count, self->next_wall_ns);
         if (at < rows->count && rows->times[at] < next_wall_ns &&
             s_has_metric(rows, self->metric)) {
             next_wall_ns = rows->times[at];
@@ -285,6 +286,54 @@ static uint32_t s_decode_run(bb_series_sweep_t *self, const s_source_t *source, 
         count = 0;
     }
     return count;
+}
+
+// The points of a block that stands alone, where they were decoded.
+static void s_decode_block(bb_series_sweep_t *self, const s_source_t *source, bb_sweep_step_t *step)
+{
+    const bb_run_t *run = &source->run->run;
+    uint64_t presence[BB_PRESENCE_WORDS];
+    bool all_present;
+    s_make_room(self, BB_BLOCK_ROWS_MAX);
+    const int64_t *times = bb_battery_view_times(self->view, source->run, source->piece_first);
+    if (!times) {
+        return;
+    }
+    if (bb_run_block_values(run, source->column, source->piece_first, self->values, presence,
+                            &all_present) != BB_OK) {
+        bb_battery_view_note_damage(self->view, source->run);
+        return;
+    }
+    uint32_t rows = bb_run_block_rows(run, source->piece_first);
+    uint32_t first = s_lower_bound(times, rows, self->from_wall_ns);
+    uint32_t limit = s_lower_bound(times, rows, self->to_wall_ns);
+    if (all_present && first < limit) {
+        step->times_wall_ns = times + first;
+        step->values = self->values + first;
+        step->count = limit - first;
+        return;
+    }
+    step->times_wall_ns = self->times;
+    step->values = self->values;
+    for (uint32_t row = first; !all_present && row < limit; row++) {
+        if (presence[row / 64] >> (row % 64) & 1) {
+            self->times[step->count] = times[row];
+            self->values[step->count++] = self->values[row]; // never to a later place
+        }
+    }
+}
+
+// Statistics of a block from its values.
+static void s_aggregate_block(bb_series_sweep_t *self, const s_source_t *source,
+                              bb_block_stats_t *stats)
+{
+    const bb_run_t *run = &source->run->run;
+    uint32_t rows = bb_run_block_rows(run, source->piece_first);
+    if (bb_run_block_aggregate(run, source->column, source->piece_first, 0, rows, NULL, stats) !=
+        BB_OK) {
+        bb_battery_view_note_damage(self->view, source->run);
+        *stats = (bb_block_stats_t){0};
+    }
 }
 
 // Several frames of one time leave the largest value.
@@ -482,6 +531,37 @@ static bool s_is_in_one_bucket(const bb_series_sweep_t *self, const bb_block_sta
            stats->first_wall_ns / self->every_ns == stats->last_wall_ns / self->every_ns;
 }
 
+// The largest time that the source still has.
+static int64_t s_last_of(const s_source_t *source)
+{
+    return source->run ? source->run->run.last_wall_ns : source->rows->times[source->limit - 1];
+}
+
+// Statistics of the whole run, if it lies in one bucket and overlaps nothing; it is used up then.
+static bool s_take_run(bb_series_sweep_t *self, s_source_t *front, bb_block_stats_t *stats)
+{
+    const bb_run_t *run = &front->run->run;
+    const bb_block_stats_t range = {.first_wall_ns = run->first_wall_ns,
+                                    .last_wall_ns = run->last_wall_ns};
+    if (!front->is_whole || self->is_decode_forced || !s_is_in_one_bucket(self, &range)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < self->source_count; i++) {
+        const s_source_t *source = &self->sources[i];
+        if (source != front && source->has_piece && source->first_wall_ns <= run->last_wall_ns &&
+            s_last_of(source) >= run->first_wall_ns) {
+            return false;
+        }
+    }
+    if (bb_run_column_stats(run, front->column, stats) != BB_OK) {
+        bb_battery_view_note_damage(self->view, front->run);
+        *stats = (bb_block_stats_t){0};
+        return false; // its blocks may be better
+    }
+    front->has_piece = false;
+    return true;
+}
+
 void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uint32_t metric,
                            bb_type_t type, int64_t from_wall_ns, int64_t every_ns)
 {
@@ -514,23 +594,29 @@ bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
     if (s_overlapping(self, front, front->first_wall_ns, front->last_wall_ns)) {
         s_collect_cluster(self, front);
         step->count = s_merge_cluster(self);
+        step->times_wall_ns = self->times;
+        step->values = self->values;
     } else if (!s_is_wanted(self, front)) {
         s_advance(self, front);
+    } else if (front->run && s_take_run(self, front, &step->stats)) {
+        step->is_stats = true;
     } else if (front->run && s_is_in_one_bucket(self, &front->stats)) {
         step->is_stats = true;
         if (self->is_decode_forced) {
-            uint32_t count = s_decode(self, front);
-            bb_stats_add_rows(&step->stats, front->type, self->times, self->values, NULL, count);
+            s_aggregate_block(self, front, &step->stats);
         } else {
             step->stats = front->stats;
         }
         s_advance(self, front);
+    } else if (front->run) {
+        s_decode_block(self, front, step);
+        s_advance(self, front);
     } else {
         step->count = s_decode(self, front);
         s_advance(self, front);
+        step->times_wall_ns = self->times;
+        step->values = self->values;
     }
-    step->times_wall_ns = self->times;
-    step->values = self->values;
     return true;
 }
 
