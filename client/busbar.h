@@ -269,6 +269,8 @@ typedef struct {
     char cluster[40];
     uint32_t epoch, partitions, under_replicated;
     uint64_t quarantined_points;
+    uint64_t
+        damaged; // windows and batteries of windows that nodes know to be damaged on their disks
     uint32_t node_count;
     busbar_node_t nodes[256];
 } busbar_cluster_t;
@@ -280,6 +282,15 @@ BUSBAR_API void busbar_cluster_free(busbar_cluster_t **cluster);
 // Returns when every node has sealed, merged and trimmed; TIMEOUT says what is still missing where.
 BUSBAR_API busbar_status_t busbar_settle(busbar_client_t *client, int64_t timeout_ns,
                                          busbar_fault_t *fault);
+// Verifies what every node has on its disks. `rate_bytes_per_s`: of each store; 0 = as configured,
+// UINT64_MAX = no limit. Returns when all have ended, with one call of on_damage (may be NULL) for
+// each line about damage, known before or found now; *damaged counts all of it. TIMEOUT: it goes on
+// without us.
+typedef void (*busbar_damage_fn)(void *context, const char *node, const char *line);
+BUSBAR_API busbar_status_t busbar_scrub(busbar_client_t *client, uint64_t rate_bytes_per_s,
+                                        int64_t timeout_ns, busbar_damage_fn on_damage,
+                                        void *context, uint64_t *damaged, uint64_t *verified_bytes,
+                                        busbar_fault_t *fault);
 // Makes quarantined points of these batteries (0 = all) normal.
 BUSBAR_API busbar_status_t busbar_release(busbar_client_t *client, const char *const *batteries,
                                           size_t battery_count, int64_t timeout_ns,

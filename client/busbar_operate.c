@@ -61,6 +61,7 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
     cluster->epoch = BB_MAX(cluster->epoch, poll->exchange.reply.epoch);
     cluster->partitions = BB_MAX(cluster->partitions, reply->partition_count);
     cluster->under_replicated = BB_MAX(cluster->under_replicated, reply->under_replicated);
+    cluster->damaged += reply->damage_count;
     cluster->quarantined_points = BB_MAX(cluster->quarantined_points, reply->quarantined_points);
     for (uint32_t n = 0; n < reply->node_count; n++) {
         const bb_status_node_t *seen = &reply->nodes[n];
@@ -276,6 +277,91 @@ busbar_status_t busbar_settle(busbar_client_t *client, int64_t timeout_ns, busba
         }
         s_pause_ns(BB_MIN(100 * BB_NS_PER_MS, deadline_ns - now_ns));
     }
+}
+
+// ---- scrub -------------------------------------------------------------------------------------
+
+typedef struct {
+    bool is_running;
+    uint64_t damaged, bytes;
+    bb_error_t error;
+    char text[400]; // why
+} s_scrub_t;
+
+static void s_add_scrub(const busbar_poll_t *poll, busbar_damage_fn on_damage, void *context,
+                        s_scrub_t *sum)
+{
+    const bb_exchange_t *exchange = &poll->exchange;
+    if (exchange->outcome != BB_OUTCOME_ANSWERED || exchange->reply.kind != BB_KIND_SCRUB_REPLY) {
+        sum->error = exchange->outcome == BB_OUTCOME_ANSWERED ? bb_exchange_error(exchange)
+                                                              : BB_ERR_UNAVAILABLE;
+        snprintf(sum->text, sizeof sum->text, "node %s: %s", poll->id,
+                 bb_error_message(sum->error));
+        return;
+    }
+    const bb_scrub_reply_t *reply = &exchange->reply.scrub_reply;
+    sum->is_running |= reply->is_running;
+    sum->damaged += reply->damage_count;
+    sum->bytes += reply->bytes_total;
+    for (uint32_t i = 0; on_damage && i < reply->damage_line_count; i++) {
+        char line[BB_MESSAGE_TEXT_BYTES_MAX + 1];
+        snprintf(line, sizeof line, "%.*s", (int)reply->damage_lines[i].length,
+                 (const char *)reply->damage_lines[i].data);
+        on_damage(context, poll->id, line);
+    }
+}
+
+// Asks every node once. `on_damage` NULL: lines are not wanted yet.
+static s_scrub_t s_ask_scrub(busbar_client_t *client, bb_scrub_request_t scrub, int64_t deadline_ns,
+                             busbar_damage_fn on_damage, void *context)
+{
+    uint32_t count;
+    s_scrub_t sum = {0};
+    bb_message_t request = {.kind = BB_KIND_SCRUB, .scrub = scrub};
+    busbar_poll_t *polls = busbar_poll_nodes(client, &request, deadline_ns, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        s_add_scrub(&polls[i], on_damage, context, &sum);
+    }
+    busbar_poll_free(polls, count);
+    return sum;
+}
+
+busbar_status_t busbar_scrub(busbar_client_t *client, uint64_t rate_bytes_per_s, int64_t timeout_ns,
+                             busbar_damage_fn on_damage, void *context, uint64_t *damaged,
+                             uint64_t *verified_bytes, busbar_fault_t *fault)
+{
+    if (!client) {
+        return busbar_fault_say(fault, BB_ERR_USAGE, "busbar_scrub needs a client");
+    }
+    int64_t deadline_ns = busbar_deadline_ns(client, timeout_ns);
+    bb_fault_t ready_why = {0};
+    bb_error_t ready = bb_io_wait_ready(client->io, deadline_ns, &ready_why);
+    if (ready != BB_OK) {
+        return busbar_fault_of(fault, &ready_why, ready);
+    }
+    s_scrub_t sum =
+        s_ask_scrub(client, (bb_scrub_request_t){true, rate_bytes_per_s}, deadline_ns, NULL, NULL);
+    uint64_t before = sum.bytes;
+    while (sum.error == BB_OK && sum.is_running && bb_io_now_ns() < deadline_ns) {
+        s_pause_ns(BB_MIN(100 * BB_NS_PER_MS, BB_MAX(deadline_ns - bb_io_now_ns(), 1)));
+        sum = s_ask_scrub(client, (bb_scrub_request_t){0}, deadline_ns, NULL, NULL);
+    }
+    if (sum.error == BB_OK && !sum.is_running) {
+        sum = s_ask_scrub(client, (bb_scrub_request_t){0}, deadline_ns, on_damage, context);
+    }
+    if (sum.error != BB_OK) {
+        return busbar_fault_say(fault, sum.error, "scrub: %s", sum.text);
+    }
+    if (sum.is_running) {
+        return busbar_fault_say(fault, BB_ERR_TIMEOUT, "scrub: not ended in time; it goes on");
+    }
+    if (damaged) {
+        *damaged = sum.damaged;
+    }
+    if (verified_bytes) {
+        *verified_bytes = sum.bytes - BB_MIN(before, sum.bytes);
+    }
+    return BUSBAR_OK;
 }
 
 // ---- release -----------------------------------------------------------------------------------

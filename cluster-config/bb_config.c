@@ -179,7 +179,8 @@ static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
 {
     static const char *const keys[] = {"id",        "data_dir",     "key_file",
                                        "stores",    "memory_bytes", "disk_reserve_bytes",
-                                       "log_level", "limits",       NULL};
+                                       "log_level", "limits",       "scrub_bytes_per_s",
+                                       NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "node", true);
     bb_yaml_allow(&map, keys);
     bb_yaml_name(&map, "id", true, self->node_id);
@@ -189,6 +190,8 @@ static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
     self->memory_bytes = 256 * S_MIB;
     bb_yaml_size(&map, "memory_bytes", 16 * S_MIB, 1024 * S_GIB, &self->memory_bytes);
     bb_yaml_size(&map, "disk_reserve_bytes", 0, 1024 * 1024 * S_GIB, &self->disk_reserve_bytes);
+    self->scrub_bytes_per_s = 8 * S_MIB;
+    bb_yaml_size(&map, "scrub_bytes_per_s", 0, 1024 * S_GIB, &self->scrub_bytes_per_s);
     char level[16] = "info";
     bb_yaml_text(&map, "log_level", false, level, sizeof level);
     for (uint32_t i = BB_LOG_DEBUG; i <= BB_LOG_ERROR; i++) {

@@ -21,6 +21,7 @@
 //     stores: 1
 //     memory_bytes: 256MiB
 //     disk_reserve_bytes: 0
+//     scrub_bytes_per_s: 8MiB
 //     log_level: info
 //     limits: {in_flight_bytes: 64MiB, ...}
 //   nodes:
@@ -125,7 +126,8 @@ typedef struct {
     // Free space of data_dir's file system below which writes are refused; reads and sealing go on.
     // 0: the smaller of 1 GiB and 5 % of the file system.
     uint64_t disk_reserve_bytes;
-    bb_log_level_t log_level; // info
+    uint64_t scrub_bytes_per_s; // 8 MiB: how fast each store reads its windows again; 0 = never
+    bb_log_level_t log_level;   // info
     bb_config_limits_t limits;
     // lists
     uint32_t node_count;

@@ -28,6 +28,10 @@ const char *bb_kind_name(bb_kind_t kind)
         return "release";
     case BB_KIND_RELEASE_REPLY:
         return "release_reply";
+    case BB_KIND_SCRUB:
+        return "scrub";
+    case BB_KIND_SCRUB_REPLY:
+        return "scrub_reply";
     case BB_KIND_ERROR:
         return "error";
     case BB_KIND_HEARTBEAT:

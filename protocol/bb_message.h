@@ -39,6 +39,8 @@ typedef enum {
     BB_KIND_SETTLE_REPLY = 10,
     BB_KIND_RELEASE = 11, // quarantine: make points normal
     BB_KIND_RELEASE_REPLY = 12,
+    BB_KIND_SCRUB = 13, // verify what lies on disk, or tell how far that is
+    BB_KIND_SCRUB_REPLY = 14,
     BB_KIND_ERROR = 15,
     // node <-> node
     BB_KIND_HEARTBEAT = 32,
@@ -127,6 +129,7 @@ typedef struct {
     uint64_t points_total, batteries_total; // accepted since start; known
     uint64_t head_bytes, journal_bytes, segment_bytes, segment_points;
     uint64_t unsealed_chunks, untrimmed_chunks, runs_to_merge, quarantined_points;
+    uint64_t damage_count; // windows and batteries that are known to be damaged on this node's disk
     uint32_t node_count;
     const bb_status_node_t *nodes;
 } bb_status_reply_t;
@@ -144,6 +147,27 @@ typedef struct {
 typedef struct {
     uint64_t released_points;
 } bb_release_reply_t;
+
+// Lines about damage in one answer; the counts are complete.
+#define BB_DAMAGE_LINES_MAX 64u
+
+typedef struct {
+    bool start; // false: only tell
+    uint64_t
+        rate_bytes_per_s; // of a pass that is started; 0 = as configured, UINT64_MAX = no limit
+} bb_scrub_request_t;
+
+typedef struct {
+    bool is_running;                      // a pass that somebody asked for is under way
+    uint32_t windows_left;                // of that pass
+    uint64_t findings;                    // of that pass, or of the last one
+    uint64_t bytes_total, findings_total; // since start
+    int64_t oldest_age_ns;                // of the window that was verified longest ago
+    uint32_t barred_count;                // windows that are not opened
+    uint32_t damage_count;                // entries of the list of what is damaged
+    uint32_t damage_line_count;
+    const bb_slice_t *damage_lines; // the first of them, in words
+} bb_scrub_reply_t;
 
 typedef struct {
     bb_error_t code;
@@ -225,6 +249,8 @@ typedef struct {
         bb_settle_reply_t settle_reply;
         bb_release_t release;
         bb_release_reply_t release_reply;
+        bb_scrub_request_t scrub;
+        bb_scrub_reply_t scrub_reply;
         bb_error_reply_t error;
         bb_heartbeat_t heartbeat;
         bb_replicate_ack_t replicate_ack;

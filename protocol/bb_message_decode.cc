@@ -271,6 +271,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::StatusReply &from, bb_fault_
     to.untrimmed_chunks = from.untrimmed_chunks();
     to.runs_to_merge = from.runs_to_merge();
     to.quarantined_points = from.quarantined_points();
+    to.damage_count = from.damage_count();
     return s_decode_nodes(self, from, fault);
 }
 
@@ -299,6 +300,34 @@ bb_error_t s_decode(bb_message_t *self, const wire::Release &from, bb_fault_t *f
 bb_error_t s_decode(bb_message_t *self, const wire::ReleaseReply &from, bb_fault_t *)
 {
     self->release_reply.released_points = from.released_points();
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Scrub &from, bb_fault_t *)
+{
+    self->scrub.start = from.start();
+    self->scrub.rate_bytes_per_s = from.rate_bytes_per_s();
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::ScrubReply &from, bb_fault_t *fault)
+{
+    bb_scrub_reply_t &to = self->scrub_reply;
+    to.is_running = from.is_running();
+    to.windows_left = from.windows_left();
+    to.findings = from.findings();
+    to.bytes_total = from.bytes_total();
+    to.findings_total = from.findings_total();
+    to.oldest_age_ns = from.oldest_age_ns();
+    S_REQUIRE(to.oldest_age_ns >= 0, "scrub_reply.oldest_age_ns", "negative");
+    to.barred_count = from.barred_count();
+    to.damage_count = from.damage_count();
+    to.damage_line_count = bb::s_count(from.damage_lines());
+    S_REQUIRE(to.damage_line_count <= BB_DAMAGE_LINES_MAX, "scrub_reply.damage_lines", "too many");
+    bb_slice_t *lines = s_own<bb_slice_t>(self, to.damage_line_count);
+    S_REQUIRE(s_texts(from.damage_lines(), BB_MESSAGE_TEXT_BYTES_MAX, lines),
+              "scrub_reply.damage_lines", "a line is empty or too long");
+    to.damage_lines = lines;
     return BB_OK;
 }
 
@@ -443,6 +472,10 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
         return s_decode_as<wire::Release>(self, envelope, fault);
     case BB_KIND_RELEASE_REPLY:
         return s_decode_as<wire::ReleaseReply>(self, envelope, fault);
+    case BB_KIND_SCRUB:
+        return s_decode_as<wire::Scrub>(self, envelope, fault);
+    case BB_KIND_SCRUB_REPLY:
+        return s_decode_as<wire::ScrubReply>(self, envelope, fault);
     case BB_KIND_ERROR:
         return s_decode_as<wire::ErrorReply>(self, envelope, fault);
     case BB_KIND_HEARTBEAT:

@@ -194,7 +194,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
                                    self.points_total, self.batteries_total, self.head_bytes,
                                    self.journal_bytes, self.segment_bytes, self.segment_points,
                                    self.unsealed_chunks, self.untrimmed_chunks, self.runs_to_merge,
-                                   self.quarantined_points, nodes)
+                                   self.quarantined_points, nodes, self.damage_count)
         .Union();
 }
 
@@ -214,6 +214,22 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_release_t &self)
 body_t s_encode(FlatBufferBuilder &fbb, const bb_release_reply_t &self)
 {
     return wire::CreateReleaseReply(fbb, self.released_points).Union();
+}
+
+body_t s_encode(FlatBufferBuilder &fbb, const bb_scrub_request_t &self)
+{
+    return wire::CreateScrub(fbb, self.start, self.rate_bytes_per_s).Union();
+}
+
+body_t s_encode(FlatBufferBuilder &fbb, const bb_scrub_reply_t &self)
+{
+    BB_ASSERT(self.damage_line_count <= BB_DAMAGE_LINES_MAX);
+    BB_ASSERT(self.oldest_age_ns >= 0);
+    auto lines = s_texts(fbb, self.damage_lines, self.damage_line_count, BB_MESSAGE_TEXT_BYTES_MAX);
+    return wire::CreateScrubReply(fbb, self.is_running, self.windows_left, self.findings,
+                                  self.bytes_total, self.findings_total, self.oldest_age_ns,
+                                  self.barred_count, self.damage_count, lines)
+        .Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_error_reply_t &self)
@@ -308,6 +324,8 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
         S_KIND(SETTLE_REPLY, settle_reply, SettleReply)
         S_KIND(RELEASE, release, Release)
         S_KIND(RELEASE_REPLY, release_reply, ReleaseReply)
+        S_KIND(SCRUB, scrub, Scrub)
+        S_KIND(SCRUB_REPLY, scrub_reply, ScrubReply)
         S_KIND(ERROR, error, ErrorReply)
         S_KIND(HEARTBEAT, heartbeat, Heartbeat)
         S_KIND(REPLICATE_ACK, replicate_ack, ReplicateAck)

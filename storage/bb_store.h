@@ -151,6 +151,11 @@ typedef struct {
     uint32_t damage_count;
     const bb_damage_entry_t *damage; // borrowed until the next tick or job
 } bb_store_scrub_stats_t;
+// Entry `index` of the list in words: "2026-01-01.000003, battery b12: checksum: ..."; returns the
+// length.
+#define BB_STORE_DAMAGE_TEXT_BYTES 512u
+size_t bb_store_damage_text(const bb_store_t *self, uint32_t index,
+                            char out[BB_STORE_DAMAGE_TEXT_BYTES]);
 bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *self, int64_t now_wall_ns);
 
 // Deletes sealed journal files for which `is_held` says yes for every dot range in them.

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_time.h"
 #include "storage/bb_store_seal.h"
 #include "storage/scrub/bb_suspect.h"
 #include "storage/scrub/bb_window_check.h"
@@ -331,6 +332,26 @@ bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *store, int64_t now
         stats.barred_count += !bb_suspect_may_open(&self->doubted[i].suspect);
     }
     return stats;
+}
+
+size_t bb_store_damage_text(const bb_store_t *store, uint32_t index,
+                            char out[BB_STORE_DAMAGE_TEXT_BYTES])
+{
+    const bb_damage_t *list = &store->scrub->damage;
+    BB_ASSERT(index < list->count);
+    const bb_damage_entry_t *entry = &list->entries[index];
+    bb_civil_t day = bb_civil_of_wall_ns((int64_t)entry->day * BB_NS_PER_DAY);
+    char who[BB_BATTERY_ID_BYTES_MAX + 16] = "";
+    if (entry->battery != BB_DAMAGE_BATTERY_ALL &&
+        entry->battery < bb_dictionary_battery_count(store->dictionary)) {
+        bb_slice_t id = bb_dictionary_battery_id(store->dictionary, entry->battery);
+        snprintf(who, sizeof who, ", battery %.*s", (int)id.length, (const char *)id.data);
+    }
+    int length = snprintf(out, BB_STORE_DAMAGE_TEXT_BYTES, "%s%04d-%02u-%02u.%06llu%s: %s: %s",
+                          entry->kind == BB_WINDOW_QUARANTINE ? "quarantine/" : "", day.year,
+                          day.month, day.day, (unsigned long long)entry->number, who,
+                          bb_damage_reason_name(entry->reason), entry->text);
+    return (size_t)BB_MIN(length, (int)BB_STORE_DAMAGE_TEXT_BYTES - 1);
 }
 
 // ---- one step --------------------------------------------------------------------------------

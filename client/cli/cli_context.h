@@ -52,6 +52,7 @@ int cli_verb_last(const cli_context_t *context, int argc, char **argv);
 int cli_verb_status(const cli_context_t *context, int argc, char **argv);
 int cli_verb_settle(const cli_context_t *context, int argc, char **argv);
 int cli_verb_quarantine(const cli_context_t *context, int argc, char **argv);
+int cli_verb_scrub(const cli_context_t *context, int argc, char **argv);
 int cli_verb_inspect(const cli_context_t *context, int argc, char **argv);
 int cli_verb_verify(const cli_context_t *context, int argc, char **argv);
 int cli_verb_battery(const cli_context_t *context, int argc, char **argv);

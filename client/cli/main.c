@@ -38,6 +38,7 @@ static const struct {
     {"verify", cli_verb_verify, "check a node's data folder while the node is down"},
     {"retention", cli_verb_retention, "set | drop | ls: how long points are kept"},
     {"rollup", cli_verb_rollup, "create | drop | ls: continuous aggregates"},
+    {"scrub", cli_verb_scrub, "verify what nodes have on disk, now"},
     {"settle", cli_verb_settle, "wait until everything is sealed, merged and trimmed"},
     {"simulate", s_simulate, "a fleet of batteries, to a file or into a cluster"},
 };

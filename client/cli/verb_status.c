@@ -26,8 +26,9 @@ static void s_status_json(const busbar_cluster_t *cluster)
                (unsigned long long)node->head_bytes, (unsigned long long)node->unsealed_chunks,
                (unsigned long long)node->untrimmed_chunks);
     }
-    printf("],\"under_replicated\":%u,\"quarantined_points\":%llu}\n", cluster->under_replicated,
-           (unsigned long long)cluster->quarantined_points);
+    printf("],\"under_replicated\":%u,\"quarantined_points\":%llu,\"damaged\":%llu}\n",
+           cluster->under_replicated, (unsigned long long)cluster->quarantined_points,
+           (unsigned long long)cluster->damaged);
 }
 
 static void s_status_table(const busbar_cluster_t *cluster)
@@ -38,6 +39,11 @@ static void s_status_table(const busbar_cluster_t *cluster)
         "cluster %s, epoch %u, %u partitions, %u under-replicated, %llu points in quarantine\n\n",
         cluster->cluster, cluster->epoch, cluster->partitions, cluster->under_replicated,
         (unsigned long long)cluster->quarantined_points);
+    if (cluster->damaged > 0) {
+        printf("%llu windows or batteries of windows are damaged on disk; `busbar scrub` names "
+               "them\n\n",
+               (unsigned long long)cluster->damaged);
+    }
     cli_output_t *output = cli_output_open(CLI_TABLE, columns, BB_COUNT_OF(columns));
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         const busbar_node_t *node = &cluster->nodes[i];

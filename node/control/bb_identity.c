@@ -120,6 +120,7 @@ bool bb_role_allows(bb_role_t role, bb_kind_t kind)
         return role == BB_ROLE_READER || role == BB_ROLE_ADMIN;
     case BB_KIND_SETTLE:
     case BB_KIND_RELEASE:
+    case BB_KIND_SCRUB:
         return role == BB_ROLE_ADMIN;
     default:
         return false; // answers and peer kinds are no request of a client

@@ -211,6 +211,9 @@ void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
     case BB_KIND_SETTLE:
         bb_shard_settle(self, ticket, message);
         break;
+    case BB_KIND_SCRUB:
+        bb_shard_scrub(self, ticket, message);
+        break;
     case BB_KIND_RELEASE:
         bb_shard_release(self, ticket, message, envelope);
         break;
@@ -311,6 +314,12 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
     BB_ASSERT(self && stats);
     *stats = self->stats;
     bb_store_stats(self->store, &stats->store);
+    bb_store_scrub_stats_t scrub = bb_store_scrub_stats(self->store, self->time.wall_ns);
+    stats->scrub_bytes = scrub.scrub.bytes_total;
+    stats->scrub_findings = scrub.scrub.findings_total;
+    stats->scrub_oldest_age_ns = (uint64_t)scrub.scrub.oldest_age_ns;
+    stats->barred_windows = scrub.barred_count;
+    stats->damage_count = scrub.damage_count;
     stats->is_fenced = bb_store_is_fenced(self->store);
     stats->unsealed_chunks = self->unsealed_chunks + self->frozen_chunks;
     uint64_t peers_lag = 0;

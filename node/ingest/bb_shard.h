@@ -83,7 +83,7 @@ typedef struct {
 
 // A client's request: `ticket` comes back with the answer; message is decoded from `envelope`;
 // batch is the WRITE payload (NULL otherwise). References stay the caller's. Kinds: WRITE, QUERY,
-// SETTLE, RELEASE. Everything else and every error is answered, never dropped.
+// SETTLE, RELEASE, SCRUB. Everything else and every error is answered, never dropped.
 void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
                      const bb_message_t *message, bb_buffer_t *envelope, bb_buffer_t *batch);
 // A message of an authenticated peer. Kinds: REPLICATE, REPLICATE_ACK, HAVE_REQUEST, HAVE, PULL,
@@ -111,6 +111,7 @@ bool bb_shard_is_drained(const bb_shard_t *self);
 
 typedef struct {
     bb_store_stats_t store;
+    uint64_t scrub_bytes, scrub_findings, scrub_oldest_age_ns, barred_windows, damage_count;
     uint64_t points_accepted, frames_accepted, batches_accepted, points_rejected,
         points_quarantined;
     uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable, writes_disk_full;

@@ -140,6 +140,7 @@ struct bb_shard {
     bb_settle_t settles[BB_SHARD_SETTLES_MAX];
     uint32_t settle_count;
     int64_t settle_next_mono_ns;
+    int64_t scrub_wake_mono_ns; // ask the store's scrubber again
     bb_pending_release_t releases[BB_SHARD_RELEASES_MAX];
 
     bool is_draining;
@@ -199,6 +200,7 @@ void bb_shard_read_destroy(bb_shard_t *self, bb_pending_read_t *read);
 // ---- bb_shard_maintain.c
 void bb_shard_maintain(bb_shard_t *self);
 void bb_shard_settle(bb_shard_t *self, uint64_t ticket, const bb_message_t *message);
+void bb_shard_scrub(bb_shard_t *self, uint64_t ticket, const bb_message_t *message);
 int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self);
 
 // ---- bb_shard_release.c

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+
 #include "node/ingest/bb_shard_internal.h"
 
 // ---- jobs ------------------------------------------------------------------------------------
@@ -39,6 +41,10 @@ void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *j
     self->time = time;
     bb_store_job_end(self->store, &job, error);
     self->is_job_out = false;
+    self->scrub_wake_mono_ns = time.mono_ns;
+    if (self->job_kind == BB_JOB_SCRUB) {
+        return; // what it could not write down it finds again
+    }
     if (error != BB_OK) {
         // The frozen head stays and is flushed again; a fenced store stays as it is.
         self->job_retry_mono_ns = time.mono_ns + BB_SHARD_RETRY_NS;
@@ -69,6 +75,17 @@ static bool s_is_sealed(const bb_shard_t *self)
     return stats.head_points == 0 && stats.frozen_points == 0;
 }
 
+// Sealing and merging come first; nobody waits for a step.
+static void s_scrub_step(bb_shard_t *self)
+{
+    if (self->time.mono_ns >= self->scrub_wake_mono_ns &&
+        bb_store_scrub_tick(self->store, self->time.mono_ns, self->time.wall_ns,
+                            &self->scrub_wake_mono_ns) &&
+        !s_job_begin(self, BB_JOB_SCRUB, 0)) {
+        self->scrub_wake_mono_ns = self->time.mono_ns + BB_SHARD_RETRY_NS;
+    }
+}
+
 static void s_jobs(bb_shard_t *self)
 {
     if (self->is_job_out || self->time.mono_ns < self->job_retry_mono_ns ||
@@ -85,6 +102,9 @@ static void s_jobs(bb_shard_t *self)
         s_job_begin(self, BB_JOB_MERGE, 1);
     } else if (!is_settling && bb_store_wants_merge(self->store)) {
         s_job_begin(self, BB_JOB_MERGE, BB_SHARD_MERGE_RUNS);
+    }
+    if (!is_settling && !self->is_job_out) {
+        s_scrub_step(self);
     }
 }
 
@@ -137,6 +157,41 @@ void bb_shard_settle(bb_shard_t *self, uint64_t ticket, const bb_message_t *mess
     self->is_trim_due = true;
     self->trim_next_mono_ns = self->time.mono_ns;
     self->settle_next_mono_ns = self->time.mono_ns;
+}
+
+// ---- scrub -----------------------------------------------------------------------------------
+
+void bb_shard_scrub(bb_shard_t *self, uint64_t ticket, const bb_message_t *message)
+{
+    if (message->scrub.start) {
+        bb_store_scrub_start(self->store, self->time.mono_ns, self->time.wall_ns,
+                             message->scrub.rate_bytes_per_s);
+        self->scrub_wake_mono_ns = self->time.mono_ns;
+    }
+    bb_store_scrub_stats_t stats = bb_store_scrub_stats(self->store, self->time.wall_ns);
+    static_assert(BB_MESSAGE_TEXT_BYTES_MAX >= BB_STORE_DAMAGE_TEXT_BYTES, "a line fits");
+    char(*texts)[BB_STORE_DAMAGE_TEXT_BYTES] = bb_alloc(BB_DAMAGE_LINES_MAX * sizeof *texts);
+    bb_slice_t lines[BB_DAMAGE_LINES_MAX];
+    uint32_t line_count = BB_MIN(stats.damage_count, BB_DAMAGE_LINES_MAX);
+    for (uint32_t i = 0; i < line_count; i++) {
+        lines[i] = bb_slice(texts[i], bb_store_damage_text(self->store, i, texts[i]));
+    }
+    bb_message_t reply = {.kind = BB_KIND_SCRUB_REPLY,
+                          .epoch = self->epoch,
+                          .request_id = message->request_id,
+                          .trace_id = message->trace_id,
+                          .scrub_reply = {.is_running = stats.scrub.is_pass,
+                                          .windows_left = stats.scrub.pass_windows_left,
+                                          .findings = stats.scrub.pass_findings,
+                                          .bytes_total = stats.scrub.bytes_total,
+                                          .findings_total = stats.scrub.findings_total,
+                                          .oldest_age_ns = BB_MAX(stats.scrub.oldest_age_ns, 0),
+                                          .barred_count = stats.barred_count,
+                                          .damage_count = stats.damage_count,
+                                          .damage_line_count = line_count,
+                                          .damage_lines = lines}};
+    bb_shard_answer(self, ticket, &reply, NULL);
+    free(texts);
 }
 
 static void s_settles(bb_shard_t *self)
@@ -193,6 +248,7 @@ int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self)
             int64_t due = self->head_since_mono_ns + self->options.flush_age_ns_max;
             wake_mono_ns = BB_MIN(wake_mono_ns, BB_MAX(due, self->job_retry_mono_ns));
         }
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->scrub_wake_mono_ns);
         if (self->job_retry_mono_ns > self->time.mono_ns) {
             wake_mono_ns = BB_MIN(wake_mono_ns, self->job_retry_mono_ns);
         }

@@ -224,6 +224,7 @@ static void s_add_stats(bb_status_reply_t *status, bb_status_node_t *nodes,
     status->untrimmed_chunks += stats->untrimmed_chunks;
     status->runs_to_merge += stats->store.runs_mergeable;
     status->quarantined_points += stats->store.quarantined_points;
+    status->damage_count += stats->damage_count;
     for (uint32_t i = 0; i < status->node_count; i++) {
         nodes[i].lag_chunks += stats->lag_chunks[i];
     }

@@ -5,6 +5,7 @@
 
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_tsan.h"
+#include "node/runtime/bb_window_checker.h"
 #include "storage/bb_store_room.h"
 
 #define S_POSTS_PER_COMMIT        256
@@ -298,7 +299,9 @@ static void s_open(s_store_t *self)
                           ? config->disk_reserve_bytes
                           : bb_store_room_reserve_default(bb_vfs_posix(), config->data_dir),
                   .kv_map_bytes = (size_t)config->limits.map_bytes,
-                  .policy = config->policy},
+                  .policy = config->policy,
+                  .scrub_bytes_per_s = config->scrub_bytes_per_s,
+                  .checker = bb_window_checker()},
         .topology = self->node->topology,
         .stream = self->node->incarnation,
         .in_flight_bytes_max = config->limits.in_flight_bytes,

@@ -111,7 +111,9 @@ struct bb_gather {
     bb_write_reply_t write;
     bb_settle_reply_t settle;
     bb_release_reply_t release;
-    bb_error_reply_t error; // code OK = none
+    bb_scrub_reply_t scrub;
+    bb_slice_t damage_lines[BB_DAMAGE_LINES_MAX]; // owned texts
+    bb_error_reply_t error;                       // code OK = none
     char *error_detail;
     uint32_t rejection_count;
     bb_rejection_t *rejections; // BB_REJECTIONS_MAX; texts owned
@@ -119,7 +121,8 @@ struct bb_gather {
 
 bb_gather_t *bb_gather_new(bb_kind_t kind, uint32_t store_count, uint32_t expected)
 {
-    BB_ASSERT(kind == BB_KIND_WRITE || kind == BB_KIND_SETTLE || kind == BB_KIND_RELEASE);
+    BB_ASSERT(kind == BB_KIND_WRITE || kind == BB_KIND_SETTLE || kind == BB_KIND_RELEASE ||
+              kind == BB_KIND_SCRUB);
     BB_ASSERT(expected >= 1 && expected <= store_count && store_count <= BB_STORES_MAX);
     bb_gather_t *self = bb_alloc_zero(1, sizeof *self);
     self->kind = kind;
@@ -148,6 +151,9 @@ void bb_gather_destroy(bb_gather_t **self_p)
     for (uint32_t i = 0; i < self->rejection_count; i++) {
         s_free_text(self->rejections[i].metric);
         s_free_text(self->rejections[i].detail);
+    }
+    for (uint32_t i = 0; i < self->scrub.damage_line_count; i++) {
+        s_free_text(self->damage_lines[i]);
     }
     free(self->rejections);
     free(self->error_detail);
@@ -228,6 +234,25 @@ static void s_add_write(bb_gather_t *self, const s_store_t *store, const bb_writ
     }
 }
 
+static void s_add_scrub(bb_gather_t *self, const bb_scrub_reply_t *reply)
+{
+    bb_scrub_reply_t *sum = &self->scrub;
+    sum->is_running |= reply->is_running;
+    sum->windows_left += reply->windows_left;
+    sum->findings += reply->findings;
+    sum->bytes_total += reply->bytes_total;
+    sum->findings_total += reply->findings_total;
+    sum->oldest_age_ns = BB_MAX(sum->oldest_age_ns, reply->oldest_age_ns);
+    sum->barred_count += reply->barred_count;
+    sum->damage_count += reply->damage_count;
+    for (uint32_t i = 0; i < reply->damage_line_count; i++) {
+        if (sum->damage_line_count < BB_DAMAGE_LINES_MAX) {
+            self->damage_lines[sum->damage_line_count++] = s_copy_text(reply->damage_lines[i]);
+        }
+    }
+    sum->damage_lines = self->damage_lines;
+}
+
 static int s_rank(bb_error_t error)
 {
     switch (bb_error_retry(error)) {
@@ -274,6 +299,8 @@ bool bb_gather_add(bb_gather_t *self, uint32_t store_index, const bb_message_t *
         self->settle.trimmed &= answer->settle_reply.trimmed;
     } else if (answer->kind == BB_KIND_RELEASE_REPLY && self->kind == BB_KIND_RELEASE) {
         self->release.released_points += answer->release_reply.released_points;
+    } else if (answer->kind == BB_KIND_SCRUB_REPLY && self->kind == BB_KIND_SCRUB) {
+        s_add_scrub(self, &answer->scrub_reply);
     } else {
         s_add_error(self, &(bb_error_reply_t){.code = BB_ERR_INTERNAL});
     }
@@ -294,6 +321,9 @@ void bb_gather_answer(const bb_gather_t *self, bb_message_t *answer)
     } else if (self->kind == BB_KIND_SETTLE) {
         answer->kind = BB_KIND_SETTLE_REPLY;
         answer->settle_reply = self->settle;
+    } else if (self->kind == BB_KIND_SCRUB) {
+        answer->kind = BB_KIND_SCRUB_REPLY;
+        answer->scrub_reply = self->scrub;
     } else {
         answer->kind = BB_KIND_RELEASE_REPLY;
         answer->release_reply = self->release;

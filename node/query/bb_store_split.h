@@ -5,7 +5,7 @@
 // With one store a request passes through unchanged and none of this runs.
 //   WRITE            the batch is cut by part; replies are added up, rejections renumbered
 //   QUERY            a page serves one store; the cursor says which: [0xb5][count][index][0] + its
-//   own SETTLE, RELEASE  go to every store; the node is settled when all are
+//   own SETTLE, RELEASE, SCRUB  go to every store; the node is settled when all are
 // Cursors of a node with another number of stores are refused: give every node of a cluster the
 // same number.
 #ifndef BB_STORE_SPLIT_H

@@ -123,6 +123,16 @@ static const s_store_metric_t s_store_metrics[] = {
     {"type_conflicts", "gauge", "Series that hold two types", S_FIELD(store.type_conflicts), 1},
     {"value_conflicts", "gauge", "Points that were given two values at one revision",
      S_FIELD(store.value_conflicts), 1},
+    {"scrub_bytes_total", "counter", "Bytes of windows that were verified", S_FIELD(scrub_bytes),
+     1},
+    {"scrub_findings_total", "counter", "Findings of verifying, each time they are met",
+     S_FIELD(scrub_findings), 1},
+    {"scrub_oldest_age_seconds", "gauge", "Since the window was verified that waits longest",
+     S_FIELD(scrub_oldest_age_ns), 1e-9},
+    {"damaged_entries", "gauge", "Windows and batteries of windows known to be damaged",
+     S_FIELD(damage_count), 1},
+    {"barred_windows", "gauge", "Windows that are not opened because they are not trusted",
+     S_FIELD(barred_windows), 1},
 };
 
 static void s_stores(s_text_t *out, const bb_metrics_view_t *view)

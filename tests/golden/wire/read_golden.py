@@ -195,11 +195,16 @@ EXPECTED = {
         "head_bytes": 4, "journal_bytes": 5, "segment_bytes": 6, "segment_points": 7, "unsealed_chunks": 8,
         "untrimmed_chunks": 9, "runs_to_merge": 10, "quarantined_points": 11,
         "nodes": [{"node_id": "n1", "dc": "dc1", "up": True, "is_self": True, "lag_chunks": 0},
-                  {"node_id": "n2", "dc": "dc1", "up": False, "is_self": False, "lag_chunks": 2**40}]}),
+                  {"node_id": "n2", "dc": "dc1", "up": False, "is_self": False, "lag_chunks": 2**40}],
+        "damage_count": 12}),
     "message_settle": message("SETTLE"),
     "message_settle_reply": message("SETTLE_REPLY", {"sealed": True, "merged": False, "trimmed": True}),
     "message_release": message("RELEASE", {"batteries": ["bat-1", "bät-2"], "level": 1}),
     "message_release_reply": message("RELEASE_REPLY", {"released_points": 44}),
+    "message_scrub": message("SCRUB", {"start": True, "rate_bytes_per_s": 2**64 - 1}),
+    "message_scrub_reply": message("SCRUB_REPLY", {
+        "is_running": True, "windows_left": 1, "findings": 2, "bytes_total": 3, "findings_total": 4,
+        "oldest_age_ns": 5, "barred_count": 6, "damage_count": 7, "damage_lines": ["bat-1", "bät-2"]}),
     "message_error": message("ERROR", {"code": 40, "detail": "1 GiB in flight", "retry_after_ms": 250}),
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),

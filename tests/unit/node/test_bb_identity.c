@@ -133,6 +133,8 @@ static void s_test_roles(void **state)
         {BB_KIND_STATUS, true, true, true},
         {BB_KIND_SETTLE, false, false, true},
         {BB_KIND_RELEASE, false, false, true},
+        {BB_KIND_SCRUB, false, false, true},
+        {BB_KIND_SCRUB_REPLY, false, false, false},
         {BB_KIND_HELLO_REPLY, false, false, false},
         {BB_KIND_WRITE_REPLY, false, false, false},
         {BB_KIND_RESULT, false, false, false},

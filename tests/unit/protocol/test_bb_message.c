@@ -63,6 +63,7 @@ static const bb_kind_t s_kinds[] = {
     BB_KIND_SETTLE,       BB_KIND_SETTLE_REPLY, BB_KIND_RELEASE,   BB_KIND_RELEASE_REPLY,
     BB_KIND_ERROR,        BB_KIND_HEARTBEAT,    BB_KIND_REPLICATE, BB_KIND_REPLICATE_ACK,
     BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,         BB_KIND_PULL,      BB_KIND_PULL_DONE,
+    BB_KIND_SCRUB,        BB_KIND_SCRUB_REPLY,
 };
 
 // A message of the kind in which every field differs from its default.
@@ -143,6 +144,7 @@ static bb_message_t s_sample(bb_kind_t kind)
                                              .untrimmed_chunks = 9,
                                              .runs_to_merge = 10,
                                              .quarantined_points = 11,
+                                             .damage_count = 12,
                                              .node_count = 2,
                                              .nodes = s_status_nodes};
         break;
@@ -155,6 +157,21 @@ static bb_message_t s_sample(bb_kind_t kind)
         break;
     case BB_KIND_RELEASE_REPLY:
         m.release_reply.released_points = 44;
+        break;
+    case BB_KIND_SCRUB:
+        m.scrub = (bb_scrub_request_t){.start = true, .rate_bytes_per_s = UINT64_MAX};
+        break;
+    case BB_KIND_SCRUB_REPLY:
+        m.scrub_reply = (bb_scrub_reply_t){.is_running = true,
+                                           .windows_left = 1,
+                                           .findings = 2,
+                                           .bytes_total = 3,
+                                           .findings_total = 4,
+                                           .oldest_age_ns = 5,
+                                           .barred_count = 6,
+                                           .damage_count = 7,
+                                           .damage_line_count = 2,
+                                           .damage_lines = s_batteries};
         break;
     case BB_KIND_ERROR:
         m.error = (bb_error_reply_t){
@@ -421,6 +438,23 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
     case BB_KIND_RELEASE_REPLY:
         S_SAME(release_reply.released_points);
         break;
+    case BB_KIND_SCRUB:
+        S_SAME(scrub.start);
+        S_SAME(scrub.rate_bytes_per_s);
+        break;
+    case BB_KIND_SCRUB_REPLY:
+        S_SAME(scrub_reply.is_running);
+        S_SAME(scrub_reply.windows_left);
+        S_SAME(scrub_reply.findings);
+        S_SAME(scrub_reply.bytes_total);
+        S_SAME(scrub_reply.findings_total);
+        S_SAME(scrub_reply.oldest_age_ns);
+        S_SAME(scrub_reply.barred_count);
+        S_SAME(scrub_reply.damage_count);
+        S_SAME(scrub_reply.damage_line_count);
+        s_same_texts(a->scrub_reply.damage_lines, b->scrub_reply.damage_lines,
+                     a->scrub_reply.damage_line_count);
+        break;
     case BB_KIND_ERROR:
         S_SAME(error.code);
         S_SAME(error.retry_after_ms);
@@ -489,7 +523,7 @@ static void message_round_trip_at_the_limits(void **state)
     const bb_kind_t kinds[] = {BB_KIND_HELLO,         BB_KIND_WRITE_REPLY,   BB_KIND_RESULT,
                                BB_KIND_SETTLE_REPLY,  BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
                                BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST,  BB_KIND_HAVE,
-                               BB_KIND_PULL,          BB_KIND_PULL_DONE};
+                               BB_KIND_PULL,          BB_KIND_PULL_DONE,     BB_KIND_SCRUB_REPLY};
     for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
         bb_message_t empty = {.kind = kinds[i]};
         s_round_trip(&empty);
@@ -556,7 +590,7 @@ static void s_expect_refused(bb_kind_t kind, s_damage_fn damage, bb_error_t expe
 #define S_TABLE(index)   wire_follow(S_ELEMENT(index))
 
 S_DAMAGE(s_version, wire_put(wire_field(envelope, S_VERSION), 2, 1))
-S_DAMAGE(s_kind_unknown, wire_put(wire_field(envelope, S_KIND), 13, 1))
+S_DAMAGE(s_kind_unknown, wire_put(wire_field(envelope, S_KIND), 20, 1))
 S_DAMAGE(s_kind_other, wire_put(wire_field(envelope, S_KIND), BB_KIND_WRITE, 1))
 S_DAMAGE(s_kind_bodiless, wire_put(wire_field(envelope, S_KIND), BB_KIND_STATUS, 1))
 S_DAMAGE(s_body_type, wire_put(wire_field(envelope, S_BODY_TYPE), 200, 1))
