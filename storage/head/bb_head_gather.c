@@ -5,6 +5,9 @@
 
 #include "storage/head/bb_arena.h"
 
+#define S_LINE_BYTES          64u
+#define S_PREFETCH_FRAMES_MAX 256u // further on the processor has noticed by itself
+
 // Frames of one block that go to one part.
 typedef struct {
     const bb_head_block_t *block;
@@ -264,19 +267,26 @@ static uint32_t s_adjoining(const bb_head_gather_t *self, uint32_t begin, uint32
     return end;
 }
 
-// Fetches where each column of the stretch begins: otherwise every column waits for memory.
-static void s_prefetch(const bb_head_gather_t *self, uint32_t index)
+static void s_prefetch_bytes(const void *bytes, size_t length)
 {
-    if (index >= self->stretch_count) {
-        return;
+    const uint8_t *limit = (const uint8_t *)bytes + length;
+    for (const uint8_t *line = bytes; line < limit; line += S_LINE_BYTES) {
+        __builtin_prefetch(line);
     }
+}
+
+// Fetches what adjoining stretches will decode: otherwise every column waits for memory.
+static void s_prefetch(const bb_head_gather_t *self, uint32_t index, uint32_t frame_count)
+{
     const s_stretch_t *stretch = &self->sorted[index];
     const bb_head_block_t *block = stretch->block;
-    __builtin_prefetch(block->times_wall_ns + stretch->first);
+    frame_count = BB_MIN(frame_count, S_PREFETCH_FRAMES_MAX);
+    s_prefetch_bytes(block->times_wall_ns + stretch->first, frame_count * sizeof(int64_t));
     for (uint32_t m = 0; m < block->shape->metric_count; m++) {
         const bb_column_t *column = &block->columns[m];
         if (s_wants(self, block->shape->metrics[m])) {
-            __builtin_prefetch(column->packed + (size_t)stretch->first * column->width / 8);
+            s_prefetch_bytes(column->packed + (size_t)stretch->first * column->width / 8,
+                             (size_t)frame_count * column->width / 8 + 8);
         }
     }
 }
@@ -308,16 +318,17 @@ void bb_head_gather_decode(bb_head_gather_t *self)
     }
     s_make_room(self);
     s_sort(self);
-    uint32_t frame_count, next_frame_count;
-    uint32_t end, next_end;
-    for (uint32_t begin = 0; begin < self->stretch_count; begin = end) {
-        end = s_adjoining(self, begin, &frame_count);
+    uint32_t frame_count, next_frame_count = 0;
+    uint32_t next = s_adjoining(self, 0, &next_frame_count);
+    for (uint32_t begin = 0; begin < self->stretch_count;) {
+        uint32_t end = next;
+        frame_count = next_frame_count;
         if (end < self->stretch_count) {
-            next_end = s_adjoining(self, end, &next_frame_count);
-            s_prefetch(self, end);
-            s_prefetch(self, next_end);
+            next = s_adjoining(self, end, &next_frame_count);
+            s_prefetch(self, end, next_frame_count);
         }
         s_decode_adjoining(self, &self->sorted[begin], end - begin, frame_count);
+        begin = end;
     }
 }
 
