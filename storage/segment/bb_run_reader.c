@@ -188,6 +188,58 @@ static bb_error_t s_open_values(const bb_run_t *self, uint32_t column_index, uin
                                                                               : BB_ERR_CORRUPT;
 }
 
+// ---- peers -----------------------------------------------------------------------------------
+// The words of other columns of the same block, from which one was predicted.
+typedef struct {
+    uint64_t words[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX];
+    const uint64_t *list[BB_ENCODING_PEERS_MAX];
+    const uint64_t *const *peers; // NULL: none are needed
+} s_peers_t;
+
+// The column that is the index-th of those that have all rows; UINT32_MAX: there is none.
+static uint32_t s_find_peer(const bb_run_t *self, uint32_t block_index, uint32_t index)
+{
+    for (uint32_t column = 0; column < self->column_count; column++) {
+        uint8_t encoding =
+            self->encodings_raw[bb_run_raw_part(self, bb_run_slot(column), block_index)];
+        bool has_all = encoding != BB_ENCODING_NONE && !(encoding & BB_RUN_LACKS_ROWS);
+        if (has_all && index-- == 0) {
+            return column;
+        }
+    }
+    return UINT32_MAX;
+}
+
+static bb_error_t s_read_peers(const bb_run_t *self, uint32_t block_index, const s_values_t *values,
+                               s_peers_t *peers)
+{
+    peers->peers = NULL;
+    if (values->encoding != BB_ENCODING_PREDICTED) {
+        return BB_OK;
+    }
+    uint32_t indexes[BB_ENCODING_PEERS_MAX];
+    uint32_t count;
+    bb_error_t error = bb_encoding_peers(values->encoding, values->encoded, BB_ENCODING_PEER_LIMIT,
+                                         indexes, &count);
+    for (uint32_t i = 0; error == BB_OK && i < count; i++) {
+        s_values_t peer;
+        uint32_t column = s_find_peer(self, block_index, indexes[i]);
+        if (column == UINT32_MAX) {
+            return BB_ERR_CORRUPT;
+        }
+        error = s_open_values(self, column, block_index, &peer);
+        if (error == BB_OK) {
+            // Peers are never predicted themselves: without peers that is an error.
+            error =
+                bb_encoding_decode(peer.encoding, bb_run_format_kind(bb_run_raw_type(self, column)),
+                                   peer.encoded, peer.count, NULL, peers->words[i]);
+        }
+        peers->list[i] = peers->words[i];
+    }
+    peers->peers = peers->list;
+    return error;
+}
+
 // Words as they are written become values. False: they cannot have been written.
 static bool s_translate(const bb_run_t *self, bb_type_t type, uint64_t *words, uint32_t count)
 {
@@ -223,9 +275,13 @@ bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index, uint
     s_values_t values;
     bb_type_t type = bb_run_raw_type(self, column_index);
     bb_error_t error = s_open_values(self, column_index, block_index, &values);
+    s_peers_t peers;
+    if (error == BB_OK && values.count > 0) {
+        error = s_read_peers(self, block_index, &values, &peers);
+    }
     if (error == BB_OK && values.count > 0) {
         error = bb_encoding_decode(values.encoding, bb_run_format_kind(type), values.encoded,
-                                   values.count, NULL, out);
+                                   values.count, peers.peers, out);
     }
     if (error != BB_OK) {
         return error;
@@ -378,9 +434,14 @@ static bb_error_t s_aggregate(const bb_run_t *self, uint32_t column_index, uint3
     if (range.count == 0) {
         return BB_OK;
     }
+    s_peers_t peers;
+    error = s_read_peers(self, block_index, &values, &peers);
+    if (error != BB_OK) {
+        return error;
+    }
     bb_encoding_totals_t totals;
     error = bb_encoding_aggregate(values.encoding, bb_run_raw_type(self, column_index),
-                                  values.encoded, values.count, NULL, range.before,
+                                  values.encoded, values.count, peers.peers, range.before,
                                   range.before + range.count, &totals);
     if (error != BB_OK) {
         return error;

@@ -13,8 +13,14 @@
 #include "storage/segment/bb_stats.h"
 #include "storage/segment/bb_varint.h"
 
-// Columns of one metric and type are alike in all batteries, so what suited them is remembered.
-#define S_HINTS 1024u
+// Columns of one metric and type are alike in all batteries, so what suited them is remembered. So
+// is, for lists of columns that come again and again, which are predicted from which; a list must
+// have come S_PEERS_SEEN times before that is asked, because the question is expensive, and for
+// blocks of a few rows it does not pay.
+#define S_HINTS      1024u
+#define S_PEER_LISTS 64u
+#define S_PEERS_SEEN 4u
+#define S_PEER_ROWS  256u
 
 typedef struct {
     uint8_t *bytes;
@@ -35,10 +41,18 @@ typedef struct {
     int64_t first_wall_ns, last_wall_ns;
 } s_block_t;
 
+// Hints of a list of columns that all have all rows.
+typedef struct {
+    uint64_t signature; // of their metrics and types; 0 = free
+    uint32_t seen_count;
+    uint32_t hints[BB_ENCODING_PEER_LIMIT];
+} s_peer_list_t;
+
 struct bb_run_writer {
     bb_encoder_t *encoder;
     uint32_t hints[S_HINTS];
     uint32_t time_hint;
+    s_peer_list_t *lists;      // S_PEER_LISTS, by signature
     bb_text_table_t own_texts; // of bb_run_writer_encode
 
     // The run that was begun.
@@ -61,12 +75,23 @@ struct bb_run_writer {
     s_buffer_t run;
     // One block of one column at a time: present rows only, states as positions.
     uint64_t values[BB_BLOCK_ROWS_MAX];
+    // The columns of the block that have all rows, if they are offered to each other as peers.
+    s_peer_list_t *list; // NULL: they are not
+    bb_encoding_input_t peers[BB_ENCODING_PEER_LIMIT];
+    const uint64_t *peer_words[BB_ENCODING_PEER_LIMIT];
+    bb_encoding_kind_t peer_kinds[BB_ENCODING_PEER_LIMIT];
+    uint32_t *peer_hints[BB_ENCODING_PEER_LIMIT];
+    uint32_t peer_columns[BB_ENCODING_PEER_LIMIT];
+    uint32_t peer_count;
+    uint64_t *positions; // of peers that are states
+    size_t position_capacity;
 };
 
 bb_run_writer_t *bb_run_writer_new(void)
 {
     bb_run_writer_t *self = bb_alloc_zero(1, sizeof *self);
     self->encoder = bb_encoder_new();
+    self->lists = bb_alloc_zero(S_PEER_LISTS, sizeof *self->lists);
     bb_text_table_init(&self->own_texts);
     return self;
 }
@@ -79,6 +104,8 @@ void bb_run_writer_destroy(bb_run_writer_t **self)
     }
     bb_encoder_destroy(&writer->encoder);
     bb_text_table_free(&writer->own_texts);
+    free(writer->lists);
+    free(writer->positions);
     free(writer->columns);
     free(writer->infos);
     free(writer->totals);
@@ -207,13 +234,12 @@ static bool s_all_present(const bb_run_column_t *column, uint32_t row_first, uin
     return true;
 }
 
-static void s_encode(bb_run_writer_t *self, s_part_t *part, bb_encoding_kind_t kind,
-                     const uint64_t *words, uint32_t count, uint32_t *hint)
+static void s_encode(bb_run_writer_t *self, s_part_t *part, const bb_encoding_input_t *input,
+                     uint32_t *hint)
 {
-    uint8_t *room = s_reserve(&self->payload, BB_ENCODING_BYTES_MAX(count));
-    bb_encoding_input_t input = {.kind = kind, .words = words, .count = count};
+    uint8_t *room = s_reserve(&self->payload, BB_ENCODING_BYTES_MAX(input->count));
     uint8_t id;
-    size_t length = bb_encoder_encode(self->encoder, &input, hint, room, &id);
+    size_t length = bb_encoder_encode(self->encoder, input, hint, room, &id);
     BB_ASSERT(id <= BB_RUN_ENCODING_MASK);
     self->payload.length += length;
     part->encoding |= id;
@@ -253,8 +279,9 @@ static const uint64_t *s_gather(bb_run_writer_t *self, s_part_t *part,
     return self->values;
 }
 
-static const uint64_t *s_translate(bb_run_writer_t *self, bb_type_t type, const uint64_t *words,
-                                   uint32_t count)
+// Words as they are written; `positions` has room for those of states.
+static const uint64_t *s_translate(const bb_run_writer_t *self, bb_type_t type,
+                                   const uint64_t *words, uint32_t count, uint64_t *positions)
 {
     if (type == BB_TYPE_BOOL) {
         for (uint32_t i = 0; i < count; i++) {
@@ -271,9 +298,77 @@ static const uint64_t *s_translate(bb_run_writer_t *self, bb_type_t type, const 
             previous = words[i];
             code = bb_text_table_code(self->texts, bb_text_of_bits(previous));
         }
-        self->values[i] = code;
+        positions[i] = code;
     }
-    return self->values;
+    return positions;
+}
+
+// ---- peers -----------------------------------------------------------------------------------
+// Lists the columns of the block that have all rows. The reader finds the same list, by the bit in
+// the byte of the encoding.
+static void s_list_peers(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
+                         uint32_t row_count)
+{
+    uint64_t signature = 1;
+    self->peer_count = 0;
+    if (self->position_capacity < (size_t)input->column_count * BB_BLOCK_ROWS_MAX) {
+        self->position_capacity = (size_t)input->column_count * BB_BLOCK_ROWS_MAX;
+        self->positions =
+            bb_realloc(self->positions, self->position_capacity * sizeof *self->positions);
+    }
+    for (uint32_t i = 0; i < input->column_count && self->peer_count < BB_ENCODING_PEER_LIMIT;
+         i++) {
+        const bb_run_column_t *column = &input->columns[i];
+        if (!s_all_present(column, row_first, row_count)) {
+            continue;
+        }
+        uint32_t at = self->peer_count++;
+        self->peer_columns[at] = i;
+        self->peer_words[at] =
+            s_translate(self, column->type, column->values + row_first, row_count,
+                        self->positions + (size_t)i * BB_BLOCK_ROWS_MAX);
+        self->peer_kinds[at] = bb_run_format_kind(column->type);
+        self->peers[at] = (bb_encoding_input_t){
+            .kind = self->peer_kinds[at], .words = self->peer_words[at], .count = row_count};
+        signature = (signature ^ ((uint64_t)column->metric * 4 + column->type)) *
+                    UINT64_C(0x9e3779b97f4a7c15);
+        signature ^= signature >> 29;
+    }
+    s_peer_list_t *list = &self->lists[signature % S_PEER_LISTS];
+    if (list->signature != signature) {
+        memset(list, 0, sizeof *list);
+        list->signature = signature;
+    }
+    self->list = ++list->seen_count > S_PEERS_SEEN ? list : NULL;
+}
+
+static void s_relate(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
+                     uint32_t row_count)
+{
+    self->list = NULL;
+    if (row_count < S_PEER_ROWS || self->is_without_stats) {
+        return;
+    }
+    s_list_peers(self, input, row_first, row_count);
+    if (!self->list || self->peer_count < 2) {
+        self->list = NULL;
+        return;
+    }
+    for (uint32_t i = 0; i < self->peer_count; i++) {
+        self->peer_hints[i] = &self->list->hints[i];
+    }
+    bb_encoder_relate(self->encoder, self->peers, self->peer_count, self->peer_hints);
+}
+
+// The place of a column among the peers, or UINT32_MAX.
+static uint32_t s_peer_of(const bb_run_writer_t *self, uint32_t column)
+{
+    for (uint32_t i = 0; self->list && i < self->peer_count; i++) {
+        if (self->peer_columns[i] == column) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
 }
 
 static void s_add_column(bb_run_writer_t *self, s_part_t *part, const bb_run_input_t *input,
@@ -289,19 +384,31 @@ static void s_add_column(bb_run_writer_t *self, s_part_t *part, const bb_run_inp
     if (count == 0) {
         return;
     }
-    words = s_translate(self, type, words, count);
+    words = s_translate(self, type, words, count, self->values);
     size_t begin = self->payload.length;
-    s_encode(self, part, bb_run_format_kind(type), words, count,
-             &self->hints[(column->metric * 4 + (uint32_t)type) % S_HINTS]);
+    bb_encoding_input_t block = {.kind = bb_run_format_kind(type), .words = words, .count = count};
+    uint32_t *hint = &self->hints[(column->metric * 4 + (uint32_t)type) % S_HINTS];
+    uint32_t peer = s_peer_of(self, index);
+    if (peer != UINT32_MAX) {
+        block.peers = self->peer_words;
+        block.peer_kinds = self->peer_kinds;
+        block.peer_count = self->peer_count;
+        hint = self->peer_hints[peer];
+    }
+    s_encode(self, part, &block, hint);
     self->point_count += count;
     if (self->is_without_stats) {
         return;
     }
     bb_encoding_totals_t totals;
+    uint32_t id = part->encoding & BB_RUN_ENCODING_MASK;
     bb_slice_t encoded = bb_slice(self->payload.bytes + begin, self->payload.length - begin);
-    bb_error_t error = bb_encoding_aggregate(part->encoding & BB_RUN_ENCODING_MASK, type, encoded,
-                                             count, NULL, 0, count, &totals);
-    BB_ASSERT(error == BB_OK); // checked on both sides of the boundary: it was just written
+    if (id == BB_ENCODING_PREDICTED) {
+        bb_encoding_totals_of(type, words, count, &totals);
+    } else {
+        bb_error_t error = bb_encoding_aggregate(id, type, encoded, count, NULL, 0, count, &totals);
+        BB_ASSERT(error == BB_OK); // checked on both sides of the boundary: it was just written
+    }
     bb_block_stats_t stats = {
         .count = count,
         .sum = totals.sum,
@@ -328,7 +435,10 @@ void bb_run_writer_add(bb_run_writer_t *self, const bb_run_input_t *input, uint3
     s_part_t *parts = s_next_block(self, row_count, times[0], times[row_count - 1]);
     parts[0] = (s_part_t){.offset = self->payload.length};
     memcpy(self->values, times, (size_t)row_count * sizeof *times);
-    s_encode(self, &parts[0], BB_ENCODING_INTEGER, self->values, row_count, &self->time_hint);
+    bb_encoding_input_t block = {
+        .kind = BB_ENCODING_INTEGER, .words = self->values, .count = row_count};
+    s_encode(self, &parts[0], &block, &self->time_hint);
+    s_relate(self, input, row_first, row_count);
     for (uint32_t i = 0; i < self->column_count; i++) {
         BB_ASSERT(input->columns[i].metric == self->columns[i].metric &&
                   input->columns[i].type == self->columns[i].type);

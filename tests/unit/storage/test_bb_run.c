@@ -511,6 +511,67 @@ static void test_small_runs_are_small(void **context)
     test_table_free(&table);
 }
 
+// Columns that follow from others are written as differences to a guess, and come back all the
+// same: values, parts of a block, statistics; also when one of the others lacks rows.
+static void test_predicted_columns(void **context)
+{
+    (void)context;
+    enum { ROWS = 9 * BB_BLOCK_ROWS_MAX, COLUMNS = 4 };
+    bb_random_t random = bb_random_seed(35);
+    test_table_t table = {.row_count = ROWS, .column_count = COLUMNS};
+    table.times = bb_alloc(ROWS * sizeof *table.times);
+    test_times(&random, TEST_REGULAR, table.times, ROWS);
+    for (uint32_t i = 0; i < COLUMNS; i++) {
+        table.values[i] = bb_alloc(ROWS * sizeof(uint64_t));
+        table.columns[i] = (bb_run_column_t){3 + i, BB_TYPE_FLOAT64, table.values[i], NULL};
+    }
+    double current = 0;
+    for (uint32_t row = 0; row < ROWS; row++) {
+        double voltage = (double)(480000 + (int)test_below(&random, 20000)) / 1000.0;
+        current += (double)test_below(&random, 4001) / 10.0 - 200.0;
+        current = nearbyint(current * 10) / 10;
+        double power = nearbyint(voltage * current / 10.0) / 100.0;
+        table.values[0][row] = bb_bits_of_double(voltage);
+        table.values[1][row] = bb_bits_of_double(current);
+        table.values[2][row] = bb_bits_of_double(power);
+        table.values[3][row] = bb_bits_of_double((double)test_below(&random, 50));
+    }
+    // The last column lacks rows in one block: the list of those that have all is shorter there.
+    table.presence[3] = bb_alloc(ROWS / 64 * sizeof(uint64_t));
+    memset(table.presence[3], 0xff, ROWS / 8);
+    table.presence[3][7 * BB_BLOCK_ROWS_MAX / 64] = 0x7ffffffffffffff0;
+    table.columns[3].presence = table.presence[3];
+    s_check_table(&table, 5);
+    bb_slice_t encoded = test_table_encode(&table, 5);
+    bb_run_t run;
+    assert_int_equal(bb_run_open(&run, encoded, NULL), BB_OK);
+    uint32_t predicted = 0;
+    for (uint32_t slot = 1; slot <= COLUMNS; slot++) {
+        for (uint32_t block = 0; block < run.block_count; block++) {
+            predicted += run.encodings_raw[slot * run.block_count + block] == BB_ENCODING_PREDICTED;
+        }
+    }
+    assert_true(predicted > 0);
+    for (uint32_t i = 0; i < 50; i++) {
+        uint32_t block = test_below(&random, run.block_count);
+        uint32_t first = test_below(&random, BB_BLOCK_ROWS_MAX);
+        uint32_t limit = first + 1 + test_below(&random, BB_BLOCK_ROWS_MAX - first);
+        bb_block_stats_t expected = {0};
+        bb_block_stats_t found;
+        for (uint32_t row = first; row < limit; row++) {
+            uint32_t at = block * BB_BLOCK_ROWS_MAX + row;
+            bb_stats_add(&expected, BB_TYPE_FLOAT64, table.times[at], table.values[2][at]);
+        }
+        assert_int_equal(bb_run_block_aggregate(&run, 2, block, first, limit, NULL, &found), BB_OK);
+        assert_int_equal(found.count, expected.count);
+        assert_true(found.min == expected.min && found.max == expected.max);
+        assert_true(found.first == expected.first && found.last == expected.last);
+        assert_int_equal(found.first_wall_ns, expected.first_wall_ns);
+    }
+    test_slice_free(encoded);
+    test_table_free(&table);
+}
+
 // ---- golden file
 // ------------------------------------------------------------------------------------
 
@@ -630,6 +691,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_aggregates_of_parts),
         cmocka_unit_test(test_hours_of_dense_runs),
         cmocka_unit_test(test_small_runs_are_small),
+        cmocka_unit_test(test_predicted_columns),
         cmocka_unit_test(test_golden_file_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
