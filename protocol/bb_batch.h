@@ -88,7 +88,8 @@ typedef struct {
     const bb_batch_battery_t *batteries;
     const bb_batch_shape_t *shapes;
     const bb_slice_t *states;
-    void *memory; // owned tables
+    size_t memory_bytes; // of the owned tables; for who bounds what is open at a time
+    void *memory;        // owned tables
 } bb_batch_t;
 
 // Verifies everything that can be verified without knowing the cluster: the FlatBuffer, every

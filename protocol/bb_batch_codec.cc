@@ -296,12 +296,13 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_batch_roo
     if (!bb::s_is_aligned(s_data(batch.columns()))) {
         return s_corrupt(fault, "a vector is not aligned");
     }
-    uint8_t *memory = static_cast<uint8_t *>(bb_alloc(
+    size_t memory_bytes =
         self->part_count * sizeof *room->parts + self->run_count * sizeof *room->runs +
         self->frame_count * sizeof *room->times_wall_ns +
         self->battery_count * sizeof *room->batteries + self->shape_count * sizeof *room->shapes +
         name_count * sizeof *room->columns + (name_count + self->state_count) * sizeof(bb_slice_t) +
-        attribute_count * sizeof(bb_attribute_t)));
+        attribute_count * sizeof(bb_attribute_t);
+    uint8_t *memory = static_cast<uint8_t *>(bb_alloc(memory_bytes));
     uint8_t *at = memory;
     room->parts = s_cut<bb_batch_part_t>(&at, self->part_count);
     room->runs = s_cut<bb_batch_run_t>(&at, self->run_count);
@@ -323,6 +324,7 @@ bb_error_t bb_batch_flat_read(bb_batch_t *self, bb_slice_t encoded, bb_batch_roo
     }
     self->encoded = encoded;
     self->memory = memory;
+    self->memory_bytes = memory_bytes;
     self->parts = room->parts;
     self->runs = room->runs;
     self->times_wall_ns = room->times_wall_ns;

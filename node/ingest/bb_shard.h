@@ -59,7 +59,7 @@ typedef struct {
     bb_store_options_t store;
     const bb_topology_t *topology;   // borrowed; the epoch and all replicas
     bb_stream_t stream;              // this process start: 128 random bits, never used before
-    uint64_t in_flight_bytes_max;    // client batches not yet answered; past it: BUSY
+    uint64_t in_flight_bytes_max;    // open batches of clients not yet answered; past it: BUSY
     uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
     int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 500 ms
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min

@@ -179,7 +179,7 @@ static bb_error_t s_submit(bb_shard_t *self, bb_pending_release_t *release, uint
     bb_error_t error = bb_batch_open(&batch, bb_slice(encoded, length), NULL);
     BB_ASSERT(error == BB_OK); // our own encoding
     bb_pending_write_t *write = bb_alloc_zero(1, sizeof *write);
-    *write = (bb_pending_write_t){.bytes = length,
+    *write = (bb_pending_write_t){.bytes = length + batch.memory_bytes,
                                   .point_count = batch.value_count,
                                   .release = release,
                                   .link = &self->writes,
@@ -188,7 +188,7 @@ static bb_error_t s_submit(bb_shard_t *self, bb_pending_release_t *release, uint
         write->next->link = &write->next;
     }
     self->writes = write;
-    self->in_flight_bytes += length;
+    self->in_flight_bytes += write->bytes;
     bb_shard_submit_t submit = {.level = release->level,
                                 .deadline_mono_ns = release->deadline_mono_ns,
                                 .batch_buffer = bb_buffer_new(encoded, length, NULL, NULL),

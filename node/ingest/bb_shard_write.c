@@ -119,6 +119,26 @@ typedef struct {
     bb_shard_answer_error(self, (intake)->ticket, (intake)->message->request_id,                   \
                           (intake)->message->trace_id, error, retry_ms, __VA_ARGS__)
 
+// Is there room for `bytes` more? What is in flight alone always has some.
+static bool s_fits(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
+{
+    if (self->in_flight_bytes == 0 ||
+        self->in_flight_bytes + bytes <= self->options.in_flight_bytes_max) {
+        return true;
+    }
+    self->stats.writes_busy++;
+    S_ERROR(self, intake, BB_ERR_BUSY, 50, "%llu bytes are in flight, the most is %llu",
+            (unsigned long long)self->in_flight_bytes,
+            (unsigned long long)self->options.in_flight_bytes_max);
+    return false;
+}
+
+// What a batch holds until it is answered: a small one may unfold into many frames.
+static size_t s_held_bytes(const bb_batch_t *batch)
+{
+    return batch->encoded.length + batch->memory_bytes;
+}
+
 // May this node take any batch now?
 static bool s_is_open(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
 {
@@ -143,12 +163,7 @@ static bool s_is_open(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
                 name ? name : "?");
         return false;
     }
-    if (self->in_flight_bytes > 0 &&
-        self->in_flight_bytes + bytes > self->options.in_flight_bytes_max) {
-        self->stats.writes_busy++;
-        S_ERROR(self, intake, BB_ERR_BUSY, 50, "%llu bytes are in flight, the most is %llu",
-                (unsigned long long)self->in_flight_bytes,
-                (unsigned long long)self->options.in_flight_bytes_max);
+    if (!s_fits(self, intake, bytes)) {
         return false;
     }
     if (bb_store_is_full(self->store)) {
@@ -307,7 +322,7 @@ static void s_take(bb_shard_t *self, s_intake_t *intake)
 {
     uint64_t point_count = intake->batch.value_count;
     uint32_t frame_count = intake->batch.frame_count;
-    bb_pending_write_t *write = s_write_new(self, intake->batch.encoded.length);
+    bb_pending_write_t *write = s_write_new(self, s_held_bytes(&intake->batch));
     write->ticket = intake->ticket;
     write->request_id = intake->message->request_id;
     write->trace_id = intake->message->trace_id;
@@ -369,8 +384,8 @@ void bb_shard_write(bb_shard_t *self, uint64_t ticket, const bb_message_t *messa
     }
     bb_buffer_t *original = bb_buffer_keep(payload); // rejections may point into it
     intake.buffer = bb_buffer_keep(payload);
-    if (s_is_placed(self, &intake) && s_is_reachable(self, &intake) &&
-        s_take_out_refused(self, &intake)) {
+    if (s_fits(self, &intake, s_held_bytes(&intake.batch)) && s_is_placed(self, &intake) &&
+        s_is_reachable(self, &intake) && s_take_out_refused(self, &intake)) {
         s_take(self, &intake);
     }
     s_refusal_end(&intake.refusal);

@@ -232,6 +232,53 @@ static void busy_when_too_much_is_in_flight(void **state)
     h_free(&h);
 }
 
+// Goal: what is in flight counts as what it takes when it is open, so that many small batches of
+// constant columns cannot fill the memory of a node.
+static void busy_by_what_batches_unfold_to(void **state)
+{
+    (void)state;
+    enum { FRAMES = 40000 };
+    bb_shard_options_t tuning = {.in_flight_bytes_max = 1u << 20};
+    h_cluster_t *h = h_new(1, 1, 8, &tuning);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    uint32_t partition = bb_topology_partition_of(h->nodes[0].topology, "b", 1);
+    uint32_t battery, shape, order;
+    const bb_slice_t metric = bb_slice("power", 5);
+    const uint8_t type = BB_TYPE_INT64;
+    const uint64_t value = 7;
+    assert_int_equal(
+        bb_batch_builder_battery(builder, partition, bb_slice("b", 1), NULL, 0, &battery, NULL),
+        BB_OK);
+    assert_int_equal(bb_batch_builder_shape(builder, &metric, &type, 1, &shape, &order, NULL),
+                     BB_OK);
+    for (uint32_t i = 0; i < FRAMES; i++) {
+        assert_int_equal(bb_batch_builder_frame(builder, battery, shape, H_WALL_NS, &value), BB_OK);
+    }
+    const bb_message_t message = {.kind = BB_KIND_WRITE,
+                                  .epoch = TEST_EPOCH,
+                                  .timeout_ns = 2 * BB_NS_PER_S,
+                                  .write = {.level = BB_LEVEL_ONE}};
+    uint64_t tickets[6];
+    for (uint32_t i = 0; i < 6; i++) {
+        uint8_t *data = NULL;
+        size_t length = 0;
+        bb_batch_builder_finish(builder, &data, &length, NULL);
+        assert_true(length < 1024);
+        tickets[i] = h_request(h, 0, &message, bb_buffer_new(data, length, NULL, NULL));
+    }
+    bb_batch_builder_destroy(&builder);
+    h_commit(h, 0);
+    for (uint32_t i = 0; i < 6; i++) { // 320 KB each
+        if (i < 3) {
+            assert_int_equal(
+                h_answered(h, tickets[i], BB_KIND_WRITE_REPLY)->write_reply.acked_frames, FRAMES);
+        } else {
+            h_expect_error(h, tickets[i], BB_ERR_BUSY);
+        }
+    }
+    h_free(&h);
+}
+
 // ---- disks -----------------------------------------------------------------------------------
 
 // Goal: at the reserve of its disk a node refuses writes by name and takes no chunks of peers,
@@ -794,6 +841,7 @@ int main(void)
         cmocka_unit_test(types_are_refused_by_name),
         cmocka_unit_test(quarantine_and_release),
         cmocka_unit_test(busy_when_too_much_is_in_flight),
+        cmocka_unit_test(busy_by_what_batches_unfold_to),
         cmocka_unit_test(disk_at_its_reserve),
         cmocka_unit_test(failed_sync_fences),
         cmocka_unit_test(replicas_can_meet_the_level_alone),
