@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads opened runs (bb_run_open.c): their head is in order, each block is checked when it is read.
 #include "storage/segment/bb_run_reader.h"
+#include "storage/encoding/bb_clones.h"
 
 #include <string.h>
 
@@ -124,6 +125,16 @@ bb_error_t bb_run_raw_block(const bb_run_t *self, uint32_t slot, uint32_t block_
                : BB_ERR_CORRUPT;
 }
 
+BB_CLONES
+static bool s_is_ascending(const int64_t *times_wall_ns, uint32_t count)
+{
+    uint64_t disorder = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        disorder |= times_wall_ns[i - 1] >= times_wall_ns[i];
+    }
+    return disorder == 0;
+}
+
 bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_t *out_wall_ns)
 {
     bb_slice_t block;
@@ -138,15 +149,12 @@ bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_
         return error;
     }
     // Merging relies on the order of times: a block that verifies but was written wrong stops here.
-    uint32_t disorder = 0;
-    for (uint32_t row = 1; row < rows; row++) {
-        disorder |= out_wall_ns[row - 1] >= out_wall_ns[row];
-    }
+    bool ascends = s_is_ascending(out_wall_ns, rows);
     int64_t first_wall_ns;
     int64_t last_wall_ns;
     bb_run_block_range(self, block_index, &first_wall_ns, &last_wall_ns);
     bool matches = out_wall_ns[0] == first_wall_ns && out_wall_ns[rows - 1] == last_wall_ns;
-    return disorder == 0 && matches ? BB_OK : BB_ERR_CORRUPT;
+    return ascends && matches ? BB_OK : BB_ERR_CORRUPT;
 }
 
 // A block of values, taken apart.

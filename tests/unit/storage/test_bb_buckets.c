@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Buckets: the short ways of numbers against one point at a time, with values of every kind.
+#include "storage/scan/bb_buckets.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+// cmocka comes last: it needs the headers above.
+#include <cmocka.h>
+
+#include "tests/support/bb_random.h"
+
+enum { S_POINTS = 3000 };
+
+static uint64_t s_random_bits(bb_random_t *random, bb_type_t type, bool is_rough)
+{
+    static const double edges[] = {NAN, INFINITY, -INFINITY, -0.0, 0.0, 1e300, -1e300, 5e-324};
+    if (type != BB_TYPE_FLOAT64) {
+        return type == BB_TYPE_BOOL ? bb_random_below(random, 2)
+                                    : bb_random_below(random, UINT64_MAX);
+    }
+    if (is_rough && bb_random_chance(random, 1, 20)) {
+        return bb_bits_of_double(edges[bb_random_below(random, BB_COUNT_OF(edges))]);
+    }
+    if (bb_random_chance(random, 1, 10)) {
+        return bb_bits_of_double(bb_random_chance(random, 1, 2) ? -0.0 : 0.0);
+    }
+    return bb_bits_of_double(((double)bb_random_below(random, 200000) - 100000) / 1000);
+}
+
+static void s_assert_same(const bb_buckets_t *found, const bb_buckets_t *expected)
+{
+    assert_int_equal(found->count, expected->count);
+    for (size_t i = 0; i < found->count; i++) {
+        const bb_bucket_t *a = &found->items[i].bucket;
+        const bb_bucket_t *b = &expected->items[i].bucket;
+        assert_true(a->start_wall_ns == b->start_wall_ns && a->count == b->count);
+        assert_true(a->min == b->min && a->max == b->max);
+        assert_true(a->first_wall_ns == b->first_wall_ns && a->last_wall_ns == b->last_wall_ns);
+        assert_true(a->first == b->first && a->last == b->last);
+        double sum = bb_sum_value(a->sum);
+        double wanted = bb_sum_value(b->sum);
+        if (isnan(wanted)) {
+            assert_true(isnan(sum));
+        } else {
+            assert_true(sum == wanted || fabs(sum - wanted) <= 1e-13 * (fabs(wanted) + 1e5));
+        }
+    }
+}
+
+// Goal: points added many at a time, in pieces, and merged from two lists, are what bb_stats_add
+// makes of them one by one.
+static void every_way_is_the_same(void **state)
+{
+    (void)state;
+    static const int64_t widths[] = {0, 1, 10, 63, 1000, 100000, INT64_MAX};
+    static const bb_type_t types[] = {BB_TYPE_FLOAT64, BB_TYPE_FLOAT64, BB_TYPE_INT64,
+                                      BB_TYPE_BOOL};
+    bb_random_t random = bb_random_seed(4);
+    int64_t times[S_POINTS];
+    uint64_t values[S_POINTS];
+    for (uint32_t round = 0; round < 200; round++) {
+        bb_type_t type = types[round % BB_COUNT_OF(types)];
+        const bb_bucket_rule_t rule = {widths[round % BB_COUNT_OF(widths)], 77};
+        uint32_t count = (uint32_t)bb_random_between(&random, 1, S_POINTS);
+        int64_t time = (int64_t)bb_random_below(&random, 1000);
+        for (uint32_t i = 0; i < count; i++) {
+            times[i] = time;
+            time += (int64_t)bb_random_between(&random, 1,
+                                               bb_random_chance(&random, 1, 50) ? 2000 : 20);
+            values[i] = s_random_bits(&random, type, round % 8 == 0);
+        }
+        bb_buckets_t expected = {0}, found = {0}, even = {0}, odd = {0};
+        for (uint32_t i = 0; i < count; i++) {
+            bb_block_stats_t one = {0};
+            bb_stats_add(&one, type, times[i], values[i]);
+            bb_buckets_add_stats(&expected, rule, type, &one);
+        }
+        for (uint32_t first = 0; first < count;) {
+            uint32_t limit = first + (uint32_t)bb_random_between(&random, 1, 500);
+            limit = BB_MIN(limit, count);
+            bb_buckets_t *half = bb_random_chance(&random, 1, 2) ? &even : &odd;
+            bb_buckets_add_points(&found, rule, type, times + first, values + first, limit - first);
+            bb_buckets_add_points(half, rule, type, times + first, values + first, limit - first);
+            first = limit;
+        }
+        s_assert_same(&found, &expected);
+        bb_buckets_merge(&even, type, &odd);
+        s_assert_same(&even, &expected);
+        bb_buckets_free(&expected);
+        bb_buckets_free(&found);
+        bb_buckets_free(&even);
+        bb_buckets_free(&odd);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_way_is_the_same)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
