@@ -135,6 +135,9 @@ static bb_sum_t s_sum(bb_type_t type, const bb_codec_totals_t *from)
 static bool s_add_many(bb_type_t type, uint64_t word, uint64_t count, bb_sum_t *sum)
 {
     double number = type == BB_TYPE_FLOAT64 ? bb_double_of_bits(word) : (double)(int64_t)word;
+    if (type == BB_TYPE_BOOL && word > 1) {
+        return false;
+    }
     if (!(fabs(number) < (type == BB_TYPE_FLOAT64 ? 0x1p990 : 0x1p53))) { // NaN is no number
         return false;
     }
@@ -199,7 +202,8 @@ bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded
     if (is_whole && bb_encoding_is_known(id) && s_encodings[id].totals &&
         (s_encodings[id].kinds & kind)) {
         bb_codec_totals_t from;
-        if (s_encodings[id].totals(&block, &from)) {
+        bool is_known = s_encodings[id].totals(&block, &from);
+        if (is_known && (type != BB_TYPE_BOOL || (from.min >= 0 && from.max <= 1))) {
             *totals = (bb_encoding_totals_t){
                 .count = count,
                 .sum = s_sum(type, &from),

@@ -253,14 +253,29 @@ BB_INLINE void s_totals_end(const s_totals_t *self, const s_row_t *offsets,
                             bb_lanes_totals_t *totals)
 {
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        // Modulo 2^32: sums of any bytes may wrap.
-        int32_t min = (int32_t)((uint32_t)self->min[lane] + (*offsets)[lane]);
-        int32_t max = (int32_t)((uint32_t)self->max[lane] + (*offsets)[lane]);
+        int32_t offset = (int32_t)(*offsets)[lane];
+        // Modulo 2^32: what wraps here is found by s_is_small, too.
+        int32_t min = (int32_t)((uint32_t)self->min[lane] + (uint32_t)offset);
+        int32_t max = (int32_t)((uint32_t)self->max[lane] + (uint32_t)offset);
         totals->min = BB_MIN(totals->min, min);
         totals->max = BB_MAX(totals->max, max);
         totals->sum += (int64_t)self->high[lane] * 65536 + self->low[lane];
-        totals->sum += (int64_t)ROWS * (int32_t)(*offsets)[lane];
+        totals->sum += (int64_t)ROWS * offset;
     }
+}
+
+// Numbers of this size do not wrap when two are added. A step that wraps on its way shows as well:
+// from one small number to the next it takes less than 2^31.
+BB_INLINE bool s_is_small(const s_totals_t *self, const s_row_t *offsets)
+{
+    bool is_small = true;
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        int32_t offset = (int32_t)(*offsets)[lane];
+        is_small &=
+            (self->min[lane] > -BB_LANES_SUM_LIMIT) & (self->max[lane] < BB_LANES_SUM_LIMIT);
+        is_small &= (offset > -BB_LANES_SUM_LIMIT) & (offset < BB_LANES_SUM_LIMIT);
+    }
+    return is_small;
 }
 
 BB_CLONES void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals)
@@ -277,7 +292,7 @@ BB_CLONES void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *
 }
 
 BB_CLONES uint32_t bb_lanes_integrate_totals(uint32_t *lanes, uint32_t before,
-                                             bb_lanes_totals_t *totals)
+                                             bb_lanes_totals_t *totals, bool *overflowed)
 {
     s_totals_t sums;
     s_totals_begin(&sums);
@@ -291,5 +306,6 @@ BB_CLONES uint32_t bb_lanes_integrate_totals(uint32_t *lanes, uint32_t before,
     s_row_t offsets;
     uint32_t last = s_offsets(&sum, before, &offsets);
     s_totals_end(&sums, &offsets, totals);
+    *overflowed |= !s_is_small(&sums, &offsets);
     return last;
 }

@@ -53,6 +53,10 @@ typedef struct {
 void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals);
 
 // bb_lanes_integrate and bb_lanes_add_totals of the sums in one pass; `lanes` holds anything after.
-uint32_t bb_lanes_integrate_totals(uint32_t *lanes, uint32_t before, bb_lanes_totals_t *totals);
+// Sums beyond BB_LANES_SUM_LIMIT, within a lane or before one, set *overflowed: then they may wrap
+// and the totals are wrong.
+#define BB_LANES_SUM_LIMIT (INT32_C(1) << 30)
+uint32_t bb_lanes_integrate_totals(uint32_t *lanes, uint32_t before, bb_lanes_totals_t *totals,
+                                   bool *overflowed);
 
 #endif

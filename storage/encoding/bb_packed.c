@@ -303,6 +303,7 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
     uint32_t lanes[MINI_ROWS];
     uint32_t first = 0;
     uint32_t last = 0;
+    bool overflowed = false;
     while (self->count - cursor.row >= MINI_ROWS) {
         bool is_first = cursor.row == 0;
         bool is_flat;
@@ -324,7 +325,7 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
             cursor.slope = bb_lanes_integrate(lanes, (uint32_t)cursor.slope);
         }
         first = is_first ? lanes[0] : first; // the sum before it is 0
-        last = bb_lanes_integrate_totals(lanes, (uint32_t)cursor.sum, &sums);
+        last = bb_lanes_integrate_totals(lanes, (uint32_t)cursor.sum, &sums, &overflowed);
         cursor.sum = last;
     }
     uint32_t rows = self->count - cursor.row;
@@ -340,5 +341,5 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
         last = (uint32_t)numbers[rows - 1];
     }
     *totals = (bb_packed_totals_t){sums.min, sums.max, (int32_t)first, (int32_t)last, sums.sum};
-    return s_is_done(self, &cursor);
+    return !overflowed && s_is_done(self, &cursor);
 }

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: columns that physics ties together are found, predicted and given back to the bit, with
+// totals; what is predicted is no peer; odd peers do no harm. Method: a battery of a few formulas,
+// measured with noise and rounded as meters do; peers of special doubles.
+#include "storage/encoding/bb_prediction.h"
+
+#include <math.h>
+
+#include "tests/unit/storage/run_support.h"
+
+#define ROWS BB_BLOCK_ROWS_MAX
+enum { VOLTAGE, CURRENT, POWER, CELL, ENERGY, CHARGE, NOISE, COLUMNS };
+
+typedef struct {
+    uint64_t words[COLUMNS][ROWS];
+    const uint64_t *peers[COLUMNS];
+    bb_encoding_kind_t kinds[COLUMNS];
+    bb_encoding_input_t inputs[COLUMNS];
+    uint32_t hints[COLUMNS];
+    uint32_t *hint_list[COLUMNS];
+} s_battery_t;
+
+static double s_noise(bb_random_t *random, double size)
+{
+    return size * ((double)test_below(random, 2001) / 1000.0 - 1.0);
+}
+
+static uint64_t s_rounded(double number, double digits)
+{
+    return bb_bits_of_double(nearbyint(number * digits) / digits);
+}
+
+static void s_make(s_battery_t *self, uint64_t seed)
+{
+    bb_random_t random = bb_random_seed(seed);
+    double energy = 1234, charge = 50, target = 40;
+    for (uint32_t row = 0; row < ROWS; row++) {
+        if (row % 200 == 0) {
+            target = (double)test_below(&random, 300) - 100;
+        }
+        double power = target + s_noise(&random, 15);
+        double voltage = 700 + charge + s_noise(&random, 0.5);
+        energy += power > 0 ? power / 360 : 0;
+        charge += power / 3600 * (power > 0 ? 0.97 : 1.03);
+        self->words[VOLTAGE][row] = s_rounded(voltage, 10);
+        self->words[CURRENT][row] = s_rounded(power * 1000 / voltage + s_noise(&random, 0.1), 10);
+        self->words[POWER][row] = s_rounded(power, 100);
+        self->words[CELL][row] = s_rounded(voltage / 216 - 0.01 + s_noise(&random, 0.001), 1000);
+        self->words[ENERGY][row] = (uint64_t)llrint(energy * 100); // an integer
+        self->words[CHARGE][row] = s_rounded(charge, 10);
+        self->words[NOISE][row] = s_rounded(s_noise(&random, 5), 10);
+    }
+    for (uint32_t i = 0; i < COLUMNS; i++) {
+        self->peers[i] = self->words[i];
+        self->kinds[i] = i == ENERGY ? BB_ENCODING_INTEGER : BB_ENCODING_FLOAT64;
+        self->hint_list[i] = &self->hints[i];
+        self->inputs[i] = (bb_encoding_input_t){.kind = self->kinds[i],
+                                                .words = self->words[i],
+                                                .count = ROWS,
+                                                .peers = self->peers,
+                                                .peer_kinds = self->kinds,
+                                                .peer_count = COLUMNS};
+    }
+}
+
+static void s_check_totals(const s_battery_t *self, uint32_t column, uint32_t id, bb_slice_t block,
+                           const uint64_t *const *peers)
+{
+    bb_type_t type = column == ENERGY ? BB_TYPE_INT64 : BB_TYPE_FLOAT64;
+    const uint32_t ranges[][2] = {{0, ROWS}, {0, 1}, {17, 900}, {ROWS - 1, ROWS}};
+    for (uint32_t i = 0; i < BB_COUNT_OF(ranges); i++) {
+        bb_encoding_totals_t totals, expected;
+        assert_int_equal(bb_encoding_aggregate(id, type, block, ROWS, peers, ranges[i][0],
+                                               ranges[i][1], &totals),
+                         BB_OK);
+        bb_encoding_totals_of(type, self->words[column] + ranges[i][0], ranges[i][1] - ranges[i][0],
+                              &expected);
+        assert_int_equal(totals.count, expected.count);
+        assert_int_equal(totals.min, expected.min);
+        assert_int_equal(totals.max, expected.max);
+        assert_int_equal(totals.first, expected.first);
+        assert_int_equal(totals.last, expected.last);
+        double wanted = bb_sum_value(expected.sum);
+        assert_true(fabs(bb_sum_value(totals.sum) - wanted) <= 1e-12 * (fabs(wanted) + ROWS * 100));
+    }
+}
+
+static void test_physics_is_found(void **context)
+{
+    (void)context;
+    static s_battery_t battery;
+    static uint8_t out[BB_ENCODING_BYTES_MAX(ROWS)];
+    static uint64_t decoded[ROWS];
+    bb_encoder_t *encoder = bb_encoder_new();
+    s_make(&battery, 1);
+    bb_encoder_relate(encoder, battery.inputs, COLUMNS, battery.hint_list);
+    for (uint64_t seed = 2; seed < 6; seed++) { // other batteries, the same relations
+        s_make(&battery, seed);
+        bool is_peer[COLUMNS] = {false}, is_predicted[COLUMNS] = {false};
+        size_t with = 0, without = 0;
+        for (uint32_t i = 0; i < COLUMNS; i++) {
+            uint8_t id;
+            without += bb_encoder_encode(encoder, &battery.inputs[i], NULL, out, &id);
+            size_t length =
+                bb_encoder_encode(encoder, &battery.inputs[i], &battery.hints[i], out, &id);
+            with += length;
+            uint32_t named[BB_ENCODING_PEERS_MAX], named_count = 0;
+            const uint64_t *peers[BB_ENCODING_PEERS_MAX] = {NULL};
+            uint8_t *exact = bb_alloc(length);
+            memcpy(exact, out, length);
+            bb_slice_t block = bb_slice(exact, length);
+            assert_int_equal(bb_encoding_peers(id, block, COLUMNS, named, &named_count), BB_OK);
+            is_predicted[i] = named_count > 0;
+            for (uint32_t k = 0; k < named_count; k++) {
+                is_peer[named[k]] = true;
+                peers[k] = battery.peers[named[k]];
+            }
+            assert_int_equal(bb_encoding_decode(id, battery.kinds[i], block, ROWS, peers, decoded),
+                             BB_OK);
+            assert_memory_equal(decoded, battery.words[i], sizeof decoded);
+            s_check_totals(&battery, i, id, block, peers);
+            if (named_count > 0) { // peers that are not there, or not that many
+                assert_int_equal(
+                    bb_encoding_decode(id, battery.kinds[i], block, ROWS, NULL, decoded),
+                    BB_ERR_CORRUPT);
+                assert_int_equal(bb_encoding_peers(id, block, 1, named, &named_count),
+                                 named[0] == 0 && named_count == 1 ? BB_OK : BB_ERR_CORRUPT);
+            }
+            free(exact);
+        }
+        for (uint32_t i = 0; i < COLUMNS; i++) {
+            assert_false(is_peer[i] && is_predicted[i]);
+        }
+        assert_true(is_predicted[ENERGY]);
+        assert_true(is_predicted[CURRENT] || is_predicted[POWER]);
+        assert_false(is_predicted[NOISE]);
+        assert_true(with * 10 < without * 9);
+    }
+    bb_encoder_destroy(&encoder);
+}
+
+// Parameters and peers of any bits: guesses are integers below 2^51 whatever happens, twice the
+// same.
+static void test_odd_peers_do_no_harm(void **context)
+{
+    (void)context;
+    static double u[ROWS], w[ROWS], guesses[ROWS], again[ROWS];
+    bb_random_t random = bb_random_seed(9);
+    for (uint32_t round = 0; round < 400; round++) {
+        for (uint32_t i = 0; i < ROWS; i++) {
+            uint64_t bits =
+                round % 2
+                    ? bb_random_next(&random)
+                    : test_special_doubles[test_below(&random, BB_COUNT_OF(test_special_doubles))];
+            u[i] = bb_double_of_bits(bits);
+            w[i] = bb_double_of_bits(bb_random_next(&random));
+        }
+        bb_prediction_t prediction = {
+            .model = (bb_prediction_model_t)(1 + round / 2 % BB_PREDICTION_LAST),
+            .phase = test_below(&random, 65536),
+        };
+        uint32_t bits[2] = {(uint32_t)bb_random_next(&random), (uint32_t)bb_random_next(&random)};
+        memcpy(&prediction.a, &bits[0], 4);
+        memcpy(&prediction.b, &bits[1], 4);
+        bb_prediction_make(&prediction, u, w, ROWS, 1, guesses);
+        bb_prediction_make(&prediction, u, w, ROWS, 1, again);
+        assert_memory_equal(guesses, again, sizeof guesses);
+        for (uint32_t i = 0; i < ROWS; i++) {
+            assert_true(fabs(guesses[i]) < 0x1p51);
+            assert_true(guesses[i] == nearbyint(guesses[i]));
+        }
+        int64_t integers[ROWS];
+        for (uint32_t i = 0; i < ROWS; i++) {
+            integers[i] = (int64_t)test_below(&random, 1000);
+        }
+        (void)bb_prediction_fit(&prediction, integers, u, w, ROWS, 1);
+    }
+}
+
+// The integral against a sum in long double: never off by more than the rounding of its terms.
+static void test_integral_is_the_sum(void **context)
+{
+    (void)context;
+    static double u[ROWS], guesses[ROWS];
+    bb_random_t random = bb_random_seed(10);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        u[i] = s_noise(&random, 100);
+    }
+    bb_prediction_t prediction = {BB_PREDICTION_INTEGRAL, 3000.5f, -77.25f, 12345};
+    bb_prediction_make(&prediction, u, NULL, ROWS, 1, guesses);
+    long double sum = 12345;
+    for (uint32_t i = 0; i < ROWS; i++) {
+        sum += (long double)u[i] * (u[i] > 0 ? 3000.5L : -77.25L);
+        assert_true(fabsl(sum / 65536 - (long double)guesses[i]) < 1 + 0.5L * (i + 1) / 65536);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_physics_is_found),
+        cmocka_unit_test(test_odd_peers_do_no_harm),
+        cmocka_unit_test(test_integral_is_the_sum),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
