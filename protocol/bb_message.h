@@ -180,6 +180,7 @@ typedef struct {
     int64_t wall_ns;         // for the median clock
     uint8_t cluster_id[16];
     bool ready, draining;
+    uint32_t store_count; // of the sender: stores of two nodes speak index to index; 0 = not said
 } bb_heartbeat_t;
 
 typedef struct {

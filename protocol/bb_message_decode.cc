@@ -351,6 +351,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     to.wall_ns = from.wall_ns();
     to.ready = from.ready();
     to.draining = from.draining();
+    to.store_count = from.store_count();
     return BB_OK;
 }
 

@@ -244,7 +244,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
     return wire::CreateHeartbeat(fbb, &incarnation, self.wall_ns, &cluster_id, self.ready,
-                                 self.draining)
+                                 self.draining, self.store_count)
         .Union();
 }
 

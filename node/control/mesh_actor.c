@@ -18,6 +18,7 @@
 typedef struct {
     zsock_t *small, *bulk; // DEALERs; NULL for ourselves
     bool is_ready, is_draining;
+    bool is_unlike; // has another number of stores; said once
 } s_peer_t;
 
 typedef struct {
@@ -151,6 +152,7 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
         .wall_ns = bb_clock_wall_ns(),
         .ready = state == BB_NODE_READY || state == BB_NODE_MEETING_PEERS,
         .draining = state == BB_NODE_DRAINING,
+        .store_count = self->node->store_count,
     };
     memcpy(message.heartbeat.cluster_id, bb_topology_cluster_id(self->node->topology), 16);
     uint8_t *encoded;
@@ -304,6 +306,18 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
         return;
     }
     s_peer_t *peer = &self->peers[peer_index];
+    if (heartbeat->store_count != 0 && heartbeat->store_count != self->node->store_count) {
+        // Store i asks store i of a peer what it has: with other counts they share no partitions,
+        // and quorum reads would wait for an answer that nobody can give.
+        if (!peer->is_unlike) {
+            char detail[96];
+            snprintf(detail, sizeof detail, "node.stores is %u there and %u here; it must be equal",
+                     heartbeat->store_count, self->node->store_count);
+            s_bad(self, peer_index, "HEARTBEAT", detail);
+        }
+        peer->is_unlike = true;
+        return;
+    }
     self->must_publish |=
         peer->is_ready != heartbeat->ready || peer->is_draining != heartbeat->draining;
     peer->is_ready = heartbeat->ready;

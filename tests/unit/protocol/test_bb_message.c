@@ -347,6 +347,7 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         S_SAME(heartbeat.wall_ns);
         S_SAME(heartbeat.ready);
         S_SAME(heartbeat.draining);
+        S_SAME(heartbeat.store_count);
         break;
     case BB_KIND_REPLICATE_ACK:
         S_SAME_BYTES(replicate_ack.stream);
@@ -787,6 +788,25 @@ static void message_golden_files_of_every_kind(void **state)
     }
 }
 
+// Goal: the count of stores travels in a heartbeat; one that does not say it (the golden file) has
+// 0.
+static void message_heartbeat_says_how_many_stores(void **state)
+{
+    (void)state;
+    for (uint32_t store_count = 0; store_count <= BB_STORES_MAX; store_count++) {
+        bb_message_t sample = s_sample(BB_KIND_HEARTBEAT);
+        sample.heartbeat.store_count = store_count;
+        uint8_t *bytes;
+        size_t length;
+        bb_message_encode(&sample, &bytes, &length);
+        bb_message_t decoded;
+        assert_int_equal(bb_message_decode(&decoded, bb_slice(bytes, length), NULL), BB_OK);
+        assert_int_equal(decoded.heartbeat.store_count, store_count);
+        bb_message_close(&decoded);
+        free(bytes);
+    }
+}
+
 static int s_write_golden(void)
 {
     for (size_t i = 0; i < BB_COUNT_OF(s_kinds); i++) {
@@ -819,6 +839,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(message_decode_refuses_bytes_that_are_no_message),
         cmocka_unit_test(message_decode_survives_mutations),
         cmocka_unit_test(message_golden_files_of_every_kind),
+        cmocka_unit_test(message_heartbeat_says_how_many_stores),
     };
     return cmocka_run_group_tests_name("bb_message", tests, NULL, NULL);
 }
