@@ -396,18 +396,32 @@ class Run:
 
     def _block(self, b, blocks, rows, blocks_of, encodings, table):
         times = [to_i64(t) for t in decode(encodings[b], blocks_of[b], rows, False)]
-        for c, (_, kind, values) in enumerate(self.columns):
+        found, waiting = {}, []
+        for c, (_, kind, _) in enumerate(self.columns):
             part = (c + 1) * blocks + b
-            data, encoding = blocks_of[part], encodings[part]
-            if encoding == 0:
-                continue
-            present = range(rows)
-            if encoding & 0x80:
-                bitmap, data = data[:(rows + 7) // 8], data[(rows + 7) // 8:]
-                present = [r for r in range(rows) if bitmap[r // 8] >> r % 8 & 1]
-            words = decode(encoding & 0x7F, data, len(present), kind == FLOAT64)
+            if encodings[part] & 0x7F == 16:
+                waiting.append(c)
+            elif encodings[part]:
+                found[c] = self._column(encodings[part], blocks_of[part], rows, kind)
+        # Peers of predicted columns: those of which all rows are present, in their order.
+        whole = [c for c in range(len(self.columns))
+                 if encodings[(c + 1) * blocks + b] and not encodings[(c + 1) * blocks + b] & 0x80]
+        peers = {i: found[c][1] for i, c in enumerate(whole) if c in found}
+        for c in waiting:
+            part = (c + 1) * blocks + b
+            found[c] = self._column(encodings[part], blocks_of[part], rows, self.columns[c][1], peers)
+        for c, (present, words) in found.items():
+            _, kind, values = self.columns[c]
             for row, word in zip(present, words):
                 values[times[row]] = table[word] if kind == STATE else word
+
+    @staticmethod
+    def _column(encoding, data, rows, kind, peers=()):
+        present = range(rows)
+        if encoding & 0x80:
+            bitmap, data = data[:(rows + 7) // 8], data[(rows + 7) // 8:]
+            present = [r for r in range(rows) if bitmap[r // 8] >> r % 8 & 1]
+        return present, decode(encoding & 0x7F, data, len(present), kind == FLOAT64, peers)
 
 
 # ---- a pack, a segment ----
