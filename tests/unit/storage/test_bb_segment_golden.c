@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a segment that was written once is read for ever, by us and by others. Method: a segment of
-// several batteries with its content beside it as text, made from the input, not by reading; tests/golden/disk/read_disk.py reads the same two files with Python alone.
+// several batteries with its content beside it as text, made from the input, not by reading;
+// tests/golden/disk/read_disk.py reads the same two files with Python alone.
 // `test_bb_segment_golden --write-golden` writes them and is used once per format version.
 //
 //   segment_v2.bin   u32 bytes of the key, u32 bytes of the value, key, value; in the order of keys
