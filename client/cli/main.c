@@ -34,7 +34,7 @@ static const struct {
     {"last", cli_verb_last, "the newest point of every series"},
     {"battery", cli_verb_battery, "ls: batteries and their attributes"},
     {"quarantine", cli_verb_quarantine, "ls | release: points from the future"},
-    {"inspect", cli_verb_inspect, "what a file of a node holds: journal FILE"},
+    {"inspect", cli_verb_inspect, "what a node's files hold: journal, segment, window"},
     {"verify", cli_verb_verify, "check a node's data folder while the node is down"},
     {"retention", cli_verb_retention, "set | drop | ls: how long points are kept"},
     {"rollup", cli_verb_rollup, "create | drop | ls: continuous aggregates"},

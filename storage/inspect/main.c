@@ -12,16 +12,24 @@
 #include <unistd.h>
 
 #include "storage/inspect/bb_inspect_journal.h"
+#include "storage/inspect/bb_inspect_segment.h"
 #include "storage/inspect/bb_verify_store.h"
 
 enum { S_EXIT_CLEAN = 0, S_EXIT_DAMAGED = 1, S_EXIT_USAGE = 2, S_EXIT_UNREADABLE = 3 };
 
 static const char s_help[] =
     "usage: busbar-inspect journal FILE [--records] [--json]\n"
+    "       busbar-inspect segment FOLDER [--json]\n"
+    "       busbar-inspect window FOLDER/DAY [--json]\n"
     "       busbar-inspect verify DIR [--json] [--in-use]\n"
     "       busbar-inspect verify --window DIR [--json] [--cpu-seconds N] [--memory-bytes N]\n"
     "\n"
     "journal   what a journal file holds; --records: each record\n"
+    "segment   what a segment's folder holds (windows/default/2026-01-01.000001), per encoding "
+    "and\n"
+    "          column; window: all segments of that day (windows/default/2026-01-01). Not of a "
+    "node\n"
+    "          that runs\n"
     "verify    checks a node's data folder, or one store's, from end to end; with --window one\n"
     "          window's folder. A folder that a node uses is refused; --in-use checks it all the\n"
     "          same, and what changes meanwhile may look damaged. A window that a node has open\n"
@@ -140,6 +148,68 @@ static int s_journal(const s_options_t *options)
     return error != BB_OK                                           ? s_fail(&fault, error)
            : found.damaged_count > 0 || found.missing_seq_count > 0 ? S_EXIT_DAMAGED
                                                                     : S_EXIT_CLEAN;
+}
+
+// ---- segments --------------------------------------------------------------------------------
+typedef struct {
+    bb_inspect_segment_t *found;
+    const char *folder, *day;
+    bb_error_t error;
+    bb_fault_t *fault;
+} s_window_t;
+
+static void s_window_folder(void *context, const char *name, bool is_directory)
+{
+    s_window_t *self = context;
+    char path[4096];
+    size_t length = strlen(self->day);
+    if (!is_directory || self->error != BB_OK || strncmp(name, self->day, length) != 0 ||
+        name[length] != '.') {
+        return;
+    }
+    snprintf(path, sizeof path, "%s/%s", self->folder, name);
+    self->error = bb_inspect_segment_add(self->found, bb_kv_lmdb(), path, self->fault);
+}
+
+static bb_error_t s_add_segments(const s_options_t *options, bb_inspect_segment_t *found,
+                                 bb_fault_t *fault)
+{
+    if (strcmp(options->verb, "segment") == 0) {
+        return bb_inspect_segment_add(found, bb_kv_lmdb(), options->path, fault);
+    }
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", options->path);
+    char *slash = strrchr(folder, '/');
+    s_window_t window = {found, slash ? folder : ".", slash ? slash + 1 : folder, BB_OK, fault};
+    if (slash) {
+        *slash = '\0';
+    }
+    bb_vfs_t *vfs = bb_vfs_posix();
+    bb_error_t error = vfs->list(vfs, window.folder, s_window_folder, &window);
+    error = error == BB_OK ? window.error : error;
+    if (error == BB_OK && found->segment_count == 0) {
+        error = bb_fault_set(fault, BB_ERR_NOT_FOUND, "%s: there is no segment of that day",
+                             options->path);
+    }
+    return error;
+}
+
+static int s_segments(const s_options_t *options)
+{
+    bb_report_t report;
+    bb_fault_t fault = {0};
+    bb_inspect_segment_t found = {0};
+    bb_error_t error = s_add_segments(options, &found, &fault);
+    int status = found.damaged_count > 0 ? S_EXIT_DAMAGED : S_EXIT_CLEAN;
+    if (error == BB_OK) {
+        bb_report_open(&report, stdout, options->is_json ? BB_REPORT_JSON : BB_REPORT_PLAIN);
+        bb_inspect_segment_report(&found, &report);
+        bb_report_close(&report);
+    } else {
+        status = s_fail(&fault, error);
+    }
+    bb_inspect_segment_free(&found);
+    return status;
 }
 
 // ---- verify ----------------------------------------------------------------------------------
@@ -329,6 +399,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(options.verb, "journal") == 0) {
         return s_journal(&options);
+    }
+    if (strcmp(options.verb, "segment") == 0 || strcmp(options.verb, "window") == 0) {
+        return s_segments(&options);
     }
     if (strcmp(options.verb, "verify") == 0) {
         return s_verify(&options);

@@ -127,6 +127,81 @@ def damaged(data, random_source):
             shutil.rmtree(copy)
 
 
+def maps(data):
+    return sorted(glob.glob(os.path.join(data, "store-*/windows/*/*/data.mdb")))
+
+
+def segments(data):
+    with case("inspect segment and window: bytes, bits a value and statistics per encoding and column"):
+        folder = os.path.dirname(maps(data)[0])
+        done = run("inspect", "segment", folder, "--json")
+        expect(done.returncode == 0, f"{done.returncode}: {done.stderr}")
+        one = json.loads(done.stdout)
+        done = run("inspect", "window", folder.rsplit(".", 1)[0], "--json")
+        expect(done.returncode == 0, f"{done.returncode}: {done.stderr}")
+        day = json.loads(done.stdout)
+        expect(day["segments"]["points"] >= one["segments"]["points"] > 0, f"{day['segments']}")
+        values = sum(column["values"] for column in day["columns"])
+        expect(values == day["segments"]["points"], f"{values} values, {day['segments']['points']} points")
+        expect(all(c["bits_per_value"] <= 66 for c in day["columns"]) and len(day["encodings"]) > 1, f"{day['encodings']}")
+        expect(run("inspect", "window", folder).returncode == 2, "a segment is not a day")
+
+
+def flipped_map(data, random_source):
+    """One bit of a segment's file at a time: a finding, or nothing that counts has changed."""
+    with case(f"each of {FLIPS} flipped bits of a segment's file is detected, or lies where nothing is"):
+        _, sound_answer = verify(data, status=0)
+        files, missed = maps(data), []
+        for _ in range(FLIPS):
+            path = files[random_source.randrange(len(files))]
+            offset, bit = random_source.randrange(os.path.getsize(path)), random_source.randrange(8)
+            flip(path, offset, bit)
+            status, answer = verify(data)
+            if status != 1 and not (status == 0 and answer["totals"] == sound_answer["totals"]):
+                missed.append((path, offset, bit, status))
+            flip(path, offset, bit)
+        expect(not missed, f"{len(missed)} were not seen: {missed[:3]}")
+        verify(data, status=0)
+
+
+def scrubbed(group, random_source):
+    with case("scrub of sound nodes: status 0, and bytes that were verified"):
+        done = group.cli("scrub", "-o", "json")
+        answer = json.loads(done.stdout)
+        expect(done.returncode == 0 and answer["damaged"] == 0 and answer["verified_bytes"] > 0, f"{done}")
+        expect(group.status()["damaged"] == 0, "status")
+    with case("a damaged run is named by scrub and status, survives a restart, and makes answers partial"):
+        before = group.json("query", *cluster.EVER, "--agg", "count", "--consistency", "one")
+        group.kill("n1")
+        group.kill("n2")
+        for node in ("n1", "n2"):  # both, so that no replica can hide it
+            path = max(maps(group.path(node, "data")), key=os.path.getsize)
+            with open(path, "rb") as file:
+                bytes_of = file.read()
+            at = bytes_of.index(b"BBP2")
+            runs = int.from_bytes(bytes_of[at + 12:at + 16], "little")
+            first = int.from_bytes(bytes_of[at + 24 + 4 * runs:at + 28 + 4 * runs], "little")
+            flip(path, at + first + 60, random_source.randrange(8))
+        group.up()
+        group.wait_in_step()
+        for _ in range(2):
+            done = group.cli("scrub", "-o", "json")
+            answer = json.loads(done.stdout)
+            expect(done.returncode == 1 and answer["damaged"] >= 2, f"{done.returncode}: {answer}")
+            expect(all("battery" in d["what"] and "2026-01" in d["what"] for d in answer["damage"]), f"{answer}")
+            expect(group.status()["damaged"] >= 2, "status does not count it")
+            done = group.cli("query", *cluster.EVER, "--agg", "count", "--consistency", "one", "-o", "json")
+            after = json.loads(done.stdout)
+            expect(done.returncode == 3 and not after["complete"], f"status {done.returncode}")
+            whole = {tuple(r[:3]): r for r in before["rows"]}
+            wrong = [r for r in after["rows"] if whole.get(tuple(r[:3])) != r]
+            column = after["columns"].index("count")
+            expect(all(r[column] < whole[tuple(r[:3])][column] for r in wrong), f"served wrong: {wrong[:2]}")
+            group.down()
+            group.up()
+            group.wait_in_step()
+
+
 def foreign(first, second):
     with case("a journal of another node is named, and nothing of it is taken"):
         path = journals(first)[0]
@@ -149,11 +224,14 @@ def main():
         group.down()
         sound(data)
         damaged(data, random_source)
+        segments(data)
+        flipped_map(data, random_source)
         foreign(data, group.path("n2", "data"))
         with case("a node starts again on what was verified, and has every point"):
             group.up()
             group.wait_in_step()
             expect(group.count() > 0, "no points")
+        scrubbed(group, random_source)
     cluster.finish()
 
 
