@@ -23,9 +23,11 @@
 //
 // A stretch has as many rows as keep the columns within this many values.
 #define STRETCH_VALUES_MAX (4u << 20)
-// Blocks of fewer rows are joined with their neighbours; this is also how many rows may be left
-// waiting when a longer block is copied.
-#define SHORT_ROWS (BB_BLOCK_ROWS_MAX / 2)
+// Blocks of fewer rows are joined with neighbours that are short, too. Between longer ones that are
+// copied they stay, if they have so many rows: encoding all that follows anew would cost far more
+// than the head of one more block.
+#define SHORT_ROWS  (BB_BLOCK_ROWS_MAX / 2)
+#define SINGLE_ROWS (BB_BLOCK_ROWS_MAX / 16)
 
 typedef struct {
     const bb_run_t *run;
@@ -418,7 +420,7 @@ static bb_error_t s_take_block(s_merge_t *self, const s_span_t *span)
         return BB_OK;
     }
     uint32_t rows = bb_run_block_rows(input->run, span->block);
-    bool has_few_waiting = self->waiting.row_count > 0 && self->waiting.row_count < SHORT_ROWS;
+    bool has_few_waiting = self->waiting.row_count > 0 && self->waiting.row_count < SINGLE_ROWS;
     if (!input->can_be_copied || rows < SHORT_ROWS || has_few_waiting) {
         bb_error_t error = s_decode_block(self, input, span->block);
         return error == BB_OK ? s_write_waiting(self, BB_BLOCK_ROWS_MAX - 1) : error;

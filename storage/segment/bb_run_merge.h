@@ -8,7 +8,7 @@
 // time order, each of at most BB_RUN_ROWS_MAX rows.
 //
 // A block that no other overlaps is copied byte for byte, unless it has few rows (or other columns
-// or texts than the whole): such blocks are joined with their neighbours and encoded anew. So a
+// or texts than the whole): such blocks are joined with their like and encoded anew. So a
 // point is encoded again only while its block is short, however often its window is merged.
 //
 // Memory: rows of blocks that overlap, and never more than about 4 M values of them at a time (but
