@@ -7,6 +7,7 @@
 
 #include "protocol/bb_crc32c.h"
 #include "storage/segment/bb_packed_stats.h"
+#include "storage/segment/bb_peer_cache.h"
 #include "storage/segment/bb_stats.h"
 
 // ---- directory -------------------------------------------------------------------------------
@@ -218,6 +219,49 @@ static uint32_t s_find_peer(const bb_run_t *self, uint32_t block_index, uint32_t
     return UINT32_MAX;
 }
 
+// Decodes a column that has all rows. It is not predicted itself: without peers that is an error.
+static bb_error_t s_decode_peer(const bb_run_t *self, uint32_t column, uint32_t block_index,
+                                uint64_t *words)
+{
+    s_values_t peer;
+    bb_error_t error = s_open_values(self, column, block_index, &peer);
+    return error == BB_OK ? bb_encoding_decode(peer.encoding,
+                                               bb_run_format_kind(bb_run_raw_type(self, column)),
+                                               peer.encoded, peer.count, NULL, words)
+                          : error;
+}
+
+// Finds the words of a peer in the thread's cache, or decodes them into it. `other` is in use.
+static bb_error_t s_read_peer(const bb_run_t *self, uint32_t column, uint32_t block_index,
+                              const uint64_t *other, uint64_t *spare, const uint64_t **words)
+{
+    bb_peer_entry_t *entry = bb_peer_cache_entry(column, block_index);
+    if (!entry || entry->words == other || !self->checksums_raw) {
+        *words = spare;
+        return s_decode_peer(self, column, block_index, spare);
+    }
+    uint32_t slot = bb_run_slot(column);
+    size_t part = bb_run_raw_part(self, slot, block_index);
+    const uint8_t *data = self->blocks_raw + s_offset(self, slot, block_index);
+    uint32_t length = bb_run_raw_length(self, part);
+    uint32_t checksum = bb_run_format_u32(self->checksums_raw + part * 4);
+    uint32_t rows = bb_run_block_rows(self, block_index);
+    *words = entry->words;
+    if (entry->data == data && entry->length == length && entry->checksum == checksum &&
+        entry->row_count == rows) {
+        return BB_OK;
+    }
+    entry->data = NULL;
+    bb_error_t error = s_decode_peer(self, column, block_index, entry->words);
+    if (error == BB_OK) {
+        entry->data = data;
+        entry->length = length;
+        entry->checksum = checksum;
+        entry->row_count = rows;
+    }
+    return error;
+}
+
 static bb_error_t s_read_peers(const bb_run_t *self, uint32_t block_index, const s_values_t *values,
                                s_peers_t *peers)
 {
@@ -230,19 +274,12 @@ static bb_error_t s_read_peers(const bb_run_t *self, uint32_t block_index, const
     bb_error_t error = bb_encoding_peers(values->encoding, values->encoded, BB_ENCODING_PEER_LIMIT,
                                          indexes, &count);
     for (uint32_t i = 0; error == BB_OK && i < count; i++) {
-        s_values_t peer;
         uint32_t column = s_find_peer(self, block_index, indexes[i]);
         if (column == UINT32_MAX) {
             return BB_ERR_CORRUPT;
         }
-        error = s_open_values(self, column, block_index, &peer);
-        if (error == BB_OK) {
-            // Peers are never predicted themselves: without peers that is an error.
-            error =
-                bb_encoding_decode(peer.encoding, bb_run_format_kind(bb_run_raw_type(self, column)),
-                                   peer.encoded, peer.count, NULL, peers->words[i]);
-        }
-        peers->list[i] = peers->words[i];
+        error = s_read_peer(self, column, block_index, i > 0 ? peers->list[0] : NULL,
+                            peers->words[i], &peers->list[i]);
     }
     peers->peers = peers->list;
     return error;
