@@ -7,7 +7,9 @@
 
 // Rounds over all replicas before a partition counts as missing: about three seconds of waiting,
 // enough for the others to notice a node that died and for a restarted one to catch up.
-#define S_ROUNDS_MAX 8
+#define S_ROUNDS_MAX            8
+#define S_PARTS_PER_NODE        2u
+#define S_SHARED_PARTITIONS_MIN 64u
 
 typedef enum {
     S_TASK_ASKED,   // a request is under way
@@ -133,8 +135,45 @@ static bb_view_choice_t s_choice(busbar_scatter_t *self, uint8_t *ranks, const b
     };
 }
 
-// Makes one task per node for these partitions (ascending) and starts them. Those without a node
-// left share a task that waits for its next round.
+// Into how many requests the partitions of one node are cut, so that its scan threads (two by
+// default) share the work: only where there is work, in a question to a whole fleet. Partitions
+// are dealt in turn, as a node with two stores deals them.
+static uint32_t s_part_count(const busbar_scatter_t *self, uint32_t partition_count)
+{
+    bool is_fleet =
+        self->options.battery_count == 0 && self->options.query.mode != BB_QUERY_BATTERIES;
+    return is_fleet && partition_count >= S_SHARED_PARTITIONS_MIN ? S_PARTS_PER_NODE : 1;
+}
+
+// Makes the tasks of one node for these partitions; nodes[i] is whom partitions[i] is asked of.
+static void s_plan_node(busbar_scatter_t *self, const uint32_t *partitions, const uint32_t *nodes,
+                        uint32_t count, uint32_t node, const bb_attempt_t *attempt)
+{
+    uint32_t chosen = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        chosen += nodes[i] == node;
+    }
+    uint32_t part_count = node == BB_LINK_NONE ? 1 : s_part_count(self, chosen);
+    for (uint32_t part = 0; part < part_count && chosen > 0; part++) {
+        s_task_t *task = NULL;
+        for (uint32_t i = 0; i < count; i++) {
+            if (nodes[i] == node && partitions[i] % part_count == part) {
+                task = task ? task : s_new_task(self, chosen);
+                task->partitions[task->partition_count++] = partitions[i];
+            }
+        }
+        if (task) {
+            s_fill_batteries(self, task);
+            task->node = node;
+            if (attempt) {
+                task->attempt = *attempt;
+            }
+        }
+    }
+}
+
+// Makes the tasks for these partitions (ascending), node by node, and starts them. Those without a
+// node left share a task that waits for its next round.
 static void s_plan(busbar_scatter_t *self, const uint32_t *partitions, uint32_t count,
                    const bb_attempt_t *attempt)
 {
@@ -147,21 +186,7 @@ static void s_plan(busbar_scatter_t *self, const uint32_t *partitions, uint32_t 
     uint32_t first_task = self->task_count;
     for (uint32_t node = 0; node <= self->view->node_count; node++) {
         uint32_t wanted = node == self->view->node_count ? BB_LINK_NONE : node;
-        s_task_t *task = NULL;
-        for (uint32_t i = 0; i < count; i++) {
-            if (nodes[i] != wanted) {
-                continue;
-            }
-            task = task ? task : s_new_task(self, count);
-            task->partitions[task->partition_count++] = partitions[i];
-        }
-        if (task) {
-            s_fill_batteries(self, task);
-            task->node = wanted;
-            if (attempt) {
-                task->attempt = *attempt;
-            }
-        }
+        s_plan_node(self, partitions, nodes, count, wanted, attempt);
     }
     free(nodes);
     uint32_t end_task = self->task_count; // starting one may make more

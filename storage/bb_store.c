@@ -106,6 +106,15 @@ static bb_error_t s_load_seal(void *context, const bb_meta_seal_t *seal, bb_faul
     return BB_OK;
 }
 
+static bb_error_t s_load_newest(void *context, int64_t newest_wall_ns, bb_fault_t *fault)
+{
+    (void)fault;
+    bb_store_t *self = context;
+    self->newest_wall_ns = newest_wall_ns;
+    self->newest_at_open_wall_ns = newest_wall_ns;
+    return BB_OK;
+}
+
 static bb_error_t s_load_have(void *context, uint32_t partition, bb_slice_t encoded,
                               bb_fault_t *fault)
 {
@@ -211,8 +220,8 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     if (error != BB_OK) {
         return error;
     }
-    bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,    s_load_name,
-                                 s_load_window, s_load_damage, s_load_verified};
+    bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,     s_load_name,
+                                 s_load_window, s_load_damage, s_load_verified, s_load_newest};
     error = bb_meta_read(self->kv, txn, &visitor, fault);
     self->kv->abort(&txn);
     return error == BB_OK ? s_meta_settle(self, fault) : error;
@@ -433,6 +442,8 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->scrub = bb_store_scrub_new(options);
     uint64_t seed;
     memcpy(&seed, options->cluster_id, sizeof seed);
+    self->newest_wall_ns = -1;
+    self->newest_at_open_wall_ns = INT64_MAX;
     self->vfs = options->vfs;
     self->kv = options->kv;
     self->directory = bb_strdup(options->directory);

@@ -493,6 +493,7 @@ static void s_apply_frames(s_apply_t *self, const bb_batch_cursor_t *at,
     bb_head_append(store->active, group, block, at->shape_first + first, count);
     s_add_days(store, self->batch->times_wall_ns + at->frame_first + first, count);
     if (!is_quarantined) {
+        store->newest_wall_ns = BB_MAX(store->newest_wall_ns, group->rows.last_wall_ns);
         store->type_conflicts +=
             bb_dictionary_types_add(store->dictionary, battery, shape->serial, shape->metrics,
                                     shape->types, shape->metric_count);

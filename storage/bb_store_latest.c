@@ -19,6 +19,10 @@ void bb_store_latest_open(bb_store_t *self)
             bound_wall_ns = BB_MAX(bound_wall_ns, limit_wall_ns - 1);
         }
     }
+    // Exact, if it was recorded; then whatever moves on is known at once after a restart.
+    bound_wall_ns = BB_MIN(bound_wall_ns, self->newest_at_open_wall_ns);
+    // What windows have was recorded before they got it, so replayed points count from here on.
+    self->newest_wall_ns = BB_MAX(self->newest_wall_ns, bound_wall_ns);
     self->latest = bb_latest_new(bound_wall_ns, self->memory_bytes / BB_LATEST_SHARE);
 }
 

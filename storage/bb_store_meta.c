@@ -38,6 +38,12 @@ void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through)
     memcpy(s_add(self, (const uint8_t *)"C", 1, sizeof seal), &seal, sizeof seal);
 }
 
+void bb_meta_batch_newest(bb_meta_batch_t *self, int64_t newest_wall_ns)
+{
+    bb_meta_newest_t newest = {newest_wall_ns, ~newest_wall_ns};
+    memcpy(s_add(self, (const uint8_t *)"L", 1, sizeof newest), &newest, sizeof newest);
+}
+
 void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have)
 {
     const uint8_t key[3] = {'H', (uint8_t)(partition >> 8), (uint8_t)partition};
@@ -143,6 +149,18 @@ static bb_error_t s_visit_scrub(const bb_meta_visitor_t *visitor, const uint8_t 
                              : BB_OK;
 }
 
+// One that does not verify is let pass: without it the end of the newest day is the bound.
+static bb_error_t s_visit_newest(const bb_meta_visitor_t *visitor, bb_slice_t value,
+                                 bb_fault_t *fault)
+{
+    bb_meta_newest_t newest;
+    memcpy(&newest, value.data, sizeof newest);
+    bool is_sound = newest.check_wall_ns == ~newest.newest_wall_ns;
+    return is_sound && visitor->newest
+               ? visitor->newest(visitor->context, newest.newest_wall_ns, fault)
+               : BB_OK;
+}
+
 static bb_error_t s_visit_window(const bb_meta_visitor_t *visitor, bb_window_id_t id,
                                  bb_slice_t value, bb_fault_t *fault)
 {
@@ -180,6 +198,9 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     }
     if (bytes[0] == 'H' && key.length == 3) {
         return visitor->have(visitor->context, (uint32_t)bytes[1] << 8 | bytes[2], value, fault);
+    }
+    if (bytes[0] == 'L' && key.length == 1 && value.length == sizeof(bb_meta_newest_t)) {
+        return s_visit_newest(visitor, value, fault);
     }
     if ((bytes[0] == 'M' || bytes[0] == 'N') && key.length == 5) {
         return visitor->name(visitor->context, bytes[0] == 'M', s_number(bytes + 1), value, fault);

@@ -7,6 +7,7 @@
 //   'C'                     bb_meta_seal_t: format version, journal files sealed so far
 //   'D' u8 kind u16 class u32 day u32 battery    bb_damage.h: what is known to be damaged
 //   'H' u16 partition       have-set, as bb_have_set_encode writes it
+//   'L'                     bb_meta_newest_t: no point in windows is newer
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
 //   'V' u8 kind u32 day     bb_meta_verified_t: when scrubbing last read all of it
@@ -46,6 +47,13 @@ typedef struct {
 } bb_meta_part_t;
 static_assert(sizeof(bb_meta_part_t) == 72, "on-disk layout");
 
+// Written before the points are: a bound at any moment.
+typedef struct {
+    int64_t newest_wall_ns;
+    int64_t check_wall_ns; // ~newest_wall_ns: a flipped bit must not make the bound too low
+} bb_meta_newest_t;
+static_assert(sizeof(bb_meta_newest_t) == 16, "on-disk layout");
+
 typedef struct {
     uint64_t number; // of the folder that was verified
     int64_t wall_ns;
@@ -63,6 +71,7 @@ typedef struct {
 
 void bb_meta_batch_free(bb_meta_batch_t *self);
 void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through);
+void bb_meta_batch_newest(bb_meta_batch_t *self, int64_t newest_wall_ns);
 void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have);
 void bb_meta_batch_window(bb_meta_batch_t *self, const bb_store_window_t *window);
 void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry);
@@ -88,6 +97,7 @@ typedef struct {
     bb_error_t (*damage)(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault);
     bb_error_t (*verified)(void *context, bb_window_kind_t kind, uint32_t day,
                            const bb_meta_verified_t *verified, bb_fault_t *fault);
+    bb_error_t (*newest)(void *context, int64_t newest_wall_ns, bb_fault_t *fault);
 } bb_meta_visitor_t;
 
 // BB_ERR_CORRUPT: a key or value that is none of ours; BB_ERR_FORMAT: a newer format.

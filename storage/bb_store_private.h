@@ -63,9 +63,11 @@ struct bb_store {
     bb_dictionary_t *dictionary;
     uint32_t shape_serials;
     bb_head_t *active;
-    bb_flush_t *frozen;  // NULL when nothing waits to be flushed
-    bb_latest_t *latest; // newest rows in windows
-    uint32_t *days;      // every day that has points here, ascending
+    bb_flush_t *frozen;             // NULL when nothing waits to be flushed
+    bb_latest_t *latest;            // newest rows in windows
+    int64_t newest_wall_ns;         // no point of head or windows is newer, but in quarantine
+    int64_t newest_at_open_wall_ns; // no point in windows was; INT64_MAX = not known
+    uint32_t *days;                 // every day that has points here, ascending
     uint32_t day_count, day_capacity;
 
     bb_have_set_t *have;     // per partition

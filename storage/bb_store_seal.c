@@ -41,6 +41,7 @@ bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
     self->sealed_through = sealed_through;
     self->version = store->version;
     bb_dictionary_drain(store->dictionary, bb_meta_batch_name, &self->names);
+    bb_meta_batch_newest(&self->names, store->newest_wall_ns);
     for (uint32_t p = 0; p < store->partition_count; p++) {
         if (store->have_versions[p] > store->have_saved_version) {
             bb_meta_batch_have(&self->record, p, &store->have[p]);

@@ -217,7 +217,7 @@ static void test_same_history_same_bytes(void **state)
         }
     }
     assert_false(s_entry(&fresh, b, &written));
-    assert_int_equal(compared, 1 + 2 + 4 + 2); // seal, have-sets, metrics, batteries
+    assert_int_equal(compared, 1 + 2 + 1 + 4 + 2); // seal, have-sets, newest, metrics, batteries
 }
 
 int main(int argc, char **argv)
