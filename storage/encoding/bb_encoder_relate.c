@@ -14,8 +14,9 @@
 #define SAVING_MIN      0.15
 #define SAVING_PER_PEER 0.05
 #define PATIENCE_MAX    6u
-// Stripes before the next search at which columns without a relation are looked at: 4, 16, 64, 256.
-#define EXTEND_AT 0x154u
+// Stripes before the next search at which columns without a relation are looked at: 4, 8, 16 ...
+// 256.
+#define EXTEND_AT 0x1fcu
 
 typedef struct {
     double saving; // bits a row

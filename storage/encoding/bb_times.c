@@ -77,6 +77,10 @@ static uint32_t s_hits(const s_grid_t *self, uint32_t row, int64_t at)
 // How far the grid must move at this row, whose time is `off` beside it; 0: it is only jitter.
 static int64_t s_move(const s_grid_t *self, uint32_t row, int64_t at, int64_t off)
 {
+    bool is_near = s_is_within(off, self->step / 2);
+    if (is_near && row + 1 < self->count && self->offsets[row + 1] == at + self->step) {
+        return 0; // the next one is on the grid: the usual jitter
+    }
     uint32_t exact = s_hits(self, row, at + off);
     if (self->step <= 0) {
         return exact > 1 ? off : 0;
