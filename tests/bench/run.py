@@ -30,6 +30,7 @@ HOURS = 1 if SMALL else int(os.environ.get("BENCH_HOURS", "24"))
 LONG = os.environ.get("BENCH_LONG") == "1"
 ONLY = [word for word in os.environ.get("BENCH_ONLY", "").split(",") if word]
 REPEATS = 1 if SMALL else 3
+MILLION_MEMORY = "2GiB"  # memory_bytes of the node of the million batteries, and of the thousand
 RESULTS = os.environ.get("BENCH_RESULTS", os.path.join(ROOT, "build/bench.json"))
 
 
@@ -174,7 +175,7 @@ class Run:
         """One frame of 12 metrics a minute from each battery."""
         if not self.generator.program:
             raise Broken("the million batteries need the yardstick's generator")
-        with Cluster(self.folder, name) as cluster:
+        with Cluster(self.folder, name, memory=MILLION_MEMORY) as cluster:
             words = self.generator.words("raw", batteries, 60000, minutes * 60)
             with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as frames:
                 records = bench("fleet", cluster.folder, str(batteries), stdin=frames.stdout)
@@ -187,7 +188,7 @@ class Run:
         few = self.fleet("few", 1000, 60 if SMALL else 1440 if LONG else 2400)
         begin = time.monotonic()
         many = self.fleet("many", batteries, minutes)
-        note = (f"{batteries} batteries, one frame of 12 metrics a minute, {minutes} minutes"
+        note = (f"{batteries} batteries, one frame of 12 metrics a minute, {minutes} minutes, memory_bytes {MILLION_MEMORY}"
                 f" ({time.monotonic() - begin:.0f} s)")
         for name, unit in (("cpu_s_per_mpt", "CPU s per M points"), ("cpu_settled_s_per_mpt", "CPU s per M points"),
                            ("mpts_per_s", "M points/s"), ("settle_s", "s")):

@@ -88,12 +88,19 @@ class Generator:
 class Cluster:
     """A fresh local cluster; gone with the block."""
 
-    def __init__(self, folder, name, nodes=1):
+    def __init__(self, folder, name, nodes=1, memory=None):
         self.folder = os.path.join(folder, name)
         self.nodes = nodes
+        self.memory = memory  # memory_bytes of each node; None = the default
 
     def __enter__(self):
         good([BUSBAR, "cluster", "init", self.folder, "--nodes", str(self.nodes)], "cluster init")
+        for node in self.each() if self.memory else []:
+            path = os.path.join(self.folder, "nodes", node, "busbard.yaml")
+            with open(path, encoding="utf-8") as file:
+                text = re.sub(r"memory_bytes: \S+", f"memory_bytes: {self.memory}", file.read())
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
         good([BUSBAR, "cluster", "up", self.folder], "cluster up")
         return self
 
