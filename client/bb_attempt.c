@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define S_ATTEMPT_NS_MAX      (2 * BB_NS_PER_S)
+#define S_DOUBLINGS_MAX       10u
 #define S_ROUND_WAIT_NS_FIRST (50 * BB_NS_PER_MS)
 #define S_WAIT_NS_MAX         (1 * BB_NS_PER_S)
 #define S_BUSY_MS_DEFAULT     20
@@ -21,7 +22,8 @@ void bb_attempt_begin(bb_attempt_t *self, int64_t now_ns, int64_t timeout_ns, ui
 
 int64_t bb_attempt_due_ns(const bb_attempt_t *self, int64_t now_ns)
 {
-    return BB_MIN(now_ns + self->attempt_ns, self->deadline_ns);
+    int64_t wait_ns = self->attempt_ns << BB_MIN(self->round_count, S_DOUBLINGS_MAX);
+    return BB_MIN(now_ns + wait_ns, self->deadline_ns);
 }
 
 static bb_attempt_step_t s_give_up(const bb_attempt_t *self, bb_error_t error)

@@ -35,7 +35,7 @@ typedef enum {
 
 typedef struct {
     int64_t deadline_ns; // over all attempts
-    int64_t attempt_ns;  // longest wait for one answer
+    int64_t attempt_ns;  // longest wait for one answer, in the first round
     uint32_t rounds_max; // give up after this many rounds over all replicas; 0 = only at deadline
     uint32_t sent_count; // counted by the owner, at each send
     uint32_t round_count;
@@ -52,7 +52,8 @@ typedef struct {
 } bb_attempt_step_t;
 
 // One attempt waits at most a third of the time and at most 2 s, so that a silent node costs
-// little and at least two others get their turn.
+// little and at least two others get their turn. When all replicas were silent once, the work may
+// just take longer: each further round waits twice as long.
 void bb_attempt_begin(bb_attempt_t *self, int64_t now_ns, int64_t timeout_ns, uint32_t rounds_max);
 // An attempt at `node` ended (node ignored for NO_NODE). `error` of ANSWERED must not be OK;
 // retry_after_ms counts for BUSY; `random` is uniform.

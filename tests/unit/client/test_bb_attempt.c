@@ -179,6 +179,33 @@ static void random_walks_end(void **state)
     }
 }
 
+// Goal: an answer that takes longer than the first attempts is waited for. Method: one replica that
+// needs 5 s; the deadline is far away.
+static void each_round_waits_twice_as_long(void **state)
+{
+    (void)state;
+    bb_attempt_t attempt;
+    int64_t now_ns = 0, waited_ns = 0;
+    bb_attempt_begin(&attempt, now_ns, 60 * S, 8);
+    for (int round = 0; round < 5; round++) {
+        int64_t due_ns = bb_attempt_due_ns(&attempt, now_ns);
+        waited_ns = due_ns - now_ns;
+        assert_int_equal(waited_ns, BB_MIN((int64_t)2 * S << round, 60 * S - now_ns));
+        if (waited_ns >= 5 * S) {
+            return; // it has answered
+        }
+        attempt.sent_count++;
+        now_ns = due_ns;
+        bb_attempt_step_t step =
+            bb_attempt_step(&attempt, now_ns, BB_OUTCOME_NO_ANSWER, 0, BB_OK, 0, 7);
+        assert_int_equal(step.move, BB_ATTEMPT_SEND);
+        step = bb_attempt_step(&attempt, now_ns, BB_OUTCOME_NO_NODE, 0, BB_OK, 0, 7);
+        assert_int_equal(step.move, BB_ATTEMPT_WAIT);
+        now_ns = step.wake_ns;
+    }
+    fail_msg("the longest wait was %lld ns", (long long)waited_ns);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +216,7 @@ int main(void)
         cmocka_unit_test(rounds_pause_and_start_anew),
         cmocka_unit_test(the_end_is_unknown_only_if_something_may_have_happened),
         cmocka_unit_test(random_walks_end),
+        cmocka_unit_test(each_round_waits_twice_as_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
