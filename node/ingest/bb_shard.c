@@ -268,6 +268,11 @@ void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
     bb_shard_releases_step(self);
 }
 
+bool bb_shard_is_full(const bb_shard_t *self)
+{
+    return bb_store_is_full(self->store) && !bb_store_is_fenced(self->store) && !self->is_draining;
+}
+
 uint64_t bb_shard_staged_bytes(const bb_shard_t *self)
 {
     BB_ASSERT(self);

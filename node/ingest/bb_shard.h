@@ -103,6 +103,9 @@ void bb_shard_policy(bb_shard_t *self, bb_shard_time_t time, bb_policy_t *policy
 // enough is staged. Then deadlines, pulls, reports, flushes that are due.
 void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time);
 uint64_t bb_shard_staged_bytes(const bb_shard_t *self);
+// A client's WRITE would be answered BUSY until a flush ends: whoever has one may keep it back for
+// so long. False when it would be answered in another way (fenced, draining).
+bool bb_shard_is_full(const bb_shard_t *self);
 // Next time commit must be called though nothing arrives; BB_NEVER_NS if none.
 int64_t bb_shard_wake_mono_ns(const bb_shard_t *self);
 // Stop taking client writes; true from _is_drained when nothing of a client waits any more.

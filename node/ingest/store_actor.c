@@ -11,6 +11,8 @@
 #define S_POSTS_PER_COMMIT        256
 #define S_STAGED_BYTES_PER_COMMIT (8u << 20)
 #define S_WAIT_MS_MAX             1000
+// How often what is kept back is looked through for deadlines.
+#define S_HELD_LOOK_NS (INT64_C(20) * BB_NS_PER_MS)
 // Of the node's memory; the rest is for flushes, merges, scans and queues.
 #define S_HEAD_SHARE_NUMERATOR   5
 #define S_HEAD_SHARE_DENOMINATOR 8
@@ -32,6 +34,9 @@ typedef struct {
     bool is_stopping, stop_told;
     bool job_is_out, has_answered;
     int64_t published_mono_ns;
+    bb_post_t *held_first, **held_end; // WRITEs that wait until a flush ends, in order
+    uint64_t held_bytes;
+    int64_t held_look_mono_ns;
 } s_store_t;
 
 static bb_shard_time_t s_now(const s_store_t *self)
@@ -179,6 +184,66 @@ static void s_on_client(s_store_t *self, bb_post_request_t *request)
     bb_shard_client(self->shard, now, request->ticket, message, request->envelope, request->batch);
 }
 
+// ---- kept back ---------------------------------------------------------------------------------
+// While the head is full, WRITEs wait here instead of being refused: their clients wait for the
+// answer, which slows them down without a pause and a second sending. Past a quarter of what may be
+// in flight they are refused after all, and each has its deadline.
+static bool s_keeps_back(const s_store_t *self, const bb_post_t *post)
+{
+    return post->kind == BB_POST_CLIENT && post->request.message.kind == BB_KIND_WRITE &&
+           (self->held_first || bb_shard_is_full(self->shard)) &&
+           self->held_bytes < self->node->config->limits.in_flight_bytes / 4;
+}
+
+static void s_hold(s_store_t *self, bb_post_t *post)
+{
+    post->next = NULL;
+    *self->held_end = post;
+    self->held_end = &post->next;
+    self->held_bytes += bb_buffer_slice(post->request.batch).length;
+}
+
+static bb_post_t *s_release(s_store_t *self, bb_post_t **link)
+{
+    bb_post_t *post = *link;
+    *link = post->next;
+    if (!post->next) {
+        self->held_end = link;
+    }
+    self->held_bytes -= bb_buffer_slice(post->request.batch).length;
+    return post;
+}
+
+// Takes what there is room for; once in a while answers those whose deadline has come.
+static void s_take_held(s_store_t *self)
+{
+    while (self->held_first && !bb_shard_is_full(self->shard)) {
+        bb_post_t *post = s_release(self, &self->held_first);
+        s_on_client(self, &post->request);
+        bb_post_destroy(&post);
+        if (bb_shard_staged_bytes(self->shard) >= S_STAGED_BYTES_PER_COMMIT) {
+            return;
+        }
+    }
+    int64_t now_mono_ns = bb_clock_mono_ns();
+    if (now_mono_ns < self->held_look_mono_ns) {
+        return;
+    }
+    self->held_look_mono_ns = now_mono_ns + S_HELD_LOOK_NS;
+    for (bb_post_t **link = &self->held_first; *link;) {
+        const bb_post_request_t *request = &(*link)->request;
+        if (now_mono_ns + 2 * S_HELD_LOOK_NS - request->received_mono_ns <
+            request->message.timeout_ns) {
+            link = &(*link)->next;
+            continue;
+        }
+        bb_post_t *post = s_release(self, link);
+        s_answer_error(self, post->request.ticket, post->request.message.request_id, BB_ERR_BUSY,
+                       "the head was full until the deadline; nothing was done");
+        bb_post_destroy(&post);
+    }
+}
+
 static void s_on_post(s_store_t *self, bb_post_t *post)
 {
     switch (post->kind) {
@@ -222,6 +287,10 @@ static void s_take_posts(s_store_t *self)
         if (!post) {
             break;
         }
+        if (s_keeps_back(self, post)) {
+            s_hold(self, post);
+            continue;
+        }
         s_on_post(self, post);
         bb_post_destroy(&post);
         if (bb_shard_staged_bytes(self->shard) >= S_STAGED_BYTES_PER_COMMIT) {
@@ -252,6 +321,10 @@ static void s_run(s_store_t *self)
     while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM is all that is ever said on the pipe
         int64_t wake_mono_ns =
             BB_MIN(bb_shard_wake_mono_ns(self->shard), s_publish_due_mono_ns(self));
+        if (self->held_first) {
+            bool waits = bb_shard_is_full(self->shard);
+            wake_mono_ns = waits ? BB_MIN(wake_mono_ns, self->held_look_mono_ns) : 0;
+        }
         if (self->stop_told) {
             wake_mono_ns = BB_NEVER_NS;
         }
@@ -262,6 +335,7 @@ static void s_run(s_store_t *self)
         if (self->stop_told) {
             continue; // what still arrives is dropped with the mailbox
         }
+        s_take_held(self);
         s_take_posts(self);
         bb_shard_commit(self->shard, s_now(self));
         int64_t now_mono_ns = bb_clock_mono_ns();
@@ -358,6 +432,10 @@ static void s_destroy(s_store_t **self_p)
 {
     s_store_t *self = *self_p;
     *self_p = NULL;
+    while (self->held_first) { // the router answers for those it still knows
+        bb_post_t *post = s_release(self, &self->held_first);
+        bb_post_destroy(&post);
+    }
     if (self->shard) {
         bb_shard_close(&self->shard);
     }
@@ -395,6 +473,7 @@ zactor_t *bb_store_actor_new(bb_node_t *node, uint32_t index)
     s_store_t *self = bb_alloc_zero(1, sizeof *self);
     self->node = node;
     self->index = index;
+    self->held_end = &self->held_first;
     bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "store", index);
     return zactor_new(s_store_actor, self);
 }
