@@ -558,8 +558,10 @@ void bb_yaml_list_text(bb_yaml_map_t *map, const char *key, uint32_t index, char
     }
     const yaml_node_t *node =
         yaml_document_get_node(&map->yaml->document, list->data.sequence.items.start[index]);
-    size_t length = s_is_scalar(node) ? node->data.scalar.length : 0;
-    if (length == 0 || length >= size || memchr(node->data.scalar.value, '\0', length)) {
+    bool is_text = node && s_is_scalar(node);
+    size_t length = is_text ? node->data.scalar.length : 0;
+    if (!is_text || length == 0 || length >= size ||
+        memchr(node->data.scalar.value, '\0', length)) {
         char where[sizeof map->where];
         s_extend(map, key, (int)index, where, sizeof where);
         s_set(map->yaml, node ? node->start_mark.line + 1 : 1,

@@ -99,6 +99,7 @@ static const double *s_peer_doubles(const bb_encoding_input_t *input, uint32_t p
 {
     const uint64_t *words = input->peers[peer];
     if (input->peer_kinds[peer] == BB_ENCODING_FLOAT64) {
+        // cppcheck-suppress invalidPointerCast
         return (const double *)words; // built without strict aliasing
     }
     for (uint32_t i = 0; i < input->count; i++) {

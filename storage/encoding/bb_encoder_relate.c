@@ -58,6 +58,7 @@ static void s_prepare(s_search_t *self, const bb_encoding_input_t *input, uint32
     s_column_t *prepared = &self->columns[self->column_count++];
     *prepared = (s_column_t){.column = column};
     int64_t *integers = (int64_t *)memory;
+    // cppcheck-suppress invalidPointerCast ; built without strict aliasing
     double *doubles = (double *)(memory + self->rows);
     if (input->kind == BB_ENCODING_INTEGER) {
         memcpy(integers, input->words, (size_t)self->rows * 8);

@@ -147,6 +147,7 @@ uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint3
 {
     uint32_t bits[3] = {0};
     uint32_t seen = 0;
+    BB_ASSERT(count > 0);
     for (uint32_t row = 0; row < count; row += MINI_ROWS) {
         uint32_t rows = BB_MIN(count - row, MINI_ROWS);
         uint32_t skipped = rows > WINDOW_ROWS ? (rows - WINDOW_ROWS) / 2 : 0;
@@ -160,6 +161,7 @@ uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint3
         seen += rows;
     }
     uint32_t order = s_best_order(bits, count, 7);
+    // cppcheck-suppress zerodiv ; at least one row was seen
     return (uint64_t)bits[order] * count / seen / ESTIMATE_ONE;
 }
 

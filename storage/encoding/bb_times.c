@@ -39,7 +39,7 @@ static void s_insert(int64_t *sorted, uint32_t count, int64_t number)
 // The median of a sample of steps: most of them are the step.
 static int64_t s_step(const int64_t *offsets, uint32_t count)
 {
-    int64_t sorted[SAMPLE_COUNT];
+    int64_t sorted[SAMPLE_COUNT] = {0};
     uint32_t taken = BB_MIN(count - 1, SAMPLE_COUNT);
     for (uint32_t i = 0; i < taken; i++) {
         uint32_t at = (uint32_t)((uint64_t)i * (count - 1) / taken);
@@ -51,7 +51,7 @@ static int64_t s_step(const int64_t *offsets, uint32_t count)
 // Where the grid begins: the median of what the first rows say.
 static int64_t s_start(const int64_t *offsets, uint32_t count, int64_t step)
 {
-    int64_t sorted[SAMPLE_COUNT];
+    int64_t sorted[SAMPLE_COUNT] = {0};
     uint32_t taken = BB_MIN(count, SAMPLE_COUNT);
     for (uint32_t i = 0; i < taken; i++) {
         s_insert(sorted, i, offsets[i] - step * i);

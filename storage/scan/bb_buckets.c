@@ -92,7 +92,8 @@ typedef struct {
 BB_CLONES
 static void s_lanes_of(s_lanes_t *self, const uint64_t *values, uint32_t count)
 {
-    s_integers_t min, max;
+    s_integers_t min = {0};
+    s_integers_t max = {0};
     s_doubles_t high = {0};
     s_doubles_t low = {0};
     for (uint32_t lane = 0; lane < S_LANES; lane++) {

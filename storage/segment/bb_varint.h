@@ -42,7 +42,7 @@ static inline bool bb_varint_get(const uint8_t **at, const uint8_t *limit, uint6
 
 static inline uint64_t bb_varint_fold(int64_t number)
 {
-    return (uint64_t)number << 1 ^ (uint64_t)(number >> 63);
+    return (uint64_t)number << 1 ^ (UINT64_C(0) - (uint64_t)(number < 0));
 }
 
 static inline int64_t bb_varint_unfold(uint64_t folded)

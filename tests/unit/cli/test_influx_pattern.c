@@ -267,7 +267,7 @@ static void test_reads_a_fleet_as_the_grammar_does(void **state)
 {
     (void)state;
     uint64_t random = 7;
-    char line[512];
+    char line[512] = "";
     s_pair_t *pair = s_pair_new(CLI_MS);
     for (int round = 0; round < 60; round++) {
         for (uint32_t battery = 0; battery < 200; battery++) {
@@ -286,7 +286,7 @@ static void test_mutated_lines_mean_the_same(void **state)
 {
     (void)state;
     uint64_t random = 11;
-    char line[512];
+    char line[512] = "";
     s_pair_t *pair = s_pair_new(CLI_NS);
     for (int i = 0; i < 60000; i++) {
         size_t length = s_fleet_line(&random, (uint32_t)i % 30, line);
