@@ -53,6 +53,7 @@ struct h_cluster {
     uint32_t node_count;
     int64_t now_ns;
     bool is_skewed;
+    int64_t wall_shift_ns;     // of every node's clock
     bb_shard_options_t tuning; // limits of shards opened from now on
     h_node_t nodes[H_NODES_MAX];
     bool is_blocked[H_NODES_MAX][H_NODES_MAX];
@@ -65,8 +66,9 @@ struct h_cluster {
 
 static inline bb_shard_time_t h_time(const h_cluster_t *self)
 {
-    return (bb_shard_time_t){
-        .mono_ns = self->now_ns, .wall_ns = H_WALL_NS + self->now_ns, .is_skewed = self->is_skewed};
+    return (bb_shard_time_t){.mono_ns = self->now_ns,
+                             .wall_ns = H_WALL_NS + self->now_ns + self->wall_shift_ns,
+                             .is_skewed = self->is_skewed};
 }
 
 static inline void h_send(void *context, uint32_t peer, bool bulk, const bb_outbound_t *out)

@@ -207,6 +207,46 @@ static void quarantine_and_release(void **state)
     h_free(&h);
 }
 
+// Goal: a clock that is set back by a day while points cross midnight loses nothing: what is then
+// ahead of it waits in quarantine and is counted; windows of both days are sealed and read, across
+// a restart. Method: points of 23:55 and 00:05, the clock a day back for some and for a restart,
+// then right again.
+static void clock_set_back_by_a_day(void **state)
+{
+    (void)state;
+    const int64_t day_ns = BB_NS_PER_DAY;
+    const int64_t before_ns = H_WALL_NS + day_ns - 300 * BB_NS_PER_S;
+    const int64_t after_ns = H_WALL_NS + day_ns + 300 * BB_NS_PER_S;
+    bb_shard_options_t tuning = {.flush_age_ns_max = BB_NS_PER_S};
+    h_cluster_t *h = h_new(1, 1, 8, &tuning);
+    h->wall_shift_ns = day_ns + 600 * BB_NS_PER_S; // it is 00:10
+    uint64_t early =
+        h_write(h, 0, BB_LEVEL_ONE, (h_batch_t){.limit = 4, .time_wall_ns = before_ns});
+    uint64_t late =
+        h_write(h, 0, BB_LEVEL_ONE, (h_batch_t){.first = 4, .limit = 6, .time_wall_ns = after_ns});
+    h_pump(h, 1500 * H_MS); // sealed: two windows
+    assert_int_equal(h_answered(h, early, BB_KIND_WRITE_REPLY)->write_reply.quarantined_points, 0);
+    assert_int_equal(h_answered(h, late, BB_KIND_WRITE_REPLY)->write_reply.quarantined_points, 0);
+    assert_int_equal(h_stats(h, 0).store.window_count, 2);
+    h->wall_shift_ns -= day_ns;
+    late =
+        h_write(h, 0, BB_LEVEL_ONE, (h_batch_t){.first = 6, .limit = 9, .time_wall_ns = after_ns});
+    h_pump(h, 1500 * H_MS);
+    assert_int_equal(h_answered(h, late, BB_KIND_WRITE_REPLY)->write_reply.quarantined_points, 3);
+    assert_int_equal(h_rows(h, h_query(h, 0, BB_LEVEL_ONE, BB_QUERY_RAW)), 6);
+    h_crash(h, 0);
+    h_restart(h, 0, 120);
+    assert_int_equal(h_rows(h, h_query(h, 0, BB_LEVEL_ONE, BB_QUERY_RAW)), 6);
+    h->wall_shift_ns += day_ns;
+    uint64_t again =
+        h_write(h, 0, BB_LEVEL_ONE, (h_batch_t){.first = 9, .limit = 11, .time_wall_ns = after_ns});
+    h_pump(h, 1500 * H_MS);
+    assert_int_equal(h_answered(h, again, BB_KIND_WRITE_REPLY)->write_reply.quarantined_points, 0);
+    assert_int_equal(h_rows(h, h_query(h, 0, BB_LEVEL_ONE, BB_QUERY_RAW)), 8);
+    assert_int_equal(h_stats(h, 0).store.quarantined_points, 3);
+    h_free(&h);
+}
+
 // Goal: too much in flight is BUSY with a delay; what was taken is answered all the same.
 static void busy_when_too_much_is_in_flight(void **state)
 {
@@ -840,6 +880,7 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(types_are_refused_by_name),
         cmocka_unit_test(quarantine_and_release),
+        cmocka_unit_test(clock_set_back_by_a_day),
         cmocka_unit_test(busy_when_too_much_is_in_flight),
         cmocka_unit_test(busy_by_what_batches_unfold_to),
         cmocka_unit_test(disk_at_its_reserve),
