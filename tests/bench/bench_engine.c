@@ -238,7 +238,7 @@ int bench_engine(const bench_data_t *data, const char *directory, FILE *results)
     }
     bool good = s_measure(self);
     bb_vfs_t *vfs = bb_vfs_posix();
-    bb_ignore(vfs->remove_tree(vfs, path), "run.sh removes the folder around it anyway");
+    bb_ignore(vfs->remove_tree(vfs, path), "run.py removes the folder around it anyway");
     free(self->partitions);
     free(self);
     return good ? 0 : 1;

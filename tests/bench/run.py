@@ -70,13 +70,13 @@ def bench(*words, stdin=None):
 
 
 def medians(runs):
-    """Of several runs' records; the note of the last says how many."""
+    """Of several runs' records; the note says how many."""
     out = {}
     for name, (_, unit, note) in runs[-1].items():
-        value = statistics.median(run[name][0] for run in runs if name in run)
-        if len(runs) > 1:
-            note = f"median of {len(runs)}" + (f"; {note}" if note else "")
-        out[name] = (value, unit, note)
+        values = [run[name][0] for run in runs if name in run]
+        if len(values) > 1:
+            note = f"median of {len(values)}" + (f"; {note}" if note else "")
+        out[name] = (statistics.median(values), unit, note)
     return out
 
 
