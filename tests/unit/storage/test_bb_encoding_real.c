@@ -22,7 +22,7 @@ static void s_encode(s_table_t *self)
 {
     static uint8_t out[BB_ENCODING_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
     static uint64_t decoded[BB_BLOCK_ROWS_MAX];
-    const uint64_t *peers[COLUMNS_MAX];
+    const uint64_t *peers[COLUMNS_MAX] = {NULL};
     bb_encoding_kind_t kinds[COLUMNS_MAX];
     bb_encoding_input_t inputs[COLUMNS_MAX];
     uint32_t *hints[COLUMNS_MAX];
