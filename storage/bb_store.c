@@ -442,6 +442,8 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->scrub = bb_store_scrub_new(options);
     uint64_t seed;
     memcpy(&seed, options->cluster_id, sizeof seed);
+    static_assert(sizeof options->cluster_id == sizeof self->fingerprint_key, "it is the key");
+    memcpy(self->fingerprint_key, options->cluster_id, sizeof self->fingerprint_key);
     self->newest_wall_ns = -1;
     self->newest_at_open_wall_ns = INT64_MAX;
     self->vfs = options->vfs;

@@ -27,6 +27,7 @@
 #include "storage/scrub/bb_damage.h"
 #include "storage/scrub/bb_scrub.h"
 #include "storage/scrub/bb_suspect.h"
+#include "storage/segment/bb_fingerprint.h"
 #include "storage/vfs/bb_file.h"
 
 typedef struct bb_store bb_store_t;
@@ -179,6 +180,12 @@ typedef struct {
     uint64_t flush_bytes, flush_points, merge_bytes, merge_points;
 } bb_store_stats_t;
 void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats);
+
+// The fingerprint of a partition's points on a day: equal on two stores exactly when the merged
+// points are. BB_ERR_NOT_FOUND: the window is dirty (flushed into since it was merged into one
+// segment, or never merged), or there is none. Owner's thread.
+BB_MUST_CHECK bb_error_t bb_store_fingerprint(const bb_store_t *self, uint32_t day,
+                                              uint32_t partition, bb_fingerprint_t *fingerprint);
 
 // ---- what a peer lacks -----------------------------------------------------------------------
 // Walks the journal, newest file first, and emits the chunks of `partitions` that `their_have[i]`

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/bb_store_fingerprint.h"
 #include "storage/bb_store_seal.h"
 #include "storage/head/bb_arena.h"
 #include "storage/segment/bb_run_merge.h"
@@ -27,6 +28,9 @@ struct bb_merge {
     bb_store_written_t written;
     uint64_t value_conflicts;
     bool is_done;
+    const uint8_t *fingerprint_key;
+    bool is_whole;                     // all parts of the window are joined
+    bb_fingerprinter_t *fingerprinter; // NULL: the outcome has no fingerprints
 
     // While it runs.
     bool *must_fence;
@@ -153,7 +157,8 @@ bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all)
         bb_store_window_add(&self->before, part->segment, &part->info, part->is_damaged);
     }
     self->is_chosen = bb_alloc_zero(window->part_count, sizeof *self->is_chosen);
-    s_choose_parts(store, window, is_all, self->is_chosen);
+    self->is_whole = s_choose_parts(store, window, is_all, self->is_chosen) == window->part_count;
+    self->fingerprint_key = store->fingerprint_key;
     return self;
 }
 
@@ -258,6 +263,14 @@ static bb_error_t s_put(bb_merge_t *self, bb_slice_t encoded, uint64_t point_cou
                           : error;
 }
 
+static void s_fingerprint(bb_merge_t *self, const bb_run_t *run)
+{
+    if (self->fingerprinter &&
+        bb_fingerprinter_add(self->fingerprinter, self->partition, self->battery, run) != BB_OK) {
+        bb_fingerprinter_destroy(&self->fingerprinter);
+    }
+}
+
 static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
 {
     bb_merge_t *self = context;
@@ -278,6 +291,7 @@ static bb_error_t s_put_outputs(bb_merge_t *self)
         bb_run_t run;
         error = bb_run_open(&run, self->output[i], NULL);
         BB_ASSERT(error == BB_OK); // checked on both sides of the boundary
+        s_fingerprint(self, &run);
         error = s_put(self, self->output[i], run.point_count);
     }
     return error;
@@ -289,6 +303,11 @@ static bb_error_t s_carry_over(bb_merge_t *self)
     bb_error_t error = BB_OK;
     for (uint32_t i = 0; i < self->run_count && error == BB_OK; i++) {
         error = s_put(self, self->encoded[i], self->runs[i].point_count);
+        if (self->run_count > 1 || self->has_damage) {
+            bb_fingerprinter_destroy(&self->fingerprinter); // not merged
+        } else {
+            s_fingerprint(self, &self->runs[i]);
+        }
     }
     return error;
 }
@@ -419,6 +438,10 @@ static bb_error_t s_record(bb_merge_t *self)
 {
     bb_meta_batch_t batch = {0};
     bb_meta_batch_window(&batch, &self->after);
+    if (self->fingerprinter && self->after.part_count == 1) {
+        bb_fingerprinter_record(self->fingerprinter, self->after.id,
+                                bb_segment_number(self->after.parts[0].segment), &batch);
+    }
     bb_kv_txn_t *txn = NULL;
     bb_error_t error = self->kv->begin(self->meta, true, &txn);
     if (error == BB_OK) {
@@ -462,6 +485,9 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
     self->must_fence = must_fence;
     self->writer = bb_segment_writer_new();
     self->merger = bb_run_merger_new();
+    if (self->is_whole) {
+        self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
+    }
     bb_error_t error = s_fill(self);
     if (s_is_any_damaged(self)) {
         // Nothing is joined; that these segments are damaged is what there is to record.
@@ -480,6 +506,7 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
         error = bb_fault_set(fault, error, "%s, day %u: merge: %s", folder, self->before.id.day,
                              self->fault.text[0] ? self->fault.text : bb_error_message(error));
     }
+    bb_fingerprinter_destroy(&self->fingerprinter);
     bb_segment_writer_destroy(&self->writer);
     bb_run_merger_destroy(&self->merger);
     bb_arena_free(&self->outputs);

@@ -100,6 +100,58 @@ void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32
     memcpy(s_add(self, key, sizeof key, sizeof *verified), verified, sizeof *verified);
 }
 
+static void s_window_key(uint8_t out[8], char first, bb_window_id_t window)
+{
+    out[0] = (uint8_t)first;
+    out[1] = (uint8_t)window.kind;
+    out[2] = (uint8_t)(window.class_id >> 8);
+    out[3] = (uint8_t)window.class_id;
+    s_number_key(out + 4, window.day);
+}
+
+void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
+                                const bb_meta_fingerprint_t *sums, uint32_t count)
+{
+    uint8_t key[8];
+    s_window_key(key, 'F', window);
+    uint8_t *room = s_add(self, key, sizeof key, sizeof number + count * sizeof *sums);
+    memcpy(room, &number, sizeof number);
+    if (count > 0) {
+        memcpy(room + sizeof number, sums, count * sizeof *sums);
+    }
+}
+
+bb_error_t bb_meta_fingerprint_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_window_id_t window,
+                                   uint64_t number, uint32_t partition, bb_fingerprint_t *sum)
+{
+    uint8_t key[8];
+    bb_slice_t value;
+    uint64_t found;
+    s_window_key(key, 'F', window);
+    bb_error_t error = kv->get(txn, bb_slice(key, sizeof key), &value);
+    if (error != BB_OK) {
+        return error;
+    }
+    if (value.length < sizeof found ||
+        (value.length - sizeof found) % sizeof(bb_meta_fingerprint_t) != 0) {
+        return BB_ERR_CORRUPT;
+    }
+    memcpy(&found, value.data, sizeof found);
+    if (found != number) {
+        return BB_ERR_NOT_FOUND; // of a segment that is no more
+    }
+    *sum = (bb_fingerprint_t){0};
+    const uint8_t *at = (const uint8_t *)value.data + sizeof found;
+    for (size_t i = 0; i < (value.length - sizeof found) / sizeof(bb_meta_fingerprint_t); i++) {
+        bb_meta_fingerprint_t entry;
+        memcpy(&entry, at + i * sizeof entry, sizeof entry);
+        if (entry.partition == partition) {
+            *sum = entry.sum;
+        }
+    }
+    return BB_OK;
+}
+
 void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t record)
 {
     uint8_t key[5] = {is_metric ? 'M' : 'N'};
@@ -204,6 +256,9 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     }
     if ((bytes[0] == 'M' || bytes[0] == 'N') && key.length == 5) {
         return visitor->name(visitor->context, bytes[0] == 'M', s_number(bytes + 1), value, fault);
+    }
+    if (bytes[0] == 'F' && key.length == 8) {
+        return BB_OK; // looked up when it is asked for
     }
     if (bytes[0] == 'W' && key.length == 8 && bytes[1] < BB_WINDOW_KIND_COUNT) {
         bb_window_id_t id = {(bb_window_kind_t)bytes[1], (uint16_t)(bytes[2] << 8 | bytes[3]),

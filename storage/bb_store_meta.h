@@ -6,6 +6,9 @@
 //
 //   'C'                     bb_meta_seal_t: format version, journal files sealed so far
 //   'D' u8 kind u16 class u32 day u32 battery    bb_damage.h: what is known to be damaged
+//   'F' u8 kind u16 class u32 day     u64 number of a segment, then a bb_meta_fingerprint_t for
+//   each
+//                                     partition that it has, ascending
 //   'H' u16 partition       have-set, as bb_have_set_encode writes it
 //   'L'                     bb_meta_newest_t: no point in windows is newer
 //   'M' u32 metric          name
@@ -22,6 +25,7 @@
 #include "storage/bb_store_window.h"
 #include "storage/head/bb_dictionary.h"
 #include "storage/scrub/bb_damage.h"
+#include "storage/segment/bb_fingerprint.h"
 
 #define BB_META_FORMAT 2u
 
@@ -38,6 +42,13 @@ typedef struct {
     uint32_t zero;
 } bb_meta_window_t;
 static_assert(sizeof(bb_meta_window_t) == 16, "on-disk layout");
+
+typedef struct {
+    uint32_t partition;
+    uint32_t zero;
+    bb_fingerprint_t sum;
+} bb_meta_fingerprint_t;
+static_assert(sizeof(bb_meta_fingerprint_t) == 24, "on-disk layout");
 
 typedef struct {
     uint64_t number;
@@ -77,6 +88,13 @@ void bb_meta_batch_window(bb_meta_batch_t *self, const bb_store_window_t *window
 void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry);
 void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
                             const bb_meta_verified_t *verified);
+void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
+                                const bb_meta_fingerprint_t *sums, uint32_t count);
+// That of a partition in a window that is the one segment `number`. BB_ERR_NOT_FOUND: it was never
+// computed. A partition without points has zeros.
+BB_MUST_CHECK bb_error_t bb_meta_fingerprint_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                                 bb_window_id_t window, uint64_t number,
+                                                 uint32_t partition, bb_fingerprint_t *sum);
 // For bb_dictionary_drain; context is the batch.
 void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t record);
 // Puts all of them.

@@ -54,9 +54,10 @@ struct bb_store {
     bb_journal_t *journal;
     bb_segment_pool_t *pool;
     bb_store_windows_t windows;
-    bb_policy_t *policy;          // never NULL
-    uint64_t flush_seq;           // counts flushes since the store was opened
-    bb_window_id_t merged_window; // the last one that a merge was chosen for
+    bb_policy_t *policy;                               // never NULL
+    uint8_t fingerprint_key[BB_FINGERPRINT_KEY_BYTES]; // the same on all replicas
+    uint64_t flush_seq;                                // counts flushes since the store was opened
+    bb_window_id_t merged_window;                      // the last one that a merge was chosen for
     bb_store_written_t written;
     bb_store_room_t room;
 

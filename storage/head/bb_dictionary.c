@@ -696,3 +696,21 @@ bb_error_t bb_dictionary_load(bb_dictionary_t *self, bool is_metric, uint32_t nu
     return is_metric ? s_load_metric(self, number, record, fault)
                      : s_load_battery(self, number, record, fault);
 }
+
+bool bb_dictionary_record_id(bb_slice_t record, bb_slice_t *id)
+{
+    const uint8_t *bytes = record.data;
+    uint32_t type_count;
+    if (record.length <= S_RECORD_BYTES) {
+        return false;
+    }
+    uint8_t id_length = bytes[2];
+    memcpy(&type_count, bytes + 4, 4);
+    uint64_t begin = S_RECORD_BYTES + (uint64_t)type_count * sizeof(bb_type_entry_t);
+    if (id_length == 0 || id_length > BB_BATTERY_ID_BYTES_MAX ||
+        begin + id_length > record.length) {
+        return false;
+    }
+    *id = bb_slice(bytes + begin, id_length);
+    return true;
+}

@@ -84,6 +84,9 @@ void bb_dictionary_drain(bb_dictionary_t *self, bb_dictionary_emit_fn emit, void
 BB_MUST_CHECK bb_error_t bb_dictionary_load(bb_dictionary_t *self, bool is_metric, uint32_t number,
                                             bb_slice_t record, bb_fault_t *fault);
 
+// The id in the record of a battery. False: the record is not valid.
+bool bb_dictionary_record_id(bb_slice_t record, bb_slice_t *id);
+
 // Order of ids and names: bytes as unsigned, the shorter first on a tie.
 int bb_dictionary_compare(bb_slice_t a, bb_slice_t b);
 

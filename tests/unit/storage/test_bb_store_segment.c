@@ -221,6 +221,97 @@ static void test_windows_take_turns(void **state)
     fixture_close(&fixture);
 }
 
+// ---- fingerprints ----------------------------------------------------------------------------
+static void s_settle(fixture_t *fixture)
+{
+    while (fixture_job(fixture, BB_JOB_FLUSH) == BB_OK) {
+    }
+    while (fixture_job(fixture, BB_JOB_MERGE) == BB_OK) {
+    }
+}
+
+// Applies the batches in the order given, flushing now and then. At least two flushes, so that all
+// windows are merged.
+static void s_replay(fixture_t *fixture, const fixture_batch_t *batches, uint32_t count,
+                     bool is_backwards, uint32_t flush_every)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        fixture_write(fixture, &batches[is_backwards ? count - 1 - i : i]);
+        if (i % flush_every == flush_every - 1) {
+            assert_int_equal(fixture_job(fixture, BB_JOB_FLUSH), BB_OK);
+        }
+    }
+    s_settle(fixture);
+}
+
+// Goal: replicas that got the same chunks in whatever order, with other numbers for names, flushes
+// and merges, have equal fingerprints; one point more makes one differ; a flush makes a window
+// dirty.
+static void test_fingerprints_of_replicas(void **state)
+{
+    (void)state;
+    enum { BATCHES = 24 };
+    bb_random_t random = bb_random_seed(65);
+    fixture_batch_t batches[BATCHES];
+    fixture_t left;
+    fixture_t right;
+    fixture_open(&left, true);
+    fixture_open(&right, false);
+    for (uint32_t i = 0; i < BATCHES; i++) {
+        fixture_random_batch(&left, &random, 60, false, &batches[i]);
+    }
+    s_replay(&left, batches, BATCHES, false, 3);
+    s_replay(&right, batches, BATCHES, true, 5);
+    uint32_t first_day = FIXTURE_START_NS / BB_NS_PER_DAY;
+    uint32_t compared = 0;
+    for (uint32_t day = first_day - 1; day < first_day + 5; day++) {
+        for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+            bb_fingerprint_t a;
+            bb_fingerprint_t b;
+            // A window that was flushed into once is not merged, so it has none.
+            if (bb_store_fingerprint(left.store, day, p, &a) == BB_OK &&
+                bb_store_fingerprint(right.store, day, p, &b) == BB_OK) {
+                assert_true(a.low == b.low && a.high == b.high);
+                compared += a.low != 0;
+            }
+        }
+    }
+    assert_true(compared > FIXTURE_PARTITIONS);
+    // One more frame of battery 3.
+    bb_fingerprint_t before[FIXTURE_PARTITIONS];
+    for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+        assert_int_equal(bb_store_fingerprint(left.store, first_day, p, &before[p]), BB_OK);
+    }
+    const uint32_t metric = 0;
+    const uint8_t type = BB_TYPE_FLOAT64;
+    const uint64_t bits = bb_bits_of_double(1234.5);
+    fixture_batch_t batch;
+    memset(&batch, 0, sizeof batch);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    fixture_add_frame(builder, &batch, 3, 0, FIXTURE_START_NS + 7 * BB_NS_PER_S + 1, &metric, &type,
+                      &bits, 1, false);
+    fixture_seal(&left, builder, NULL, FIXTURE_START_NS, &batch);
+    bb_batch_builder_destroy(&builder);
+    fixture_write(&left, &batch);
+    assert_int_equal(fixture_job(&left, BB_JOB_FLUSH), BB_OK);
+    assert_int_equal(bb_store_fingerprint(left.store, first_day, 0, &before[0]),
+                     BB_ERR_NOT_FOUND); // dirty
+    s_settle(&left);
+    fixture_reopen(&left);
+    for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+        bb_fingerprint_t after;
+        assert_int_equal(bb_store_fingerprint(left.store, first_day, p, &after), BB_OK);
+        bool is_same = after.low == before[p].low && after.high == before[p].high;
+        assert_int_equal(is_same, p != fixture_partition(3));
+    }
+    fixture_batch_free(&batch);
+    for (uint32_t i = 0; i < BATCHES; i++) {
+        fixture_batch_free(&batches[i]);
+    }
+    fixture_close(&left);
+    fixture_close(&right);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_lost_segment_blocks_nothing),
         cmocka_unit_test(test_write_amplification),
         cmocka_unit_test(test_windows_take_turns),
+        cmocka_unit_test(test_fingerprints_of_replicas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/bb_store_fingerprint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/bb_store_private.h"
+
+struct bb_fingerprinter {
+    bb_kv_driver_t *kv;
+    bb_kv_txn_t *txn; // of meta; names are borrowed from it
+    const uint8_t *key;
+    bb_slice_t *metrics;
+    uint32_t metric_count, metric_capacity;
+    uint64_t battery; // partition << 32 | battery whose id is `id`; UINT64_MAX = none yet
+    bb_slice_t id;
+    bb_meta_fingerprint_t *sums; // by partition
+    uint32_t sum_count, sum_capacity;
+};
+
+static bb_error_t s_read_metrics(bb_fingerprinter_t *self)
+{
+    bb_kv_cursor_t *cursor = NULL;
+    bb_slice_t key;
+    bb_slice_t value;
+    bb_error_t error = self->kv->cursor(self->txn, &cursor);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = self->kv->seek(cursor, bb_slice("M", 1), &key, &value);
+    while (error == BB_OK && *(const uint8_t *)key.data == 'M') {
+        if (self->metric_count == self->metric_capacity) {
+            self->metric_capacity = self->metric_capacity ? self->metric_capacity * 2 : 64;
+            self->metrics =
+                bb_realloc(self->metrics, self->metric_capacity * sizeof *self->metrics);
+        }
+        self->metrics[self->metric_count++] = value; // numbers ascend without a gap
+        error = self->kv->next(cursor, &key, &value);
+    }
+    self->kv->cursor_close(&cursor);
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+bb_fingerprinter_t *bb_fingerprinter_new(bb_kv_driver_t *kv, bb_kv_env_t *meta,
+                                         const uint8_t key[BB_FINGERPRINT_KEY_BYTES])
+{
+    bb_fingerprinter_t *self = bb_alloc_zero(1, sizeof *self);
+    self->kv = kv;
+    self->key = key;
+    self->battery = UINT64_MAX;
+    bb_error_t error = kv->begin(meta, false, &self->txn);
+    if (error == BB_OK) {
+        error = s_read_metrics(self);
+    }
+    if (error != BB_OK) {
+        bb_fingerprinter_destroy(&self);
+    }
+    return self;
+}
+
+void bb_fingerprinter_destroy(bb_fingerprinter_t **self)
+{
+    if (*self) {
+        (*self)->kv->abort(&(*self)->txn);
+        free((*self)->metrics);
+        free((*self)->sums);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+bb_error_t bb_fingerprinter_add(bb_fingerprinter_t *self, uint32_t partition, uint32_t battery,
+                                const bb_run_t *run)
+{
+    uint64_t place = (uint64_t)partition << 32 | battery;
+    if (place != self->battery) {
+        uint8_t key[5] = {'N', (uint8_t)(battery >> 24), (uint8_t)(battery >> 16),
+                          (uint8_t)(battery >> 8), (uint8_t)battery};
+        bb_slice_t record;
+        bb_error_t error = self->kv->get(self->txn, bb_slice(key, sizeof key), &record);
+        if (error != BB_OK || !bb_dictionary_record_id(record, &self->id)) {
+            return error == BB_OK || error == BB_ERR_NOT_FOUND ? BB_ERR_CORRUPT : error;
+        }
+        self->battery = place;
+    }
+    if (self->sum_count == 0 || self->sums[self->sum_count - 1].partition != partition) {
+        if (self->sum_count == self->sum_capacity) {
+            self->sum_capacity = self->sum_capacity ? self->sum_capacity * 2 : 64;
+            self->sums = bb_realloc(self->sums, self->sum_capacity * sizeof *self->sums);
+        }
+        self->sums[self->sum_count++] = (bb_meta_fingerprint_t){.partition = partition};
+    }
+    bb_fingerprint_names_t names = {self->key, self->id, self->metrics, self->metric_count};
+    return bb_fingerprint_add_run(&self->sums[self->sum_count - 1].sum, &names, run);
+}
+
+void bb_fingerprinter_record(const bb_fingerprinter_t *self, bb_window_id_t window, uint64_t number,
+                             bb_meta_batch_t *batch)
+{
+    bb_meta_batch_fingerprints(batch, window, number, self->sums, self->sum_count);
+}
+
+// ---- asking ----------------------------------------------------------------------------------
+bb_error_t bb_store_fingerprint(const bb_store_t *self, uint32_t day, uint32_t partition,
+                                bb_fingerprint_t *fingerprint)
+{
+    bool found;
+    bb_window_id_t id = {.kind = BB_WINDOW_NORMAL, .day = day};
+    uint32_t at = bb_store_windows_find(&self->windows, id, &found);
+    if (!found || self->windows.items[at].part_count != 1 ||
+        self->windows.items[at].parts[0].is_damaged) {
+        return BB_ERR_NOT_FOUND;
+    }
+    bb_kv_txn_t *txn = NULL;
+    bb_error_t error = self->kv->begin(self->meta, false, &txn);
+    if (error == BB_OK) {
+        uint64_t number = bb_segment_number(self->windows.items[at].parts[0].segment);
+        error = bb_meta_fingerprint_get(self->kv, txn, id, number, partition, fingerprint);
+    }
+    self->kv->abort(&txn);
+    return error;
+}
