@@ -59,6 +59,19 @@ else
     skip "fuzzers: clang with libFuzzer is needed ($(tail -n 1 "$work/log"))"
 fi
 
+echo "== 1,000 flipped bits of each kind of file"
+if [ -x "$bin/busbar-inspect" ] && [ -x "$bin/busbard" ]; then
+    BB_FLIPS=1000 BB_SEED=$RANDOM timeout 900 /usr/bin/python3 tests/integration/test_inspect.py >"$work/log" 2>&1
+    code=$?
+    passed=$((passed + $(grep -c '^ok - ' "$work/log")))
+    found=$(grep -c '^not ok - ' "$work/log")
+    [ "$code" -ne 0 ] && [ "$found" -eq 0 ] && found=1
+    failed=$((failed + found))
+    [ "$found" -gt 0 ] && grep -v '^ok - ' "$work/log" | sed 's/^/    /'
+else
+    skip "flipped bits: the programs are not built"
+fi
+
 echo "== real processes until $seconds s"
 if [ -x "$bin/busbar" ] && [ -x "$bin/busbard" ]; then
     rounds=0

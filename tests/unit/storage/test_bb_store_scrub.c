@@ -73,7 +73,14 @@ static void s_window_folder(fixture_t *fixture, const char *day, char path[256])
     snprintf(path, 256, "%s/windows/default/%s.000001", fixture->folder, day);
 }
 
-typedef enum { S_VANISH, S_FLIP, S_STATISTICS } s_damage_t;
+typedef enum {
+    S_VANISH,
+    S_FLIP,
+    S_STATISTICS,
+    S_NEWER_RUN,
+    S_UNKNOWN_ENCODING,
+    S_NEWER_PACK,
+} s_damage_t;
 
 // The statistics of the first column say another last value; checksums are made right.
 static void s_forge_statistics(uint8_t *pack_bytes, size_t pack_length)
@@ -102,6 +109,23 @@ static void s_forge_statistics(uint8_t *pack_bytes, size_t pack_length)
     fail_msg("no byte of the statistics could be forged");
 }
 
+// The first run of the pack is of a version, or has an encoding, that nobody knows yet.
+static void s_forge_format(uint8_t *pack_bytes, size_t pack_length, bool is_encoding)
+{
+    bb_pack_t pack;
+    bb_run_t run;
+    assert_int_equal(bb_pack_open(&pack, bb_slice(pack_bytes, pack_length), NULL), BB_OK);
+    bb_slice_t first = bb_pack_entry_run(&pack, 0);
+    uint8_t *bytes = pack_bytes + ((const uint8_t *)first.data - pack_bytes);
+    assert_int_equal(bb_run_open(&run, first, NULL), BB_OK);
+    if (is_encoding) {
+        bytes[run.encodings_raw - bytes + 1] = 99;
+        assert_true(bb_run_sign(bytes, first.length));
+    } else {
+        bytes[1] = '3';
+    }
+}
+
 // Damages the first pack of a closed store's window.
 static void s_damage(fixture_t *fixture, const char *day, s_damage_t damage)
 {
@@ -127,7 +151,11 @@ static void s_damage(fixture_t *fixture, const char *day, s_damage_t damage)
     if (damage == S_VANISH) {
         assert_int_equal(kv->remove(txn, name), BB_OK);
     } else {
-        if (damage == S_FLIP) {
+        if (damage == S_NEWER_PACK) {
+            bytes[3] = '3';
+        } else if (damage == S_NEWER_RUN || damage == S_UNKNOWN_ENCODING) {
+            s_forge_format(bytes, length, damage == S_UNKNOWN_ENCODING);
+        } else if (damage == S_FLIP) {
             bytes[length - 1] ^= 0x40;
         } else {
             s_forge_statistics(bytes, length);
@@ -245,6 +273,51 @@ static void s_test_flip(void **state)
     (void)state;
     s_expect_damage(true, S_FLIP, BB_DAMAGE_CHECKSUM, true);
     s_expect_damage(false, S_FLIP, BB_DAMAGE_CHECKSUM, true);
+}
+
+// Goal: a run or pack of a newer version, or a block of an encoding that is not known, is refused
+// by its form and named; it is never read as something else.
+static void s_test_newer_formats(void **state)
+{
+    (void)state;
+    s_expect_damage(true, S_NEWER_RUN, BB_DAMAGE_FORM, true);
+    s_expect_damage(true, S_UNKNOWN_ENCODING, BB_DAMAGE_FORM, true);
+    s_expect_damage(true, S_NEWER_PACK, BB_DAMAGE_FORM, false);
+}
+
+// Goal: a map that reaches its size is a clean end of a segment: what is written meanwhile is all
+// there, in answers that are complete, and so it is after a restart. Method: LMDB with maps of
+// 128 KiB and days of more than two of them.
+static void s_test_map_reaches_its_size(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    s_now_ns = 0;
+    fixture_open(&fixture, false);
+    bb_random_t random = bb_random_seed(5);
+    bb_store_close(&fixture.store);
+    fixture.options.kv_map_bytes = 128u << 10;
+    fixture_reopen_error(&fixture, BB_OK);
+    for (uint32_t round = 0; round < 12; round++) {
+        for (uint32_t i = 0; i < 40; i++) {
+            fixture_write_random(&fixture, &random, 200, false);
+        }
+        bb_error_t error = fixture_job(&fixture, BB_JOB_FLUSH);
+        assert_true(error == BB_OK || error == BB_ERR_DISK_FULL || error == BB_ERR_NOT_FOUND);
+        error = fixture_job(&fixture, BB_JOB_MERGE);
+        assert_true(error == BB_OK || error == BB_ERR_DISK_FULL || error == BB_ERR_NOT_FOUND ||
+                    error == BB_ERR_BUSY);
+        assert_false(bb_store_is_fenced(fixture.store));
+    }
+    bb_store_stats_t stats;
+    bb_store_stats(fixture.store, &stats);
+    assert_true(stats.segment_bytes > 2 * stats.window_count * fixture.options.kv_map_bytes);
+    bb_query_t query = fixture_query(BB_QUERY_RAW);
+    fixture_verify(&fixture, &query);
+    fixture_reopen(&fixture);
+    fixture_verify(&fixture, &query);
+    assert_int_equal(s_pass(&fixture).damage_count, 0);
+    fixture_close(&fixture);
 }
 
 // Goal: a pack that vanished without an error is a damaged window, not a battery without points.
@@ -372,6 +445,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(s_test_sound_simulated), cmocka_unit_test(s_test_sound_lmdb),
         cmocka_unit_test(s_test_statistics),      cmocka_unit_test(s_test_flip),
+        cmocka_unit_test(s_test_newer_formats),   cmocka_unit_test(s_test_map_reaches_its_size),
         cmocka_unit_test(s_test_vanished),        cmocka_unit_test(s_test_folder_removed),
         cmocka_unit_test(s_test_checker),         cmocka_unit_test(s_test_checker_is_killed),
     };
