@@ -108,6 +108,8 @@ class Schema:
                 out[field] = self.enums[kind][table.Get(N.Uint8Flags, at + offset) if offset else 0]
             elif kind in self.structs:
                 out[field] = self.read_struct(buffer, at + offset, kind) if offset else None
+            elif kind in self.tables:
+                out[field] = self.read_table(buffer, table.Indirect(at + offset), kind) if offset else None
             else:
                 absent = False if kind == "bool" else 0
                 out[field] = struct.unpack_from(SCALARS[kind][0], buffer, at + offset)[0] if offset else absent
@@ -184,7 +186,7 @@ EXPECTED = {
         "mode": 2, "level": 2, "from_wall_ns": 1000, "to_wall_ns": 9214646400000000000,
         "every_ns": 60_000_000_000, "aggregates": 0x41, "group_by_none": True, "partitions": [0, 5, 16383],
         "batteries": ["bat-1", "bät-2"], "metrics": ["voltage_v", "current_a", "soc"], "row_limit": 12345,
-        "page_bytes_max": 65536, "cursor": b"\0cursor\xff"}),
+        "page_bytes_max": 65536, "cursor": b"\0cursor\xff", "compare": 0, "threshold": 0.0, "accepts_rows": False}),
     "message_result": message("RESULT", {
         "missing": [{"partition": 4, "error": 45}, {"partition": 9, "error": 41}], "cursor": b"go on here",
         "damaged_window_count": 6}),
@@ -208,7 +210,7 @@ EXPECTED = {
     "message_error": message("ERROR", {"code": 40, "detail": "1 GiB in flight", "retry_after_ms": 250}),
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
-        "ready": True, "draining": True}),
+        "ready": True, "draining": True, "store_count": 0}),
     "message_replicate": message("REPLICATE"),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),
