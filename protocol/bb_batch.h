@@ -137,11 +137,12 @@ void bb_batch_unpack_rows(const bb_batch_t *batch, const bb_batch_cursor_t *curs
 // Encodes the parts for which keep[part_index] is true (and, if `keep_point` is not NULL, only the
 // points it accepts; `frame` is an index into times_wall_ns, `metric` one into the shape) as a new
 // batch. Parts, runs and frames keep their order. Shapes, batteries and states that are no longer
-// used are dropped. What is kept is unpacked and packed again. *out is 8-byte aligned malloc memory
-// of *out_length bytes, owned by the caller.
+// used are dropped. Whole parts: packed integers are moved; points: unpacked and packed again. *out
+// is 8-byte aligned malloc memory of *out_length bytes, owned by the caller.
 //   BB_ERR_NOT_FOUND    nothing is left; parts that lose their last frame vanish
 //   BB_ERR_LIMIT        keep_point would leave frames of more than 4,096 new shapes
-//   BB_ERR_BATCH_BYTES  the result would pass 8 MiB (many new shapes with long names)
+//   BB_ERR_BATCH_BYTES  the result would pass 8 MiB (many new shapes with long names, or columns
+//                       that somebody else had packed better)
 typedef bool (*bb_batch_keep_point_fn)(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                                        uint32_t metric);
 BB_MUST_CHECK bb_error_t bb_batch_subset(const bb_batch_t *batch, const bool *keep,

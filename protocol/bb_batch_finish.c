@@ -221,7 +221,7 @@ void bb_batch_builder_finish(bb_batch_builder_t *self, uint8_t **out, size_t *ou
     s_plan_t plan;
     s_plan_make(self, &plan, frame_order);
     s_fill_columns(self, &plan);
-    const bb_batch_draft_t draft = {plan.tables, self->columns};
+    const bb_batch_draft_t draft = {.tables = plan.tables, .values = self->columns};
     bb_error_t error = bb_batch_draft_write(&draft, out, out_length);
     BB_ASSERT(error == BB_OK); // bb_batch_builder_bytes is no less
     s_plan_free(&plan);

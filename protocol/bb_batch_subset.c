@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Takes parts, or points, out of a batch. Order is kept: of parts, of runs and of frames, so that
-// frame indexes can be mapped by counting. First it is written down which frames stay, and of which
-// shape they are then; then each column is unpacked once, and what stays of it is packed again.
+// Takes points out of a batch; whole parts: bb_batch_parts.c. Order is kept: of parts, of runs and
+// of frames, so that frame indexes can be mapped by counting. First it is written down which frames
+// stay, and of which shape they are then; then each column is unpacked once, and what stays of it
+// is packed again.
 #include <stdlib.h>
 
 #include "protocol/bb_batch_draft.h"
+#include "protocol/bb_batch_parts.h"
 
 #define S_MASK_WORDS   (BB_FRAME_METRICS_MAX / 64)
 #define S_VARIANTS_MAX BB_BATCH_SHAPES_MAX
@@ -94,23 +96,19 @@ static bb_error_t s_variant_shape(s_filter_t *self, const s_variant_t *variant, 
     return self->variant_bytes > BB_BATCH_BYTES_MAX ? BB_ERR_BATCH_BYTES : BB_OK;
 }
 
-// Appends frames [first, first + count) of a run. `run_first`: runs from here on came of the same.
-static void s_take(s_filter_t *self, const bb_batch_cursor_t *at, uint32_t first, uint32_t count,
-                   uint32_t shape, uint32_t run_first)
+// Appends a frame of a run. `run_first`: runs from here on came of the same.
+static void s_take(s_filter_t *self, const bb_batch_cursor_t *at, uint32_t frame, uint32_t shape,
+                   uint32_t run_first)
 {
     if (self->run_count == run_first || self->runs[self->run_count - 1].shape != shape) {
         self->runs[self->run_count++] =
             (bb_batch_run_t){.battery = at->run->battery, .shape = shape};
         self->parts[self->part_count - 1].run_count++;
     }
-    self->runs[self->run_count - 1].frame_count += count;
-    self->shapes[shape].frame_count += count;
-    memcpy(self->times_wall_ns + self->frame_count,
-           self->from->times_wall_ns + at->frame_first + first,
-           count * sizeof *self->times_wall_ns);
-    for (uint32_t i = 0; i < count; i++) {
-        self->sources[self->frame_count++] = at->shape_first + first + i;
-    }
+    self->runs[self->run_count - 1].frame_count++;
+    self->shapes[shape].frame_count++;
+    self->times_wall_ns[self->frame_count] = self->from->times_wall_ns[at->frame_first + frame];
+    self->sources[self->frame_count++] = at->shape_first + frame;
 }
 
 // Appends what is kept of one frame.
@@ -137,7 +135,7 @@ static bb_error_t s_filter_frame(s_filter_t *self, const bb_batch_cursor_t *at, 
             return error;
         }
     }
-    s_take(self, at, frame, 1, new_shape, run_first);
+    s_take(self, at, frame, new_shape, run_first);
     return BB_OK;
 }
 
@@ -160,10 +158,7 @@ static bb_error_t s_filter(s_filter_t *self, const bool *keep, bb_batch_keep_poi
             self->parts[self->part_count - 1] = (bb_batch_part_t){.partition = at.part->partition};
         }
         uint32_t run_first = self->run_count;
-        if (!keep_point) {
-            s_take(self, &at, 0, at.run->frame_count, at.run->shape, run_first);
-        }
-        for (uint32_t f = 0; keep_point && f < at.run->frame_count; f++) {
+        for (uint32_t f = 0; f < at.run->frame_count; f++) {
             bb_error_t error = s_filter_frame(self, &at, f, run_first, keep_point, context);
             if (error != BB_OK) {
                 return error;
@@ -430,6 +425,9 @@ bb_error_t bb_batch_subset(const bb_batch_t *batch, const bool *keep,
                            size_t *out_length)
 {
     BB_ASSERT(keep);
+    if (!keep_point) {
+        return bb_batch_parts(batch, keep, out, out_length);
+    }
     s_filter_t *filter = s_filter_new(batch);
     bb_error_t error = s_filter(filter, keep, keep_point, context);
     error = error == BB_OK ? s_write(filter, out, out_length) : error;

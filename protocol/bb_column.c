@@ -2,6 +2,7 @@
 #include "protocol/bb_column.h"
 
 #include <float.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/bb_bitpack.h"
@@ -535,4 +536,48 @@ void bb_column_unpack(const bb_column_t *self, uint32_t first, uint32_t count, u
     if (self->exception_count > 0) {
         s_restore_exceptions(self, first, count, out);
     }
+}
+
+// ---- cut ----
+
+// Exceptions would need new places, and few values may be smaller in another encoding.
+static size_t s_cut_words(const bb_column_t *self, bool is_float, const bb_column_range_t *ranges,
+                          uint32_t range_count, uint32_t count, uint8_t *out)
+{
+    uint64_t *words = bb_alloc((size_t)count * sizeof *words);
+    uint64_t *at = words;
+    for (uint32_t i = 0; i < range_count; i++) {
+        bb_column_unpack(self, ranges[i].first, ranges[i].count, at);
+        at += ranges[i].count;
+    }
+    size_t bytes = bb_column_encode(is_float, words, count, out);
+    free(words);
+    return bytes;
+}
+
+size_t bb_column_cut(const bb_column_t *self, bool is_float, const bb_column_range_t *ranges,
+                     uint32_t range_count, uint32_t count, uint8_t *out)
+{
+    BB_ASSERT(count >= 1 && count <= self->count);
+    BB_ASSERT(((uintptr_t)out & 7) == 0);
+    const s_layout_t layout = {(bb_column_encoding_t)self->encoding,
+                               self->width,
+                               self->exponent,
+                               0,
+                               self->base,
+                               self->scale};
+    // Not if it could be larger than RAW, which bounds what a batch takes.
+    if (self->exception_count > 0 || s_bytes(&layout, count) > S_HEADER_BYTES + (size_t)count * 8) {
+        return s_cut_words(self, is_float, ranges, range_count, count, out);
+    }
+    uint64_t *integers = (uint64_t *)(void *)(out + S_WORK_OFFSET);
+    for (uint32_t i = 0; i < range_count; i++) {
+        BB_ASSERT(ranges[i].first <= self->count &&
+                  ranges[i].count <= self->count - ranges[i].first);
+        bb_bitpack_unpack_range(self->packed, self->packed_bytes, self->width, ranges[i].first,
+                                ranges[i].count, integers);
+        integers += ranges[i].count;
+    }
+    BB_ASSERT(integers == (uint64_t *)(void *)(out + S_WORK_OFFSET) + count);
+    return s_put_integers(&layout, count, out);
 }

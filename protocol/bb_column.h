@@ -71,6 +71,17 @@ size_t bb_column_bytes_max(uint32_t count);
 // equal bytes on every machine. Two passes over the words when they are decimals, three else.
 size_t bb_column_encode(bool is_float, const uint64_t *words, uint32_t count, uint8_t *out);
 
+// Some values of a column, in their order.
+typedef struct {
+    uint32_t first, count;
+} bb_column_range_t;
+
+// Writes a column of the values in the ranges, which are disjoint and ascend and have `count`
+// values together, as bb_column_encode does; but a packed column keeps base, scale and width, so
+// that its integers are only moved: about 2 ns a value instead of 4. `out` as there.
+size_t bb_column_cut(const bb_column_t *self, bool is_float, const bb_column_range_t *ranges,
+                     uint32_t range_count, uint32_t count, uint8_t *out);
+
 // Checks the column of `count` values at the beginning of `bytes` (8-byte aligned; any bytes are
 // safe) and says how many bytes it takes. Cost: O(exceptions). BB_ERR_MESSAGE_CORRUPT, with a
 // sentence in `fault`; then neither *self nor *used changes.

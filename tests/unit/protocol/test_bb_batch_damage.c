@@ -98,7 +98,7 @@ static void s_draft(s_draft_t *self, const bb_batch_t *batch)
         bb_batch_unpack(batch, 0, m, 0, 3, self->values + (size_t)3 * m);
     }
     bb_batch_unpack(batch, 1, 0, 0, 3, self->values + 12);
-    self->draft = (bb_batch_draft_t){*batch, self->values};
+    self->draft = (bb_batch_draft_t){.tables = *batch, .values = self->values};
     self->draft.tables.parts = self->parts;
     self->draft.tables.runs = self->runs;
     self->draft.tables.times_wall_ns = self->times;

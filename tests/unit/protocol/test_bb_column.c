@@ -292,6 +292,48 @@ static void test_fronts_are_checked(void **context)
     }
 }
 
+// Goal: what is cut out of a column is what was in the ranges, and no larger than its words.
+static void test_cut(void **context)
+{
+    (void)context;
+    bb_random_t random = bb_random_seed(15);
+    uint64_t words[700], kept[700], out[700];
+    for (int round = 0; round < 40 * FAMILIES; round++) {
+        bool is_float = round % 3 > 0;
+        uint32_t count = (uint32_t)bb_random_between(&random, 1, 700);
+        for (uint32_t i = 0; i < count; i++) {
+            words[i] = s_word(&random, round % FAMILIES, i, 1);
+        }
+        s_encoded_t encoded = s_encode(is_float, words, count);
+        bb_column_range_t ranges[700];
+        uint32_t range_count = 0, kept_count = 0;
+        uint64_t step = bb_random_between(&random, 1, 60);
+        for (uint32_t at = (uint32_t)bb_random_below(&random, count); at < count;) {
+            uint32_t length = (uint32_t)bb_random_between(&random, 1, step);
+            length = BB_MIN(length, count - at);
+            ranges[range_count++] = (bb_column_range_t){at, length};
+            memcpy(kept + kept_count, words + at, length * sizeof *words);
+            kept_count += length;
+            at += length + (uint32_t)bb_random_below(&random, step);
+        }
+        uint8_t *bytes = bb_alloc(bb_column_bytes_max(kept_count));
+        size_t length =
+            bb_column_cut(&encoded.column, is_float, ranges, range_count, kept_count, bytes);
+        assert_true(length <= 8 + 8 * (size_t)kept_count);
+        bb_column_t column;
+        bb_fault_t fault;
+        size_t used;
+        assert_int_equal(
+            bb_column_open(&column, is_float, bb_slice(bytes, length), kept_count, &used, &fault),
+            BB_OK);
+        assert_int_equal(used, length);
+        bb_column_unpack(&column, 0, kept_count, out);
+        assert_memory_equal(out, kept, kept_count * sizeof *out);
+        free(bytes);
+        free(encoded.bytes);
+    }
+}
+
 // Any byte of a column may become any other: it is refused, or something else is read.
 static void test_damage_is_safe(void **context)
 {
@@ -328,7 +370,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words_come_back),    cmocka_unit_test(test_every_width_and_exponent),
         cmocka_unit_test(test_smallest_is_chosen), cmocka_unit_test(test_one_value_takes_two_words),
-        cmocka_unit_test(test_fronts_are_checked), cmocka_unit_test(test_damage_is_safe),
+        cmocka_unit_test(test_fronts_are_checked), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_damage_is_safe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
