@@ -224,6 +224,9 @@ typedef struct {
     int64_t timeout_ns;       // for each page, over all replicas; 0 = client's
     busbar_compare_t compare; // LAST
     double threshold;
+    // AGGREGATE: buckets of the rollup of that name which begin in [from, to); every_ns is 0 then,
+    // and aggregates are among those that the rollup has. NULL = none.
+    const char *rollup;
 } busbar_query_t;
 
 typedef struct {

@@ -32,6 +32,7 @@ struct busbar_rows {
     bb_query_t query; // names point into `names`
     int64_t timeout_ns;
     uint64_t limit, emitted;
+    char rollup[BB_NODE_ID_BYTES_MAX + 1];
     char *names; // owned copies of metric names and battery ids
     bb_slice_t *metrics;
     bb_slice_t *batteries; // sorted, unique
@@ -106,6 +107,13 @@ static busbar_status_t s_check(const busbar_query_t *query, busbar_fault_t *faul
     if (query->group_by_none && query->mode != BUSBAR_AGGREGATE) {
         return busbar_fault_say(fault, BB_ERR_QUERY,
                                 "only aggregates can be grouped over all batteries");
+    }
+    if (query->rollup &&
+        (query->mode != BUSBAR_AGGREGATE || query->every_ns != 0 || query->group_by_none ||
+         query->rollup[0] == '\0' || strlen(query->rollup) > BB_NODE_ID_BYTES_MAX)) {
+        return busbar_fault_say(fault, BB_ERR_QUERY,
+                                "a rollup is asked for by its name, with aggregates, without a "
+                                "bucket width, for each battery");
     }
     return s_check_names(query, fault);
 }
@@ -439,6 +447,10 @@ static void s_fill_query(busbar_rows_t *self, const busbar_query_t *query)
     }
     if (query->mode == BUSBAR_AGGREGATE) {
         self->query.every_ns = query->every_ns;
+        if (query->rollup) {
+            strcpy(self->rollup, query->rollup); // bounded by s_check
+            self->query.rollup = bb_slice(self->rollup, strlen(self->rollup));
+        }
         self->query.aggregates = query->aggregates | BB_AGGREGATE_COUNT;
         if (query->aggregates & BUSBAR_MEAN) {
             self->query.aggregates |= BB_AGGREGATE_SUM;

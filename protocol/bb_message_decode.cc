@@ -182,6 +182,8 @@ bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fau
     to.compare = static_cast<bb_compare_t>(from.compare());
     to.threshold = from.threshold();
     to.accepts_rows = from.accepts_rows();
+    S_REQUIRE(s_text(from.rollup(), 0, BB_NODE_ID_BYTES_MAX, &to.rollup), "query.rollup",
+              "the name is too long");
     to.partition_count = bb::s_count(from.partitions());
     to.partitions = to.partition_count ? from.partitions()->data() : nullptr;
     to.battery_count = bb::s_count(from.batteries());

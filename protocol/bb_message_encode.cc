@@ -149,11 +149,12 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_query_t &self)
     auto batteries = s_texts(fbb, self.batteries, self.battery_count, BB_BATTERY_ID_BYTES_MAX);
     auto metrics = s_texts(fbb, self.metrics, self.metric_count, BB_METRIC_NAME_BYTES_MAX);
     auto cursor = s_bytes(fbb, self.cursor);
+    auto rollup = self.rollup.length ? s_text(fbb, self.rollup, BB_NODE_ID_BYTES_MAX) : text_t();
     return wire::CreateQuery(fbb, static_cast<uint8_t>(self.mode), static_cast<uint8_t>(self.level),
                              self.from_wall_ns, self.to_wall_ns, self.every_ns, self.aggregates,
                              self.group_by_none, partitions, batteries, metrics, self.row_limit,
                              self.page_bytes_max, cursor, static_cast<uint8_t>(self.compare),
-                             self.threshold, self.accepts_rows)
+                             self.threshold, self.accepts_rows, rollup)
         .Union();
 }
 

@@ -63,6 +63,20 @@ static bb_error_t s_check_compare(const bb_query_t *self, bb_fault_t *fault)
     return BB_OK;
 }
 
+static bb_error_t s_check_rollup(const bb_query_t *self, bb_fault_t *fault)
+{
+    if (self->rollup.length > BB_NODE_ID_BYTES_MAX) {
+        return bb_fault_set(fault, BB_ERR_QUERY, "the name of a rollup has at most %d bytes",
+                            BB_NODE_ID_BYTES_MAX);
+    }
+    if (self->rollup.length > 0 && (self->mode != BB_QUERY_AGGREGATE || self->every_ns != 0 ||
+                                    self->group_by_none || self->is_decode_forced)) {
+        return bb_fault_set(fault, BB_ERR_QUERY,
+                            "a rollup has its own buckets, one series at a time");
+    }
+    return BB_OK;
+}
+
 static bb_error_t s_check_names(const bb_slice_t *names, uint32_t count, size_t bytes_max,
                                 const char *what, bb_fault_t *fault)
 {
@@ -109,6 +123,9 @@ bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault)
     bb_error_t error = s_check_range(self, fault);
     if (error == BB_OK) {
         error = s_check_compare(self, fault);
+    }
+    if (error == BB_OK) {
+        error = s_check_rollup(self, fault);
     }
     if (error != BB_OK) {
         return error;

@@ -69,6 +69,9 @@ typedef struct {
     // LAST: only series whose newest value compares like this. A state and a NaN never do.
     bb_compare_t compare;
     double threshold;
+    // AGGREGATE: name of a rollup, whose buckets are asked for: those that begin in [from, to);
+    // every_ns and group_by_none are 0. `aggregates` must be among the rollup's. Empty = none.
+    bb_slice_t rollup;
     bool accepts_rows; // whoever asks understands pages of rows (bb_page_builder_accept_rows)
     uint32_t partition_count;
     const uint32_t *partitions; // ascending; the ones this executor shall answer

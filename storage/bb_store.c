@@ -412,6 +412,12 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
         error = s_tidy(self, BB_WINDOW_QUARANTINE, fault);
     }
     if (error == BB_OK) {
+        error = bb_rollups_open(self, &self->rollups, fault);
+    }
+    if (error == BB_OK) {
+        if (options->policy) {
+            bb_store_policy_set(self, options->policy);
+        }
         error = s_journal_open(self, options, report, fault);
     }
     if (error == BB_OK) {
@@ -456,7 +462,7 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->partition_count = options->partition_count;
     self->memory_bytes = options->memory_bytes;
     self->map_bytes = options->kv_map_bytes ? options->kv_map_bytes : S_MAP_BYTES_DEFAULT;
-    self->policy = options->policy ? bb_policy_retain(options->policy) : bb_policy_new_empty();
+    self->retention = bb_retention_new();
     self->dictionary = bb_dictionary_new(seed, self->partition_count);
     self->active = bb_head_new(&self->shape_serials);
     self->have = bb_alloc_zero(self->partition_count, sizeof *self->have);
@@ -493,7 +499,8 @@ void bb_store_close(bb_store_t **store)
     free(self->have);
     free(self->have_versions);
     bb_dictionary_destroy(&self->dictionary);
-    bb_policy_release(&self->policy);
+    bb_rollups_close(&self->rollups);
+    bb_retention_destroy(&self->retention);
     free(self->days);
     bb_store_scratch_free(&self->scratch);
     if (self->identity_file) {
@@ -506,9 +513,23 @@ void bb_store_close(bb_store_t **store)
 
 void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy)
 {
-    bb_policy_t *before = self->policy;
-    self->policy = bb_policy_retain(policy);
-    bb_policy_release(&before);
+    bb_retention_policy_set(self->retention, policy);
+    bb_rollups_policy_changed(self);
+}
+
+void bb_store_clock(bb_store_t *self, int64_t now_wall_ns)
+{
+    bb_rollups_step(self->rollups, now_wall_ns);
+}
+
+bool bb_store_needs_clock(const bb_store_t *self)
+{
+    const bb_policy_t *policy = bb_retention_policy(self->retention);
+    bool keeps_all = true;
+    for (uint32_t i = 0; i <= bb_policy_class_count(policy); i++) {
+        keeps_all &= bb_policy_class(policy, i)->keep_ns == BB_KEEP_FOREVER_NS;
+    }
+    return bb_policy_rollup_count(policy) > 0 || !keeps_all;
 }
 
 // ---- small answers ---------------------------------------------------------------------------

@@ -79,6 +79,11 @@ void bb_store_close(bb_store_t **self); // no job or snapshot may be alive; noth
 // Other retention classes and rollups from now on. Keeps a reference.
 void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy);
 
+// The clock moved (UTC, not going back is not required): what depends on it is looked at again.
+// Call it about once a minute, and not while the clock is known to be wrong.
+void bb_store_clock(bb_store_t *self, int64_t now_wall_ns);
+bool bb_store_needs_clock(const bb_store_t *self); // false: nothing depends on it
+
 // ---- have-sets -------------------------------------------------------------------------------
 // Which chunks are durable and visible here. Borrowed until the next apply.
 const bb_have_set_t *bb_store_have(const bb_store_t *self, uint32_t partition);
@@ -112,7 +117,7 @@ BB_MUST_CHECK bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chu
 // ---- sealing, merging, trimming --------------------------------------------------------------
 // One job at a time per store. begin and end on the owner's thread; run anywhere, once.
 typedef struct bb_store_job bb_store_job_t;
-typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE, BB_JOB_SCRUB } bb_store_job_kind_t;
+typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE, BB_JOB_SCRUB, BB_JOB_ROLLUP } bb_store_job_kind_t;
 
 bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its share of memory
 bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
@@ -120,7 +125,8 @@ bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy unt
 // not: empty journal files are given up first, and the answer is looked up again with each
 // question.
 bool bb_store_has_room(bb_store_t *self, uint64_t bytes);
-bool bb_store_wants_merge(const bb_store_t *self); // some window holds many runs per battery
+bool bb_store_wants_rollup(const bb_store_t *self); // results of rollups are stale
+bool bb_store_wants_merge(const bb_store_t *self);  // some window holds many runs per battery
 // BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now
 // would lose it; sync and apply first. Or, of a MERGE: a flush that failed must be repeated first.
 // DISK_FULL, of a MERGE: the disk is at its reserve.

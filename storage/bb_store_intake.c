@@ -53,7 +53,8 @@ bool bb_store_day_add(bb_store_t *self, uint32_t day)
     return true;
 }
 
-static void s_add_days(bb_store_t *self, const int64_t *times_wall_ns, uint32_t count)
+static void s_add_days(bb_store_t *self, uint32_t partition, const int64_t *times_wall_ns,
+                       uint32_t count)
 {
     int64_t first_wall_ns = 0;
     int64_t limit_wall_ns = 0;
@@ -63,6 +64,7 @@ static void s_add_days(bb_store_t *self, const int64_t *times_wall_ns, uint32_t 
             first_wall_ns = (int64_t)day * BB_NS_PER_DAY;
             limit_wall_ns = first_wall_ns + BB_NS_PER_DAY;
             bb_store_day_add(self, day);
+            bb_rollups_touch(self->rollups, day, partition);
         }
     }
 }
@@ -491,7 +493,7 @@ static void s_apply_frames(s_apply_t *self, const bb_batch_cursor_t *at,
     bb_head_group_t *group = bb_head_group(store->active, battery, partition, shape,
                                            self->batch->revision, is_quarantined);
     bb_head_append(store->active, group, block, at->shape_first + first, count);
-    s_add_days(store, self->batch->times_wall_ns + at->frame_first + first, count);
+    s_add_days(store, partition, self->batch->times_wall_ns + at->frame_first + first, count);
     if (!is_quarantined) {
         store->newest_wall_ns = BB_MAX(store->newest_wall_ns, group->rows.last_wall_ns);
         store->type_conflicts +=

@@ -11,11 +11,18 @@
 
 struct bb_store_job {
     bb_store_job_kind_t kind;
-    bb_flush_t *flush;     // borrowed of the store
-    bb_merge_t *merge;     // owned
-    bb_scrub_job_t *scrub; // owned
+    bb_flush_t *flush;       // borrowed of the store
+    bb_merge_t *merge;       // owned
+    bb_scrub_job_t *scrub;   // owned
+    bb_rollup_job_t *rollup; // owned
+    bb_rollups_t *rollups;   // borrowed of the store; FLUSH
     bool must_fence;
 };
+
+bool bb_store_wants_rollup(const bb_store_t *self)
+{
+    return bb_rollups_want_job(self->rollups);
+}
 
 bool bb_store_wants_merge(const bb_store_t *self)
 {
@@ -42,6 +49,7 @@ static bb_error_t s_freeze(bb_store_t *self)
         return error;
     }
     self->frozen = bb_flush_new(self, sealed_through);
+    bb_rollups_freeze(self->rollups);
     return BB_OK;
 }
 
@@ -54,9 +62,15 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
     }
     bb_merge_t *merge = NULL;
     bb_scrub_job_t *scrub = NULL;
+    bb_rollup_job_t *rollup = NULL;
     if (kind == BB_JOB_SCRUB) {
         scrub = bb_scrub_job_new(self);
         if (!scrub) {
+            return BB_ERR_NOT_FOUND;
+        }
+    } else if (kind == BB_JOB_ROLLUP) {
+        rollup = bb_rollup_job_new(self);
+        if (!rollup) {
             return BB_ERR_NOT_FOUND;
         }
     } else if (kind == BB_JOB_FLUSH) {
@@ -84,6 +98,8 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         .flush = kind == BB_JOB_FLUSH ? self->frozen : NULL,
         .merge = merge,
         .scrub = scrub,
+        .rollup = rollup,
+        .rollups = self->rollups,
     };
     self->is_job_alive = true;
     return BB_OK;
@@ -91,11 +107,19 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
 
 bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
 {
-    if (job->kind == BB_JOB_SCRUB) {
-        return bb_scrub_job_run(job->scrub, &job->must_fence, fault);
+    switch (job->kind) {
+    case BB_JOB_FLUSH: {
+        bb_error_t error = bb_rollups_mark_frozen(job->rollups, &job->must_fence, fault);
+        return error == BB_OK ? bb_flush_run(job->flush, &job->must_fence, fault) : error;
     }
-    return job->kind == BB_JOB_FLUSH ? bb_flush_run(job->flush, &job->must_fence, fault)
-                                     : bb_merge_run(job->merge, &job->must_fence, fault);
+    case BB_JOB_MERGE:
+        return bb_merge_run(job->merge, &job->must_fence, fault);
+    case BB_JOB_SCRUB:
+        return bb_scrub_job_run(job->scrub, &job->must_fence, fault);
+    case BB_JOB_ROLLUP:
+        return bb_rollup_job_run(job->rollup, &job->must_fence, fault);
+    }
+    return BB_ERR_INTERNAL;
 }
 
 void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
@@ -110,15 +134,19 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
         bb_store_latest_learn(self, bb_flush_head(self->frozen));
         bb_flush_publish(self->frozen, self);
         bb_flush_destroy(&self->frozen);
+        bb_rollups_thaw(self->rollups);
+    } else if ((*job)->kind == BB_JOB_ROLLUP) {
+        bb_rollup_job_publish((*job)->rollup, self, error);
     } else if (error == BB_OK) {
         bb_merge_publish((*job)->merge, self);
     }
     self->is_merge_wanted = bb_merge_is_wanted(self);
-    if ((*job)->kind != BB_JOB_SCRUB) {
+    if ((*job)->kind != BB_JOB_SCRUB && (*job)->kind != BB_JOB_ROLLUP) {
         bb_store_scrub_windows_changed(self->scrub);
     }
     bb_merge_destroy(&(*job)->merge);
     bb_scrub_job_destroy(&(*job)->scrub);
+    bb_rollup_job_destroy(&(*job)->rollup);
     free(*job);
     *job = NULL;
 }

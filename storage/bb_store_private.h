@@ -7,11 +7,13 @@
 
 #include "storage/bb_store.h"
 #include "storage/bb_store_meta.h"
+#include "storage/bb_store_rollup.h"
 #include "storage/bb_store_room.h"
 #include "storage/bb_store_window.h"
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
 #include "storage/journal/bb_journal.h"
+#include "storage/retention/bb_retention.h"
 #include "storage/scan/bb_latest.h"
 
 typedef struct bb_flush bb_flush_t; // a frozen generation on its way to windows: bb_store_flush.h
@@ -54,7 +56,8 @@ struct bb_store {
     bb_journal_t *journal;
     bb_segment_pool_t *pool;
     bb_store_windows_t windows;
-    bb_policy_t *policy;                               // never NULL
+    bb_retention_t *retention;
+    bb_rollups_t *rollups;
     uint8_t fingerprint_key[BB_FINGERPRINT_KEY_BYTES]; // the same on all replicas
     uint64_t flush_seq;                                // counts flushes since the store was opened
     bb_window_id_t merged_window;                      // the last one that a merge was chosen for
@@ -86,6 +89,12 @@ struct bb_store {
     bb_store_scratch_t scratch;
     struct bb_store_scrub *scrub;
 };
+
+// ---- snapshots -------------------------------------------------------------------------------
+// As bb_store_snapshot, with at most battery_max batteries; never of a rollup.
+BB_MUST_CHECK bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query,
+                                                uint32_t battery_max, bb_snapshot_t **snapshot,
+                                                bb_fault_t *fault);
 
 // ---- intake ----------------------------------------------------------------------------------
 static inline uint32_t bb_day_of(int64_t wall_ns)

@@ -7,6 +7,7 @@
 #include "storage/bb_store_flush.h"
 #include "storage/bb_store_latest.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_rollup.h"
 #include "storage/bb_store_scrub.h"
 #include "storage/scan/bb_snapshot.h"
 
@@ -20,7 +21,8 @@ typedef struct {
     const bb_query_t *query;
     bb_snapshot_t *snapshot;
     bb_scan_cursor_t cursor;
-    uint32_t wanted_count;      // metrics asked for that exist; all when none are named
+    uint32_t wanted_count; // metrics asked for that exist; all when none are named
+    uint32_t battery_max;
     uint64_t page_bytes;        // soft limit
     uint64_t bytes;             // that the batteries taken will at least give
     bb_latest_finder_t *finder; // LAST
@@ -122,7 +124,7 @@ static bool s_is_enough(const s_taking_t *self)
 {
     // A group over all batteries cannot be cut.
     return !bb_snapshot_is_grouped(self->query) &&
-           (self->snapshot->battery_count >= BB_SNAPSHOT_BATTERIES_MAX ||
+           (self->snapshot->battery_count >= self->battery_max ||
             self->look_count >= BB_SNAPSHOT_LOOKS_MAX || self->bytes > self->page_bytes);
 }
 
@@ -373,9 +375,18 @@ static void s_take_windows(s_taking_t *self)
 bb_error_t bb_store_snapshot(bb_store_t *self, const bb_query_t *query, bb_snapshot_t **snapshot,
                              bb_fault_t *fault)
 {
+    return query->rollup.length > 0
+               ? bb_rollup_snapshot(self, query, snapshot, fault)
+               : bb_store_snapshot_take(self, query, BB_SNAPSHOT_BATTERIES_MAX, snapshot, fault);
+}
+
+bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query, uint32_t battery_max,
+                                  bb_snapshot_t **snapshot, bb_fault_t *fault)
+{
     s_taking_t taking = {
         .store = self,
         .query = query,
+        .battery_max = battery_max,
         .page_bytes = query->page_bytes_max ? query->page_bytes_max : S_PAGE_BYTES_DEFAULT,
     };
     bb_error_t error = bb_scan_cursor_decode(query->cursor, &taking.cursor, fault);
@@ -426,6 +437,7 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
             bb_segment_release(&window->parts[part].segment);
         }
     }
+    bb_rollup_view_destroy(&self->rollup);
     bb_head_release(&self->heads[0]);
     bb_head_release(&self->heads[1]);
     bb_arena_free(&self->arena);

@@ -12,7 +12,7 @@ typedef struct {
     int64_t from_ns, to_ns, every_ns, timeout_ns;
     bool has_from, has_to, has_every, has_limit;
     const char *aggregates, *group_by, *level, *node_id, *output;
-    const char *below, *above;
+    const char *below, *above, *rollup;
     uint64_t limit;
 } s_flags_t;
 
@@ -256,6 +256,8 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
         {"--every", CLI_DURATION, &flags.every_ns, &flags.has_every, "D",
          "bucket width: ns us ms s m h d w"},
         {"--agg", CLI_TEXT, &flags.aggregates, NULL, "LIST", "mean,min,max,sum,count,first,last"},
+        {"--rollup", CLI_TEXT, &flags.rollup, NULL, "NAME",
+         "buckets of that rollup which begin in the range"},
         {"--group-by", CLI_TEXT, &flags.group_by, NULL, "G",
          "battery (default) or none: merge all batteries"},
         {"--limit", CLI_COUNT, &flags.limit, &flags.has_limit, "N",
@@ -310,6 +312,10 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
         cli_complain("query: %s needs --agg", flags.has_every ? "--every" : "--group-by none");
         goto out;
     }
+    if (flags.rollup && (!flags.aggregates || flags.has_every || query.group_by_none)) {
+        cli_complain("query: --rollup needs --agg, and has its own buckets, for each battery");
+        goto out;
+    }
     if ((flags.has_every && flags.every_ns <= 0) || (flags.has_limit && flags.limit == 0)) {
         cli_complain("query: %s must be larger than 0",
                      flags.has_every && flags.every_ns <= 0 ? "--every" : "--limit");
@@ -318,6 +324,7 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
     query.from_ns = flags.from_ns;
     query.to_ns = flags.to_ns;
     query.every_ns = flags.every_ns;
+    query.rollup = flags.rollup;
     exit_status = s_ask(context, &flags, &query, chosen, chosen_count);
 out:
     cli_texts_clear(&arguments);

@@ -180,6 +180,7 @@ void bb_shard_policy(bb_shard_t *self, bb_shard_time_t time, bb_policy_t *policy
     BB_ASSERT(time.mono_ns >= self->time.mono_ns);
     self->time = time;
     bb_store_policy_set(self->store, policy);
+    self->clock_next_mono_ns = time.mono_ns;
 }
 
 // ---- events --------------------------------------------------------------------------------

@@ -99,9 +99,25 @@ static void s_jobs(bb_shard_t *self)
         }
     }
     if (is_settling && !self->is_merged) {
-        s_job_begin(self, BB_JOB_MERGE, 1);
+        if (s_job_begin(self, BB_JOB_MERGE, 1)) {
+            return;
+        }
     } else if (!is_settling && bb_store_wants_merge(self->store)) {
-        s_job_begin(self, BB_JOB_MERGE, BB_SHARD_MERGE_RUNS);
+        if (s_job_begin(self, BB_JOB_MERGE, BB_SHARD_MERGE_RUNS)) {
+            return;
+        }
+    }
+    if (bb_store_wants_rollup(self->store)) {
+        s_job_begin(self, BB_JOB_ROLLUP, 1);
+    }
+}
+
+// A clock that peers contradict moves nothing: a floor cannot be taken back.
+static void s_clock(bb_shard_t *self)
+{
+    if (self->time.mono_ns >= self->clock_next_mono_ns && !self->time.is_skewed) {
+        bb_store_clock(self->store, self->time.wall_ns);
+        self->clock_next_mono_ns = self->time.mono_ns + BB_SHARD_CLOCK_INTERVAL_NS;
     }
     if (!is_settling && !self->is_job_out) {
         s_scrub_step(self);
@@ -232,6 +248,7 @@ static void s_settles(bb_shard_t *self)
 
 void bb_shard_maintain(bb_shard_t *self)
 {
+    s_clock(self);
     s_jobs(self);
     s_trim(self);
     s_settles(self);
@@ -252,6 +269,9 @@ int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self)
         if (self->job_retry_mono_ns > self->time.mono_ns) {
             wake_mono_ns = BB_MIN(wake_mono_ns, self->job_retry_mono_ns);
         }
+    }
+    if (bb_store_needs_clock(self->store) && !self->time.is_skewed) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->clock_next_mono_ns);
     }
     if (self->is_trim_due || bb_have_view_change_count(self->view) != self->trim_change_count) {
         wake_mono_ns = BB_MIN(wake_mono_ns, self->trim_next_mono_ns);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/bb_store_rollup.h"
 #include "storage/scan/bb_scan_state.h"
 
 #define S_PAGE_BYTES_DEFAULT (1u << 20)
@@ -339,6 +340,9 @@ static void s_finish(bb_scan_t *self, bb_error_t error)
 bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_page_builder_t *page,
                         bb_scan_result_t *result, bb_fault_t *fault)
 {
+    if (query->rollup.length > 0) {
+        return bb_rollup_page(snapshot, query, page, result, fault);
+    }
     memset(result, 0, sizeof *result);
     bb_scan_t scan = {
         .snapshot = snapshot,

@@ -87,6 +87,7 @@ struct bb_snapshot {
     bb_slice_t *metric_names;
     uint32_t *metric_ranks; // order of names
     bool *metric_is_wanted; // NULL = all
+    struct bb_rollup_view *rollup; // NULL, or what its answer is made of
 };
 
 // Opens the cursor of the window if it is not open. BB_ERR_CORRUPT or what opening it

@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import time
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
 
-from cluster import Cluster, case, expect, finish, run
+from cluster import EVER, Cluster, case, expect, finish, run
 
 
 def read(path):
@@ -96,9 +98,84 @@ def configuration(cluster):
             file.write(text)
 
 
+def berlin(cluster):
+    """Two weeks around the change of the clocks, half-hourly, and what Python says of each day."""
+    zone = ZoneInfo("Europe/Berlin")
+    begin = int(datetime(2025, 3, 24, tzinfo=timezone.utc).timestamp())
+    lines = []
+    days = {}
+    for battery in ("b1", "b2"):
+        for step in range(14 * 48):
+            second = begin + step * 1800
+            value = (step * 7919 + len(battery) * 31 + int(battery[1]) * 17) % 1000 / 10
+            lines.append(f"m,battery={battery} soc_pct={value},other={step}i {second * 10**9}")
+            day = datetime.fromtimestamp(second, zone).date()
+            days.setdefault((battery, day), []).append(value)
+    expected = sorted((battery, int(datetime(d.year, d.month, d.day, tzinfo=zone).timestamp()),
+                       min(values), max(values), len(values))
+                      for (battery, d), values in days.items())
+    return "\n".join(lines), expected
+
+
+def asked(cluster, name, *words):
+    answer = cluster.json("query", "--rollup", name, "--agg", "min,max,count", *words)
+    expect(answer["complete"], "partial")
+    at = [answer["columns"].index(c) for c in ("battery", "time", "min", "max", "count")]
+    rows = []
+    for row in answer["rows"]:
+        battery, time_text, low, high, count = (row[i] for i in at)
+        start = int(datetime.fromisoformat(time_text.replace("Z", "+00:00")).timestamp())
+        rows.append((battery, start, low, high, count))
+    return sorted(rows)
+
+
+def rollups(cluster):
+    text, expected = berlin(cluster)
+    client = cluster.client()
+    with case("rollup: days of Berlin over the change of the clocks equal Python's"):
+        done = run("-c", client, "rollup", "create", "soc-daily", "--metric", "soc_*", "--every",
+                   "day", "--zone", "Europe/Berlin", "--agg", "min,max,count")
+        expect(done.returncode == 0, done.stderr)
+        expect(logged(cluster, "rollups=1", 1), "a node did not read it")
+        _, done = cluster.write(text)
+        expect(done.returncode == 0, done.stderr)
+        got = asked(cluster, "soc-daily", *EVER)
+        expect(got == expected, f"{len(got)} rows, expected {len(expected)}: {got[:3]}")
+    with case("rollup: the same from stored results, and after late points"):
+        cluster.good("settle", timeout_s=120)
+        got = asked(cluster, "soc-daily", *EVER)
+        expect(got == expected, f"{got[:3]} {expected[:3]}")
+        time.sleep(1)
+        expect(asked(cluster, "soc-daily", *EVER) == expected, "another answer")
+        late = expected[3]
+        _, done = cluster.write(f"m,battery={late[0]} soc_pct=-5 {(late[1] + 7) * 10**9}")
+        expect(done.returncode == 0, done.stderr)
+        now = [(*row[:2], -5, row[3], row[4] + 1) if row == late else row for row in expected]
+        expect(asked(cluster, "soc-daily", *EVER) == now, "the late point is missing")
+        cluster.good("settle", timeout_s=120)
+        expect(asked(cluster, "soc-daily", *EVER) == now, "the late point went")
+        for node in ("n1", "n2", "n3"):
+            cluster.restart(node)
+        cluster.wait_in_step()
+        expect(asked(cluster, "soc-daily", *EVER) == now, "another answer after a restart")
+    with case("rollup: ranges name buckets by their start; other questions are refused"):
+        first, last = expected[2][1], expected[5][1]
+        got = asked(cluster, "soc-daily", "--from", f"{first}s", "--to", f"{last}s", "--battery",
+                    expected[2][0])
+        expect([row[1] for row in got] == [row[1] for row in expected[2:5]], got)
+        done = cluster.cli("query", *EVER, "--rollup", "soc-daily", "--agg", "sum")
+        expect(done.returncode == 2 and "has min, max, count" in done.stderr, done.stderr)
+        done = cluster.cli("query", *EVER, "--rollup", "nobody", "--agg", "min")
+        expect(done.returncode != 0 and "no rollup 'nobody'" in done.stderr, done.stderr)
+        done = cluster.cli("query", *EVER, "--rollup", "soc-daily", "--agg", "min", "--every", "1h")
+        expect(done.returncode == 2, done.stderr)
+
+
 def main():
     with Cluster("--nodes", "3", "--partitions", "16") as cluster:
         configuration(cluster)
+    with Cluster("--nodes", "3", "--partitions", "16") as cluster:
+        rollups(cluster)
     finish()
 
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_store_rollup_private - what bb_store_rollup*.c share; nobody else includes it.
+#ifndef BB_STORE_ROLLUP_PRIVATE_H
+#define BB_STORE_ROLLUP_PRIVATE_H
+
+#include "storage/bb_store_private.h"
+#include "storage/bb_store_rollup.h"
+#include "storage/bb_store_seal.h"
+#include "storage/rollup/bb_rollup_map.h"
+#include "storage/rollup/bb_rollup_series.h"
+
+#define BB_ROLLUP_ID_NONE    UINT32_MAX
+#define BB_ROLLUP_GRACE_NS   (INT64_C(3600) * BB_NS_PER_S)
+#define BB_ROLLUP_JOB_PIECES 500000u
+#define BB_ROLLUP_DROP_KEYS  20000u // in one transaction
+
+// Where the next job goes on in a partition with more batteries than one job takes.
+typedef struct {
+    bool is_open;
+    uint32_t id, day, partition;
+    char battery[BB_BATTERY_ID_BYTES_MAX];
+    size_t battery_length;
+} bb_rollup_slice_t;
+
+struct bb_rollups {
+    bb_vfs_t *vfs;
+    bb_kv_driver_t *kv;
+    const char *directory; // the store's
+    size_t map_bytes;
+    bb_kv_env_t *env; // NULL until there was a rollup
+    bb_day_marks_t head, frozen;
+    struct {
+        uint8_t *bytes; // NULL = free
+        size_t length;
+    } definitions[BB_ROLLUP_IDS_MAX];
+    uint32_t ids[BB_ROLLUPS_MAX]; // of the policy's rollups; NONE = not in the map yet
+    bool is_reconcile_due, is_due;
+    int64_t now_wall_ns;
+    uint64_t stale_count;
+    uint32_t mark_day_first;
+    bb_rollup_slice_t slice;
+};
+
+typedef enum {
+    BB_ROLLUP_NOTHING,
+    BB_ROLLUP_RECONCILE, // the map gets the definitions of the policy
+    BB_ROLLUP_EXPAND,    // a mark of all partitions becomes one for each
+    BB_ROLLUP_COMPUTE,   // results of some partitions in one day
+} bb_rollup_job_kind_t;
+
+struct bb_rollup_job {
+    bb_rollup_job_kind_t kind;
+    bb_rollups_t *rollups; // kv and env only, in other threads
+    bb_policy_t *policy;
+    const bb_rollup_t *rollup; // of the policy
+    bb_calendar_t calendar;
+    uint32_t id, day;
+    uint32_t *partitions; // ascending
+    uint32_t partition_count;
+    bb_slice_t *batteries;
+    uint32_t battery_count;
+    bb_slice_t *metrics;
+    uint32_t metric_count;
+    bb_rollup_slice_t next; // is_open: the last partition is not complete
+    bb_query_t query;
+    bb_snapshot_t *snapshot;
+    bool is_damaged; // some partitions could not be computed; their marks stay
+    // RECONCILE
+    bool is_dropped[BB_ROLLUP_IDS_MAX];
+    uint32_t new_ids[BB_ROLLUPS_MAX], new_indexes[BB_ROLLUPS_MAX], new_count;
+    uint32_t *days;
+    uint32_t day_count;
+};
+
+bool bb_rollup_takes_battery(const bb_dictionary_t *dictionary, const bb_rollup_t *rollup,
+                             uint32_t battery);
+
+#endif

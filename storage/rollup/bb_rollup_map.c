@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/rollup/bb_rollup_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define S_DEFINITION_KEY_BYTES 3u
+#define S_MARK_KEY_BYTES       9u
+#define S_RECORD_KEY_BYTES     13u
+
+// ---- keys ------------------------------------------------------------------------------------
+static void s_put16(uint8_t *out, uint32_t number)
+{
+    out[0] = (uint8_t)(number >> 8);
+    out[1] = (uint8_t)number;
+}
+
+static void s_put32(uint8_t *out, uint32_t number)
+{
+    s_put16(out, number >> 16);
+    s_put16(out + 2, number & 0xffff);
+}
+
+static uint32_t s_get16(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] << 8 | bytes[1];
+}
+
+static uint32_t s_get32(const uint8_t *bytes)
+{
+    return s_get16(bytes) << 16 | s_get16(bytes + 2);
+}
+
+static bb_slice_t s_definition_key(uint8_t out[S_DEFINITION_KEY_BYTES], uint32_t id)
+{
+    out[0] = 'D';
+    s_put16(out + 1, id);
+    return bb_slice(out, S_DEFINITION_KEY_BYTES);
+}
+
+static bb_slice_t s_mark_key(uint8_t out[S_MARK_KEY_BYTES], uint32_t id, uint32_t day,
+                             uint32_t partition)
+{
+    out[0] = 'M';
+    s_put16(out + 1, id);
+    s_put32(out + 3, day);
+    s_put16(out + 7, partition);
+    return bb_slice(out, S_MARK_KEY_BYTES);
+}
+
+static bb_slice_t s_record_key(uint8_t out[S_RECORD_KEY_BYTES], uint32_t id, uint32_t partition,
+                               uint32_t battery, uint32_t day)
+{
+    out[0] = 'V';
+    s_put16(out + 1, id);
+    s_put16(out + 3, partition);
+    s_put32(out + 5, battery);
+    s_put32(out + 9, day);
+    return bb_slice(out, S_RECORD_KEY_BYTES);
+}
+
+// ---- definitions -----------------------------------------------------------------------------
+size_t bb_rollup_definition(const bb_rollup_t *rollup, uint8_t out[BB_ROLLUP_DEFINITION_BYTES])
+{
+    const char *const texts[] = {rollup->name,
+                                 rollup->selector.site,
+                                 rollup->selector.tag_key,
+                                 rollup->selector.tag_value,
+                                 rollup->selector.metric,
+                                 rollup->zone_name};
+    size_t length = 0;
+    out[length++] = 1;
+    out[length++] = (uint8_t)rollup->every;
+    for (uint32_t i = 0; i < 8; i++) {
+        out[length++] = (uint8_t)((uint64_t)rollup->every_ns >> 8 * i);
+    }
+    for (uint32_t i = 0; i < BB_COUNT_OF(texts); i++) {
+        size_t bytes = strlen(texts[i]) + 1;
+        BB_ASSERT(length + bytes <= BB_ROLLUP_DEFINITION_BYTES);
+        memcpy(out + length, texts[i], bytes);
+        length += bytes;
+    }
+    return length;
+}
+
+bb_error_t bb_rollup_map_define(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                bb_slice_t definition)
+{
+    BB_ASSERT(id < BB_ROLLUP_IDS_MAX);
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    return kv->put(txn, s_definition_key(key, id), definition);
+}
+
+// Walks keys from `from` on while they begin with the first `prefix` bytes of it.
+typedef bb_error_t (*s_walk_fn)(void *context, bb_slice_t key, bb_slice_t value, bool *more);
+
+static bb_error_t s_walk(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_slice_t from, size_t prefix,
+                         s_walk_fn visit, void *context)
+{
+    bb_kv_cursor_t *cursor = NULL;
+    bb_slice_t key;
+    bb_slice_t value;
+    bb_error_t error = kv->cursor(txn, &cursor);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = kv->seek(cursor, from, &key, &value);
+    bool more = true;
+    while (error == BB_OK && more && key.length >= prefix &&
+           memcmp(key.data, from.data, prefix) == 0) {
+        error = visit(context, key, value, &more);
+        if (error == BB_OK && more) {
+            error = kv->next(cursor, &key, &value);
+        }
+    }
+    kv->cursor_close(&cursor);
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+typedef struct {
+    bb_rollup_definition_fn definition;
+    bb_rollup_mark_fn mark;
+    bb_rollup_record_fn record;
+    void *context;
+    uint32_t day_limit;
+} s_visit_t;
+
+static bb_error_t s_visit_definition(void *context, bb_slice_t key, bb_slice_t value, bool *more)
+{
+    s_visit_t *self = context;
+    uint32_t id = key.length == S_DEFINITION_KEY_BYTES ? s_get16((const uint8_t *)key.data + 1)
+                                                       : BB_ROLLUP_IDS_MAX;
+    if (id >= BB_ROLLUP_IDS_MAX) {
+        return BB_ERR_CORRUPT;
+    }
+    *more = self->definition(self->context, id, value);
+    return BB_OK;
+}
+
+bb_error_t bb_rollup_map_definitions(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                     bb_rollup_definition_fn visit, void *context)
+{
+    s_visit_t self = {.definition = visit, .context = context};
+    return s_walk(kv, txn, bb_slice("D", 1), 1, s_visit_definition, &self);
+}
+
+// ---- marks -----------------------------------------------------------------------------------
+bb_error_t bb_rollup_map_mark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t day,
+                              uint32_t partition)
+{
+    uint8_t key[S_MARK_KEY_BYTES];
+    return kv->put(txn, s_mark_key(key, id, day, partition), bb_slice("", 1));
+}
+
+bb_error_t bb_rollup_map_unmark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t day,
+                                uint32_t partition)
+{
+    uint8_t key[S_MARK_KEY_BYTES];
+    bb_error_t error = kv->remove(txn, s_mark_key(key, id, day, partition));
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+static bb_error_t s_visit_mark(void *context, bb_slice_t key, bb_slice_t value, bool *more)
+{
+    s_visit_t *self = context;
+    (void)value;
+    const uint8_t *bytes = key.data;
+    if (key.length != S_MARK_KEY_BYTES) {
+        return BB_ERR_CORRUPT;
+    }
+    uint32_t day = s_get32(bytes + 3);
+    *more = day < self->day_limit && self->mark(self->context, day, s_get16(bytes + 7));
+    return BB_OK;
+}
+
+bb_error_t bb_rollup_map_marks(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                               uint32_t day_first, uint32_t day_limit, bb_rollup_mark_fn visit,
+                               void *context)
+{
+    s_visit_t self = {.mark = visit, .context = context, .day_limit = day_limit};
+    uint8_t key[S_MARK_KEY_BYTES];
+    return s_walk(kv, txn, s_mark_key(key, id, day_first, 0), 3, s_visit_mark, &self);
+}
+
+// ---- records ---------------------------------------------------------------------------------
+bb_error_t bb_rollup_map_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t partition,
+                             uint32_t battery, uint32_t day, bb_slice_t *record)
+{
+    uint8_t key[S_RECORD_KEY_BYTES];
+    return kv->get(txn, s_record_key(key, id, partition, battery, day), record);
+}
+
+bb_error_t bb_rollup_map_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t partition,
+                             uint32_t battery, uint32_t day, bb_slice_t record)
+{
+    uint8_t key[S_RECORD_KEY_BYTES];
+    return kv->put(txn, s_record_key(key, id, partition, battery, day), record);
+}
+
+static bb_error_t s_visit_record(void *context, bb_slice_t key, bb_slice_t value, bool *more)
+{
+    s_visit_t *self = context;
+    if (key.length != S_RECORD_KEY_BYTES) {
+        return BB_ERR_CORRUPT;
+    }
+    uint32_t day = s_get32((const uint8_t *)key.data + 9);
+    *more = day < self->day_limit;
+    return *more ? self->record(self->context, day, value) : BB_OK;
+}
+
+bb_error_t bb_rollup_map_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                 uint32_t partition, uint32_t battery, uint32_t day_first,
+                                 uint32_t day_limit, bb_rollup_record_fn visit, void *context)
+{
+    s_visit_t self = {.record = visit, .context = context, .day_limit = day_limit};
+    uint8_t key[S_RECORD_KEY_BYTES];
+    return s_walk(kv, txn, s_record_key(key, id, partition, battery, day_first), 9, s_visit_record,
+                  &self);
+}
+
+// ---- dropping --------------------------------------------------------------------------------
+typedef struct {
+    uint8_t *keys; // each S_RECORD_KEY_BYTES apart, its length in front
+    uint32_t count, budget;
+} s_doomed_t;
+
+static bb_error_t s_collect(void *context, bb_slice_t key, bb_slice_t value, bool *more)
+{
+    s_doomed_t *self = context;
+    (void)value;
+    if (key.length > S_RECORD_KEY_BYTES) {
+        return BB_ERR_CORRUPT;
+    }
+    uint8_t *at = self->keys + (size_t)self->count * (1 + S_RECORD_KEY_BYTES);
+    at[0] = (uint8_t)key.length;
+    memcpy(at + 1, key.data, key.length);
+    *more = ++self->count < self->budget;
+    return BB_OK;
+}
+
+bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t budget,
+                              bool *more)
+{
+    s_doomed_t doomed = {.keys = bb_alloc((size_t)budget * (1 + S_RECORD_KEY_BYTES)),
+                         .budget = budget};
+    bb_error_t error = BB_OK;
+    for (const char *kind = "MVD"; *kind && error == BB_OK && doomed.count < budget; kind++) {
+        uint8_t key[3] = {(uint8_t)*kind};
+        s_put16(key + 1, id);
+        error = s_walk(kv, txn, bb_slice(key, 3), 3, s_collect, &doomed);
+    }
+    for (uint32_t i = 0; i < doomed.count && error == BB_OK; i++) {
+        const uint8_t *at = doomed.keys + (size_t)i * (1 + S_RECORD_KEY_BYTES);
+        error = kv->remove(txn, bb_slice(at + 1, at[0]));
+    }
+    *more = doomed.count == budget;
+    free(doomed.keys);
+    return error;
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_rollup_map - what a store keeps of its rollups: an ordered map of its own, beside the windows.
+//
+// Pure but for the driver it is given. Numbers in keys are big-endian:
+//
+//   'D' u16 rollup                                       definition, as bb_rollup_definition writes
+//   'M' u16 rollup u32 day u16 partition                 a mark: results may be stale. One zero
+//   byte 'V' u16 rollup u16 partition u32 battery u32 day     bb_rollup_record
+//
+// Partition 0xffff of a mark means all of them. A mark is durable before the points that it is for
+// can be read from a window, and goes in the transaction that puts the new results; so a result
+// without a mark, whose day has no points in the head, is exact.
+//
+// Definition: u8 version 1, u8 unit, i64 every_ns little-endian, then name, site, tag key, tag
+// value, metric and zone, each with a zero behind it. What computes something else has other bytes.
+#ifndef BB_ROLLUP_MAP_H
+#define BB_ROLLUP_MAP_H
+
+#include "protocol/bb_policy.h"
+#include "storage/kv/bb_kv.h"
+
+#define BB_ROLLUP_ALL_PARTITIONS   0xffffu
+#define BB_ROLLUP_IDS_MAX          (2 * BB_ROLLUPS_MAX) // those of before may still be going
+#define BB_ROLLUP_DEFINITION_BYTES 1024u
+static_assert(BB_PARTITIONS_MAX <= BB_ROLLUP_ALL_PARTITIONS, "no partition has the number of all");
+
+// Writes at most BB_ROLLUP_DEFINITION_BYTES; returns the length.
+size_t bb_rollup_definition(const bb_rollup_t *rollup, uint8_t out[BB_ROLLUP_DEFINITION_BYTES]);
+
+BB_MUST_CHECK bb_error_t bb_rollup_map_define(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                              bb_slice_t definition);
+// Calls `visit` for each definition; false from it ends the walk. CORRUPT: a key of none of ours.
+typedef bool (*bb_rollup_definition_fn)(void *context, uint32_t id, bb_slice_t definition);
+BB_MUST_CHECK bb_error_t bb_rollup_map_definitions(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                                   bb_rollup_definition_fn visit, void *context);
+
+BB_MUST_CHECK bb_error_t bb_rollup_map_mark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                            uint32_t day, uint32_t partition);
+// No effect if there is none.
+BB_MUST_CHECK bb_error_t bb_rollup_map_unmark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                              uint32_t day, uint32_t partition);
+// Marks of a rollup with day in [first, limit), ascending by (day, partition).
+typedef bool (*bb_rollup_mark_fn)(void *context, uint32_t day, uint32_t partition);
+BB_MUST_CHECK bb_error_t bb_rollup_map_marks(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                             uint32_t day_first, uint32_t day_limit,
+                                             bb_rollup_mark_fn visit, void *context);
+
+// NOT_FOUND. Borrowed as bb_kv says.
+BB_MUST_CHECK bb_error_t bb_rollup_map_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                           uint32_t partition, uint32_t battery, uint32_t day,
+                                           bb_slice_t *record);
+BB_MUST_CHECK bb_error_t bb_rollup_map_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                           uint32_t partition, uint32_t battery, uint32_t day,
+                                           bb_slice_t record);
+// Records of one battery with day in [first, limit), ascending.
+typedef bb_error_t (*bb_rollup_record_fn)(void *context, uint32_t day, bb_slice_t record);
+BB_MUST_CHECK bb_error_t bb_rollup_map_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                               uint32_t partition, uint32_t battery,
+                                               uint32_t day_first, uint32_t day_limit,
+                                               bb_rollup_record_fn visit, void *context);
+// Removes up to `budget` keys of a rollup, its definition last; *more: some are left.
+BB_MUST_CHECK bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                            uint32_t budget, bool *more);
+
+#endif

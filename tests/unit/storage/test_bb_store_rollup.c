@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rollups of a store: whatever the order of writes, flushes, merges, jobs and restarts, an answer
+// equals the aggregates of the points at that moment.
+#include "tests/unit/storage/store_fixture.h"
+
+#include "protocol/bb_calendar.h"
+
+static bb_zone_t *s_zone(const char *name)
+{
+    char path[128];
+    uint8_t bytes[1 << 15];
+    snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    size_t length = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    bb_zone_t *zone = NULL;
+    assert_int_equal(bb_zone_decode(bb_slice(bytes, length), &zone, NULL), BB_OK);
+    return zone;
+}
+
+static bb_rollup_t s_rollup(const char *name, bb_every_t every, int64_t every_ns,
+                            const char *metric)
+{
+    bb_rollup_t rollup = {.every = every,
+                          .every_ns = every_ns,
+                          .aggregates = BB_AGGREGATE_ALL,
+                          .keep_ns = BB_KEEP_FOREVER_NS};
+    strcpy(rollup.name, name);
+    strcpy(rollup.selector.metric, metric);
+    if (every != BB_EVERY_FIXED) {
+        strcpy(rollup.zone_name, "America/New_York");
+    }
+    return rollup;
+}
+
+// Four rollups; `without` (or -1) is left out.
+static bb_policy_t *s_policy(int without)
+{
+    const int64_t hour = BB_NS_PER_DAY / 24;
+    const bb_rollup_t all[4] = {
+        s_rollup("hours", BB_EVERY_FIXED, hour, ""), s_rollup("days", BB_EVERY_DAY, 0, "*_?"),
+        s_rollup("weeks", BB_EVERY_WEEK, 0, "state"), s_rollup("months", BB_EVERY_MONTH, 0, "a")};
+    bb_rollup_t chosen[4];
+    bb_zone_t *zones[4] = {NULL};
+    uint32_t count = 0;
+    for (int i = 0; i < 4; i++) {
+        if (i != without) {
+            zones[count] = all[i].every == BB_EVERY_FIXED ? NULL : s_zone("America/New_York");
+            chosen[count++] = all[i];
+        }
+    }
+    return bb_policy_new(NULL, 0, BB_KEEP_FOREVER_NS, chosen, zones, count);
+}
+
+static void s_set_policy(fixture_t *fixture, int without)
+{
+    bb_policy_t *policy = s_policy(without);
+    bb_store_policy_set(fixture->store, policy);
+    bb_policy_release(&fixture->options.policy);
+    fixture->options.policy = policy;
+}
+
+static bool s_sums_are_near(bb_sum_t a, bb_sum_t b)
+{
+    double left = bb_sum_value(a);
+    double right = bb_sum_value(b);
+    double scale = (left < 0 ? -left : left) + (right < 0 ? -right : right) + 1;
+    double gap = left - right;
+    return bb_bits_of_double(left) == bb_bits_of_double(right) ||
+           (left != left && right != right) || (gap < 0 ? -gap : gap) < scale * 1e-9;
+}
+
+static void s_assert_equal(const fixture_rows_t *found, const fixture_rows_t *expected,
+                           const char *name)
+{
+    if (found->count != expected->count) {
+        fail_msg("%s: %zu rows instead of %zu", name, found->count, expected->count);
+    }
+    for (size_t i = 0; i < found->count; i++) {
+        const fixture_row_t *a = &found->items[i];
+        const fixture_row_t *b = &expected->items[i];
+        bool is_equal = a->battery == b->battery && a->metric == b->metric && a->type == b->type &&
+                        a->bucket.start_wall_ns == b->bucket.start_wall_ns &&
+                        a->bucket.count == b->bucket.count && a->bucket.min == b->bucket.min &&
+                        a->bucket.max == b->bucket.max && a->bucket.first == b->bucket.first &&
+                        a->bucket.last == b->bucket.last &&
+                        a->bucket.first_wall_ns == b->bucket.first_wall_ns &&
+                        a->bucket.last_wall_ns == b->bucket.last_wall_ns &&
+                        s_sums_are_near(a->bucket.sum, b->bucket.sum);
+        if (!is_equal) {
+            fail_msg("%s: row %zu: battery %u metric %u type %d start %lld count %llu instead of "
+                     "battery %u metric %u type %d start %lld count %llu",
+                     name, i, a->battery, a->metric, (int)a->type,
+                     (long long)a->bucket.start_wall_ns, (unsigned long long)a->bucket.count,
+                     b->battery, b->metric, (int)b->type, (long long)b->bucket.start_wall_ns,
+                     (unsigned long long)b->bucket.count);
+        }
+    }
+}
+
+// The same from points: one aggregate query per bucket, sorted like an answer.
+static void s_expect(fixture_t *fixture, const bb_policy_t *policy, uint32_t index,
+                     const bb_query_t *asked, fixture_rows_t *rows)
+{
+    memset(rows, 0, sizeof *rows);
+    const bb_rollup_t *rollup = bb_policy_rollup(policy, index);
+    bb_calendar_t calendar = bb_policy_rollup_calendar(policy, index);
+    int64_t first = BB_MAX(asked->from_wall_ns, FIXTURE_START_NS - 40 * BB_NS_PER_DAY);
+    int64_t limit = BB_MIN(asked->to_wall_ns, FIXTURE_START_NS + 40 * BB_NS_PER_DAY);
+    int64_t start = bb_calendar_start(&calendar, first);
+    for (start = start < first ? bb_calendar_next(&calendar, start) : start; start < limit;
+         start = bb_calendar_next(&calendar, start)) {
+        bb_query_t query = *asked;
+        query.rollup = bb_slice(NULL, 0);
+        query.from_wall_ns = start;
+        query.to_wall_ns = bb_calendar_next(&calendar, start);
+        query.page_bytes_max = 0;
+        fixture_rows_t bucket;
+        fixture_ask(fixture, &query, &bucket);
+        for (size_t i = 0; i < bucket.count; i++) {
+            if (bb_pattern_matches(
+                    bb_slice(rollup->selector.metric, strlen(rollup->selector.metric)),
+                    fixture_metric(bucket.items[i].metric)) ||
+                !rollup->selector.metric[0]) {
+                bucket.items[i].time_wall_ns = start;
+                bucket.items[i].bucket.start_wall_ns = start;
+                fixture_row_add(rows, bucket.items[i]);
+            }
+        }
+        free(bucket.items);
+    }
+    if (rows->count > 0) {
+        qsort(rows->items, rows->count, sizeof *rows->items, fixture_compare_rows);
+    }
+}
+
+static void s_verify(fixture_t *fixture, bb_random_t *random)
+{
+    const bb_policy_t *policy = fixture->options.policy;
+    for (uint32_t i = 0; i < bb_policy_rollup_count(policy); i++) {
+        const char *name = bb_policy_rollup(policy, i)->name;
+        bb_query_t query = fixture_query(BB_QUERY_AGGREGATE);
+        query.rollup = fixture_slice(name);
+        bb_slice_t battery = fixture_battery((uint32_t)bb_random_below(random, FIXTURE_BATTERIES));
+        if (bb_random_chance(random, 1, 3)) {
+            query.from_wall_ns =
+                FIXTURE_START_NS + (int64_t)bb_random_below(random, 200) * (BB_NS_PER_DAY / 48);
+            query.to_wall_ns =
+                query.from_wall_ns + (int64_t)bb_random_below(random, 300) * (BB_NS_PER_DAY / 48);
+        }
+        if (bb_random_chance(random, 1, 4)) {
+            query.batteries = &battery;
+            query.battery_count = 1;
+        }
+        query.page_bytes_max = bb_random_chance(random, 1, 3) ? 2000 : 0;
+        fixture_rows_t found;
+        fixture_rows_t expected;
+        fixture_ask(fixture, &query, &found);
+        s_expect(fixture, policy, i, &query, &expected);
+        s_assert_equal(&found, &expected, name);
+        assert_int_equal(found.damaged_window_count, 0);
+        free(found.items);
+        free(expected.items);
+    }
+}
+
+static void s_compute_all(fixture_t *fixture)
+{
+    for (int i = 0; i < 100000; i++) {
+        bb_store_clock(fixture->store, FIXTURE_START_NS + 100 * BB_NS_PER_DAY);
+        if (fixture_job(fixture, BB_JOB_ROLLUP) == BB_ERR_NOT_FOUND) {
+            return;
+        }
+    }
+    fail_msg("rollups never end");
+}
+
+// Everything is sealed and computed: no point is read for any answer.
+static void s_verify_stored(fixture_t *fixture)
+{
+    const bb_policy_t *policy = fixture->options.policy;
+    for (uint32_t i = 0; i < bb_policy_rollup_count(policy); i++) {
+        bb_query_t query = fixture_query(BB_QUERY_AGGREGATE);
+        query.rollup = fixture_slice(bb_policy_rollup(policy, i)->name);
+        fixture_rows_t found;
+        fixture_ask(fixture, &query, &found);
+        assert_true(found.count > 0);
+        assert_int_equal(found.points_scanned, 0);
+        free(found.items);
+    }
+}
+
+// Goal: an answer equals the aggregates of the points, at every moment. Method: random writes
+// (late, twice, superseded, of changing types), flushes, merges, rollup jobs, policies and
+// restarts; after each some, every rollup is compared bucket by bucket with what a scan says.
+static void rollups_equal_the_points(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        bb_random_t random = bb_random_seed(seed);
+        fixture_t fixture;
+        fixture_open(&fixture, true);
+        fixture.day_spread = 12;
+        s_set_policy(&fixture, -1);
+        for (int step = 0; step < 60; step++) {
+            switch (bb_random_below(&random, 10)) {
+            case 0:
+            case 1:
+            case 2:
+                fixture_write_random(&fixture, &random, 60, true);
+                break;
+            case 3:
+            case 4:
+                (void)!fixture_job(&fixture, BB_JOB_FLUSH);
+                break;
+            case 5:
+                (void)!fixture_job(&fixture, BB_JOB_MERGE);
+                break;
+            case 6:
+                bb_store_clock(fixture.store, FIXTURE_START_NS + 100 * BB_NS_PER_DAY);
+                (void)!fixture_job(&fixture, BB_JOB_ROLLUP);
+                break;
+            case 7:
+                s_compute_all(&fixture);
+                break;
+            case 8:
+                fixture_reopen(&fixture);
+                break;
+            default:
+                s_set_policy(&fixture, (int)bb_random_below(&random, 6));
+                break;
+            }
+            if (step % 3 == 0) {
+                s_verify(&fixture, &random);
+            }
+        }
+        (void)!fixture_job(&fixture, BB_JOB_FLUSH);
+        s_set_policy(&fixture, -1);
+        s_compute_all(&fixture);
+        s_verify(&fixture, &random);
+        s_verify_stored(&fixture);
+        bb_policy_release(&fixture.options.policy);
+        fixture_close(&fixture);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rollups_equal_the_points),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
