@@ -31,7 +31,7 @@
 #define BB_SHARD_ACK_RANGES_MAX     32768        // in one message
 #define BB_SHARD_TRIM_INTERVAL_NS   (500 * BB_NS_PER_MS)
 #define BB_SHARD_SETTLE_INTERVAL_NS (50 * BB_NS_PER_MS) // reports and trims while somebody waits
-#define BB_SHARD_CLOCK_INTERVAL_NS  (60 * BB_NS_PER_S) // floors and rollups look at the clock
+#define BB_SHARD_CLOCK_INTERVAL_NS  (60 * BB_NS_PER_S)  // floors and rollups look at the clock
 #define BB_SHARD_RETRY_NS           (1 * BB_NS_PER_S)   // after a failed job
 #define BB_SHARD_MERGE_RUNS         4.0                 // runs per battery worth a merge on its own
 

@@ -107,8 +107,11 @@ static void s_jobs(bb_shard_t *self)
             return;
         }
     }
-    if (bb_store_wants_rollup(self->store)) {
-        s_job_begin(self, BB_JOB_ROLLUP, 1);
+    if (bb_store_wants_rollup(self->store) && s_job_begin(self, BB_JOB_ROLLUP, 1)) {
+        return;
+    }
+    if (!is_settling && !self->is_job_out) {
+        s_scrub_step(self);
     }
 }
 
@@ -118,9 +121,6 @@ static void s_clock(bb_shard_t *self)
     if (self->time.mono_ns >= self->clock_next_mono_ns && !self->time.is_skewed) {
         bb_store_clock(self->store, self->time.wall_ns);
         self->clock_next_mono_ns = self->time.mono_ns + BB_SHARD_CLOCK_INTERVAL_NS;
-    }
-    if (!is_settling && !self->is_job_out) {
-        s_scrub_step(self);
     }
 }
 

@@ -85,8 +85,8 @@ struct bb_snapshot {
     uint32_t window_count;
     uint32_t metric_count;
     bb_slice_t *metric_names;
-    uint32_t *metric_ranks; // order of names
-    bool *metric_is_wanted; // NULL = all
+    uint32_t *metric_ranks;        // order of names
+    bool *metric_is_wanted;        // NULL = all
     struct bb_rollup_view *rollup; // NULL, or what its answer is made of
 };
 

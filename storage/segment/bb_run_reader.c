@@ -536,12 +536,34 @@ bb_error_t bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint3
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
 }
 
+// A run of few rows may have several blocks, copied from small ones, and no statistics.
+static bb_error_t s_sum_up_blocks(const bb_run_t *self, uint32_t column_index,
+                                  bb_block_stats_t *stats)
+{
+    bb_block_stats_t total = {0};
+    bb_error_t error = BB_OK;
+    for (uint32_t block = 0; block < self->block_count && error == BB_OK; block++) {
+        bb_block_stats_t part;
+        error = bb_run_block_stats(self, column_index, block, &part);
+        if (error == BB_OK) {
+            bb_stats_merge(&total, bb_run_raw_type(self, column_index), &part);
+        }
+    }
+    if (error == BB_OK) {
+        *stats = total;
+    }
+    return error;
+}
+
 bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index, bb_block_stats_t *stats)
 {
     if (self->block_count == 1) {
         return bb_run_block_stats(self, column_index, 0, stats);
     }
     BB_ASSERT(column_index < self->column_count);
+    if (!bb_run_has_stats(self)) {
+        return s_sum_up_blocks(self, column_index, stats);
+    }
     bb_packed_stats_frame_t frame = {bb_run_raw_type(self, column_index), self->row_count,
                                      self->first_wall_ns, self->last_wall_ns};
     bb_error_t error = bb_packed_stats_decode(
