@@ -15,6 +15,7 @@
 #include "storage/bb_store_latest.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_retention.h"
 #include "storage/bb_store_scrub.h"
 
 #define S_MAP_BYTES_DEFAULT   ((size_t)16 << 30)
@@ -164,6 +165,12 @@ static bb_error_t s_load_window(void *context, bb_window_id_t id, const bb_meta_
     return BB_OK;
 }
 
+static bb_error_t s_load_class(void *context, uint32_t class_id, bb_slice_t record,
+                               bb_fault_t *fault)
+{
+    return bb_retention_load(((bb_store_t *)context)->retention, class_id, record, fault);
+}
+
 static bb_error_t s_load_damage(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault)
 {
     (void)fault;
@@ -221,7 +228,8 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
         return error;
     }
     bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,     s_load_name,
-                                 s_load_window, s_load_damage, s_load_verified, s_load_newest};
+                                 s_load_window, s_load_damage, s_load_verified, s_load_newest,
+                                 s_load_class};
     error = bb_meta_read(self->kv, txn, &visitor, fault);
     self->kv->abort(&txn);
     return error == BB_OK ? s_meta_settle(self, fault) : error;
@@ -519,6 +527,7 @@ void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy)
 
 void bb_store_clock(bb_store_t *self, int64_t now_wall_ns)
 {
+    bb_store_retention_step(self, now_wall_ns);
     bb_rollups_step(self->rollups, now_wall_ns);
 }
 
@@ -603,6 +612,9 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
             (self->frozen ? bb_head_quarantined_points(bb_flush_head(self->frozen)) : 0),
         .type_conflicts = self->type_conflicts,
         .value_conflicts = self->value_conflicts,
+        .retired_windows = self->retired_windows,
+        .retired_points = self->retired_points,
+        .rollup_stale = bb_rollups_stale_count(self->rollups),
         .disk_free_bytes = self->room.free_bytes,
         .disk_reserve_bytes = self->room.reserve_bytes,
     };

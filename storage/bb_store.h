@@ -93,9 +93,10 @@ uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition);
 
 // ---- intake ----------------------------------------------------------------------------------
 // Coordinator only: the points of a batch that may not be taken because (battery, metric) already
-// has another type, here or earlier in the batch, or the store has too many windows. Calls `reject`
-// once per (run, metric), with frame UINT32_MAX, or once per frame of the batch, with metric
-// UINT32_MAX. Returns how many points were named. Changes nothing.
+// has another type, here or earlier in the batch, the store has too many windows, or retention has
+// passed them by. Calls `reject` once per (run, metric), with frame UINT32_MAX, once per frame of
+// the batch, with metric UINT32_MAX, or once per point. Returns how many points were named. Changes
+// nothing.
 typedef void (*bb_store_reject_fn)(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                                    uint32_t metric, bb_error_t error, const char *detail);
 uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reject_fn reject,
@@ -117,7 +118,13 @@ BB_MUST_CHECK bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chu
 // ---- sealing, merging, trimming --------------------------------------------------------------
 // One job at a time per store. begin and end on the owner's thread; run anywhere, once.
 typedef struct bb_store_job bb_store_job_t;
-typedef enum { BB_JOB_FLUSH, BB_JOB_MERGE, BB_JOB_SCRUB, BB_JOB_ROLLUP } bb_store_job_kind_t;
+typedef enum {
+    BB_JOB_FLUSH,
+    BB_JOB_MERGE,
+    BB_JOB_SCRUB,
+    BB_JOB_ROLLUP,
+    BB_JOB_RETIRE, // windows that retention has passed by
+} bb_store_job_kind_t;
 
 bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its share of memory
 bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
@@ -125,8 +132,11 @@ bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy unt
 // not: empty journal files are given up first, and the answer is looked up again with each
 // question.
 bool bb_store_has_room(bb_store_t *self, uint64_t bytes);
-bool bb_store_wants_rollup(const bb_store_t *self); // results of rollups are stale
-bool bb_store_wants_merge(const bb_store_t *self);  // some window holds many runs per battery
+// A floor of retention moved: flush, then RETIRE.
+bool bb_store_wants_retire(const bb_store_t *self);
+bool bb_store_retire_needs_flush(const bb_store_t *self); // the head may have what is to go
+bool bb_store_wants_rollup(const bb_store_t *self);       // results of rollups are stale
+bool bb_store_wants_merge(const bb_store_t *self);        // some window holds many runs per battery
 // BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now
 // would lose it; sync and apply first. Or, of a MERGE: a flush that failed must be repeated first.
 // DISK_FULL, of a MERGE: the disk is at its reserve.
@@ -179,6 +189,8 @@ typedef struct {
     uint64_t journal_spare_bytes; // empty: files, and ends of files, that will be written again
     uint64_t segment_bytes, segment_points, window_count, runs, runs_mergeable;
     uint64_t battery_count, metric_count, quarantined_points, type_conflicts, value_conflicts;
+    uint64_t retired_windows, retired_points; // that retention deleted, since the store was opened
+    uint64_t rollup_stale;    // (rollup, day, partition) whose results are computed anew
     uint64_t disk_free_bytes; // when it was last looked at; UINT64_MAX = never
     uint64_t disk_reserve_bytes;
     uint64_t segments, segments_damaged;

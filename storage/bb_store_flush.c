@@ -5,11 +5,14 @@
 
 #include "storage/bb_store_seal.h"
 #include "storage/head/bb_head_cut.h"
+#include "storage/retention/bb_class_split.h"
 
 struct bb_flush {
     bb_head_t *head;
     bb_seal_t *seal; // where the columns go
     bb_head_cut_t *cut;
+    bb_class_map_t *classes;
+    bb_class_split_t split;
     uint32_t window_next; // windows of the cut before this one are written
     uint64_t value_conflicts;
 };
@@ -21,6 +24,7 @@ bb_flush_t *bb_flush_new(bb_store_t *store, uint64_t sealed_through)
     self->head = store->active;
     store->active = bb_head_new(&store->shape_serials);
     self->seal = bb_seal_new(store, sealed_through);
+    self->classes = bb_class_map_new(store->retention, store->dictionary);
     return self;
 }
 
@@ -31,6 +35,8 @@ void bb_flush_destroy(bb_flush_t **self)
         return;
     }
     bb_head_cut_destroy(&flush->cut);
+    bb_class_map_destroy(&flush->classes);
+    bb_class_split_free(&flush->split);
     bb_head_release(&flush->head);
     bb_seal_destroy(&flush->seal);
     free(flush);
@@ -65,24 +71,66 @@ void bb_flush_publish(bb_flush_t *self, bb_store_t *store)
 }
 
 // ---- in any thread ---------------------------------------------------------------------------
+typedef struct {
+    bb_flush_t *flush;
+    uint32_t class_index; // of the classes' map
+    bool is_split;
+} s_writing_t;
+
 static bb_error_t s_write_run(void *context, uint32_t partition, uint32_t battery,
                               const bb_run_input_t *input)
 {
-    return bb_seal_add(context, partition, battery, input);
+    const s_writing_t *self = context;
+    bb_flush_t *flush = self->flush;
+    if (self->is_split) {
+        input =
+            bb_class_split_take(&flush->split, flush->classes, battery, self->class_index, input);
+    }
+    return input ? bb_seal_add(flush->seal, partition, battery, input) : BB_OK;
 }
 
-static bb_error_t s_write_window(bb_flush_t *self, uint32_t index, bool *must_fence,
-                                 bb_fault_t *fault)
+// The columns of one class. What retention has passed by is left out.
+static bb_error_t s_write_class(bb_flush_t *self, uint32_t index, uint32_t class_index,
+                                bool is_split, uint64_t *conflict_count, bool *must_fence,
+                                bb_fault_t *fault)
 {
     bb_head_window_t window = bb_head_cut_window(self->cut, index);
-    bb_window_kind_t kind = window.is_quarantined ? BB_WINDOW_QUARANTINE : BB_WINDOW_NORMAL;
-    bb_error_t error = bb_seal_window_begin(self->seal, kind, window.day, must_fence, fault);
+    bb_window_id_t id = {
+        .kind = window.is_quarantined ? BB_WINDOW_QUARANTINE : BB_WINDOW_NORMAL,
+        .class_id = (uint16_t)self->classes->ids[class_index],
+        .day = window.day,
+    };
+    if ((int64_t)id.day * BB_NS_PER_DAY < self->classes->floors_wall_ns[class_index] ||
+        bb_seal_has_window(self->seal, id)) {
+        return BB_OK; // gone, or written by an attempt before
+    }
+    bb_error_t error = bb_seal_window_begin(self->seal, id, must_fence, fault);
     if (error != BB_OK) {
         return error;
     }
+    s_writing_t writing = {self, class_index, is_split};
+    *conflict_count = 0;
+    error = bb_head_cut_emit(self->cut, index, s_write_run, &writing, conflict_count);
+    return bb_seal_window_end(self->seal, error, fault);
+}
+
+// One window of the head becomes one of each class that has a series in it. With several classes
+// the head is cut once for each: they are few, and most columns are passed over.
+static bb_error_t s_write_window(bb_flush_t *self, uint32_t index, bool *must_fence,
+                                 bb_fault_t *fault)
+{
+    const bb_class_map_t *classes = self->classes;
     uint64_t conflict_count = 0;
-    error = bb_head_cut_emit(self->cut, index, s_write_run, self->seal, &conflict_count);
-    error = bb_seal_window_end(self->seal, error, fault);
+    bb_error_t error = BB_OK;
+    if (classes->is_single || bb_head_cut_window(self->cut, index).is_quarantined) {
+        // Quarantined points wait in the class `default`, whatever they will be.
+        error = s_write_class(self, index, classes->id_count - 1, false, &conflict_count,
+                              must_fence, fault);
+    } else {
+        for (uint32_t i = 0; i < classes->id_count && error == BB_OK; i++) {
+            error = s_write_class(self, index, i, true, &conflict_count, must_fence, fault);
+        }
+    }
     self->value_conflicts += error == BB_OK ? conflict_count : 0;
     return error;
 }

@@ -7,6 +7,7 @@
 #include "storage/bb_store.h"
 #include "storage/bb_store_flush.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_retention.h"
 #include "storage/head/bb_hash.h"
 
 // ---- days ------------------------------------------------------------------------------------
@@ -99,6 +100,8 @@ typedef struct {
     uint32_t *batteries; // numbers, BB_NUMBER_NONE = not known yet
     // The last pair that was found to be in order.
     uint32_t good_type_set, good_shape;
+    bool has_old;                          // some frame is below a floor
+    bool is_refused[BB_FRAME_METRICS_MAX]; // metrics of the run at hand
     uint64_t rejected_points;
 } s_check_t;
 
@@ -218,6 +221,7 @@ static void s_reject_type(s_check_t *self, const bb_batch_cursor_t *at, uint32_t
     bb_slice_t id = self->batch->batteries[at->run->battery].id;
     char known[64];
     char detail[512];
+    self->is_refused[metric] = true;
     s_name_types(known_bits, known, sizeof known);
     snprintf(detail, sizeof detail, "metric '%.*s' of battery '%.*s' is %s %s; %s refused",
              (int)shape->names[metric].length, (const char *)shape->names[metric].data,
@@ -279,15 +283,26 @@ static bool s_day_is_allowed(s_check_t *self, uint32_t day)
     return true;
 }
 
-// How many frames of the run were refused.
-static uint32_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at)
+// How many points of the run were refused, beside those of `type_count` metrics.
+static uint64_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at, uint32_t type_count)
 {
+    uint32_t left = self->batch->shapes[at->run->shape].metric_count - type_count;
     int64_t first_wall_ns = 0;
     int64_t limit_wall_ns = 0;
     bool allowed = true;
-    uint32_t refused = 0;
+    uint64_t refused = 0;
     for (uint32_t f = 0; f < at->run->frame_count; f++) {
         int64_t time = self->batch->times_wall_ns[at->frame_first + f];
+        uint32_t old = 0;
+        if (self->has_old && time < bb_retention_intake_floor_max(self->store->retention)) {
+            bool is_gone = false;
+            old = bb_store_check_floor(self->store, self->batch, at, at->frame_first + f,
+                                       self->is_refused, self->reject, self->context, &is_gone);
+            refused += old;
+            if (is_gone) {
+                continue;
+            }
+        }
         if (time < first_wall_ns || time >= limit_wall_ns) {
             first_wall_ns = (int64_t)bb_day_of(time) * BB_NS_PER_DAY;
             limit_wall_ns = first_wall_ns + BB_NS_PER_DAY;
@@ -299,7 +314,7 @@ static uint32_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at)
                      self->store->day_count + self->day_count);
             self->reject(self->context, at, at->frame_first + f, UINT32_MAX, BB_ERR_WINDOWS,
                          detail);
-            refused++;
+            refused += left - old;
         }
     }
     return refused;
@@ -317,6 +332,7 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
         .batteries = bb_alloc((batch->battery_count + 1) * sizeof(uint32_t)),
         .good_type_set = UINT32_MAX,
         .good_shape = UINT32_MAX,
+        .has_old = bb_store_has_old(self, batch),
     };
     bb_dictionary_find_all(self->dictionary, batch->batteries, batch->battery_count,
                            check.batteries);
@@ -324,10 +340,12 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
     while (bb_batch_cursor_next(batch, &at)) {
-        uint64_t metric_count = batch->shapes[at.run->shape].metric_count;
-        uint64_t metrics = s_check_types(&check, &at);
-        uint64_t frames = s_check_days(&check, &at);
-        check.rejected_points += metrics * at.run->frame_count + frames * (metric_count - metrics);
+        if (check.has_old) {
+            memset(check.is_refused, 0, batch->shapes[at.run->shape].metric_count);
+        }
+        uint32_t metrics = s_check_types(&check, &at);
+        check.rejected_points +=
+            (uint64_t)metrics * at.run->frame_count + s_check_days(&check, &at, metrics);
     }
     for (uint32_t s = 0; s < batch->shape_count; s++) {
         free(check.metrics[s]);
@@ -467,6 +485,25 @@ static const bb_store_shape_t *s_apply_shape(s_apply_t *self, uint32_t shape_ind
     return known;
 }
 
+static void s_merge_attributes(bb_store_t *store, uint32_t number,
+                               const bb_batch_battery_t *battery, int64_t origin_wall_ns)
+{
+    bool is_watched = bb_rollups_watch_batteries(store->rollups);
+    bb_slice_t packed =
+        is_watched ? bb_dictionary_attributes(store->dictionary, number) : bb_slice(NULL, 0);
+    uint64_t before = bb_hash_bytes(0, packed.data, packed.length);
+    bb_dictionary_attributes_merge(store->dictionary, number, battery->attributes,
+                                   battery->attribute_count, origin_wall_ns);
+    bb_retention_battery_changed(store->retention, number);
+    if (is_watched) {
+        packed = bb_dictionary_attributes(store->dictionary, number);
+        if (bb_hash_bytes(0, packed.data, packed.length) != before) {
+            bb_rollups_touch_all_days(store,
+                                      bb_dictionary_battery_partition(store->dictionary, number));
+        }
+    }
+}
+
 static uint32_t s_apply_battery(s_apply_t *self, const bb_batch_cursor_t *at)
 {
     bb_store_t *store = self->store;
@@ -476,8 +513,7 @@ static uint32_t s_apply_battery(s_apply_t *self, const bb_batch_cursor_t *at)
         *number = bb_dictionary_battery(store->dictionary, battery->id, at->part->partition);
     }
     if (battery->attribute_count > 0) {
-        bb_dictionary_attributes_merge(store->dictionary, *number, battery->attributes,
-                                       battery->attribute_count, self->chunks->origin_wall_ns);
+        s_merge_attributes(store, *number, battery, self->chunks->origin_wall_ns);
     }
     return *number;
 }
@@ -549,13 +585,9 @@ static void s_prefetch(const s_apply_t *self, uint32_t run_index)
     }
 }
 
-bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
+// Frames of the parts in scratch.keep.
+static void s_apply_parts(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
 {
-    BB_ASSERT(chunks->part_count == batch->part_count);
-    self->waiting_count -= self->waiting_count > 0;
-    self->version++;
-    s_scratch_prepare(&self->scratch, batch);
-    bb_error_t result = s_apply_dots(self, chunks, batch);
     bb_dictionary_find_all(self->dictionary, batch->batteries, batch->battery_count,
                            self->scratch.batteries);
     s_apply_t apply = {.store = self, .chunks = chunks, .batch = batch};
@@ -570,6 +602,58 @@ bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chunks, const bb_
         if (self->scratch.keep[at.part_index]) {
             s_apply_run(&apply, &at);
         }
+    }
+}
+
+// Attributes count even where all frames of a battery are too old.
+static void s_apply_attributes(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
+{
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(batch, &at);
+    while (bb_batch_cursor_next(batch, &at)) {
+        const bb_batch_battery_t *battery = &batch->batteries[at.run->battery];
+        if (self->scratch.keep[at.part_index] && battery->attribute_count > 0) {
+            s_merge_attributes(
+                self, bb_dictionary_battery(self->dictionary, battery->id, at.part->partition),
+                battery, chunks->origin_wall_ns);
+        }
+    }
+}
+
+// A replica refuses nothing: what its floors have passed by is left out here. Journals of peers
+// may bring such points at any time; they are never seen, and no window is made for them.
+static void s_apply_clipped(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
+{
+    s_apply_attributes(self, chunks, batch);
+    bb_store_clipped_t clipped;
+    bb_error_t error = bb_store_clip(self, chunks, batch, self->scratch.keep, &clipped);
+    if (error == BB_ERR_NOT_FOUND) {
+        return;
+    }
+    if (error != BB_OK) {
+        s_apply_parts(self, chunks, batch); // a flush leaves out whole windows
+        return;
+    }
+    bb_chunks_t header = *chunks;
+    header.quarantined = clipped.quarantined;
+    header.quarantined_count = clipped.quarantined_count;
+    s_scratch_prepare(&self->scratch, &clipped.batch);
+    memset(self->scratch.keep, 1, clipped.batch.part_count);
+    s_apply_parts(self, &header, &clipped.batch);
+    bb_store_clipped_free(&clipped);
+}
+
+bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
+{
+    BB_ASSERT(chunks->part_count == batch->part_count);
+    self->waiting_count -= self->waiting_count > 0;
+    self->version++;
+    s_scratch_prepare(&self->scratch, batch);
+    bb_error_t result = s_apply_dots(self, chunks, batch);
+    if (bb_store_has_old(self, batch)) {
+        s_apply_clipped(self, chunks, batch);
+    } else {
+        s_apply_parts(self, chunks, batch);
     }
     return result;
 }

@@ -7,6 +7,7 @@
 #include "storage/bb_store_latest.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
+#include "storage/bb_store_retention.h"
 #include "storage/bb_store_scrub.h"
 
 struct bb_store_job {
@@ -15,6 +16,7 @@ struct bb_store_job {
     bb_merge_t *merge;       // owned
     bb_scrub_job_t *scrub;   // owned
     bb_rollup_job_t *rollup; // owned
+    bb_retire_t *retire;     // owned
     bb_rollups_t *rollups;   // borrowed of the store; FLUSH
     bool must_fence;
 };
@@ -63,9 +65,18 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
     bb_merge_t *merge = NULL;
     bb_scrub_job_t *scrub = NULL;
     bb_rollup_job_t *rollup = NULL;
+    bb_retire_t *retire = NULL;
     if (kind == BB_JOB_SCRUB) {
         scrub = bb_scrub_job_new(self);
         if (!scrub) {
+            return BB_ERR_NOT_FOUND;
+        }
+    } else if (kind == BB_JOB_RETIRE) {
+        if (self->frozen) {
+            return BB_ERR_BUSY; // it may write into windows that would go
+        }
+        retire = bb_retire_new(self);
+        if (!retire) {
             return BB_ERR_NOT_FOUND;
         }
     } else if (kind == BB_JOB_ROLLUP) {
@@ -99,6 +110,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         .merge = merge,
         .scrub = scrub,
         .rollup = rollup,
+        .retire = retire,
         .rollups = self->rollups,
     };
     self->is_job_alive = true;
@@ -116,6 +128,8 @@ bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
         return bb_merge_run(job->merge, &job->must_fence, fault);
     case BB_JOB_SCRUB:
         return bb_scrub_job_run(job->scrub, &job->must_fence, fault);
+    case BB_JOB_RETIRE:
+        return bb_retire_run(job->retire, &job->must_fence, fault);
     case BB_JOB_ROLLUP:
         return bb_rollup_job_run(job->rollup, &job->must_fence, fault);
     }
@@ -135,6 +149,10 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
         bb_flush_publish(self->frozen, self);
         bb_flush_destroy(&self->frozen);
         bb_rollups_thaw(self->rollups);
+    } else if ((*job)->kind == BB_JOB_RETIRE) {
+        if (error == BB_OK) {
+            bb_retire_publish((*job)->retire, self);
+        }
     } else if ((*job)->kind == BB_JOB_ROLLUP) {
         bb_rollup_job_publish((*job)->rollup, self, error);
     } else if (error == BB_OK) {
@@ -147,6 +165,7 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
     bb_merge_destroy(&(*job)->merge);
     bb_scrub_job_destroy(&(*job)->scrub);
     bb_rollup_job_destroy(&(*job)->rollup);
+    bb_retire_destroy(&(*job)->retire);
     free(*job);
     *job = NULL;
 }

@@ -73,6 +73,39 @@ void bb_meta_batch_window(bb_meta_batch_t *self, const bb_store_window_t *window
     }
 }
 
+void bb_meta_batch_classes(bb_meta_batch_t *self, const bb_retention_t *retention,
+                           const int64_t *floors_wall_ns)
+{
+    for (uint32_t id = 0; id < bb_retention_class_count(retention); id++) {
+        const uint8_t key[3] = {'K', (uint8_t)(id >> 8), (uint8_t)id};
+        int64_t floor_wall_ns =
+            floors_wall_ns ? floors_wall_ns[id] : bb_retention_durable_floor(retention, id);
+        bb_retention_record(retention, id, floor_wall_ns,
+                            s_add(self, key, sizeof key, BB_RETENTION_RECORD_BYTES));
+    }
+}
+
+static void s_window_key(uint8_t out[8], char first, bb_window_id_t window)
+{
+    out[0] = (uint8_t)first;
+    out[1] = (uint8_t)window.kind;
+    out[2] = (uint8_t)(window.class_id >> 8);
+    out[3] = (uint8_t)window.class_id;
+    s_number_key(out + 4, window.day);
+}
+
+bb_error_t bb_meta_remove_window(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_window_id_t id)
+{
+    bb_error_t error = BB_OK;
+    for (const char *kind = "FW"; *kind && error == BB_OK; kind++) { // fingerprints, window
+        uint8_t key[8];
+        s_window_key(key, *kind, id);
+        error = kv->remove(txn, bb_slice(key, sizeof key));
+        error = error == BB_ERR_NOT_FOUND ? BB_OK : error;
+    }
+    return error;
+}
+
 void bb_meta_damage_key(const bb_damage_entry_t *entry, uint8_t out[BB_META_DAMAGE_KEY_BYTES])
 {
     out[0] = 'D';
@@ -98,15 +131,6 @@ void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32
     uint8_t key[6] = {'V', (uint8_t)kind};
     s_number_key(key + 2, day);
     memcpy(s_add(self, key, sizeof key, sizeof *verified), verified, sizeof *verified);
-}
-
-static void s_window_key(uint8_t out[8], char first, bb_window_id_t window)
-{
-    out[0] = (uint8_t)first;
-    out[1] = (uint8_t)window.kind;
-    out[2] = (uint8_t)(window.class_id >> 8);
-    out[3] = (uint8_t)window.class_id;
-    s_number_key(out + 4, window.day);
 }
 
 void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
@@ -259,6 +283,12 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     }
     if (bytes[0] == 'F' && key.length == 8) {
         return BB_OK; // looked up when it is asked for
+    }
+    if (bytes[0] == 'K' && key.length == 3) {
+        return visitor->retention
+                   ? visitor->retention(visitor->context, (uint32_t)bytes[1] << 8 | bytes[2], value,
+                                        fault)
+                   : BB_OK;
     }
     if (bytes[0] == 'W' && key.length == 8 && bytes[1] < BB_WINDOW_KIND_COUNT) {
         bb_window_id_t id = {(bb_window_kind_t)bytes[1], (uint16_t)(bytes[2] << 8 | bytes[3]),

@@ -10,6 +10,7 @@
 //   each
 //                                     partition that it has, ascending
 //   'H' u16 partition       have-set, as bb_have_set_encode writes it
+//   'K' u16 class           retention class, as bb_retention_record writes it
 //   'L'                     bb_meta_newest_t: no point in windows is newer
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
@@ -24,6 +25,7 @@
 #include "protocol/bb_have_set.h"
 #include "storage/bb_store_window.h"
 #include "storage/head/bb_dictionary.h"
+#include "storage/retention/bb_retention.h"
 #include "storage/scrub/bb_damage.h"
 #include "storage/segment/bb_fingerprint.h"
 
@@ -85,6 +87,12 @@ void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through);
 void bb_meta_batch_newest(bb_meta_batch_t *self, int64_t newest_wall_ns);
 void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have);
 void bb_meta_batch_window(bb_meta_batch_t *self, const bb_store_window_t *window);
+// Records of all retention classes; NULL floors = the durable ones.
+void bb_meta_batch_classes(bb_meta_batch_t *self, const bb_retention_t *retention,
+                           const int64_t *floors_wall_ns);
+// Takes the records of a window out of the map, as far as they are there.
+BB_MUST_CHECK bb_error_t bb_meta_remove_window(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                               bb_window_id_t id);
 void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry);
 void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
                             const bb_meta_verified_t *verified);
@@ -116,6 +124,7 @@ typedef struct {
     bb_error_t (*verified)(void *context, bb_window_kind_t kind, uint32_t day,
                            const bb_meta_verified_t *verified, bb_fault_t *fault);
     bb_error_t (*newest)(void *context, int64_t newest_wall_ns, bb_fault_t *fault);
+    bb_error_t (*retention)(void *context, uint32_t class_id, bb_slice_t record, bb_fault_t *fault);
 } bb_meta_visitor_t;
 
 // BB_ERR_CORRUPT: a key or value that is none of ours; BB_ERR_FORMAT: a newer format.

@@ -145,6 +145,11 @@ void bb_rollups_policy_changed(bb_store_t *store)
     bool is_kept[BB_ROLLUP_IDS_MAX] = {false};
     memset(self->ids, 0xff, sizeof self->ids);
     self->is_reconcile_due = false;
+    self->watches_batteries = false;
+    for (uint32_t i = 0; i < count; i++) {
+        self->watches_batteries |=
+            bb_selector_names_batteries(&bb_policy_rollup(policy, i)->selector);
+    }
     for (uint32_t i = 0; i < count && self->env; i++) {
         uint8_t bytes[BB_ROLLUP_DEFINITION_BYTES];
         size_t length = bb_rollup_definition(bb_policy_rollup(policy, i), bytes);
@@ -178,6 +183,21 @@ void bb_rollups_touch_all_days(bb_store_t *store, uint32_t partition)
     for (uint32_t i = 0; i < store->day_count && self->env; i++) {
         bb_day_marks_add(&self->head, store->days[i], partition);
     }
+}
+
+void bb_rollups_add_days(bb_store_t *store)
+{
+    const bb_day_marks_t *marks[2] = {&store->rollups->head, &store->rollups->frozen};
+    for (uint32_t k = 0; k < 2; k++) {
+        for (uint32_t i = 0; i < marks[k]->count; i++) {
+            bb_store_day_add(store, marks[k]->days[i].day);
+        }
+    }
+}
+
+bool bb_rollups_watch_batteries(const bb_rollups_t *self)
+{
+    return self->env && self->watches_batteries;
 }
 
 void bb_rollups_freeze(bb_rollups_t *self)
@@ -248,7 +268,8 @@ bool bb_rollups_want_job(const bb_rollups_t *self)
 bool bb_rollups_wait_for(const bb_store_t *store, uint32_t day_limit)
 {
     const bb_rollups_t *self = store->rollups;
-    return self->env && (self->is_reconcile_due || self->mark_day_first < day_limit);
+    return self->env && !self->is_damaged &&
+           (self->is_reconcile_due || self->mark_day_first < day_limit);
 }
 
 // A day is computed when it has ended an hour ago and nothing of it is on its way, or when it is
@@ -496,6 +517,8 @@ void bb_rollup_job_destroy(bb_rollup_job_t **self)
 void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t error)
 {
     bb_rollups_t *self = store->rollups;
+    // Days whose points cannot be read are not waited for.
+    self->is_damaged = job->is_damaged;
     if (error != BB_OK || job->is_damaged) {
         self->slice.is_open = false;
         s_count(self);

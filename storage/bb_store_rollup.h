@@ -33,6 +33,10 @@ void bb_rollups_policy_changed(bb_store_t *store);
 void bb_rollups_touch(bb_rollups_t *self, uint32_t day, uint32_t partition);
 // A battery may be taken by other rollups now: all its days are stale.
 void bb_rollups_touch_all_days(bb_store_t *store, uint32_t partition);
+// The list of the store's days was made anew from windows: days of the head belong there, too.
+void bb_rollups_add_days(bb_store_t *store);
+// True when some rollup has a condition on batteries: their attributes matter then.
+bool bb_rollups_watch_batteries(const bb_rollups_t *self);
 // The head was frozen; its windows are written; they are the store's.
 void bb_rollups_freeze(bb_rollups_t *self);
 BB_MUST_CHECK bb_error_t bb_rollups_mark_frozen(bb_rollups_t *self, bool *must_fence,

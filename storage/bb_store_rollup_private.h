@@ -34,7 +34,7 @@ struct bb_rollups {
         size_t length;
     } definitions[BB_ROLLUP_IDS_MAX];
     uint32_t ids[BB_ROLLUPS_MAX]; // of the policy's rollups; NONE = not in the map yet
-    bool is_reconcile_due, is_due;
+    bool is_reconcile_due, is_due, is_damaged, watches_batteries;
     int64_t now_wall_ns;
     uint64_t stale_count;
     uint32_t mark_day_first;

@@ -42,6 +42,11 @@ bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
     self->version = store->version;
     bb_dictionary_drain(store->dictionary, bb_meta_batch_name, &self->names);
     bb_meta_batch_newest(&self->names, store->newest_wall_ns);
+    if (bb_retention_is_changed(store->retention)) {
+        // Numbers of classes are durable before the first folder that carries one.
+        bb_meta_batch_classes(&self->names, store->retention, NULL);
+        bb_retention_records_saved(store->retention);
+    }
     for (uint32_t p = 0; p < store->partition_count; p++) {
         if (store->have_versions[p] > store->have_saved_version) {
             bb_meta_batch_have(&self->record, p, &store->have[p]);
@@ -73,9 +78,13 @@ void bb_seal_publish(bb_seal_t *self, bb_store_t *store)
     store->flush_seq++;
     for (uint32_t i = 0; i < self->fresh.count; i++) {
         bb_store_window_t *fresh = &self->fresh.items[i];
+        if (fresh->part_count == 0) {
+            continue; // no series of that class was there
+        }
         bb_store_window_t *window = bb_store_windows_get(&store->windows, fresh->id);
         window->number_next = fresh->number_next;
         window->flush_seq = store->flush_seq;
+        bb_store_day_add(store, fresh->id.day);
         for (uint32_t part = 0; part < fresh->part_count; part++) {
             bb_store_window_add(window, fresh->parts[part].segment, &fresh->parts[part].info,
                                 false);
@@ -159,7 +168,9 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
 {
     bb_meta_batch_t windows = {0};
     for (uint32_t i = 0; i < self->fresh.count; i++) {
-        s_record_window(self, &self->fresh.items[i], &windows);
+        if (self->fresh.items[i].part_count > 0) {
+            s_record_window(self, &self->fresh.items[i], &windows);
+        }
     }
     bb_error_t error = s_write_meta(self, &windows, &self->record, must_fence);
     bb_meta_batch_free(&windows);
@@ -171,20 +182,19 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
 }
 
 // ---- one window ------------------------------------------------------------------------------
-bool bb_seal_has_window(const bb_seal_t *self, bb_window_kind_t kind, uint32_t day)
+bool bb_seal_has_window(const bb_seal_t *self, bb_window_id_t id)
 {
     bool found;
-    bb_store_windows_find(&self->fresh, (bb_window_id_t){.kind = kind, .day = day}, &found);
+    bb_store_windows_find(&self->fresh, id, &found);
     return found;
 }
 
-bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_kind_t kind, uint32_t day,
-                                bool *must_fence, bb_fault_t *fault)
+bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_fence,
+                                bb_fault_t *fault)
 {
     BB_ASSERT(!self->is_begun);
-    BB_ASSERT(!bb_seal_has_window(self, kind, day));
+    BB_ASSERT(!bb_seal_has_window(self, id));
     (void)fault;
-    bb_window_id_t id = {.kind = kind, .day = day};
     bool found;
     uint32_t at = bb_store_windows_find(self->windows, id, &found);
     self->window = (bb_store_window_t){

@@ -35,9 +35,9 @@ void bb_seal_destroy(bb_seal_t **self);
 BB_MUST_CHECK bb_error_t bb_seal_names(bb_seal_t *self, bool *must_fence, bb_fault_t *fault);
 
 // True if an attempt before has written the window completely: it must not be begun again.
-bool bb_seal_has_window(const bb_seal_t *self, bb_window_kind_t kind, uint32_t day);
-BB_MUST_CHECK bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_kind_t kind, uint32_t day,
-                                              bool *must_fence, bb_fault_t *fault);
+bool bb_seal_has_window(const bb_seal_t *self, bb_window_id_t id);
+BB_MUST_CHECK bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_fence,
+                                              bb_fault_t *fault);
 // Encodes and writes one run. Ascending by (partition, battery), any number of runs a battery; the
 // input is borrowed for the call.
 BB_MUST_CHECK bb_error_t bb_seal_add(bb_seal_t *self, uint32_t partition, uint32_t battery,

@@ -16,6 +16,17 @@ void bb_store_windows_free(bb_store_windows_t *self)
     *self = (bb_store_windows_t){0};
 }
 
+void bb_store_windows_remove(bb_store_windows_t *self, uint32_t index)
+{
+    BB_ASSERT(index < self->count);
+    bb_store_window_t *window = &self->items[index];
+    for (uint32_t part = 0; part < window->part_count; part++) {
+        bb_segment_release(&window->parts[part].segment);
+    }
+    free(window->parts);
+    memmove(window, window + 1, (--self->count - index) * sizeof *window);
+}
+
 uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_id_t id, bool *found)
 {
     uint32_t first = 0;

@@ -37,6 +37,9 @@ uint32_t bb_store_windows_find(const bb_store_windows_t *self, bb_window_id_t id
 // The window, which is made empty if it is not there; valid until the next _get.
 bb_store_window_t *bb_store_windows_get(bb_store_windows_t *self, bb_window_id_t id);
 
+// Forgets the window at that position; its references are released.
+void bb_store_windows_remove(bb_store_windows_t *self, uint32_t index);
+
 // Takes the reference.
 void bb_store_window_add(bb_store_window_t *self, bb_segment_t *segment,
                          const bb_segment_info_t *info, bool is_damaged);

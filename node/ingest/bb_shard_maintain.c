@@ -107,6 +107,13 @@ static void s_jobs(bb_shard_t *self)
             return;
         }
     }
+    if (bb_store_wants_retire(self->store)) {
+        // What the head holds goes first: it may have points that are about to be too old.
+        if ((bb_store_retire_needs_flush(self->store) && s_job_begin(self, BB_JOB_FLUSH, 1)) ||
+            s_job_begin(self, BB_JOB_RETIRE, 1)) {
+            return;
+        }
+    }
     if (bb_store_wants_rollup(self->store) && s_job_begin(self, BB_JOB_ROLLUP, 1)) {
         return;
     }

@@ -15,13 +15,26 @@ typedef struct {
     uint64_t *run_firsts;     // per run: index of its first metric in refused_metrics
     uint8_t *refused_metrics; // per (run, metric)
     uint8_t *refused_frames;  // per frame
+    uint64_t *point_firsts;   // per run: index of its first point in refused_points
+    uint8_t *refused_points;  // per point; NULL while none is refused alone
     bb_rejection_t *rejections;
     uint32_t rejection_count;
 } s_refusal_t;
 
-static bool s_is_refused(const s_refusal_t *self, uint32_t run, uint32_t frame, uint32_t metric)
+// Index of a point: rows of BB_FRAME_METRICS_MAX would be simple and 20 times as large.
+static uint64_t s_point(const s_refusal_t *self, const bb_batch_cursor_t *at, uint32_t frame,
+                        uint32_t metric)
 {
-    return self->refused_frames[frame] || self->refused_metrics[self->run_firsts[run] + metric];
+    uint64_t metric_count = self->batch->shapes[at->run->shape].metric_count;
+    return self->point_firsts[at->run_index] + (frame - at->frame_first) * metric_count + metric;
+}
+
+static bool s_is_refused(const s_refusal_t *self, const bb_batch_cursor_t *at, uint32_t frame,
+                         uint32_t metric)
+{
+    return self->refused_frames[frame] ||
+           self->refused_metrics[self->run_firsts[at->run_index] + metric] ||
+           (self->refused_points && self->refused_points[s_point(self, at, frame, metric)]);
 }
 
 static void s_name(s_refusal_t *self, uint32_t frame, bb_slice_t metric, bb_error_t error,
@@ -48,6 +61,14 @@ static void s_refuse(void *context, const bb_batch_cursor_t *at, uint32_t frame,
         s_name(self, frame, bb_slice(NULL, 0), error, detail);
         return;
     }
+    if (frame != UINT32_MAX) {
+        if (!self->refused_points) {
+            self->refused_points = bb_alloc_zero(self->batch->value_count, 1);
+        }
+        self->refused_points[s_point(self, at, frame, metric)] = 1;
+        s_name(self, frame, shape->names[metric], error, detail);
+        return;
+    }
     self->refused_metrics[self->run_firsts[at->run_index] + metric] = 1;
     for (uint32_t i = 0; i < at->run->frame_count; i++) {
         s_name(self, at->frame_first + i, shape->names[metric], error, detail);
@@ -58,17 +79,22 @@ static void s_refuse(void *context, const bb_batch_cursor_t *at, uint32_t frame,
 static bool s_keep_point(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                          uint32_t metric)
 {
-    return !s_is_refused(context, at->run_index, frame, metric);
+    return !s_is_refused(context, at, frame, metric);
 }
 
 static void s_refusal_begin(s_refusal_t *self, const bb_batch_t *batch)
 {
     *self = (s_refusal_t){.batch = batch};
     self->run_firsts = bb_alloc(batch->run_count * sizeof *self->run_firsts);
+    self->point_firsts = bb_alloc(batch->run_count * sizeof *self->point_firsts);
     uint64_t metric_count = 0;
+    uint64_t point_count = 0;
     for (uint32_t i = 0; i < batch->run_count; i++) {
+        uint64_t count = batch->shapes[batch->runs[i].shape].metric_count;
         self->run_firsts[i] = metric_count;
-        metric_count += batch->shapes[batch->runs[i].shape].metric_count;
+        self->point_firsts[i] = point_count;
+        metric_count += count;
+        point_count += count * batch->runs[i].frame_count;
     }
     self->refused_metrics = bb_alloc_zero(metric_count, 1);
     self->refused_frames = bb_alloc_zero(batch->frame_count, 1);
@@ -85,6 +111,8 @@ static void s_refusal_end(s_refusal_t *self)
     free(self->run_firsts);
     free(self->refused_metrics);
     free(self->refused_frames);
+    free(self->refused_points);
+    free(self->point_firsts);
     free(self->rejections);
     *self = (s_refusal_t){0};
 }

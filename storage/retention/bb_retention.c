@@ -271,3 +271,43 @@ bool bb_retention_is_single(const bb_retention_t *self)
 {
     return bb_policy_class_count(self->policy) == 0;
 }
+
+// ---- the map ---------------------------------------------------------------------------------
+bb_class_map_t *bb_class_map_new(bb_retention_t *retention, const bb_dictionary_t *dictionary)
+{
+    bb_class_map_t *self = bb_alloc_zero(1, sizeof *self);
+    const bb_policy_t *policy = retention->policy;
+    self->is_single = bb_retention_is_single(retention);
+    self->id_count = bb_policy_class_count(policy) + 1;
+    for (uint32_t i = 0; i < self->id_count; i++) {
+        self->ids[i] = retention->ids[i];
+        self->floors_wall_ns[i] = retention->classes[retention->ids[i]].intake_wall_ns;
+    }
+    if (self->is_single) {
+        return self;
+    }
+    self->metric_count = bb_dictionary_metric_count(dictionary);
+    self->metrics = bb_alloc((self->metric_count + 1) * sizeof *self->metrics);
+    for (uint32_t i = 0; i < self->metric_count; i++) {
+        self->metrics[i] =
+            bb_policy_metric_classes(policy, bb_dictionary_metric_name(dictionary, i));
+    }
+    if (bb_policy_names_batteries(policy)) {
+        self->battery_count = bb_dictionary_battery_count(dictionary);
+        self->batteries = bb_alloc((self->battery_count + 1) * sizeof *self->batteries);
+        for (uint32_t i = 0; i < self->battery_count; i++) {
+            self->batteries[i] = bb_retention_battery(retention, dictionary, i);
+        }
+    }
+    return self;
+}
+
+void bb_class_map_destroy(bb_class_map_t **self)
+{
+    if (*self) {
+        free((*self)->metrics);
+        free((*self)->batteries);
+        free(*self);
+        *self = NULL;
+    }
+}

@@ -69,4 +69,29 @@ uint32_t bb_retention_class_of(const bb_retention_t *self, uint64_t battery_clas
 // True when every series has class 0.
 bool bb_retention_is_single(const bb_retention_t *self);
 
+// bb_class_map_t - classes of all series and floors at one moment, for a job in another thread.
+typedef struct {
+    bool is_single;                             // everything is of class 0
+    uint32_t id_count;                          // classes that series can have now
+    uint32_t ids[BB_RETENTION_CLASSES_MAX + 1]; // their numbers; the index is that of the policy
+    int64_t floors_wall_ns[BB_RETENTION_CLASSES_MAX + 1]; // intake floors of these
+    uint32_t metric_count, battery_count;
+    uint64_t *metrics, *batteries; // sets of bits; batteries NULL = all take everything
+} bb_class_map_t;
+
+bb_class_map_t *bb_class_map_new(bb_retention_t *retention, const bb_dictionary_t *dictionary);
+void bb_class_map_destroy(bb_class_map_t **self);
+// Index into ids.
+static inline uint32_t bb_class_map_of(const bb_class_map_t *self, uint32_t battery,
+                                       uint32_t metric)
+{
+    if (self->is_single) {
+        return 0;
+    }
+    BB_ASSERT(metric < self->metric_count);
+    BB_ASSERT(!self->batteries || battery < self->battery_count);
+    uint64_t of_battery = self->batteries ? self->batteries[battery] : UINT64_MAX;
+    return bb_policy_join(of_battery, self->metrics[metric]);
+}
+
 #endif

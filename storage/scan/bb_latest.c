@@ -231,6 +231,22 @@ void bb_latest_put(bb_latest_t *self, uint32_t battery, const bb_latest_shape_t 
     }
 }
 
+void bb_latest_forget(bb_latest_t *self, int64_t limit_wall_ns)
+{
+    for (uint32_t i = 0; self && i < self->battery_capacity; i++) {
+        s_battery_t *entry = &self->batteries[i];
+        for (bb_latest_row_t **link = &entry->rows; *link;) {
+            bb_latest_row_t *row = *link; // its memory goes with the cache
+            if (row->time_wall_ns >= limit_wall_ns) {
+                link = &row->next;
+                continue;
+            }
+            entry->bound_wall_ns = BB_MAX(entry->bound_wall_ns, row->time_wall_ns);
+            *link = row->next;
+        }
+    }
+}
+
 void bb_latest_prefetch(const bb_latest_t *self, uint32_t battery, uint32_t stage)
 {
     if (battery >= self->battery_capacity) {

@@ -53,6 +53,9 @@ const bb_latest_shape_t *bb_latest_shape(bb_latest_t *self, const uint32_t *metr
 // value of each metric. `shape` NULL raises the bound. The values are copied.
 void bb_latest_put(bb_latest_t *self, uint32_t battery, const bb_latest_shape_t *shape,
                    int64_t time_wall_ns, uint64_t revision, const uint64_t *values);
+// Rows before the limit are forgotten, because their points may be gone; windows say what is left.
+// O(batteries).
+void bb_latest_forget(bb_latest_t *self, int64_t limit_wall_ns);
 // Fetches what _put and _first of the battery will touch: stage 0, and some time later stage 1.
 void bb_latest_prefetch(const bb_latest_t *self, uint32_t battery, uint32_t stage);
 

@@ -107,8 +107,9 @@ void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery)
     uint32_t day = UINT32_MAX;
     while (found_count < count && s_day_before(self, day, &window_next, &day)) {
         bb_battery_view_forget_runs(&self->view);
-        if (window_next > 0 && self->snapshot->windows[window_next - 1].day == day) {
-            bb_battery_view_load(&self->view, window_next - 1);
+        // Windows of one day: one for each retention class.
+        for (uint32_t w = window_next; w > 0 && self->snapshot->windows[w - 1].day == day; w--) {
+            bb_battery_view_load(&self->view, w - 1);
         }
         for (uint32_t i = 0; i < count; i++) {
             const bb_view_series_t *series = &self->view.series[i];

@@ -171,11 +171,65 @@ def rollups(cluster):
         expect(done.returncode == 2, done.stderr)
 
 
+def folders(cluster, node):
+    """Window folders of a node, by class."""
+    top = cluster.path(node, "data/store-00/windows")
+    return {name: sorted(os.listdir(os.path.join(top, name))) for name in sorted(os.listdir(top))}
+
+
+def retention(cluster):
+    """Three days of data, then a class that keeps one."""
+    client = cluster.client()
+    today = int(time.time()) // 86400
+    begin = (today - 3) * 86400
+    lines = [f"m,battery=b{b} soc_pct={step % 90},cell_v=3.{step % 10} {(begin + step * 600) * 10**9}"
+             for b in range(4) for step in range(3 * 144)]
+    with case("retention: windows of a class go with their folders, others stay"):
+        _, done = cluster.write("\n".join(lines))
+        expect(done.returncode == 0, done.stderr)
+        cluster.good("settle", timeout_s=120)
+        expect(cluster.count("--metric", "cell_v") == 4 * 432, "not all there")
+        done = run("-c", client, "retention", "set", "cells", "--metric", "cell_*", "--keep", "24h")
+        expect(done.returncode == 0, done.stderr)
+        # Points that are in windows already stay in the class that they were written in.
+        expect(cluster.count("--metric", "cell_v") == 4 * 432, "old windows went")
+        done = run("-c", client, "retention", "set", "default", "--keep", "24h")
+        expect(done.returncode == 0, done.stderr)
+        kept = [line for line in lines if int(line.split()[-1]) >= (today - 1) * 86400 * 10**9]
+        cluster.wait("old points gone", lambda: cluster.count("--metric", "soc_pct") == len(kept), 20)
+        for node in ("n1", "n2", "n3"):
+            names = [day for days in folders(cluster, node).values() for day in days]
+            oldest = datetime.fromtimestamp((today - 1) * 86400, timezone.utc).strftime("%Y-%m-%d")
+            expect(names and all(name[:10] >= oldest for name in names), f"{node}: {names}")
+    with case("retention: old points are refused by name, new ones fall into their class"):
+        old = (today - 2) * 86400 * 10**9
+        summary, done = cluster.write(f"m,battery=b1 soc_pct=1 {old}\n")
+        expect(done.returncode == 1 and summary["rejected_points"] == 1, f"{summary} {done.stderr}")
+        expect("retention class 'default' keeps nothing before" in done.stderr, done.stderr)
+        _, done = cluster.write(f"m,battery=b1 cell_v=3.3,soc_pct=50 {(today * 86400 + 1) * 10**9}")
+        expect(done.returncode == 0, done.stderr)
+        cluster.good("settle", timeout_s=120)
+        expect(any(len(folders(cluster, node)) == 2 for node in ("n1", "n2", "n3")),
+               folders(cluster, "n1"))
+    with case("retention: floors outlive restarts and a longer keep"):
+        before = cluster.count("--metric", "soc_pct")
+        done = run("-c", client, "retention", "set", "default", "--keep", "forever")
+        expect(done.returncode == 0, done.stderr)
+        for node in ("n1", "n2", "n3"):
+            cluster.restart(node)
+        cluster.wait_in_step()
+        _, done = cluster.write(f"m,battery=b1 soc_pct=1 {(today - 2) * 86400 * 10**9}\n")
+        expect(done.returncode == 1 and "keeps nothing before" in done.stderr, done.stderr)
+        expect(cluster.count("--metric", "soc_pct") == before, "points came back")
+
+
 def main():
     with Cluster("--nodes", "3", "--partitions", "16") as cluster:
         configuration(cluster)
     with Cluster("--nodes", "3", "--partitions", "16") as cluster:
         rollups(cluster)
+    with Cluster("--nodes", "3", "--partitions", "16") as cluster:
+        retention(cluster)
     finish()
 
 
