@@ -446,8 +446,9 @@ static void s_reconcile(bb_store_t *store, bb_rollup_job_t *job)
         job->new_indexes[job->new_count++] = i;
     }
     job->days = bb_alloc((store->day_count + 1) * sizeof *job->days);
-    memcpy(job->days, store->days, store->day_count * sizeof *job->days);
-    job->day_count = store->day_count;
+    for (uint32_t i = 0; i < store->day_count; i++) {
+        job->days[job->day_count++] = store->days[i]; // there may be none at all
+    }
 }
 
 bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)

@@ -229,7 +229,9 @@ static uint64_t s_bits(const s_scan_t *self, const bb_page_t *page, bb_type_t ty
     bb_slice_t state = page->states[bits];
     bb_text_t *text = bb_arena_alloc(&self->set->arena, sizeof *text + state.length);
     text->length = (uint32_t)state.length;
-    memcpy(text->bytes, state.data, state.length);
+    if (state.length > 0) {
+        memcpy(text->bytes, state.data, state.length);
+    }
     return (uint64_t)(uintptr_t)text;
 }
 
