@@ -130,7 +130,7 @@ static int s_write_golden(void)
                               ? s_encode_predicted(encoder, peers, &input, block)
                               : (uint32_t)bb_encoder_encode_as(encoder, s_ids[i], &input, block);
         if (length == 0) {
-            fprintf(stderr, "encoding %u cannot hold its words\n", s_ids[i]);
+            fprintf(stderr, "encoding %u cannot hold its words\n", (unsigned)s_ids[i]);
             return 1;
         }
         const uint8_t head[4] = {(uint8_t)s_ids[i], (uint8_t)kind, 0, 0};
