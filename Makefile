@@ -62,6 +62,8 @@ lint: deps
 
 soak: build
 	@.ci/deps test lint
+	$(call build_preset,tsan)
+	@/usr/bin/python3 tests/run.py --build build/tsan --label tsan --all unit
 	@tests/soak.sh $${SOAK_S:-600}
 
 install: build
