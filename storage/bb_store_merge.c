@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/bb_store_draft.h"
 #include "storage/bb_store_fingerprint.h"
 #include "storage/bb_store_seal.h"
 #include "storage/head/bb_arena.h"
@@ -24,7 +25,7 @@ struct bb_merge {
     bb_store_window_t before; // as it was chosen; holds references
     bool *is_chosen;          // of each part of it
     bb_store_window_t after;  // as it will be; borrows references of `before`
-    bb_store_window_t made;   // the new segments; holds references
+    bb_store_draft_t draft;   // the new segments; holds references
     bb_store_written_t written;
     uint64_t value_conflicts;
     bool is_done;
@@ -34,10 +35,8 @@ struct bb_merge {
 
     // While it runs.
     bool *must_fence;
-    bb_fault_t fault;
+    bb_fault_t fault; // of opening what is read
     bb_segment_cursor_t *cursor;
-    bb_segment_writer_t *writer;
-    bb_segment_t *segment; // being filled; NULL = none
     bb_run_merger_t *merger;
     uint32_t partition, battery; // at hand
     bb_slice_t *encoded;         // its runs
@@ -150,7 +149,6 @@ bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all)
     self->meta = store->meta;
     self->pool = store->pool;
     self->before = (bb_store_window_t){.id = window->id, .number_next = window->number_next};
-    self->made = self->before;
     for (uint32_t i = 0; i < window->part_count; i++) {
         const bb_window_part_t *part = &window->parts[i];
         bb_segment_retain(part->segment);
@@ -175,7 +173,7 @@ void bb_merge_destroy(bb_merge_t **self)
 {
     if (*self) {
         s_release_parts(&(*self)->before);
-        s_release_parts(&(*self)->made);
+        bb_store_draft_free(&(*self)->draft);
         free((*self)->after.parts);
         free((*self)->is_chosen);
         free(*self);
@@ -202,67 +200,13 @@ void bb_merge_publish(bb_merge_t *self, bb_store_t *store)
         const bb_window_part_t *part = &self->after.parts[i];
         bb_store_window_add(window, part->segment, &part->info, part->is_damaged);
     }
-    self->made.part_count = 0; // the references are the store's
+    self->draft.window.part_count = 0; // the references are the store's
     store->value_conflicts += self->value_conflicts;
     store->written.merge_bytes += self->written.merge_bytes;
     store->written.merge_points += self->written.merge_points;
 }
 
 // ---- writing ---------------------------------------------------------------------------------
-static bb_error_t s_open_segment(bb_merge_t *self)
-{
-    self->segment = bb_segment_new(self->pool, self->made.id, self->made.number_next);
-    bb_kv_env_t *env = NULL;
-    bb_error_t error = bb_segment_make(self->segment, self->must_fence, &self->fault);
-    if (error == BB_OK) {
-        error = bb_segment_env_acquire(self->segment, true, &env, &self->fault);
-    }
-    if (error == BB_OK) {
-        error = bb_segment_writer_begin(self->writer, self->kv, env, self->must_fence);
-        if (error != BB_OK) {
-            bb_segment_env_release(self->segment);
-        }
-    }
-    if (error == BB_OK) {
-        self->made.number_next++;
-        return BB_OK;
-    }
-    bb_segment_doom(self->segment);
-    bb_segment_release(&self->segment);
-    return error;
-}
-
-static bb_error_t s_close_segment(bb_merge_t *self)
-{
-    bb_segment_info_t info;
-    bb_error_t error = bb_segment_writer_finish(self->writer, &info);
-    bb_segment_env_release(self->segment);
-    if (error != BB_OK) {
-        bb_segment_doom(self->segment);
-        bb_segment_release(&self->segment);
-        return error;
-    }
-    bb_store_window_add(&self->made, self->segment, &info, false);
-    self->segment = NULL;
-    self->written.merge_bytes += info.bytes;
-    self->written.merge_points += info.point_count;
-    return BB_OK;
-}
-
-static bb_error_t s_put(bb_merge_t *self, bb_slice_t encoded, uint64_t point_count)
-{
-    bb_error_t error = BB_OK;
-    if (self->segment && bb_store_segment_is_full(self->pool, self->writer, encoded.length)) {
-        error = s_close_segment(self);
-    }
-    if (error == BB_OK && !self->segment) {
-        error = s_open_segment(self);
-    }
-    return error == BB_OK ? bb_segment_writer_add(self->writer, self->partition, self->battery,
-                                                  encoded, point_count)
-                          : error;
-}
-
 static void s_fingerprint(bb_merge_t *self, const bb_run_t *run)
 {
     if (self->fingerprinter &&
@@ -292,7 +236,8 @@ static bb_error_t s_put_outputs(bb_merge_t *self)
         error = bb_run_open(&run, self->output[i], NULL);
         BB_ASSERT(error == BB_OK); // checked on both sides of the boundary
         s_fingerprint(self, &run);
-        error = s_put(self, self->output[i], run.point_count);
+        error = bb_store_draft_put(&self->draft, self->partition, self->battery, self->output[i],
+                                   run.point_count);
     }
     return error;
 }
@@ -302,7 +247,8 @@ static bb_error_t s_carry_over(bb_merge_t *self)
 {
     bb_error_t error = BB_OK;
     for (uint32_t i = 0; i < self->run_count && error == BB_OK; i++) {
-        error = s_put(self, self->encoded[i], self->runs[i].point_count);
+        error = bb_store_draft_put(&self->draft, self->partition, self->battery, self->encoded[i],
+                                   self->runs[i].point_count);
         if (self->run_count > 1 || self->has_damage) {
             bb_fingerprinter_destroy(&self->fingerprinter); // not merged
         } else {
@@ -364,13 +310,13 @@ static bb_error_t s_rewrite(bb_merge_t *self)
         }
     }
     if (error == BB_ERR_NOT_FOUND) {
-        error = self->segment ? s_close_segment(self) : BB_OK;
+        error = bb_store_draft_end(&self->draft);
     }
     return error;
 }
 
 // ---- the steps -------------------------------------------------------------------------------
-// Opens what was chosen, reads and writes. What was made stays in `made`.
+// Opens what was chosen, reads and writes. What was made stays in `draft`.
 static bb_error_t s_fill(bb_merge_t *self)
 {
     uint32_t count = self->before.part_count;
@@ -412,24 +358,9 @@ static bb_error_t s_fill(bb_merge_t *self)
     return error;
 }
 
-// Removes what an attempt that failed has made.
 static void s_discard(bb_merge_t *self)
 {
-    if (self->segment) {
-        bb_segment_writer_abort(self->writer);
-        bb_segment_env_release(self->segment);
-        bb_segment_doom(self->segment);
-        bb_segment_release(&self->segment);
-    }
-    for (uint32_t i = 0; i < self->made.part_count; i++) {
-        // A commit of meta that failed may be on the disk all the same, and then it names these.
-        // The next open knows, and removes what does not count.
-        if (!*self->must_fence) {
-            bb_segment_doom(self->made.parts[i].segment);
-        }
-        bb_segment_release(&self->made.parts[i].segment);
-    }
-    self->made.part_count = 0;
+    bb_store_draft_discard(&self->draft);
     self->written = (bb_store_written_t){0};
     self->value_conflicts = 0;
 }
@@ -458,16 +389,19 @@ static bb_error_t s_record(bb_merge_t *self)
 // The window as it will be.
 static void s_compose(bb_merge_t *self)
 {
-    self->after = (bb_store_window_t){.id = self->before.id, .number_next = self->made.number_next};
+    self->after =
+        (bb_store_window_t){.id = self->before.id, .number_next = self->draft.window.number_next};
     for (uint32_t i = 0; i < self->before.part_count; i++) {
         const bb_window_part_t *part = &self->before.parts[i];
         if (!self->is_chosen[i]) {
             bb_store_window_add(&self->after, part->segment, &part->info, part->is_damaged);
         }
     }
-    for (uint32_t i = 0; i < self->made.part_count; i++) {
-        const bb_window_part_t *part = &self->made.parts[i];
+    for (uint32_t i = 0; i < self->draft.window.part_count; i++) {
+        const bb_window_part_t *part = &self->draft.window.parts[i];
         bb_store_window_add(&self->after, part->segment, &part->info, false);
+        self->written.merge_bytes += part->info.bytes;
+        self->written.merge_points += part->info.point_count;
     }
 }
 
@@ -483,7 +417,8 @@ static bool s_is_any_damaged(const bb_merge_t *self)
 bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
 {
     self->must_fence = must_fence;
-    self->writer = bb_segment_writer_new();
+    bb_store_draft_begin(&self->draft, self->pool, self->kv, self->before.id,
+                         self->before.number_next, must_fence);
     self->merger = bb_run_merger_new();
     if (self->is_whole) {
         self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
@@ -503,11 +438,11 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
         s_discard(self);
         char folder[BB_WINDOW_PATH_BYTES];
         bb_segment_class_path(self->pool, self->before.id.kind, self->before.id.class_id, folder);
+        const bb_fault_t *cause = self->fault.text[0] ? &self->fault : &self->draft.fault;
         error = bb_fault_set(fault, error, "%s, day %u: merge: %s", folder, self->before.id.day,
-                             self->fault.text[0] ? self->fault.text : bb_error_message(error));
+                             cause->text[0] ? cause->text : bb_error_message(error));
     }
     bb_fingerprinter_destroy(&self->fingerprinter);
-    bb_segment_writer_destroy(&self->writer);
     bb_run_merger_destroy(&self->merger);
     bb_arena_free(&self->outputs);
     free(self->encoded);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "storage/bb_store_draft.h"
+
 struct bb_seal {
     // What a job needs of the store; none of it changes while the store is open, but `windows`,
     // which changes only in _publish and in the end of a merge, so never while a job runs.
@@ -22,12 +24,8 @@ struct bb_seal {
 
     // The window being written.
     bool is_begun;
-    bb_store_window_t window; // id, number_next, segments that are complete
-    bool *must_fence;
-    bb_fault_t fault; // of opening a segment
+    bb_store_draft_t draft;
     bb_run_writer_t *runs;
-    bb_segment_writer_t *writer;
-    bb_segment_t *segment; // being filled; NULL = none yet
 };
 
 // ---- on the store's thread -------------------------------------------------------------------
@@ -67,7 +65,7 @@ void bb_seal_destroy(bb_seal_t **self)
     bb_meta_batch_free(&seal->record);
     bb_store_windows_free(&seal->fresh);
     bb_run_writer_destroy(&seal->runs);
-    bb_segment_writer_destroy(&seal->writer);
+    bb_store_draft_free(&seal->draft);
     free(seal);
     *self = NULL;
 }
@@ -105,14 +103,6 @@ bb_error_t bb_store_commit(bb_kv_driver_t *kv, bb_kv_txn_t **txn, bool *must_fen
         *must_fence = true;
     }
     return error;
-}
-
-bool bb_store_segment_is_full(const bb_segment_pool_t *pool, const bb_segment_writer_t *writer,
-                              size_t run_bytes)
-{
-    // A quarter stays for the tree and for pages that a commit must leave alone.
-    size_t map_bytes = bb_segment_pool_map_bytes(pool);
-    return bb_segment_writer_file_bytes(writer) + run_bytes > map_bytes - map_bytes / 4;
 }
 
 static bb_error_t s_write_meta(bb_seal_t *self, const bb_meta_batch_t *first,
@@ -197,55 +187,12 @@ bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_f
     (void)fault;
     bool found;
     uint32_t at = bb_store_windows_find(self->windows, id, &found);
-    self->window = (bb_store_window_t){
-        .id = id,
-        .number_next = found ? self->windows->items[at].number_next : 1,
-    };
+    bb_store_draft_begin(&self->draft, self->pool, self->kv, id,
+                         found ? self->windows->items[at].number_next : 1, must_fence);
     self->is_begun = true;
-    self->must_fence = must_fence;
-    self->fault = (bb_fault_t){0};
     if (!self->runs) {
         self->runs = bb_run_writer_new();
-        self->writer = bb_segment_writer_new();
     }
-    return BB_OK;
-}
-
-static bb_error_t s_open_segment(bb_seal_t *self)
-{
-    self->segment = bb_segment_new(self->pool, self->window.id, self->window.number_next);
-    bb_kv_env_t *env = NULL;
-    bb_error_t error = bb_segment_make(self->segment, self->must_fence, &self->fault);
-    if (error == BB_OK) {
-        error = bb_segment_env_acquire(self->segment, true, &env, &self->fault);
-    }
-    if (error == BB_OK) {
-        error = bb_segment_writer_begin(self->writer, self->kv, env, self->must_fence);
-        if (error != BB_OK) {
-            bb_segment_env_release(self->segment);
-        }
-    }
-    if (error == BB_OK) {
-        self->window.number_next++;
-        return BB_OK;
-    }
-    bb_segment_doom(self->segment);
-    bb_segment_release(&self->segment);
-    return error;
-}
-
-static bb_error_t s_close_segment(bb_seal_t *self)
-{
-    bb_segment_info_t info;
-    bb_error_t error = bb_segment_writer_finish(self->writer, &info);
-    bb_segment_env_release(self->segment);
-    if (error != BB_OK) {
-        bb_segment_doom(self->segment);
-        bb_segment_release(&self->segment);
-        return error;
-    }
-    bb_store_window_add(&self->window, self->segment, &info, false);
-    self->segment = NULL;
     return BB_OK;
 }
 
@@ -262,60 +209,33 @@ bb_error_t bb_seal_add(bb_seal_t *self, uint32_t partition, uint32_t battery,
 {
     BB_ASSERT(self->is_begun);
     bb_slice_t encoded = bb_run_writer_encode(self->runs, input);
-    bb_error_t error = BB_OK;
-    if (self->segment && bb_store_segment_is_full(self->pool, self->writer, encoded.length)) {
-        error = s_close_segment(self);
-    }
-    if (error == BB_OK && !self->segment) {
-        error = s_open_segment(self);
-    }
-    if (error == BB_OK) {
-        error = bb_segment_writer_add(self->writer, partition, battery, encoded,
-                                      s_point_count(encoded));
-    }
-    return error;
-}
-
-// The segments of an attempt that failed: nobody knows them.
-static void s_discard(bb_seal_t *self)
-{
-    if (self->segment) {
-        bb_segment_writer_abort(self->writer);
-        bb_segment_env_release(self->segment);
-        bb_segment_doom(self->segment);
-        bb_segment_release(&self->segment);
-    }
-    for (uint32_t i = 0; i < self->window.part_count; i++) {
-        bb_segment_doom(self->window.parts[i].segment);
-        bb_segment_release(&self->window.parts[i].segment);
-    }
-    self->window.part_count = 0;
+    return bb_store_draft_put(&self->draft, partition, battery, encoded, s_point_count(encoded));
 }
 
 bb_error_t bb_seal_window_end(bb_seal_t *self, bb_error_t error, bb_fault_t *fault)
 {
     BB_ASSERT(self->is_begun);
     self->is_begun = false;
-    if (error == BB_OK && self->segment) {
-        error = s_close_segment(self);
+    bb_store_window_t *window = &self->draft.window;
+    if (error == BB_OK) {
+        error = bb_store_draft_end(&self->draft);
     }
     if (error != BB_OK) {
-        s_discard(self);
+        bb_store_draft_discard(&self->draft);
         char folder[BB_WINDOW_PATH_BYTES];
-        bb_segment_class_path(self->pool, self->window.id.kind, self->window.id.class_id, folder);
-        error = bb_fault_set(fault, error, "%s, day %u: %s", folder, self->window.id.day,
-                             self->fault.text[0] ? self->fault.text : bb_error_message(error));
-    } else {
-        bb_store_window_t *fresh = bb_store_windows_get(&self->fresh, self->window.id);
-        fresh->number_next = self->window.number_next;
-        for (uint32_t i = 0; i < self->window.part_count; i++) {
-            const bb_window_part_t *part = &self->window.parts[i];
-            bb_store_window_add(fresh, part->segment, &part->info, false);
-            self->written.flush_bytes += part->info.bytes;
-            self->written.flush_points += part->info.point_count;
-        }
+        bb_segment_class_path(self->pool, window->id.kind, window->id.class_id, folder);
+        const bb_fault_t *cause = &self->draft.fault;
+        return bb_fault_set(fault, error, "%s, day %u: %s", folder, window->id.day,
+                            cause->text[0] ? cause->text : bb_error_message(error));
     }
-    free(self->window.parts);
-    self->window = (bb_store_window_t){0};
-    return error;
+    bb_store_window_t *fresh = bb_store_windows_get(&self->fresh, window->id);
+    fresh->number_next = window->number_next;
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        const bb_window_part_t *part = &window->parts[i];
+        bb_store_window_add(fresh, part->segment, &part->info, false);
+        self->written.flush_bytes += part->info.bytes;
+        self->written.flush_points += part->info.point_count;
+    }
+    window->part_count = 0; // the references are those of `fresh`
+    return BB_OK;
 }

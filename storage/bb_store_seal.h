@@ -50,10 +50,6 @@ BB_MUST_CHECK bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fa
 // On the store's thread, after _commit was successful.
 void bb_seal_publish(bb_seal_t *self, bb_store_t *store);
 
-// True if a segment has no room for a run of so many bytes: it must be ended first.
-bool bb_store_segment_is_full(const bb_segment_pool_t *pool, const bb_segment_writer_t *writer,
-                              size_t run_bytes);
-
 // Commits; a failure other than a full disk sets *must_fence. Merges use it, too.
 BB_MUST_CHECK bb_error_t bb_store_commit(bb_kv_driver_t *kv, bb_kv_txn_t **txn, bool *must_fence);
 
