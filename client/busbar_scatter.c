@@ -377,7 +377,8 @@ static void s_ask_elsewhere(busbar_scatter_t *self, s_task_t *task, const bool *
     free(partitions);
 }
 
-// An aggregate over all batteries cannot be taken apart again: those left are asked anew.
+// An aggregate over all batteries cannot be taken apart again, and a cursor over several stores is
+// nothing for a node with another number of them: the partitions that are left are asked anew.
 static void s_restart_rest(busbar_scatter_t *self, s_task_t *task)
 {
     uint32_t *left = bb_alloc(task->partition_count * sizeof *left);
@@ -476,6 +477,10 @@ static void s_on_exchange(busbar_scatter_t *self, s_task_t *task, bb_exchange_t 
         snprintf(self->text, sizeof self->text, "node %s: %s: %.*s", id, bb_error_message(error),
                  (int)detail.length, (const char *)detail.data);
         snprintf(self->missing->detail, sizeof self->missing->detail, "%.255s", self->text);
+        if (error == BB_ERR_CURSOR) {
+            s_restart_rest(self, task);
+            return;
+        }
         s_step(self, task, BB_OUTCOME_ANSWERED, task->node, error,
                bb_exchange_retry_after_ms(exchange));
     } else if (exchange->reply.kind == BB_KIND_RESULT) {

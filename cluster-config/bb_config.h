@@ -121,7 +121,7 @@ typedef struct {
     uint32_t node_index; // of node_id in nodes
     char data_dir[BB_PATH_BYTES_MAX + 1];
     char key_file[BB_PATH_BYTES_MAX + 1];
-    uint32_t store_count;  // 1; the same in every node; fixed once there is data
+    uint32_t store_count;  // 1; fixed once there is data; nodes may differ
     uint64_t memory_bytes; // 256 MiB: anonymous memory; five eighths are for the heads
     // Free space of data_dir's file system below which writes are refused; reads and sealing go on.
     // 0: the smaller of 1 GiB and 5 % of the file system.

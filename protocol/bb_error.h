@@ -48,6 +48,7 @@ typedef enum {
     X(ROLE, 26, NEVER, "the key's role does not allow this")                                       \
     X(IDENTITY, 27, NEVER, "the key is not listed in the configuration")                           \
     X(CLUSTER, 28, NEVER, "the peer belongs to another cluster")                                   \
+    X(CURSOR, 29, ELSEWHERE, "the cursor is of a node with another number of stores")              \
     /* 40-59: state of the node or the cluster */                                                  \
     X(BUSY, 40, LATER, "too much is in flight; try again after the given delay")                   \
     X(TIMEOUT, 41, UNKNOWN, "no answer in time; the outcome is unknown and repeating is safe")     \

@@ -39,7 +39,8 @@
 #define BB_NODES_MAX          256
 #define BB_REPLICAS_MAX       16 // replicas of one partition over all data centres
 #define BB_DCS_MAX            16
-#define BB_STORES_MAX         64 // stores (journal + head + windows) of one node
+#define BB_STORES_MAX         64   // stores (journal + head + windows) of one node
+#define BB_LANES_MAX          4032 // largest common multiple of two numbers of stores (64 x 63)
 
 // Replication.
 #define BB_HAVE_RANGES_MAX 32   // ranges of one stream in a have-set; past it: pull again

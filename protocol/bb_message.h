@@ -180,8 +180,16 @@ typedef struct {
     int64_t wall_ns;         // for the median clock
     uint8_t cluster_id[16];
     bool ready, draining;
-    uint32_t store_count; // of the sender: stores of two nodes speak index to index; 0 = not said
+    uint32_t store_count; // of the sender, [1, BB_STORES_MAX]: from it follow the lanes (bb_lane_t)
 } bb_heartbeat_t;
+
+// The partitions p with p % count == index. Nodes keep partition p in store p % stores, each with a
+// number of stores of its own: a lane whose count is a multiple of both is what one store there and
+// one store here have in common, so have-sets and their versions travel lane by lane. count in
+// [1, BB_LANES_MAX], index < count.
+typedef struct {
+    uint32_t count, index;
+} bb_lane_t;
 
 typedef struct {
     uint32_t partition;
@@ -204,7 +212,7 @@ typedef struct {
 typedef struct {
     bb_stream_t incarnation; // whose versions `since_version` counts; zero: none known
     uint64_t since_version;  // partitions unchanged since then are left out
-    uint32_t store_index;    // which store asks (its answer goes back there)
+    bb_lane_t lane;          // of which partitions; its answer comes back by it
 } bb_have_request_t;
 
 typedef struct {
@@ -212,21 +220,21 @@ typedef struct {
     uint64_t version;       // of this report
     uint64_t since_version; // it holds what changed after this; 0 = everything
     bool is_last;           // a long report comes in pieces with one request id
-    uint32_t store_index;   // echoed
+    bb_lane_t lane;         // echoed
     uint32_t entry_count;
     const bb_have_entry_t *entries;
 } bb_have_t;
 
 typedef struct {
     uint32_t budget_bytes; // send at most about this much, then PULL_DONE
-    uint32_t store_index;
+    bb_lane_t lane;        // all entries are of it
     uint32_t entry_count;
     const bb_have_entry_t *entries; // what the puller has, for the partitions it wants
 } bb_pull_t;
 
 typedef struct {
-    bool more; // the budget ended it
-    uint32_t store_index;
+    bool more;            // the budget ended it
+    bb_lane_t lane;       // echoed
     uint32_t chunk_count; // sent for this pull
     uint32_t unavailable_count;
     const uint32_t *unavailable; // partitions with wanted chunks that are no longer in the journal

@@ -354,6 +354,8 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     to.ready = from.ready();
     to.draining = from.draining();
     to.store_count = from.store_count();
+    S_REQUIRE(to.store_count >= 1 && to.store_count <= BB_STORES_MAX, "heartbeat.store_count",
+              "out of range");
     return BB_OK;
 }
 
@@ -377,14 +379,22 @@ bb_error_t s_decode(bb_message_t *self, const wire::ReplicateAck &from, bb_fault
     return BB_OK;
 }
 
+bool s_lane(const wire::Lane *from, bb_lane_t &to)
+{
+    if (!from || from->count() > BB_LANES_MAX || from->index() >= from->count()) {
+        return false;
+    }
+    to = {from->count(), from->index()};
+    return true;
+}
+
 bb_error_t s_decode(bb_message_t *self, const wire::HaveRequest &from, bb_fault_t *fault)
 {
     bb_have_request_t &to = self->have_request;
     S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "have_request.incarnation",
               "missing");
-    S_REQUIRE(from.store_index() < BB_STORES_MAX, "have_request.store_index", "out of range");
+    S_REQUIRE(s_lane(from.lane(), to.lane), "have_request.lane", "missing or out of range");
     to.since_version = from.since_version();
-    to.store_index = from.store_index();
     return BB_OK;
 }
 
@@ -409,29 +419,26 @@ bb_error_t s_decode(bb_message_t *self, const wire::Have &from, bb_fault_t *faul
 {
     bb_have_t &to = self->have;
     S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "have.incarnation", "missing");
-    S_REQUIRE(from.store_index() < BB_STORES_MAX, "have.store_index", "out of range");
+    S_REQUIRE(s_lane(from.lane(), to.lane), "have.lane", "missing or out of range");
     to.version = from.version();
     to.since_version = from.since_version();
     to.is_last = from.is_last();
-    to.store_index = from.store_index();
     return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
 }
 
 bb_error_t s_decode(bb_message_t *self, const wire::Pull &from, bb_fault_t *fault)
 {
     bb_pull_t &to = self->pull;
-    S_REQUIRE(from.store_index() < BB_STORES_MAX, "pull.store_index", "out of range");
+    S_REQUIRE(s_lane(from.lane(), to.lane), "pull.lane", "missing or out of range");
     to.budget_bytes = from.budget_bytes();
-    to.store_index = from.store_index();
     return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
 }
 
 bb_error_t s_decode(bb_message_t *self, const wire::PullDone &from, bb_fault_t *fault)
 {
     bb_pull_done_t &to = self->pull_done;
-    S_REQUIRE(from.store_index() < BB_STORES_MAX, "pull_done.store_index", "out of range");
+    S_REQUIRE(s_lane(from.lane(), to.lane), "pull_done.lane", "missing or out of range");
     to.more = from.more();
-    to.store_index = from.store_index();
     to.chunk_count = from.chunk_count();
     to.unavailable_count = bb::s_count(from.unavailable());
     S_REQUIRE(to.unavailable_count <= BB_PARTITIONS_MAX, "pull_done.unavailable", "too many");

@@ -242,6 +242,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_error_reply_t &self)
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
 {
+    BB_ASSERT(self.store_count >= 1 && self.store_count <= BB_STORES_MAX);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
     return wire::CreateHeartbeat(fbb, &incarnation, self.wall_ns, &cluster_id, self.ready,
@@ -260,11 +261,18 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_ack_t &self)
     return wire::CreateReplicateAck(fbb, &stream, &incarnation, ranges).Union();
 }
 
+wire::Lane s_lane(const bb_lane_t &self)
+{
+    BB_ASSERT(self.count <= BB_LANES_MAX);
+    BB_ASSERT(self.index < self.count);
+    return wire::Lane(self.count, self.index);
+}
+
 body_t s_encode(FlatBufferBuilder &fbb, const bb_have_request_t &self)
 {
-    BB_ASSERT(self.store_index < BB_STORES_MAX);
+    wire::Lane lane = s_lane(self.lane);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
-    return wire::CreateHaveRequest(fbb, &incarnation, self.since_version, self.store_index).Union();
+    return wire::CreateHaveRequest(fbb, &incarnation, self.since_version, &lane).Union();
 }
 
 Offset<flatbuffers::Vector<Offset<wire::HaveEntry>>>
@@ -282,30 +290,29 @@ s_entries(FlatBufferBuilder &fbb, const bb_have_entry_t *entries, uint32_t count
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_have_t &self)
 {
-    BB_ASSERT(self.store_index < BB_STORES_MAX);
+    wire::Lane lane = s_lane(self.lane);
     auto entries = s_entries(fbb, self.entries, self.entry_count);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
     return wire::CreateHave(fbb, &incarnation, self.version, self.since_version, self.is_last,
-                            self.store_index, entries)
+                            &lane, entries)
         .Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_pull_t &self)
 {
-    BB_ASSERT(self.store_index < BB_STORES_MAX);
+    wire::Lane lane = s_lane(self.lane);
     auto entries = s_entries(fbb, self.entries, self.entry_count);
-    return wire::CreatePull(fbb, self.budget_bytes, self.store_index, entries).Union();
+    return wire::CreatePull(fbb, self.budget_bytes, &lane, entries).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_pull_done_t &self)
 {
-    BB_ASSERT(self.store_index < BB_STORES_MAX);
+    wire::Lane lane = s_lane(self.lane);
     BB_ASSERT(self.unavailable_count <= BB_PARTITIONS_MAX);
     auto unavailable = self.unavailable_count
                            ? fbb.CreateVector(self.unavailable, self.unavailable_count)
                            : Offset<flatbuffers::Vector<uint32_t>>();
-    return wire::CreatePullDone(fbb, self.more, self.store_index, self.chunk_count, unavailable)
-        .Union();
+    return wire::CreatePullDone(fbb, self.more, &lane, self.chunk_count, unavailable).Union();
 }
 
 body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Body *type)

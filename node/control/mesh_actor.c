@@ -18,7 +18,7 @@
 typedef struct {
     zsock_t *small, *bulk; // DEALERs; NULL for ourselves
     bool is_ready, is_draining;
-    bool is_unlike; // has another number of stores; said once
+    uint32_t store_count; // as it last said
 } s_peer_t;
 
 typedef struct {
@@ -47,7 +47,8 @@ static void s_tell_stores_peer(s_mesh_t *self, const bb_detector_change_t *chang
     for (uint32_t i = 0; i < self->node->store_count; i++) {
         bb_post_t *post = bb_post_new(BB_POST_PEER_STATE);
         post->peer_state =
-            (bb_post_peer_state_t){change->peer_index, change->is_up, change->incarnation};
+            (bb_post_peer_state_t){change->peer_index, change->is_up, change->incarnation,
+                                   self->peers[change->peer_index].store_count};
         bb_outlet_send_always(self->stores[i], &post);
     }
 }
@@ -306,18 +307,7 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
         return;
     }
     s_peer_t *peer = &self->peers[peer_index];
-    if (heartbeat->store_count != 0 && heartbeat->store_count != self->node->store_count) {
-        // Store i asks store i of a peer what it has: with other counts they share no partitions,
-        // and quorum reads would wait for an answer that nobody can give.
-        if (!peer->is_unlike) {
-            char detail[96];
-            snprintf(detail, sizeof detail, "node.stores is %u there and %u here; it must be equal",
-                     heartbeat->store_count, self->node->store_count);
-            s_bad(self, peer_index, "HEARTBEAT", detail);
-        }
-        peer->is_unlike = true;
-        return;
-    }
+    peer->store_count = heartbeat->store_count;
     self->must_publish |=
         peer->is_ready != heartbeat->ready || peer->is_draining != heartbeat->draining;
     peer->is_ready = heartbeat->ready;
@@ -334,27 +324,29 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
     s_act(self, &actions);
 }
 
-// Which store a message that names one is for; BB_STORES_MAX: none of ours.
-static uint32_t s_named_store(const s_mesh_t *self, const bb_message_t *message)
+// Which store a message about a lane is for; BB_STORES_MAX: the lane is not one of a single store
+// here, so its sender does not know how many there are.
+static uint32_t s_store_of_lane(const s_mesh_t *self, const bb_message_t *message)
 {
-    uint32_t store_index;
+    bb_lane_t lane;
     switch (message->kind) {
     case BB_KIND_HAVE_REQUEST:
-        store_index = message->have_request.store_index;
+        lane = message->have_request.lane;
         break;
     case BB_KIND_HAVE:
-        store_index = message->have.store_index;
+        lane = message->have.lane;
         break;
     case BB_KIND_PULL:
-        store_index = message->pull.store_index;
+        lane = message->pull.lane;
         break;
     case BB_KIND_PULL_DONE:
-        store_index = message->pull_done.store_index;
+        lane = message->pull_done.lane;
         break;
     default:
         return BB_STORES_MAX;
     }
-    return store_index < self->node->store_count ? store_index : BB_STORES_MAX;
+    return lane.count % self->node->store_count == 0 ? lane.index % self->node->store_count
+                                                     : BB_STORES_MAX;
 }
 
 // Takes the post.
@@ -380,7 +372,7 @@ static void s_dispatch(s_mesh_t *self, bb_post_t *post)
             bb_post_destroy(&post);
         }
     } else {
-        uint32_t store_index = s_named_store(self, message);
+        uint32_t store_index = s_store_of_lane(self, message);
         if (store_index < BB_STORES_MAX) {
             s_to_store(self, store_index, &post);
         } else {

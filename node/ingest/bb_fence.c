@@ -148,7 +148,8 @@ static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *par
     part->state = S_DATA;
     for (uint32_t slot = first; slot < first + count; slot++) {
         if (replicas[slot] == self->self_index ||
-            bb_have_view_answered_id(self->view, replicas[slot]) < read->request_id) {
+            bb_have_view_answered_id(self->view, replicas[slot], part->partition) <
+                read->request_id) {
             continue;
         }
         const bb_have_set_t *known = bb_have_view_known(self->view, part->partition, slot);
@@ -170,8 +171,9 @@ static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
         uint32_t answered_count = 0, possible_count = 0;
         for (uint32_t slot = first; slot < first + count; slot++) {
             uint32_t node = replicas[slot];
-            bool is_answered = node == self->self_index ||
-                               bb_have_view_answered_id(self->view, node) >= read->request_id;
+            bool is_answered =
+                node == self->self_index ||
+                bb_have_view_answered_id(self->view, node, part->partition) >= read->request_id;
             answered_count += is_answered;
             possible_count += is_answered || bb_have_view_is_up(self->view, node);
         }

@@ -15,17 +15,27 @@ typedef struct {
     bool is_done; // PULL_DONE came; chunks are still on their way
 } s_pull_t;
 
+// What this store and one store of a peer have in common.
 typedef struct {
-    bool is_up, is_known;
-    bb_stream_t incarnation;
     uint32_t shared_count;
+    bool is_known;
     uint64_t version; // everything up to it is known (when is_known)
     uint64_t asked_id, answered_id;
     int64_t asked_mono_ns, ask_next_mono_ns;
     uint64_t full_id, full_version; // a full report that is coming in pieces
     uint32_t full_count;
-    uint8_t *full_seen; // one per partition of ours
     s_pull_t pull;
+} s_lane_t;
+
+typedef struct {
+    bool is_up;
+    bb_stream_t incarnation;
+    uint32_t shared_count;
+    uint32_t modulus;    // common multiple of its number of stores and ours
+    uint32_t lane_count; // modulus / our number of stores
+    s_lane_t *lanes;     // partition p is in lane (p % modulus) / our number of stores
+    uint32_t pull_turn;  // lane to consider first
+    uint8_t *full_seen;  // one per partition of ours; lanes share it, they share no partition
 } s_peer_t;
 
 typedef struct {
@@ -53,6 +63,34 @@ struct bb_have_view {
     bool is_pull_checked;       // nothing changed since the last _pull found nothing
     int64_t pull_wake_mono_ns;
 };
+
+static uint32_t s_common_multiple(uint32_t a, uint32_t b)
+{
+    uint32_t x = a, y = b;
+    while (y > 0) { // Euclid
+        uint32_t rest = x % y;
+        x = y;
+        y = rest;
+    }
+    return a / x * b;
+}
+
+// Lays out what the peer and this store have in common; everything known is forgotten.
+static void s_lanes_lay(bb_have_view_t *self, uint32_t node, uint32_t store_count)
+{
+    s_peer_t *peer = &self->peers[node];
+    uint32_t own_count = self->options.store_count;
+    peer->modulus = s_common_multiple(store_count, own_count);
+    peer->lane_count = peer->modulus / own_count;
+    free(peer->lanes);
+    peer->lanes = bb_alloc_zero(peer->lane_count, sizeof *peer->lanes);
+    for (uint32_t i = 0; i < self->partition_count; i++) {
+        uint32_t partition = self->partitions[i];
+        if (bb_topology_is_replica(self->options.topology, partition, node)) {
+            peer->lanes[partition % peer->modulus / own_count].shared_count++;
+        }
+    }
+}
 
 bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options)
 {
@@ -87,6 +125,7 @@ bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options)
     self->is_urgent = bb_alloc_zero(self->partition_count + 1, sizeof *self->is_urgent);
     for (uint32_t node = 0; node < self->node_count; node++) {
         self->peers[node].full_seen = bb_alloc_zero(self->partition_count + 1, 1);
+        s_lanes_lay(self, node, options->store_count); // until it says how many it has
     }
     self->peers[self->self_index].is_up = true;
     self->request_id_next = 1;
@@ -107,6 +146,7 @@ void bb_have_view_destroy(bb_have_view_t **self_pointer)
     }
     for (uint32_t node = 0; node < self->node_count; node++) {
         free(self->peers[node].full_seen);
+        free(self->peers[node].lanes);
     }
     free(self->entries);
     free(self->is_urgent);
@@ -159,6 +199,12 @@ static uint16_t s_node_at(const bb_have_view_t *self, uint32_t index, uint32_t s
     return bb_topology_replicas(self->options.topology, self->partitions[index])[slot];
 }
 
+static s_lane_t *s_lane_of(const bb_have_view_t *self, uint32_t node, uint32_t partition)
+{
+    const s_peer_t *peer = &self->peers[node];
+    return &peer->lanes[partition % peer->modulus / self->options.store_count];
+}
+
 static void s_set_lacking(bb_have_view_t *self, s_entry_t *entry, bool is_lacking)
 {
     if (entry->is_lacking != is_lacking) {
@@ -170,10 +216,10 @@ static void s_set_lacking(bb_have_view_t *self, s_entry_t *entry, bool is_lackin
     }
 }
 
-static void s_pull_end(bb_have_view_t *self, s_peer_t *peer)
+static void s_pull_end(bb_have_view_t *self, s_lane_t *lane)
 {
-    if (peer->pull.request_id != 0) {
-        peer->pull.request_id = 0;
+    if (lane->pull.request_id != 0) {
+        lane->pull.request_id = 0;
         self->pull_count--;
         self->is_pull_checked = false;
     }
@@ -181,7 +227,6 @@ static void s_pull_end(bb_have_view_t *self, s_peer_t *peer)
 
 static void s_peer_forget(bb_have_view_t *self, uint32_t node)
 {
-    s_peer_t *peer = &self->peers[node];
     for (uint32_t index = 0; index < self->partition_count; index++) {
         uint32_t slot = bb_topology_slot_of(self->options.topology, self->partitions[index], node);
         if (slot != BB_NODE_NONE) {
@@ -190,31 +235,34 @@ static void s_peer_forget(bb_have_view_t *self, uint32_t node)
             bb_have_set_clear(&entry->known);
         }
     }
-    peer->is_known = false;
-    peer->version = 0;
-    peer->answered_id = 0;
-    peer->full_id = 0;
     self->change_count++;
 }
 
 void bb_have_view_peer(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, bool is_up,
-                       const bb_stream_t *incarnation)
+                       const bb_stream_t *incarnation, uint32_t store_count)
 {
     BB_ASSERT(self && incarnation && node < self->node_count && node != self->self_index);
+    BB_ASSERT(store_count >= 1 && store_count <= BB_STORES_MAX);
     s_peer_t *peer = &self->peers[node];
     bool is_same = bb_stream_is_equal(&peer->incarnation, incarnation);
     if (is_same && is_up == peer->is_up) {
         return;
     }
+    for (uint32_t i = 0; i < peer->lane_count; i++) {
+        s_pull_end(self, &peer->lanes[i]);
+    }
     if (!is_same) {
         s_peer_forget(self, node);
+        s_lanes_lay(self, node, store_count);
         peer->incarnation = *incarnation;
     }
     peer->is_up = is_up;
-    peer->ask_next_mono_ns = now_mono_ns; // it may have much that we lack
-    peer->asked_mono_ns = now_mono_ns - BB_HAVE_ANSWER_NS_MAX;
-    peer->pull.idle_until_mono_ns = now_mono_ns;
-    s_pull_end(self, peer);
+    for (uint32_t i = 0; i < peer->lane_count; i++) {
+        s_lane_t *lane = &peer->lanes[i];
+        lane->ask_next_mono_ns = now_mono_ns; // it may have much that we lack
+        lane->asked_mono_ns = now_mono_ns - BB_HAVE_ANSWER_NS_MAX;
+        lane->pull.idle_until_mono_ns = now_mono_ns;
+    }
     self->is_pull_checked = false;
 }
 
@@ -244,26 +292,46 @@ uint32_t bb_have_view_node_of(const bb_have_view_t *self, const bb_stream_t *inc
 
 // ---- reports -------------------------------------------------------------------------------
 
-bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
-                             uint64_t fence_request_id)
+uint32_t bb_have_view_lane_count(const bb_have_view_t *self, uint32_t node)
 {
     BB_ASSERT(self && node < self->node_count);
-    const s_peer_t *peer = &self->peers[node];
-    if (!peer->is_up || bb_have_view_shared_count(self, node) == 0) {
+    return self->peers[node].lane_count;
+}
+
+bb_lane_t bb_have_view_lane(const bb_have_view_t *self, uint32_t node, uint32_t step)
+{
+    BB_ASSERT(self && node < self->node_count && step < self->peers[node].lane_count);
+    return (bb_lane_t){self->peers[node].modulus,
+                       self->options.store_index + step * self->options.store_count};
+}
+
+bool bb_have_view_is_lane(const bb_have_view_t *self, uint32_t node, bb_lane_t lane)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return lane.count == self->peers[node].modulus && lane.index < lane.count &&
+           lane.index % self->options.store_count == self->options.store_index;
+}
+
+bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                             uint32_t step, uint64_t fence_request_id)
+{
+    BB_ASSERT(self && node < self->node_count && step < self->peers[node].lane_count);
+    const s_lane_t *lane = &self->peers[node].lanes[step];
+    if (!self->peers[node].is_up || node == self->self_index || lane->shared_count == 0) {
         return false;
     }
-    bool is_waiting = peer->asked_id > peer->answered_id;
-    if (fence_request_id > peer->asked_id) {
+    bool is_waiting = lane->asked_id > lane->answered_id;
+    if (fence_request_id > lane->asked_id) {
         return true;
     }
-    // A reader waits: ask again sooner than the peer's turn comes.
-    if (fence_request_id != 0 && is_waiting && fence_request_id > peer->answered_id) {
-        return now_mono_ns - peer->asked_mono_ns >= BB_HAVE_ANSWER_NS_MAX / 4;
+    // A reader waits: ask again sooner than the lane's turn comes.
+    if (fence_request_id != 0 && is_waiting && fence_request_id > lane->answered_id) {
+        return now_mono_ns - lane->asked_mono_ns >= BB_HAVE_ANSWER_NS_MAX / 4;
     }
-    if (is_waiting && now_mono_ns - peer->asked_mono_ns < BB_HAVE_ANSWER_NS_MAX) {
+    if (is_waiting && now_mono_ns - lane->asked_mono_ns < BB_HAVE_ANSWER_NS_MAX) {
         return false;
     }
-    return now_mono_ns >= peer->ask_next_mono_ns;
+    return now_mono_ns >= lane->ask_next_mono_ns;
 }
 
 // Peers are not asked in step: the interval is stretched by up to a quarter, by a hash.
@@ -275,20 +343,20 @@ static int64_t s_interval_ns(const bb_have_view_t *self, uint32_t node)
     return interval_ns + (int64_t)((hash >> 33) % (uint64_t)(interval_ns / 4 + 1));
 }
 
-uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, uint32_t step,
                           bb_have_request_t *request)
 {
     BB_ASSERT(self && request && node < self->node_count && node != self->self_index);
-    s_peer_t *peer = &self->peers[node];
-    *request = (bb_have_request_t){.store_index = self->options.store_index};
-    if (peer->is_known) {
-        request->incarnation = peer->incarnation;
-        request->since_version = peer->version;
+    *request = (bb_have_request_t){.lane = bb_have_view_lane(self, node, step)};
+    s_lane_t *lane = &self->peers[node].lanes[step];
+    if (lane->is_known) {
+        request->incarnation = self->peers[node].incarnation;
+        request->since_version = lane->version;
     }
-    peer->asked_id = self->request_id_next++;
-    peer->asked_mono_ns = now_mono_ns;
-    peer->ask_next_mono_ns = now_mono_ns + s_interval_ns(self, node);
-    return peer->asked_id;
+    lane->asked_id = self->request_id_next++;
+    lane->asked_mono_ns = now_mono_ns;
+    lane->ask_next_mono_ns = now_mono_ns + s_interval_ns(self, node);
+    return lane->asked_id;
 }
 
 uint64_t bb_have_view_request_id_next(const bb_have_view_t *self)
@@ -316,42 +384,45 @@ static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, u
     s_set_lacking(self, entry, is_lacking);
 }
 
-bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
-                               uint64_t request_id, bool is_counted, const bb_have_t *report)
+// A report that may be adopted: what the sender says fits what is shared and what was asked.
+static bool s_is_sound(const bb_have_view_t *self, uint32_t node, uint64_t request_id,
+                       const bb_have_t *report)
 {
-    BB_ASSERT(self && report);
-    if (node >= self->node_count || node == self->self_index) {
-        return BB_ERR_PEER_UNKNOWN;
-    }
-    s_peer_t *peer = &self->peers[node];
-    if (!bb_stream_is_equal(&report->incarnation, &peer->incarnation)) {
-        return BB_ERR_PEER_UNKNOWN;
-    }
-    if (report->since_version > report->version || request_id > peer->asked_id || request_id == 0) {
-        return BB_ERR_MESSAGE_CORRUPT;
+    if (!bb_have_view_is_lane(self, node, report->lane) ||
+        report->since_version > report->version || request_id == 0 ||
+        request_id > s_lane_of(self, node, report->lane.index)->asked_id) {
+        return false;
     }
     for (uint32_t i = 0; i < report->entry_count; i++) {
-        if (!bb_have_view_is_shared(self, report->entries[i].partition, node)) {
-            return BB_ERR_MESSAGE_CORRUPT;
+        uint32_t partition = report->entries[i].partition;
+        if (!bb_have_view_is_shared(self, partition, node) ||
+            partition % report->lane.count != report->lane.index) {
+            return false;
         }
     }
-    bool is_full = report->since_version == 0;
-    if (peer->is_known &&
-        (report->version < peer->version || report->since_version > peer->version)) {
-        return BB_OK; // overtaken, or one before it was lost
-    }
-    if (!peer->is_known && !is_full) {
-        return BB_OK;
-    }
-    if (is_full && (peer->full_id != request_id || peer->full_version != report->version)) {
-        if (request_id < peer->full_id) {
-            return BB_OK;
+    return true;
+}
+
+// The first piece of a full report: what came of another one no longer counts.
+static void s_full_begin(bb_have_view_t *self, uint32_t node, uint64_t request_id,
+                         const bb_have_t *report)
+{
+    s_lane_t *lane = s_lane_of(self, node, report->lane.index);
+    lane->full_id = request_id;
+    lane->full_version = report->version;
+    lane->full_count = 0;
+    for (uint32_t i = 0; i < self->partition_count; i++) {
+        if (self->partitions[i] % report->lane.count == report->lane.index) {
+            self->peers[node].full_seen[i] = 0;
         }
-        peer->full_id = request_id;
-        peer->full_version = report->version;
-        peer->full_count = 0;
-        memset(peer->full_seen, 0, self->partition_count);
     }
+}
+
+static bb_error_t s_entries_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                                  const bb_have_t *report)
+{
+    s_lane_t *lane = s_lane_of(self, node, report->lane.index);
+    uint8_t *full_seen = self->peers[node].full_seen;
     for (uint32_t i = 0; i < report->entry_count; i++) {
         uint32_t partition = report->entries[i].partition;
         uint32_t index = self->index_of[partition];
@@ -363,34 +434,67 @@ bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32
         }
         s_adopt(self, now_mono_ns, index,
                 bb_topology_slot_of(self->options.topology, partition, node), &have);
-        if (is_full && !peer->full_seen[index]) {
-            peer->full_seen[index] = 1;
-            peer->full_count++;
+        if (report->since_version == 0 && !full_seen[index]) {
+            full_seen[index] = 1;
+            lane->full_count++;
         }
     }
     if (report->entry_count > 0) {
         self->change_count++;
         self->is_pull_checked = false;
     }
-    if (is_full && peer->full_count < peer->shared_count) {
+    return BB_OK;
+}
+
+bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                               uint64_t request_id, bool is_counted, const bb_have_t *report)
+{
+    BB_ASSERT(self && report);
+    if (node >= self->node_count || node == self->self_index ||
+        !bb_stream_is_equal(&report->incarnation, &self->peers[node].incarnation)) {
+        return BB_ERR_PEER_UNKNOWN;
+    }
+    if (!s_is_sound(self, node, request_id, report)) {
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    s_lane_t *lane = s_lane_of(self, node, report->lane.index);
+    bool is_full = report->since_version == 0;
+    if (lane->is_known &&
+        (report->version < lane->version || report->since_version > lane->version)) {
+        return BB_OK; // overtaken, or one before it was lost
+    }
+    if (!lane->is_known && !is_full) {
+        return BB_OK;
+    }
+    if (is_full && (lane->full_id != request_id || lane->full_version != report->version)) {
+        if (request_id < lane->full_id) {
+            return BB_OK;
+        }
+        s_full_begin(self, node, request_id, report);
+    }
+    bb_error_t error = s_entries_adopt(self, now_mono_ns, node, report);
+    if (error != BB_OK) {
+        return error;
+    }
+    if (is_full && lane->full_count < lane->shared_count) {
         return BB_OK; // more pieces to come
     }
     if (!is_full && !report->is_last) {
         return BB_ERR_MESSAGE_CORRUPT; // changes come in one piece
     }
-    self->change_count += !peer->is_known; // also when all of it was empty
-    peer->is_known = true;
-    peer->version = BB_MAX(peer->version, report->version);
+    self->change_count += !lane->is_known; // also when all of it was empty
+    lane->is_known = true;
+    lane->version = BB_MAX(lane->version, report->version);
     if (is_counted) {
-        peer->answered_id = BB_MAX(peer->answered_id, request_id);
+        lane->answered_id = BB_MAX(lane->answered_id, request_id);
     }
     return BB_OK;
 }
 
-uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node)
+uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node, uint32_t partition)
 {
     BB_ASSERT(self && node < self->node_count);
-    return self->peers[node].answered_id;
+    return s_lane_of(self, node, partition)->answered_id;
 }
 
 const bb_have_set_t *bb_have_view_known(const bb_have_view_t *self, uint32_t partition,
@@ -400,10 +504,10 @@ const bb_have_set_t *bb_have_view_known(const bb_have_view_t *self, uint32_t par
     return &s_entry(self, self->index_of[partition], slot)->known;
 }
 
-bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node)
+bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node, uint32_t partition)
 {
     BB_ASSERT(self && node < self->node_count);
-    return self->peers[node].is_known;
+    return s_lane_of(self, node, partition)->is_known;
 }
 
 static bool s_contains_range(const bb_have_set_t *have, const bb_stream_t *stream,
@@ -473,21 +577,24 @@ static void s_pulls_give_up(bb_have_view_t *self, int64_t now_mono_ns)
 {
     for (uint32_t node = 0; node < self->node_count && self->pull_count > 0; node++) {
         s_peer_t *peer = &self->peers[node];
-        if (peer->pull.request_id != 0 && now_mono_ns >= peer->pull.give_up_mono_ns) {
-            s_pull_end(self, peer);
+        for (uint32_t i = 0; i < peer->lane_count; i++) {
+            s_lane_t *lane = &peer->lanes[i];
+            if (lane->pull.request_id != 0 && now_mono_ns >= lane->pull.give_up_mono_ns) {
+                s_pull_end(self, lane);
+            }
         }
     }
 }
 
-// The partitions worth pulling from the node now.
+// The partitions of the lane worth pulling from the node now.
 static uint32_t s_pull_list(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
-                            uint32_t *partitions)
+                            bb_lane_t lane, uint32_t *partitions)
 {
     uint32_t count = 0;
     size_t bytes = 0;
     for (uint32_t index = 0; index < self->partition_count; index++) {
         uint32_t slot = bb_topology_slot_of(self->options.topology, self->partitions[index], node);
-        if (slot == BB_NODE_NONE) {
+        if (slot == BB_NODE_NONE || self->partitions[index] % lane.count != lane.index) {
             continue;
         }
         s_entry_t *entry = s_entry(self, index, slot);
@@ -510,10 +617,34 @@ static uint32_t s_pull_list(bb_have_view_t *self, int64_t now_mono_ns, uint32_t 
     return count;
 }
 
-bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node_out,
-                       uint64_t *request_id, uint32_t *partitions, uint32_t *partition_count)
+// Begins a pull of the lane if there is something to pull and nothing against it.
+static bool s_pull_begin(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, uint32_t step,
+                         uint32_t *partitions, uint32_t *partition_count)
 {
-    BB_ASSERT(self && node_out && request_id && partitions && partition_count);
+    s_lane_t *lane = &self->peers[node].lanes[step];
+    if (!self->peers[node].is_up || node == self->self_index || lane->pull.request_id != 0) {
+        return false;
+    }
+    if (now_mono_ns < lane->pull.idle_until_mono_ns) {
+        self->pull_wake_mono_ns = BB_MIN(self->pull_wake_mono_ns, lane->pull.idle_until_mono_ns);
+        return false;
+    }
+    *partition_count =
+        s_pull_list(self, now_mono_ns, node, bb_have_view_lane(self, node, step), partitions);
+    if (*partition_count == 0) {
+        return false;
+    }
+    self->pull_count++;
+    lane->pull = (s_pull_t){.request_id = self->request_id_next++,
+                            .give_up_mono_ns = now_mono_ns + BB_HAVE_PULL_NS_MAX};
+    return true;
+}
+
+bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node_out,
+                       bb_lane_t *lane_out, uint64_t *request_id, uint32_t *partitions,
+                       uint32_t *partition_count)
+{
+    BB_ASSERT(self && node_out && lane_out && request_id && partitions && partition_count);
     s_pulls_give_up(self, now_mono_ns);
     if (self->lacking_count == 0) {
         self->pull_wake_mono_ns = BB_NEVER_NS;
@@ -532,26 +663,17 @@ bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node
     for (uint32_t i = 0; i < self->node_count; i++) {
         uint32_t node = (self->pull_turn + i) % self->node_count;
         s_peer_t *peer = &self->peers[node];
-        if (!peer->is_up || node == self->self_index || peer->pull.request_id != 0) {
-            continue;
+        for (uint32_t k = 0; k < peer->lane_count; k++) {
+            uint32_t step = (peer->pull_turn + k) % peer->lane_count;
+            if (s_pull_begin(self, now_mono_ns, node, step, partitions, partition_count)) {
+                self->pull_turn = node + 1;
+                peer->pull_turn = step + 1;
+                *node_out = node;
+                *lane_out = bb_have_view_lane(self, node, step);
+                *request_id = peer->lanes[step].pull.request_id;
+                return true;
+            }
         }
-        if (now_mono_ns < peer->pull.idle_until_mono_ns) {
-            self->pull_wake_mono_ns =
-                BB_MIN(self->pull_wake_mono_ns, peer->pull.idle_until_mono_ns);
-            continue;
-        }
-        uint32_t count = s_pull_list(self, now_mono_ns, node, partitions);
-        if (count == 0) {
-            continue;
-        }
-        self->pull_turn = node + 1;
-        self->pull_count++;
-        peer->pull = (s_pull_t){.request_id = self->request_id_next++,
-                                .give_up_mono_ns = now_mono_ns + BB_HAVE_PULL_NS_MAX};
-        *node_out = node;
-        *request_id = peer->pull.request_id;
-        *partition_count = count;
-        return true;
     }
     self->is_pull_checked = true;
     return false;
@@ -563,32 +685,44 @@ void bb_have_view_hold(bb_have_view_t *self, int64_t until_mono_ns)
     self->hold_until_mono_ns = BB_MAX(self->hold_until_mono_ns, until_mono_ns);
 }
 
-static void s_pull_finish(bb_have_view_t *self, int64_t now_mono_ns, s_peer_t *peer)
+static void s_pull_finish(bb_have_view_t *self, int64_t now_mono_ns, s_lane_t *lane)
 {
-    bool is_all_here = peer->pull.received_count >= peer->pull.expected_count;
+    bool is_all_here = lane->pull.received_count >= lane->pull.expected_count;
     if (!is_all_here) {
-        peer->pull.give_up_mono_ns =
-            BB_MIN(peer->pull.give_up_mono_ns, now_mono_ns + BB_HAVE_PULL_STRAY_NS_MAX);
+        lane->pull.give_up_mono_ns =
+            BB_MIN(lane->pull.give_up_mono_ns, now_mono_ns + BB_HAVE_PULL_STRAY_NS_MAX);
         return;
     }
-    if (peer->pull.new_count == 0) {
-        peer->pull.idle_until_mono_ns = now_mono_ns + BB_HAVE_PULL_IDLE_NS;
+    if (lane->pull.new_count == 0) {
+        lane->pull.idle_until_mono_ns = now_mono_ns + BB_HAVE_PULL_IDLE_NS;
     }
-    s_pull_end(self, peer);
+    s_pull_end(self, lane);
+}
+
+// The lane with this pull outstanding; NULL: none.
+static s_lane_t *s_lane_pulling(const bb_have_view_t *self, uint32_t node, uint64_t request_id)
+{
+    const s_peer_t *peer = &self->peers[node];
+    for (uint32_t i = 0; i < peer->lane_count && request_id != 0; i++) {
+        if (peer->lanes[i].pull.request_id == request_id) {
+            return &peer->lanes[i];
+        }
+    }
+    return NULL;
 }
 
 void bb_have_view_pulled(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
                          uint64_t request_id, bool is_new)
 {
     BB_ASSERT(self && node < self->node_count);
-    s_peer_t *peer = &self->peers[node];
-    if (request_id == 0 || peer->pull.request_id != request_id) {
+    s_lane_t *lane = s_lane_pulling(self, node, request_id);
+    if (!lane) {
         return;
     }
-    peer->pull.received_count++;
-    peer->pull.new_count += is_new;
-    if (peer->pull.is_done) {
-        s_pull_finish(self, now_mono_ns, peer);
+    lane->pull.received_count++;
+    lane->pull.new_count += is_new;
+    if (lane->pull.is_done) {
+        s_pull_finish(self, now_mono_ns, lane);
     }
 }
 
@@ -596,8 +730,8 @@ void bb_have_view_pull_done(bb_have_view_t *self, int64_t now_mono_ns, uint32_t 
                             uint64_t request_id, const bb_pull_done_t *done)
 {
     BB_ASSERT(self && done && node < self->node_count);
-    s_peer_t *peer = &self->peers[node];
-    if (request_id == 0 || peer->pull.request_id != request_id || peer->pull.is_done) {
+    s_lane_t *lane = s_lane_pulling(self, node, request_id);
+    if (!lane || lane->pull.is_done) {
         return;
     }
     for (uint32_t i = 0; i < done->unavailable_count; i++) {
@@ -609,9 +743,9 @@ void bb_have_view_pull_done(bb_have_view_t *self, int64_t now_mono_ns, uint32_t 
             entry->lack_mono_ns = now_mono_ns + S_UNAVAILABLE_NS; // other chunks may be there
         }
     }
-    peer->pull.is_done = true;
-    peer->pull.expected_count = done->chunk_count;
-    s_pull_finish(self, now_mono_ns, peer);
+    lane->pull.is_done = true;
+    lane->pull.expected_count = done->chunk_count;
+    s_pull_finish(self, now_mono_ns, lane);
 }
 
 bool bb_have_view_needs_sync(const bb_have_view_t *self, uint32_t partition)
@@ -699,7 +833,8 @@ uint32_t bb_have_view_under_replicated(const bb_have_view_t *self)
             uint16_t node = s_node_at(self, index, slot);
             const bb_have_set_t *have =
                 node == self->self_index ? s_own(self, index) : &s_entry(self, index, slot)->known;
-            bool is_known = node == self->self_index || self->peers[node].is_known;
+            bool is_known = node == self->self_index ||
+                            bb_have_view_is_known(self, node, self->partitions[index]);
             is_under = !self->peers[node].is_up || !is_known || !bb_have_set_includes(have, all);
         }
         count += is_under;
@@ -714,15 +849,18 @@ int64_t bb_have_view_wake_mono_ns(const bb_have_view_t *self)
     int64_t wake_mono_ns = BB_NEVER_NS;
     for (uint32_t node = 0; node < self->node_count; node++) {
         const s_peer_t *peer = &self->peers[node];
-        if (peer->is_up && bb_have_view_shared_count(self, node) > 0) {
-            int64_t due = peer->ask_next_mono_ns;
-            if (peer->asked_id > peer->answered_id) {
-                due = BB_MAX(due, peer->asked_mono_ns + BB_HAVE_ANSWER_NS_MAX);
+        for (uint32_t i = 0; i < peer->lane_count; i++) {
+            const s_lane_t *lane = &peer->lanes[i];
+            if (peer->is_up && node != self->self_index && lane->shared_count > 0) {
+                int64_t due = lane->ask_next_mono_ns;
+                if (lane->asked_id > lane->answered_id) {
+                    due = BB_MAX(due, lane->asked_mono_ns + BB_HAVE_ANSWER_NS_MAX);
+                }
+                wake_mono_ns = BB_MIN(wake_mono_ns, due);
             }
-            wake_mono_ns = BB_MIN(wake_mono_ns, due);
-        }
-        if (peer->pull.request_id != 0) {
-            wake_mono_ns = BB_MIN(wake_mono_ns, peer->pull.give_up_mono_ns);
+            if (lane->pull.request_id != 0) {
+                wake_mono_ns = BB_MIN(wake_mono_ns, lane->pull.give_up_mono_ns);
+            }
         }
     }
     if (self->lacking_count > 0 && self->pull_count < BB_HAVE_PULLS_MAX) {

@@ -15,6 +15,13 @@
 // and versions count up. A report "changed after S, up to V" is adopted only if everything up to S
 // is known; a full report in pieces counts as known only when all partitions were in it.
 // A new incarnation starts from nothing: it may have lost its disk.
+//
+// Versions count in one store of the peer, and nodes may have different numbers of stores. So a
+// peer is asked lane by lane (bb_lane_t): a lane is what one store of the peer and this store have
+// in common. With equal numbers of stores there is one lane for each peer.
+//
+//   3 stores here, 2 there: lanes of 6      here, store 1 of 3:  1  4      (p % 6)
+//                                           there: store 1 ──────┘  └────── store 0
 #ifndef BB_HAVE_VIEW_H
 #define BB_HAVE_VIEW_H
 
@@ -52,20 +59,26 @@ bool bb_have_view_is_ours(const bb_have_view_t *self, uint32_t partition);
 bool bb_have_view_is_shared(const bb_have_view_t *self, uint32_t partition, uint32_t node);
 uint32_t bb_have_view_shared_count(const bb_have_view_t *self, uint32_t node);
 
-// The detector's verdict. A new incarnation forgets what was known.
+// The detector's verdict. A new incarnation forgets what was known. store_count: of that node,
+// [1, BB_STORES_MAX]; one incarnation never changes it.
 void bb_have_view_peer(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, bool is_up,
-                       const bb_stream_t *incarnation);
+                       const bb_stream_t *incarnation, uint32_t store_count);
 bool bb_have_view_is_up(const bb_have_view_t *self, uint32_t node); // self is always up
 const bb_stream_t *bb_have_view_incarnation(const bb_have_view_t *self, uint32_t node);
 uint32_t bb_have_view_node_of(const bb_have_view_t *self, const bb_stream_t *incarnation);
 
 // ---- reports -----------------------------------------------------------------------------------
-// True when the node should be asked now: its turn, or nothing came back, or a fence wants an
+// How many lanes this store has with the node; `step` below counts them from 0. Some may be empty.
+uint32_t bb_have_view_lane_count(const bb_have_view_t *self, uint32_t node);
+bb_lane_t bb_have_view_lane(const bb_have_view_t *self, uint32_t node, uint32_t step);
+// The lane is one that a message of this node may name: they agree on all numbers of stores.
+bool bb_have_view_is_lane(const bb_have_view_t *self, uint32_t node, bb_lane_t lane);
+// True when the lane should be asked for now: its turn, or nothing came back, or a fence wants an
 // answer to a request of this number or later and none was sent.
 bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
-                             uint64_t fence_request_id);
+                             uint32_t step, uint64_t fence_request_id);
 // Fills the request to send now; its id is the next number.
-uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, uint32_t step,
                           bb_have_request_t *request);
 uint64_t bb_have_view_request_id_next(const bb_have_view_t *self);
 // Adopts a HAVE. is_counted: it came under our epoch and may answer a fence. Errors are the
@@ -73,12 +86,14 @@ uint64_t bb_have_view_request_id_next(const bb_have_view_t *self);
 BB_MUST_CHECK bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns,
                                              uint32_t node, uint64_t request_id, bool is_counted,
                                              const bb_have_t *report);
-// The largest request id that this incarnation has answered completely; 0 = none.
-uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node);
+// The largest request id that this incarnation has answered completely for the lane of the
+// partition; 0 = none.
+uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node, uint32_t partition);
 // What it last reported; empty when nothing is known. Borrowed until its next report.
 const bb_have_set_t *bb_have_view_known(const bb_have_view_t *self, uint32_t partition,
                                         uint32_t slot);
-bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node); // a whole report came
+// A whole report of the lane of the partition came.
+bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node, uint32_t partition);
 // True when every other replica is known to hold the whole range.
 bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const bb_stream_t *stream,
                           uint64_t first_seq, uint64_t last_seq);
@@ -87,9 +102,10 @@ uint64_t bb_have_view_change_count(const bb_have_view_t *self); // grows when kn
 // ---- pulls -------------------------------------------------------------------------------------
 // A reader waits for the partition.
 void bb_have_view_hurry(bb_have_view_t *self, uint32_t partition);
-// Chooses a peer and the partitions to pull from it (room for all of ours) and notes the pull as
-// outstanding; false when nothing is to be pulled now. Call after the store has applied what came.
-bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node,
+// Chooses a peer, a lane and the partitions to pull from it (room for all of ours) and notes the
+// pull as outstanding; false when nothing is to be pulled now. Call after the store has applied
+// what came.
+bool bb_have_view_pull(bb_have_view_t *self, int64_t now_mono_ns, uint32_t *node, bb_lane_t *lane,
                        uint64_t *request_id, uint32_t *partitions, uint32_t *partition_count);
 // No pull begins before this moment: what came could not be stored, so asking again at once would
 // only have it sent again.

@@ -14,6 +14,7 @@ const bb_have_set_t *bb_shard_own_have(void *context, uint32_t partition)
 
 static void s_options_default(bb_shard_options_t *options)
 {
+    options->store.store_count = BB_MAX(options->store.store_count, 1u);
     if (options->in_flight_bytes_max == 0) {
         options->in_flight_bytes_max = 256u << 20;
     }
@@ -53,7 +54,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     bb_have_view_options_t view = {
         .topology = self->topology,
         .store_index = options->store.store_index,
-        .store_count = BB_MAX(options->store.store_count, 1u),
+        .store_count = self->options.store.store_count,
         .report_interval_ns = self->options.have_report_interval_ns,
         .own = bb_shard_own_have,
         .own_context = self,
@@ -67,7 +68,6 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     self->keep = bb_alloc_zero(self->partition_count, sizeof *self->keep);
     self->acks = bb_alloc_zero(self->node_count, sizeof *self->acks);
     self->ack_at = bb_alloc_zero(self->partition_count, sizeof *self->ack_at);
-    self->pulls = bb_alloc_zero(self->node_count, sizeof *self->pulls);
     // What recovery put into the head waits to be sealed like anything else.
     bb_store_stats_t stats;
     bb_store_stats(store, &stats);
@@ -103,7 +103,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
         bb_shard_release_clear(&self->releases[i]);
     }
     for (uint32_t node = 0; node < self->node_count; node++) {
-        bb_shard_pull_request_clear(&self->pulls[node]);
+        bb_shard_pulls_forget(self, node);
         free(self->acks[node].ranges);
     }
     bb_fence_destroy(&self->fence);
@@ -117,7 +117,6 @@ void bb_shard_close(bb_shard_t **self_pointer)
     free(self->quarantined);
     free(self->acks);
     free(self->ack_at);
-    free(self->pulls);
     free(self);
 }
 
@@ -227,7 +226,7 @@ void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
 }
 
 void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, bool is_up,
-                         const bb_stream_t *incarnation)
+                         const bb_stream_t *incarnation, uint32_t store_count)
 {
     BB_ASSERT(self && incarnation);
     BB_ASSERT(peer_index < self->node_count && peer_index != self->self_index);
@@ -236,14 +235,13 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
         bb_stream_is_equal(bb_have_view_incarnation(self->view, peer_index), incarnation);
     if (!is_up || !is_same) {
         bb_replication_peer_reset(self->replication, peer_index);
-        self->pull_waiting_count -= self->pulls[peer_index].is_waiting;
-        bb_shard_pull_request_clear(&self->pulls[peer_index]);
+        bb_shard_pulls_forget(self, peer_index);
     }
     if (!is_same) {
         self->acks[peer_index].range_count = 0; // they were for the one before
     }
     self->is_up[peer_index] = is_up;
-    bb_have_view_peer(self->view, time.mono_ns, peer_index, is_up, incarnation);
+    bb_have_view_peer(self->view, time.mono_ns, peer_index, is_up, incarnation, store_count);
     if (is_up && !is_same) {
         bb_shard_ack_all(self, peer_index);
     }
@@ -283,8 +281,7 @@ uint64_t bb_shard_staged_bytes(const bb_shard_t *self)
 int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
 {
     BB_ASSERT(self);
-    if (self->staged_count > 0 || self->has_acks || self->pull_waiting_count > 0 ||
-        self->is_changed) {
+    if (self->staged_count > 0 || self->has_acks || self->pulls || self->is_changed) {
         return self->time.mono_ns;
     }
     int64_t wake_mono_ns = bb_replication_wake_mono_ns(self->replication);

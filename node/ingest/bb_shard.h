@@ -90,9 +90,10 @@ void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
 // PULL_DONE. A bad one is counted and dropped.
 void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
                    const bb_message_t *message, bb_buffer_t *chunks, bb_buffer_t *batch);
-// The failure detector's verdict, or a new incarnation of the peer.
+// The failure detector's verdict, or a new incarnation of the peer. store_count: stores of that
+// node, in [1, BB_STORES_MAX]; need not be ours.
 void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, bool is_up,
-                         const bb_stream_t *incarnation);
+                         const bb_stream_t *incarnation, uint32_t store_count);
 void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
                        bb_error_t error);
 

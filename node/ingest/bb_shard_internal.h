@@ -64,11 +64,12 @@ typedef struct bb_pending_read {
     bb_missing_t *missing;
 } bb_pending_read_t;
 
-// A peer's PULL that waits to be served.
-typedef struct {
-    bool is_waiting;
+// A peer's PULL that waits to be served: one for each lane of a node, the newest.
+typedef struct bb_pull_request {
+    struct bb_pull_request *next;
+    uint32_t node;
+    bb_lane_t lane; // echoed
     uint64_t request_id, trace_id;
-    uint32_t store_index; // of the asker; echoed
     uint64_t budget_bytes;
     uint32_t count;
     uint32_t *partitions;
@@ -123,8 +124,7 @@ struct bb_shard {
     bb_ack_list_t *acks; // per node
     uint32_t *ack_at;    // per partition: where its last range is, to join neighbours
     bool has_acks;
-    bb_pull_request_t *pulls; // per node
-    uint32_t pull_waiting_count, pull_turn;
+    bb_pull_request_t *pulls; // in order of arrival
 
     bb_pending_read_t *reads;
     uint32_t read_count;
@@ -188,10 +188,10 @@ void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t 
 // acknowledged, because nobody knew whose it was: it is now.
 void bb_shard_ack_all(bb_shard_t *self, uint32_t node);
 void bb_shard_acks_send(bb_shard_t *self);
-void bb_shard_ask(bb_shard_t *self);         // HAVE_REQUESTs that are due
-void bb_shard_pulls_serve(bb_shard_t *self); // within the round's budget
-void bb_shard_pull(bb_shard_t *self);        // what we lack
-void bb_shard_pull_request_clear(bb_pull_request_t *pull);
+void bb_shard_ask(bb_shard_t *self);                         // HAVE_REQUESTs that are due
+void bb_shard_pulls_serve(bb_shard_t *self);                 // within the round's budget
+void bb_shard_pull(bb_shard_t *self);                        // what we lack
+void bb_shard_pulls_forget(bb_shard_t *self, uint32_t node); // what the node waits for
 
 // ---- bb_shard_read.c
 void bb_shard_query(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,

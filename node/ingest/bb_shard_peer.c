@@ -376,7 +376,7 @@ static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *req
                  .version = bb_store_version(self->store),
                  .since_version = since_version,
                  .is_last = is_last,
-                 .store_index = request->have_request.store_index,
+                 .lane = request->have_request.lane,
                  .entry_count = entries->count,
                  .entries = entries->entries},
     };
@@ -385,12 +385,20 @@ static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *req
     entries->length = 0;
 }
 
+static bool s_is_wanted(const bb_shard_t *self, uint32_t node, bb_lane_t lane, uint32_t partition)
+{
+    return partition % lane.count == lane.index &&
+           bb_have_view_is_shared(self->view, partition, node);
+}
+
 // Changes since a version go out in one message; when that would be too large, or nothing is
 // known there, everything goes out in pieces.
 static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_message_t *message)
 {
     const bb_have_request_t *request = &message->have_request;
-    if (bb_have_view_shared_count(self->view, node) == 0) {
+    if (bb_have_view_shared_count(self->view, node) == 0 ||
+        request->lane.count % self->options.store.store_count != 0 ||
+        request->lane.index % self->options.store.store_count != self->options.store.store_index) {
         return BB_ERR_PEER_UNKNOWN;
     }
     uint64_t since_version = bb_stream_is_equal(&request->incarnation, &self->options.stream) &&
@@ -403,7 +411,7 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
     if (since_version > 0) {
         for (uint32_t i = 0; i < partition_count; i++) {
             if (bb_store_have_version(self->store, partitions[i]) > since_version &&
-                bb_have_view_is_shared(self->view, partitions[i], node)) {
+                s_is_wanted(self, node, request->lane, partitions[i])) {
                 s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
             }
         }
@@ -415,9 +423,12 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
         entries.count = 0;
         entries.length = 0;
     }
-    uint32_t left = bb_have_view_shared_count(self->view, node);
+    uint32_t left = 0;
     for (uint32_t i = 0; i < partition_count; i++) {
-        if (bb_have_view_is_shared(self->view, partitions[i], node)) {
+        left += s_is_wanted(self, node, request->lane, partitions[i]);
+    }
+    for (uint32_t i = 0; i < partition_count; i++) {
+        if (s_is_wanted(self, node, request->lane, partitions[i])) {
             s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
             left--;
             if (left == 0 || entries.length >= BB_SHARD_HAVE_PIECE_BYTES) {
@@ -431,9 +442,6 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
 
 static bb_error_t s_on_have(bb_shard_t *self, uint32_t node, const bb_message_t *message)
 {
-    if (message->have.store_index != self->options.store.store_index) {
-        return BB_ERR_MESSAGE_CORRUPT;
-    }
     self->is_changed = true;
     return bb_have_view_report(self->view, self->time.mono_ns, node, message->request_id,
                                message->epoch == self->epoch, &message->have);
@@ -450,62 +458,92 @@ void bb_shard_ask(bb_shard_t *self)
         }
         // Only replicas of this data centre make a local quorum.
         bool is_local = bb_topology_node(self->topology, node)->dc_index == dc_index;
-        bool is_due = bb_have_view_is_ask_due(self->view, self->time.mono_ns, node,
-                                              is_local ? fence_request_id : 0);
-        is_due |=
+        bool is_wanted =
             is_settling && self->is_up[node] && bb_have_view_shared_count(self->view, node) > 0;
-        if (!is_due) {
-            continue;
+        uint32_t lane_count = bb_have_view_lane_count(self->view, node);
+        for (uint32_t step = 0; step < lane_count; step++) {
+            if (!is_wanted && !bb_have_view_is_ask_due(self->view, self->time.mono_ns, node, step,
+                                                       is_local ? fence_request_id : 0)) {
+                continue;
+            }
+            bb_message_t message = {.kind = BB_KIND_HAVE_REQUEST, .epoch = self->epoch};
+            message.request_id =
+                bb_have_view_ask(self->view, self->time.mono_ns, node, step, &message.have_request);
+            bb_shard_send(self, node, false, &message, NULL, NULL);
         }
-        bb_message_t message = {.kind = BB_KIND_HAVE_REQUEST, .epoch = self->epoch};
-        message.request_id =
-            bb_have_view_ask(self->view, self->time.mono_ns, node, &message.have_request);
-        bb_shard_send(self, node, false, &message, NULL, NULL);
     }
 }
 
 // ---- pulls -----------------------------------------------------------------------------------
 
-void bb_shard_pull_request_clear(bb_pull_request_t *pull)
+// Takes the first request out of the list at *link and frees it.
+static void s_pull_remove(bb_pull_request_t **link)
 {
+    bb_pull_request_t *pull = *link;
+    *link = pull->next;
     for (uint32_t i = 0; i < pull->count; i++) {
         bb_have_set_clear(&pull->have[i]);
     }
     free(pull->partitions);
     free(pull->have);
-    *pull = (bb_pull_request_t){0};
+    free(pull);
+}
+
+void bb_shard_pulls_forget(bb_shard_t *self, uint32_t node)
+{
+    for (bb_pull_request_t **link = &self->pulls; *link;) {
+        if ((*link)->node == node) {
+            s_pull_remove(link);
+        } else {
+            link = &(*link)->next;
+        }
+    }
+}
+
+static bool s_pull_fill(bb_shard_t *self, bb_pull_request_t *waiting, const bb_pull_t *pull)
+{
+    waiting->partitions = bb_alloc_zero(pull->entry_count + 1, sizeof *waiting->partitions);
+    waiting->have = bb_alloc_zero(pull->entry_count + 1, sizeof *waiting->have);
+    for (uint32_t i = 0; i < pull->entry_count; i++) {
+        uint32_t partition = pull->entries[i].partition;
+        bool is_ascending = i == 0 || waiting->partitions[i - 1] < partition;
+        if (!is_ascending || !s_is_wanted(self, waiting->node, waiting->lane, partition) ||
+            bb_have_set_decode(&waiting->have[i], pull->entries[i].have.data,
+                               pull->entries[i].have.length) != BB_OK) {
+            return false;
+        }
+        waiting->partitions[waiting->count++] = partition;
+    }
+    return true;
 }
 
 static bb_error_t s_on_pull(bb_shard_t *self, uint32_t node, const bb_message_t *message)
 {
     const bb_pull_t *pull = &message->pull;
-    bb_pull_request_t *waiting = &self->pulls[node];
-    self->pull_waiting_count -= waiting->is_waiting; // a newer one takes its place
-    bb_shard_pull_request_clear(waiting);
-    waiting->partitions = bb_alloc_zero(pull->entry_count + 1, sizeof *waiting->partitions);
-    waiting->have = bb_alloc_zero(pull->entry_count + 1, sizeof *waiting->have);
-    for (uint32_t i = 0; i < pull->entry_count; i++) {
-        uint32_t partition = pull->entries[i].partition;
-        bb_error_t error =
-            bb_have_view_is_shared(self->view, partition, node)
-                ? bb_have_set_decode(&waiting->have[waiting->count], pull->entries[i].have.data,
-                                     pull->entries[i].have.length)
-                : BB_ERR_MESSAGE_CORRUPT;
-        bool is_ascending =
-            waiting->count == 0 || waiting->partitions[waiting->count - 1] < partition;
-        if (error != BB_OK || !is_ascending) {
-            waiting->count += error == BB_OK; // so that its set is freed, too
-            bb_shard_pull_request_clear(waiting);
-            return BB_ERR_MESSAGE_CORRUPT;
-        }
-        waiting->partitions[waiting->count++] = partition;
+    if (!bb_have_view_is_lane(self->view, node, pull->lane)) {
+        return BB_ERR_PEER_UNKNOWN;
     }
-    waiting->is_waiting = true;
-    waiting->request_id = message->request_id;
-    waiting->trace_id = message->trace_id;
-    waiting->store_index = pull->store_index;
-    waiting->budget_bytes = BB_MIN(pull->budget_bytes, BB_SHARD_SERVE_BYTES_MAX);
-    self->pull_waiting_count++;
+    bb_pull_request_t *waiting = bb_alloc_zero(1, sizeof *waiting);
+    *waiting = (bb_pull_request_t){
+        .node = node,
+        .lane = pull->lane,
+        .request_id = message->request_id,
+        .trace_id = message->trace_id,
+        .budget_bytes = BB_MIN(pull->budget_bytes, BB_SHARD_SERVE_BYTES_MAX),
+    };
+    if (!s_pull_fill(self, waiting, pull)) {
+        s_pull_remove(&waiting);
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    bb_pull_request_t **link = &self->pulls;
+    while (*link && ((*link)->node != node || (*link)->lane.index != pull->lane.index)) {
+        link = &(*link)->next;
+    }
+    if (*link) {
+        s_pull_remove(link); // a newer one takes its place
+    }
+    waiting->next = *link;
+    *link = waiting;
     return BB_OK;
 }
 
@@ -533,11 +571,10 @@ static void s_emit(void *context, uint8_t *chunks, size_t chunks_length, uint8_t
 
 // Sends what the peer lacks, within the budget. PULL_DONE goes the way of the chunks, so that it
 // does not overtake them when nothing is lost.
-static uint64_t s_serve(bb_shard_t *self, uint32_t node, bb_pull_request_t *pull,
-                        uint64_t budget_bytes)
+static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budget_bytes)
 {
     s_emit_t emit = {.shard = self,
-                     .node = node,
+                     .node = pull->node,
                      .message = {.kind = BB_KIND_REPLICATE,
                                  .epoch = self->epoch,
                                  .request_id = pull->request_id,
@@ -555,12 +592,12 @@ static uint64_t s_serve(bb_shard_t *self, uint32_t node, bb_pull_request_t *pull
         .request_id = pull->request_id,
         .trace_id = pull->trace_id,
         .pull_done = {.more = more || error != BB_OK,
-                      .store_index = pull->store_index,
+                      .lane = pull->lane,
                       .chunk_count = emit.chunk_count,
                       .unavailable_count = error == BB_OK ? unavailable_count : 0,
                       .unavailable = unavailable},
     };
-    bb_shard_send(self, node, true, &done, NULL, NULL);
+    bb_shard_send(self, pull->node, true, &done, NULL, NULL);
     free(unavailable);
     return emit.bytes;
 }
@@ -568,31 +605,22 @@ static uint64_t s_serve(bb_shard_t *self, uint32_t node, bb_pull_request_t *pull
 void bb_shard_pulls_serve(bb_shard_t *self)
 {
     uint64_t budget_bytes = BB_SHARD_SERVE_BYTES_MAX;
-    for (uint32_t i = 0; i < self->node_count && self->pull_waiting_count > 0; i++) {
-        uint32_t node = (self->pull_turn + i) % self->node_count;
-        bb_pull_request_t *pull = &self->pulls[node];
-        if (!pull->is_waiting) {
-            continue;
-        }
-        if (budget_bytes == 0) {
-            break; // in the next commit
-        }
-        budget_bytes -= BB_MIN(budget_bytes, s_serve(self, node, pull, budget_bytes));
-        bb_shard_pull_request_clear(pull);
-        self->pull_waiting_count--;
-        self->pull_turn = node + 1;
+    while (self->pulls && budget_bytes > 0) { // the rest in the next commit
+        budget_bytes -= BB_MIN(budget_bytes, s_serve(self, self->pulls, budget_bytes));
+        s_pull_remove(&self->pulls);
     }
 }
 
 void bb_shard_pull(bb_shard_t *self)
 {
     uint32_t node = 0, count = 0;
+    bb_lane_t lane = {0};
     uint64_t request_id = 0;
     if (bb_store_is_full(self->store) || !bb_store_has_room(self->store, 0)) {
         return; // there is no room for it before a flush ends, or on the disk
     }
-    while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &request_id, self->partitions,
-                             &count)) {
+    while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &lane, &request_id,
+                             self->partitions, &count)) {
         s_entries_t entries = {0};
         for (uint32_t i = 0; i < count; i++) {
             s_entries_add(&entries, self->partitions[i],
@@ -604,7 +632,7 @@ void bb_shard_pull(bb_shard_t *self)
             .epoch = self->epoch,
             .request_id = request_id,
             .pull = {.budget_bytes = BB_SHARD_PULL_BUDGET_BYTES,
-                     .store_index = self->options.store.store_index,
+                     .lane = lane,
                      .entry_count = entries.count,
                      .entries = entries.entries},
         };

@@ -359,7 +359,9 @@ static void s_split_query(s_router_t *self, const s_request_t *request)
         s_finish_error(self, request->ticket, error, fault.text);
         return;
     }
-    s_attach(self, request->ticket, (s_task_t){.next_index = slice.next_index});
+    if (!slice.is_alone) {
+        s_attach(self, request->ticket, (s_task_t){.next_index = slice.next_index});
+    }
     bb_message_t message = request->message;
     message.query = slice.query;
     s_post_copy(self, request, slice.store_index, &message, NULL);
@@ -524,7 +526,9 @@ static void s_on_request(s_router_t *self, bb_received_t *received)
     } else if (s_admit(self, &request, received)) {
         request.envelope = received->frames[0];
         request.batch = received->frames[1];
-        if (self->node->store_count == 1) {
+        bool is_split_cursor = request.message.kind == BB_KIND_QUERY &&
+                               bb_query_cursor_is_split(request.message.query.cursor);
+        if (self->node->store_count == 1 && !is_split_cursor) {
             received->frames[0] = received->frames[1] = NULL; // given away with the post
             s_post(self, &request, 0, request.message, request.envelope, request.batch);
             return;

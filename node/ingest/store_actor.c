@@ -256,7 +256,8 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
         break;
     case BB_POST_PEER_STATE:
         bb_shard_peer_state(self->shard, s_now(self), post->peer_state.peer_index,
-                            post->peer_state.is_up, &post->peer_state.incarnation);
+                            post->peer_state.is_up, &post->peer_state.incarnation,
+                            post->peer_state.store_count);
         break;
     case BB_POST_CLOCK:
         self->is_skewed = post->is_skewed;

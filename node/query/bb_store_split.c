@@ -28,17 +28,24 @@ static bb_error_t s_read_cursor(const bb_query_t *query, uint32_t store_count,
                                 bb_query_slice_t *slice, bb_fault_t *fault)
 {
     const uint8_t *bytes = query->cursor.data;
-    if (query->cursor.length < BB_STORE_CURSOR_BYTES || bytes[0] != S_CURSOR_MARK ||
-        bytes[1] != store_count || bytes[2] >= store_count || bytes[3] != 0 ||
-        !s_has_partition(query, bytes[2], store_count)) {
-        return bb_fault_set(fault, BB_ERR_QUERY,
-                            "the cursor does not belong to this query on a node with %u stores",
+    if (!bb_query_cursor_is_split(query->cursor) || bytes[1] != store_count) {
+        return bb_fault_set(fault, BB_ERR_CURSOR, "the cursor is not of a node with %u stores",
                             store_count);
+    }
+    if (bytes[2] >= store_count || bytes[3] != 0 ||
+        !s_has_partition(query, bytes[2], store_count)) {
+        return bb_fault_set(fault, BB_ERR_QUERY, "the cursor does not belong to this query");
     }
     slice->store_index = bytes[2];
     slice->query.cursor =
         bb_slice(bytes + BB_STORE_CURSOR_BYTES, query->cursor.length - BB_STORE_CURSOR_BYTES);
     return BB_OK;
+}
+
+bool bb_query_cursor_is_split(bb_slice_t cursor)
+{
+    const uint8_t *bytes = cursor.data;
+    return cursor.length >= BB_STORE_CURSOR_BYTES && bytes[0] == S_CURSOR_MARK;
 }
 
 bb_error_t bb_query_slice(const bb_query_t *query, uint32_t store_count, bb_query_slice_t *slice,
@@ -47,14 +54,17 @@ bb_error_t bb_query_slice(const bb_query_t *query, uint32_t store_count, bb_quer
     BB_ASSERT(store_count >= 1 && store_count <= BB_STORES_MAX);
     memset(slice, 0, sizeof *slice);
     slice->query = *query;
-    if (query->cursor.length > 0) {
+    uint32_t first = s_first_store(query, 0, store_count);
+    slice->store_index = first < store_count ? first : 0;
+    slice->is_alone = s_first_store(query, slice->store_index + 1, store_count) == store_count;
+    if (slice->is_alone && bb_query_cursor_is_split(query->cursor)) {
+        return bb_fault_set(fault, BB_ERR_CURSOR, "the cursor names one of several stores");
+    }
+    if (!slice->is_alone && query->cursor.length > 0) {
         bb_error_t error = s_read_cursor(query, store_count, slice, fault);
         if (error != BB_OK) {
             return error;
         }
-    } else {
-        uint32_t first = s_first_store(query, 0, store_count);
-        slice->store_index = first < store_count ? first : 0;
     }
     slice->next_index = s_first_store(query, slice->store_index + 1, store_count);
     slice->partitions = bb_alloc_zero((size_t)query->partition_count + 1, sizeof(uint32_t));

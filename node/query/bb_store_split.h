@@ -4,10 +4,13 @@
 // Pure; the router owns a gather per request. A node keeps partition p in store p % store_count.
 // With one store a request passes through unchanged and none of this runs.
 //   WRITE            the batch is cut by part; replies are added up, rejections renumbered
-//   QUERY            a page serves one store; the cursor says which: [0xb5][count][index][0] + its
-//   own SETTLE, RELEASE, SCRUB  go to every store; the node is settled when all are
-// Cursors of a node with another number of stores are refused: give every node of a cluster the
-// same number.
+//   QUERY            a page serves one store; the cursor says which: [0xb5][count][index][0] and
+//   then
+//                    the store's own
+//   SETTLE, RELEASE, SCRUB  go to every store; the node is settled when all are
+// Nodes may have different numbers of stores. A query whose partitions lie in one store passes with
+// the store's own cursor, which any replica understands. The other cursors mean something only
+// where the number is the same: elsewhere they are refused as CURSOR, and the client asks anew.
 #ifndef BB_STORE_SPLIT_H
 #define BB_STORE_SPLIT_H
 
@@ -25,14 +28,18 @@ typedef struct {
     bb_query_t query;     // for the store: its partitions, its own cursor; the rest is borrowed
     uint32_t store_index; // that serves this page
     uint32_t next_index;  // first later store with partitions of the query; store_count = none
+    bool is_alone;        // all its partitions are of this store: its cursors leave as they are
     uint32_t *partitions; // owned
 } bb_query_slice_t;
 
-// QUERY: the cursor is not one of this node's layout, or names no store of the query.
+// CURSOR: the cursor is of a node with another number of stores. QUERY: it names no store of the
+// query, or is none.
 // A query without partitions goes to store 0.
 BB_MUST_CHECK bb_error_t bb_query_slice(const bb_query_t *query, uint32_t store_count,
                                         bb_query_slice_t *slice, bb_fault_t *fault);
 void bb_query_slice_drop(bb_query_slice_t *self);
+// A cursor that names a store: nothing for a node with one.
+bool bb_query_cursor_is_split(bb_slice_t cursor);
 // The cursor that leaves the node, into `out` (BB_CURSOR_BYTES_MAX); 0 = the answer is complete.
 size_t bb_query_slice_cursor(uint32_t store_index, uint32_t next_index, uint32_t store_count,
                              bb_slice_t inner, uint8_t *out);

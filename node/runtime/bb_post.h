@@ -45,6 +45,7 @@ typedef struct {
     uint32_t peer_index;
     bool is_up;
     bb_stream_t incarnation;
+    uint32_t store_count; // of that node
 } bb_post_peer_state_t;
 
 typedef struct {

@@ -470,24 +470,7 @@ def folders(group, other):
         group.wait_in_step()
 
 
-def unlike_stores():
-    with Cluster("--nodes", "3", start=False, name="unlike") as group:
-        path = group.path("n2", "busbard.yaml")
-        whole = open(path, encoding="utf-8").read()
-        save(path, re.sub(r"(?m)^  stores: 1\b", "  stores: 2", whole))
-        group.up()
-        with case("a node with another number of stores is no peer: both say why, the others go on"):
-            group.wait("both logs", lambda: "node.stores is 2 there and 1 here" in group.log("n1")
-                       and "node.stores is 1 there and 2 here" in group.log("n2"), 20)
-            expect(group.log("n1").count("node.stores is 2") == 1, "said once")
-            def taken():
-                summary, done = group.write(f"p,battery=b v=1 {T0}\n", "--timeout", "5s")
-                return done.returncode == 0 and summary["acked_points"] == 1
-            group.wait("a write by the two that agree", taken, 30)
-
-
 def main():
-    unlike_stores()
     with Cluster("--nodes", "3") as group, Cluster("--nodes", "3", name="other") as other:
         malformed(group)
         special_numbers(group)

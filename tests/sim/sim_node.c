@@ -420,7 +420,7 @@ static void s_detected(sim_node_t *node, const bb_detector_actions_t *actions)
         sim_trace_line(&node->world->trace, "node %u: node %u is %s", node->index,
                        change->peer_index, change->is_up ? "up" : "down");
         bb_shard_peer_state(node->shard, sim_node_time(node), change->peer_index, change->is_up,
-                            &change->incarnation);
+                            &change->incarnation, 1);
         s_touch(node);
     }
 }
@@ -432,7 +432,8 @@ static void s_heartbeat(sim_node_t *node)
     bb_message_t message = {
         .kind = BB_KIND_HEARTBEAT,
         .epoch = bb_topology_epoch(node->topology),
-        .heartbeat = {.incarnation = node->stream, .wall_ns = time.wall_ns, .ready = true}};
+        .heartbeat = {
+            .incarnation = node->stream, .wall_ns = time.wall_ns, .ready = true, .store_count = 1}};
     uint8_t *data = NULL;
     size_t length = 0;
     bb_message_encode(&message, &data, &length);

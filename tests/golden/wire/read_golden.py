@@ -211,20 +211,20 @@ EXPECTED = {
     "message_error": message("ERROR", {"code": 40, "detail": "1 GiB in flight", "retry_after_ms": 250}),
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
-        "ready": True, "draining": True, "store_count": 0}),
+        "ready": True, "draining": True, "store_count": 3}),
     "message_replicate": message("REPLICATE"),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),
         "ranges": [{"partition": 3, "reserved": 0, "first_seq": 1, "last_seq": 2**64 - 1},
                    {"partition": 1023, "reserved": 0, "first_seq": 77, "last_seq": 77}]}),
     "message_have_request": message("HAVE_REQUEST", {
-        "incarnation": hexed([4], 16), "since_version": 71, "store_index": 63}),
+        "incarnation": hexed([4], 16), "since_version": 71, "lane": {"count": 4032, "index": 4031}}),
     "message_have": message("HAVE", {
-        "incarnation": hexed([4], 16), "version": 72, "since_version": 71, "is_last": True, "store_index": 2,
+        "incarnation": hexed([4], 16), "version": 72, "since_version": 71, "is_last": True, "lane": {"count": 6, "index": 2},
         "entries": ENTRIES}),
-    "message_pull": message("PULL", {"budget_bytes": 4 << 20, "store_index": 1, "entries": ENTRIES}),
+    "message_pull": message("PULL", {"budget_bytes": 4 << 20, "lane": {"count": 1, "index": 0}, "entries": ENTRIES}),
     "message_pull_done": message("PULL_DONE", {
-        "more": True, "store_index": 1, "chunk_count": 10, "unavailable": [17, 3]}),
+        "more": True, "lane": {"count": 2, "index": 1}, "chunk_count": 10, "unavailable": [17, 3]}),
 }
 
 

@@ -185,7 +185,7 @@ static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
 static inline void h_tell(h_cluster_t *self, uint32_t whom, uint32_t about, bool is_up)
 {
     bb_shard_peer_state(self->nodes[whom].shard, h_time(self), about, is_up,
-                        &self->nodes[about].stream);
+                        &self->nodes[about].stream, 1);
 }
 
 // `node_count` nodes of one data centre; all see each other.

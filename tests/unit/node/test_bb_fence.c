@@ -39,7 +39,7 @@ static void s_new(s_fixture_t *f, uint32_t nodes, uint32_t rf, uint32_t remote_n
     f->fence = bb_fence_new(f->topology, f->view, s_own, f);
     for (uint32_t node = 1; node < nodes + remote_nodes; node++) {
         bb_stream_t incarnation = test_stream((uint8_t)(10 + node));
-        bb_have_view_peer(f->view, 0, node, true, &incarnation);
+        bb_have_view_peer(f->view, 0, node, true, &incarnation, 1);
     }
 }
 
@@ -71,6 +71,7 @@ static void s_answer(s_fixture_t *f, uint32_t node, uint64_t id, uint64_t versio
     bb_have_t have = {.incarnation = test_stream((uint8_t)(10 + node)),
                       .version = version,
                       .is_last = true,
+                      .lane = {1, 0},
                       .entries = entries};
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         if (bb_have_view_is_shared(f->view, p, node)) {
@@ -85,7 +86,7 @@ static void s_answer(s_fixture_t *f, uint32_t node, uint64_t id, uint64_t versio
 static uint64_t s_ask(s_fixture_t *f, uint32_t node)
 {
     bb_have_request_t request;
-    return bb_have_view_ask(f->view, 0, node, &request);
+    return bb_have_view_ask(f->view, 0, node, 0, &request);
 }
 
 static const uint32_t s_all[PARTITIONS] = {0, 1, 2, 3};
@@ -154,7 +155,7 @@ static void no_majority_is_up(void **state)
     s_new(&f, 3, 3, 0);
     for (uint32_t node = 1; node <= 2; node++) {
         bb_stream_t incarnation = test_stream((uint8_t)(10 + node));
-        bb_have_view_peer(f.view, 1, node, false, &incarnation);
+        bb_have_view_peer(f.view, 1, node, false, &incarnation, 1);
     }
     s_begin(&f, 7, 1000 * MS);
     bb_fence_step(f.fence, 1, true);

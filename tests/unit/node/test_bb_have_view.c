@@ -38,7 +38,7 @@ static void s_new(s_fixture_t *fixture)
     fixture->view = bb_have_view_new(&options);
     for (uint32_t node = 1; node <= 2; node++) {
         bb_stream_t incarnation = test_stream((uint8_t)(10 + node));
-        bb_have_view_peer(fixture->view, 0, node, true, &incarnation);
+        bb_have_view_peer(fixture->view, 0, node, true, &incarnation, 1);
     }
 }
 
@@ -61,7 +61,7 @@ static void s_add(bb_have_set_t *set, uint8_t stream, uint64_t first, uint64_t l
 static uint64_t s_ask(s_fixture_t *fixture, int64_t now, uint32_t node)
 {
     bb_have_request_t request;
-    return bb_have_view_ask(fixture->view, now, node, &request);
+    return bb_have_view_ask(fixture->view, now, node, 0, &request);
 }
 
 // A report of `count` partitions from `first`, each holding [1, last] of stream 1.
@@ -92,6 +92,7 @@ static bb_error_t s_report(s_fixture_t *fixture, int64_t now, s_report_t report)
                       .version = report.version,
                       .since_version = report.since_version,
                       .is_last = report.is_last,
+                      .lane = {1, 0},
                       .entry_count = report.count,
                       .entries = entries};
     bb_error_t error =
@@ -122,17 +123,17 @@ static void full_report_in_pieces(void **state)
                                            .count = 2,
                                            .is_last = true}),
                      BB_OK);
-    assert_false(bb_have_view_is_known(f.view, 1)); // the first piece was lost or is late
-    assert_int_equal(bb_have_view_answered_id(f.view, 1), 0);
+    assert_false(bb_have_view_is_known(f.view, 1, 0)); // the first piece was lost or is late
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), 0);
     assert_int_equal(
         s_report(&f, 2,
                  (s_report_t){
                      .node = 1, .request_id = id, .version = 5, .last = 3, .first = 0, .count = 2}),
         BB_OK);
-    assert_true(bb_have_view_is_known(f.view, 1));
-    assert_int_equal(bb_have_view_answered_id(f.view, 1), id);
+    assert_true(bb_have_view_is_known(f.view, 1, 0));
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), id);
     bb_have_request_t request;
-    bb_have_view_ask(f.view, 3, 1, &request);
+    bb_have_view_ask(f.view, 3, 1, 0, &request);
     assert_int_equal(request.since_version, 5);
     s_free(&f);
 }
@@ -154,11 +155,11 @@ static void pieces_of_two_reports(void **state)
                          .count = 2,
                          .is_last = true};
     assert_int_equal(s_report(&f, 3, piece), BB_OK);
-    assert_false(bb_have_view_is_known(f.view, 1));
+    assert_false(bb_have_view_is_known(f.view, 1, 0));
     piece.request_id = first; // the rest of the older one comes last: it is overtaken
     piece.version = 5;
     assert_int_equal(s_report(&f, 4, piece), BB_OK);
-    assert_false(bb_have_view_is_known(f.view, 1));
+    assert_false(bb_have_view_is_known(f.view, 1, 0));
     s_free(&f);
 }
 
@@ -173,7 +174,7 @@ static void s_know(s_fixture_t *f, int64_t now, uint32_t node, uint64_t version,
                                            .count = PARTITIONS,
                                            .is_last = true}),
                      BB_OK);
-    assert_int_equal(bb_have_view_answered_id(f->view, node), id);
+    assert_int_equal(bb_have_view_answered_id(f->view, node, 0), id);
 }
 
 // Goal: changes are adopted only when nothing before them was lost; overtaken ones change nothing.
@@ -197,7 +198,7 @@ static void changes_in_order(void **state)
     assert_int_equal(s_report(&f, 4, change), BB_OK);
     assert_int_equal(s_known(&f, 0, 1), 9);
     assert_int_equal(s_known(&f, 1, 1), 3); // unchanged ones stay
-    assert_int_equal(bb_have_view_answered_id(f.view, 1), a);
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), a);
     change = (s_report_t){.node = 1,
                           .request_id = b,
                           .version = 6,
@@ -207,7 +208,7 @@ static void changes_in_order(void **state)
                           .is_last = true};
     assert_int_equal(s_report(&f, 5, change), BB_OK);
     assert_int_equal(s_known(&f, 0, 1), 9); // an older one came late
-    assert_int_equal(bb_have_view_answered_id(f.view, 1), a);
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), a);
     s_free(&f);
 }
 
@@ -242,6 +243,7 @@ static void bad_reports(void **state)
     assert_int_equal(s_report(&f, 2, bad), BB_ERR_PEER_UNKNOWN);
     bb_have_entry_t entry = {.partition = PARTITIONS, .have = bb_slice(NULL, 0)};
     bb_have_t have = {.incarnation = test_stream(11),
+                      .lane = {1, 0},
                       .version = 8,
                       .since_version = 5,
                       .is_last = true,
@@ -263,12 +265,15 @@ static void another_epoch_does_not_count(void **state)
     s_fixture_t f;
     s_new(&f);
     s_know(&f, 0, 1, 5, 3);
-    uint64_t before = bb_have_view_answered_id(f.view, 1);
+    uint64_t before = bb_have_view_answered_id(f.view, 1, 0);
     uint64_t id = s_ask(&f, 1, 1);
-    bb_have_t have = {
-        .incarnation = test_stream(11), .version = 8, .since_version = 5, .is_last = true};
+    bb_have_t have = {.incarnation = test_stream(11),
+                      .lane = {1, 0},
+                      .version = 8,
+                      .since_version = 5,
+                      .is_last = true};
     assert_int_equal(bb_have_view_report(f.view, 2, 1, id, false, &have), BB_OK);
-    assert_int_equal(bb_have_view_answered_id(f.view, 1), before);
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), before);
     s_free(&f);
 }
 
@@ -285,14 +290,14 @@ static void new_incarnation_forgets(void **state)
     assert_true(bb_have_view_is_held(f.view, 0, &stream, 1, 3));
     assert_false(bb_have_view_is_held(f.view, 0, &stream, 1, 4));
     bb_stream_t again = test_stream(21);
-    bb_have_view_peer(f.view, 10, 1, true, &again);
-    assert_false(bb_have_view_is_known(f.view, 1));
+    bb_have_view_peer(f.view, 10, 1, true, &again, 1);
+    assert_false(bb_have_view_is_known(f.view, 1, 0));
     assert_false(bb_have_view_is_held(f.view, 0, &stream, 1, 1));
     assert_int_equal(bb_have_view_node_of(f.view, &again), 1);
     bb_stream_t old = test_stream(11);
     assert_int_equal(bb_have_view_node_of(f.view, &old), BB_NODE_NONE);
     bb_have_request_t request;
-    bb_have_view_ask(f.view, 11, 1, &request);
+    bb_have_view_ask(f.view, 11, 1, 0, &request);
     assert_int_equal(request.since_version, 0);
     s_free(&f);
 }
@@ -300,7 +305,8 @@ static void new_incarnation_forgets(void **state)
 static bool s_pull(s_fixture_t *f, int64_t now, uint32_t *node, uint64_t *id, uint32_t *count)
 {
     uint32_t partitions[PARTITIONS];
-    return bb_have_view_pull(f->view, now, node, id, partitions, count);
+    bb_lane_t lane;
+    return bb_have_view_pull(f->view, now, node, &lane, id, partitions, count);
 }
 
 // Goal: chunks in flight are not pulled; what was lacking for 300 ms is.
@@ -459,7 +465,7 @@ static void lag_and_under_replication(void **state)
     s_know(&f, 1, 2, 6, 5);
     assert_int_equal(bb_have_view_under_replicated(f.view), 0);
     bb_stream_t incarnation = test_stream(12);
-    bb_have_view_peer(f.view, 2, 2, false, &incarnation);
+    bb_have_view_peer(f.view, 2, 2, false, &incarnation, 1);
     assert_int_equal(bb_have_view_under_replicated(f.view), PARTITIONS);
     s_know(&f, 3, 1, 7, 9);
     assert_int_equal(bb_have_view_lag(f.view, 0), 4 * PARTITIONS);
@@ -473,19 +479,123 @@ static void asking(void **state)
     (void)state;
     s_fixture_t f;
     s_new(&f);
-    assert_true(bb_have_view_is_ask_due(f.view, 0, 1, 0));
+    assert_true(bb_have_view_is_ask_due(f.view, 0, 1, 0, 0));
     uint64_t id = s_ask(&f, 0, 1);
-    assert_false(bb_have_view_is_ask_due(f.view, 999 * MS, 1, 0));
-    assert_true(bb_have_view_is_ask_due(f.view, 1000 * MS, 1, 0));   // silence
-    assert_true(bb_have_view_is_ask_due(f.view, 1 * MS, 1, id + 1)); // a reader came later
-    assert_false(bb_have_view_is_ask_due(f.view, 1 * MS, 1, id));
-    assert_true(bb_have_view_is_ask_due(f.view, 250 * MS, 1, id)); // for a reader: sooner
+    assert_false(bb_have_view_is_ask_due(f.view, 999 * MS, 1, 0, 0));
+    assert_true(bb_have_view_is_ask_due(f.view, 1000 * MS, 1, 0, 0));   // silence
+    assert_true(bb_have_view_is_ask_due(f.view, 1 * MS, 1, 0, id + 1)); // a reader came later
+    assert_false(bb_have_view_is_ask_due(f.view, 1 * MS, 1, 0, id));
+    assert_true(bb_have_view_is_ask_due(f.view, 250 * MS, 1, 0, id)); // for a reader: sooner
     s_know(&f, 2000 * MS, 1, 5, 1);
-    assert_false(bb_have_view_is_ask_due(f.view, 2499 * MS, 1, 0));
-    assert_true(bb_have_view_is_ask_due(f.view, 2625 * MS, 1, 0)); // interval + 1/4 at most
+    assert_false(bb_have_view_is_ask_due(f.view, 2499 * MS, 1, 0, 0));
+    assert_true(bb_have_view_is_ask_due(f.view, 2625 * MS, 1, 0, 0)); // interval + 1/4 at most
     bb_stream_t incarnation = test_stream(11);
-    bb_have_view_peer(f.view, 2700 * MS, 1, false, &incarnation);
-    assert_false(bb_have_view_is_ask_due(f.view, 9000 * MS, 1, 99)); // nobody is there
+    bb_have_view_peer(f.view, 2700 * MS, 1, false, &incarnation, 1);
+    assert_false(bb_have_view_is_ask_due(f.view, 9000 * MS, 1, 0, 99)); // nobody is there
+    s_free(&f);
+}
+
+// ---- lanes -------------------------------------------------------------------------------------
+
+// An empty report about these partitions of a lane.
+static bb_error_t s_report_lane(bb_have_view_t *view, uint32_t node, uint64_t id, bb_lane_t lane,
+                                uint32_t first, uint32_t count)
+{
+    bb_have_entry_t entries[PARTITIONS] = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].partition = first + i * lane.count;
+    }
+    bb_have_t have = {.incarnation = test_stream((uint8_t)(10 + node)),
+                      .version = 7,
+                      .is_last = true,
+                      .lane = lane,
+                      .entry_count = count,
+                      .entries = entries};
+    return bb_have_view_report(view, 1, node, id, true, &have);
+}
+
+// Goal: stores of nodes with other numbers of stores find each other: each partition that both have
+// is in one lane, and a lane in one store on each side. Method: all small pairs of numbers, and the
+// definition of where a partition is kept.
+static void lanes_join_any_two_numbers_of_stores(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f);
+    for (uint32_t here = 1; here <= 6; here++) {
+        for (uint32_t there = 1; there <= 6; there++) {
+            uint32_t seen[PARTITIONS] = {0};
+            for (uint32_t index = 0; index < here; index++) {
+                bb_have_view_options_t options = {.topology = f.topology,
+                                                  .store_count = here,
+                                                  .store_index = index,
+                                                  .report_interval_ns = 500 * MS,
+                                                  .own = s_own,
+                                                  .own_context = &f};
+                bb_have_view_t *view = bb_have_view_new(&options);
+                bb_stream_t incarnation = test_stream(11);
+                bb_have_view_peer(view, 0, 1, true, &incarnation, there);
+                for (uint32_t step = 0; step < bb_have_view_lane_count(view, 1); step++) {
+                    bb_lane_t lane = bb_have_view_lane(view, 1, step);
+                    assert_true(lane.count <= BB_LANES_MAX && lane.count % there == 0);
+                    assert_true(bb_have_view_is_lane(view, 1, lane));
+                    uint32_t store_there = lane.index % there;
+                    for (uint32_t p = lane.index; p < PARTITIONS; p += lane.count) {
+                        assert_int_equal(p % here, index);
+                        assert_int_equal(p % there, store_there);
+                        assert_true(bb_have_view_is_ours(view, p));
+                        seen[p]++;
+                    }
+                }
+                bb_have_view_destroy(&view);
+            }
+            for (uint32_t p = 0; p < PARTITIONS; p++) {
+                assert_int_equal(seen[p], 1);
+            }
+        }
+    }
+    s_free(&f);
+}
+
+// Goal: what one store of a peer says counts for its lane alone; the other lane goes on being asked
+// for, a report of a lane that is not shared is refused, and a restart with another number of
+// stores begins anew.
+static void each_lane_is_known_alone(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f); // one store here
+    bb_stream_t incarnation = test_stream(13);
+    bb_have_view_peer(f.view, 0, 1, true, &incarnation, 2);
+    assert_int_equal(bb_have_view_lane_count(f.view, 1), 2);
+    bb_have_request_t requests[2];
+    uint64_t ids[2];
+    for (uint32_t step = 0; step < 2; step++) {
+        assert_true(bb_have_view_is_ask_due(f.view, 0, 1, step, 0));
+        ids[step] = bb_have_view_ask(f.view, 0, 1, step, &requests[step]);
+        assert_int_equal(requests[step].lane.count, 2);
+        assert_int_equal(requests[step].lane.index, step);
+    }
+    incarnation = test_stream(11); // the answers below come from this one
+    bb_have_view_peer(f.view, 0, 1, true, &incarnation, 2);
+    ids[0] = bb_have_view_ask(f.view, 0, 1, 0, &requests[0]);
+    ids[1] = bb_have_view_ask(f.view, 0, 1, 1, &requests[1]);
+    assert_int_equal(s_report_lane(f.view, 1, ids[1], (bb_lane_t){2, 1}, 1, 2), BB_OK);
+    assert_true(bb_have_view_is_known(f.view, 1, 3));
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 3), ids[1]);
+    assert_false(bb_have_view_is_known(f.view, 1, 2));
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 2), 0);
+    assert_true(bb_have_view_is_ask_due(f.view, 1000 * MS, 1, 0, 0));
+
+    assert_int_equal(s_report_lane(f.view, 1, ids[1], (bb_lane_t){4, 1}, 1, 1),
+                     BB_ERR_MESSAGE_CORRUPT);
+    assert_int_equal(s_report_lane(f.view, 1, ids[0], (bb_lane_t){2, 0}, 1, 1),
+                     BB_ERR_MESSAGE_CORRUPT); // a partition of the other lane
+
+    incarnation = test_stream(14);
+    bb_have_view_peer(f.view, 2, 1, true, &incarnation, 1);
+    assert_int_equal(bb_have_view_lane_count(f.view, 1), 1);
+    assert_false(bb_have_view_is_known(f.view, 1, 3));
     s_free(&f);
 }
 
@@ -493,6 +603,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_report_in_pieces),
+        cmocka_unit_test(lanes_join_any_two_numbers_of_stores),
+        cmocka_unit_test(each_lane_is_known_alone),
         cmocka_unit_test(pieces_of_two_reports),
         cmocka_unit_test(changes_in_order),
         cmocka_unit_test(bad_reports),

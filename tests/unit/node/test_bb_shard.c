@@ -635,7 +635,7 @@ static void bad_peer_messages(void **state)
     bb_shard_peer(shard, h_time(h), 1, &message, NULL, NULL);
     entry = (bb_have_entry_t){.partition = 99};
     bb_shard_peer(shard, h_time(h), 1, &message, NULL, NULL);
-    message = (bb_message_t){.kind = BB_KIND_HAVE, .have = {.store_index = 5}};
+    message = (bb_message_t){.kind = BB_KIND_HAVE, .have = {.lane = {7, 5}}};
     bb_shard_peer(shard, h_time(h), 1, &message, NULL, NULL);
     message = (bb_message_t){.kind = BB_KIND_HELLO};
     bb_shard_peer(shard, h_time(h), 1, &message, NULL, NULL);

@@ -67,26 +67,53 @@ static void s_test_query_inner_cursor(void **state)
     bb_query_slice_drop(&slice);
 }
 
-// Goal: cursors that are not ours are refused with QUERY.
+// Goal: cursors of other nodes are refused with CURSOR, what is none with QUERY.
 static void s_test_query_bad_cursor(void **state)
 {
     (void)state;
-    const uint32_t partitions[] = {0, 2};
-    bb_query_t query = {.mode = BB_QUERY_RAW, .partition_count = 2, .partitions = partitions};
-    const uint8_t bad[][5] = {
-        {0xb5, 2, 0},       // too short (3 bytes)
-        {0xb4, 2, 0, 0, 1}, // another mark
-        {0xb5, 3, 0, 0, 1}, // of a node with three stores
-        {0xb5, 2, 2, 0, 1}, // store out of range
-        {0xb5, 2, 1, 0, 1}, // a store without partitions of this query
-        {0xb5, 2, 0, 1, 1}, // reserved byte
+    const uint32_t partitions[] = {0, 1, 3};
+    bb_query_t query = {.mode = BB_QUERY_RAW, .partition_count = 3, .partitions = partitions};
+    const struct {
+        uint8_t bytes[5];
+        bb_error_t error;
+    } bad[] = {
+        {{0xb5, 3, 0}, BB_ERR_CURSOR},       // too short (3 bytes)
+        {{0x01, 3, 0, 0, 1}, BB_ERR_CURSOR}, // a store's own: of a node with one
+        {{0xb5, 2, 0, 0, 1}, BB_ERR_CURSOR}, // of a node with two stores
+        {{0xb5, 3, 3, 0, 1}, BB_ERR_QUERY},  // store out of range
+        {{0xb5, 3, 2, 0, 1}, BB_ERR_QUERY},  // a store without partitions of this query
+        {{0xb5, 3, 0, 1, 1}, BB_ERR_QUERY},  // reserved byte
     };
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
-        query.cursor = bb_slice(bad[i], i == 0 ? 3 : 5);
+        query.cursor = bb_slice(bad[i].bytes, i == 0 ? 3 : 5);
         bb_query_slice_t slice;
         bb_fault_t fault = {0};
-        assert_int_equal(bb_query_slice(&query, 2, &slice, &fault), BB_ERR_QUERY);
+        assert_int_equal(bb_query_slice(&query, 3, &slice, &fault), bad[i].error);
         assert_true(fault.text[0] != '\0');
+    }
+}
+
+// Goal: a query of one store's partitions has that store's own cursors, whatever the node's number
+// of stores, so that a replica with another number can go on; a cursor that names a store is
+// refused.
+static void s_test_query_of_one_store(void **state)
+{
+    (void)state;
+    const uint32_t partitions[] = {5, 11};
+    bb_query_t query = {.mode = BB_QUERY_RAW, .partition_count = 2, .partitions = partitions};
+    for (uint32_t store_count = 1; store_count <= 3; store_count++) {
+        query.cursor = s_text("inner");
+        bb_query_slice_t slice;
+        bb_fault_t fault = {0};
+        assert_int_equal(bb_query_slice(&query, store_count, &slice, &fault), BB_OK);
+        assert_true(slice.is_alone);
+        assert_int_equal(slice.store_index, 5 % store_count);
+        assert_int_equal(slice.query.partition_count, 2);
+        assert_int_equal(slice.query.cursor.length, 5);
+        bb_query_slice_drop(&slice);
+        const uint8_t split[] = {0xb5, 4, 1, 0, 1};
+        query.cursor = bb_slice(split, sizeof split);
+        assert_int_equal(bb_query_slice(&query, store_count, &slice, &fault), BB_ERR_CURSOR);
     }
 }
 
@@ -297,6 +324,7 @@ int main(void)
         cmocka_unit_test(s_test_query_walk),
         cmocka_unit_test(s_test_query_inner_cursor),
         cmocka_unit_test(s_test_query_bad_cursor),
+        cmocka_unit_test(s_test_query_of_one_store),
         cmocka_unit_test(s_test_query_without_partitions),
         cmocka_unit_test(s_test_write_round_trip),
         cmocka_unit_test(s_test_write_foreign_store),

@@ -41,6 +41,7 @@ static const s_pinned_t s_pinned[] = {
     {BB_ERR_ROLE, 26, "ROLE", BB_RETRY_NEVER},
     {BB_ERR_IDENTITY, 27, "IDENTITY", BB_RETRY_NEVER},
     {BB_ERR_CLUSTER, 28, "CLUSTER", BB_RETRY_NEVER},
+    {BB_ERR_CURSOR, 29, "CURSOR", BB_RETRY_ELSEWHERE},
     {BB_ERR_BUSY, 40, "BUSY", BB_RETRY_LATER},
     {BB_ERR_TIMEOUT, 41, "TIMEOUT", BB_RETRY_UNKNOWN},
     {BB_ERR_UNAVAILABLE, 42, "UNAVAILABLE", BB_RETRY_LATER},
@@ -103,7 +104,7 @@ static void test_no_number_or_name_is_used_twice(void **state)
 static void test_unknown_numbers(void **state)
 {
     (void)state;
-    static const int32_t unknown[] = {-1, 14, 19, 29,  39,        48,
+    static const int32_t unknown[] = {-1, 14, 19, 30,  39,        48,
                                       59, 69, 86, 100, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < BB_COUNT_OF(unknown); i++) {
         assert_false(bb_error_is_known(unknown[i]));

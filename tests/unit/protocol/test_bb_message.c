@@ -182,7 +182,8 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .wall_ns = 1700000000123456789,
                                        .cluster_id = {8, 9},
                                        .ready = true,
-                                       .draining = true};
+                                       .draining = true,
+                                       .store_count = 3};
         break;
     case BB_KIND_REPLICATE_ACK:
         m.replicate_ack = (bb_replicate_ack_t){
@@ -190,24 +191,24 @@ static bb_message_t s_sample(bb_kind_t kind)
         break;
     case BB_KIND_HAVE_REQUEST:
         m.have_request = (bb_have_request_t){
-            .incarnation = {{4}}, .since_version = 71, .store_index = BB_STORES_MAX - 1};
+            .incarnation = {{4}}, .since_version = 71, .lane = {BB_LANES_MAX, BB_LANES_MAX - 1}};
         break;
     case BB_KIND_HAVE:
         m.have = (bb_have_t){.incarnation = {{4}},
                              .version = 72,
                              .since_version = 71,
                              .is_last = true,
-                             .store_index = 2,
+                             .lane = {6, 2},
                              .entry_count = 2,
                              .entries = s_entries};
         break;
     case BB_KIND_PULL:
         m.pull = (bb_pull_t){
-            .budget_bytes = 4 << 20, .store_index = 1, .entry_count = 2, .entries = s_entries};
+            .budget_bytes = 4 << 20, .lane = {1, 0}, .entry_count = 2, .entries = s_entries};
         break;
     case BB_KIND_PULL_DONE:
         m.pull_done = (bb_pull_done_t){.more = true,
-                                       .store_index = 1,
+                                       .lane = {2, 1},
                                        .chunk_count = 10,
                                        .unavailable_count = 2,
                                        .unavailable = s_unavailable};
@@ -360,26 +361,30 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
     case BB_KIND_HAVE_REQUEST:
         S_SAME_BYTES(have_request.incarnation);
         S_SAME(have_request.since_version);
-        S_SAME(have_request.store_index);
+        S_SAME(have_request.lane.count);
+        S_SAME(have_request.lane.index);
         break;
     case BB_KIND_HAVE:
         S_SAME_BYTES(have.incarnation);
         S_SAME(have.version);
         S_SAME(have.since_version);
         S_SAME(have.is_last);
-        S_SAME(have.store_index);
+        S_SAME(have.lane.count);
+        S_SAME(have.lane.index);
         S_SAME(have.entry_count);
         s_same_entries(a->have.entries, b->have.entries, a->have.entry_count);
         break;
     case BB_KIND_PULL:
         S_SAME(pull.budget_bytes);
-        S_SAME(pull.store_index);
+        S_SAME(pull.lane.count);
+        S_SAME(pull.lane.index);
         S_SAME(pull.entry_count);
         s_same_entries(a->pull.entries, b->pull.entries, a->pull.entry_count);
         break;
     case BB_KIND_PULL_DONE:
         S_SAME(pull_done.more);
-        S_SAME(pull_done.store_index);
+        S_SAME(pull_done.lane.count);
+        S_SAME(pull_done.lane.index);
         S_SAME(pull_done.chunk_count);
         S_SAME(pull_done.unavailable_count);
         for (uint32_t i = 0; i < a->pull_done.unavailable_count; i++) {
@@ -527,6 +532,18 @@ static void message_round_trip_at_the_limits(void **state)
                                BB_KIND_PULL,          BB_KIND_PULL_DONE,     BB_KIND_SCRUB_REPLY};
     for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
         bb_message_t empty = {.kind = kinds[i]};
+        const bb_lane_t lane = {1, 0};
+        if (kinds[i] == BB_KIND_HEARTBEAT) {
+            empty.heartbeat.store_count = 1;
+        } else if (kinds[i] == BB_KIND_HAVE_REQUEST) {
+            empty.have_request.lane = lane;
+        } else if (kinds[i] == BB_KIND_HAVE) {
+            empty.have.lane = lane;
+        } else if (kinds[i] == BB_KIND_PULL) {
+            empty.pull.lane = lane;
+        } else if (kinds[i] == BB_KIND_PULL_DONE) {
+            empty.pull_done.lane = lane;
+        }
         s_round_trip(&empty);
     }
 }
@@ -622,11 +639,14 @@ S_DAMAGE(s_ack_zero, wire_put(S_ELEMENT(2) + 8, 0, 8))
 S_DAMAGE(s_ack_descends, wire_put(S_ELEMENT(2) + 24 + 16, 76, 8))
 S_DAMAGE(s_ack_spare, wire_put(S_ELEMENT(2) + 4, 1, 4))
 S_DAMAGE(s_ack_partition, wire_put(S_ELEMENT(2), BB_PARTITIONS_MAX, 4))
-S_DAMAGE(s_have_request_store, wire_put(wire_field(body, 2), BB_STORES_MAX, 4))
-S_DAMAGE(s_have_store, wire_put(wire_field(body, 4), BB_STORES_MAX, 4))
+S_DAMAGE(s_heartbeat_no_stores, wire_put(wire_field(body, 5), 0, 4))
+S_DAMAGE(s_heartbeat_stores, wire_put(wire_field(body, 5), BB_STORES_MAX + 1, 4))
+S_DAMAGE(s_have_request_lane, wire_put(wire_field(body, 2) + 4, BB_LANES_MAX, 4))
+S_DAMAGE(s_have_request_lanes, wire_put(wire_field(body, 2), BB_LANES_MAX + 1, 4))
+S_DAMAGE(s_have_lane, wire_put(wire_field(body, 4) + 4, 6, 4))
 S_DAMAGE(s_have_partition, wire_put(wire_field(S_TABLE(5), 0), BB_PARTITIONS_MAX, 4))
-S_DAMAGE(s_pull_store, wire_put(wire_field(body, 1), 1000, 4))
-S_DAMAGE(s_pull_done_store, wire_put(wire_field(body, 1), BB_STORES_MAX, 4))
+S_DAMAGE(s_pull_lanes, wire_put(wire_field(body, 1), 0, 4))
+S_DAMAGE(s_pull_done_lane, wire_put(wire_field(body, 1) + 4, UINT32_MAX, 4))
 S_DAMAGE(s_unavailable_partition, wire_put(S_ELEMENT(3), UINT32_MAX, 4))
 
 // Goal: each rule refuses by itself. Method: one field of a good message is changed.
@@ -666,11 +686,14 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_descends, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_spare, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_partition, corrupt);
-    s_expect_refused(BB_KIND_HAVE_REQUEST, s_have_request_store, corrupt);
-    s_expect_refused(BB_KIND_HAVE, s_have_store, corrupt);
+    s_expect_refused(BB_KIND_HAVE_REQUEST, s_have_request_lane, corrupt);
+    s_expect_refused(BB_KIND_HAVE_REQUEST, s_have_request_lanes, corrupt);
+    s_expect_refused(BB_KIND_HEARTBEAT, s_heartbeat_no_stores, corrupt);
+    s_expect_refused(BB_KIND_HEARTBEAT, s_heartbeat_stores, corrupt);
+    s_expect_refused(BB_KIND_HAVE, s_have_lane, corrupt);
     s_expect_refused(BB_KIND_HAVE, s_have_partition, corrupt);
-    s_expect_refused(BB_KIND_PULL, s_pull_store, corrupt);
-    s_expect_refused(BB_KIND_PULL_DONE, s_pull_done_store, corrupt);
+    s_expect_refused(BB_KIND_PULL, s_pull_lanes, corrupt);
+    s_expect_refused(BB_KIND_PULL_DONE, s_pull_done_lane, corrupt);
     s_expect_refused(BB_KIND_PULL_DONE, s_unavailable_partition, corrupt);
 }
 
@@ -788,12 +811,11 @@ static void message_golden_files_of_every_kind(void **state)
     }
 }
 
-// Goal: the count of stores travels in a heartbeat; one that does not say it (the golden file) has
-// 0.
+// Goal: the count of stores travels in a heartbeat.
 static void message_heartbeat_says_how_many_stores(void **state)
 {
     (void)state;
-    for (uint32_t store_count = 0; store_count <= BB_STORES_MAX; store_count++) {
+    for (uint32_t store_count = 1; store_count <= BB_STORES_MAX; store_count++) {
         bb_message_t sample = s_sample(BB_KIND_HEARTBEAT);
         sample.heartbeat.store_count = store_count;
         uint8_t *bytes;
