@@ -127,6 +127,15 @@ void bb_bitpack_unpack_range(const uint8_t *packed, size_t packed_bytes, uint32_
         inside = (uint32_t)BB_MIN((size_t)count, room);
     }
     s_unpack_inside(packed, bit, width, inside, out);
+    if (load == 8 && packed_bytes >= 8) {
+        // What begins in the last seven bytes ends in them: one window has the rest.
+        const uint64_t window = s_load(packed + packed_bytes - 8);
+        size_t shift = bit + (size_t)inside * width - (packed_bytes - 8) * 8;
+        for (uint32_t i = inside; i < count; i++, shift += width) {
+            out[i] = window >> shift & s_mask(width);
+        }
+        return;
+    }
     for (uint32_t i = inside; i < count; i++) {
         out[i] = s_unpack_one(packed, packed_bytes, bit + (size_t)i * width, width);
     }
