@@ -137,18 +137,37 @@ static const double *s_peer(const uint64_t *words, bb_encoding_kind_t kind, uint
     return room;
 }
 
-static bool s_guess(const s_predicted_t *self, const bb_codec_block_t *block, double *guesses,
-                    int32_t *offsets)
+// The next rows of a block: guesses and differences to them, near enough to stay in the cache.
+typedef struct {
+    bb_packed_walk_t walk;
+    int64_t sum; // of the model
+    uint32_t row, rows;
+    int32_t offsets[BB_PACKED_STEP_ROWS];
+    double guesses[BB_PACKED_STEP_ROWS];
+} s_step_t;
+
+static void s_begin(const s_predicted_t *self, s_step_t *step)
 {
-    double room[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX];
+    step->walk = bb_packed_walk(&self->packed);
+    step->sum = 0;
+    step->row = step->rows = 0;
+}
+
+// False: corrupt. No rows: that was all.
+static bool s_next(const s_predicted_t *self, const bb_codec_block_t *block, s_step_t *step)
+{
+    double room[BB_ENCODING_PEERS_MAX][BB_PACKED_STEP_ROWS];
     const double *peers[BB_ENCODING_PEERS_MAX] = {NULL};
-    if (!bb_packed_offsets(&self->packed, offsets)) {
+    step->row += step->rows;
+    if (!bb_packed_step(&self->packed, &step->walk, step->offsets, &step->rows)) {
         return false;
     }
     for (uint32_t i = 0; i < self->peer_count; i++) {
-        peers[i] = s_peer(block->peers[i], self->relation.peer_kinds[i], block->count, room[i]);
+        peers[i] =
+            s_peer(block->peers[i] + step->row, self->relation.peer_kinds[i], step->rows, room[i]);
     }
-    bb_prediction_make(&self->relation.prediction, peers[0], peers[1], block->count, 1, guesses);
+    bb_prediction_step(&self->relation.prediction, &step->sum, peers[0], peers[1], step->rows,
+                       step->guesses);
     return true;
 }
 
@@ -172,24 +191,31 @@ BB_CLONES static void s_decimals(const double *guesses, const int32_t *offsets, 
 bool bb_codec_predicted_decode(const bb_codec_block_t *block, uint64_t *out)
 {
     s_predicted_t self;
-    double guesses[BB_BLOCK_ROWS_MAX];
-    int32_t offsets[BB_BLOCK_ROWS_MAX];
-    if (!s_open(&self, block) || !s_guess(&self, block, guesses, offsets)) {
+    if (!s_open(&self, block)) {
         return false;
     }
     double base = (double)(int64_t)self.packed.base;
-    if (block->kind == BB_ENCODING_INTEGER) {
-        s_integers(guesses, offsets, base, block->count, out);
-        return true;
-    }
-    s_decimals(guesses, offsets, base, bb_decimal_power(self.exponent), block->count, out);
+    double power = bb_decimal_power(self.exponent);
+    s_step_t step;
+    s_begin(&self, &step);
+    do {
+        if (!s_next(&self, block, &step)) {
+            return false;
+        }
+        uint64_t *words = out + step.row;
+        if (block->kind == BB_ENCODING_INTEGER) {
+            s_integers(step.guesses, step.offsets, base, step.rows, words);
+        } else {
+            s_decimals(step.guesses, step.offsets, base, power, step.rows, words);
+        }
+    } while (step.rows > 0);
     return !self.has_exceptions || bb_codec_apply_exceptions(&self.exceptions, block->count, out);
 }
 
 // ---- totals -------------------------------------------------------------------------------------
 
 #define LANES  4u
-#define CHAINS 4u // so that an addition does not wait for the one before
+#define CHAINS 2u // so that an addition does not wait for the one before
 typedef double s_doubles_t __attribute__((vector_size(32)));
 typedef int64_t s_masks_t __attribute__((vector_size(32)));
 typedef int32_t s_offsets_t __attribute__((vector_size(16)));
@@ -197,23 +223,23 @@ typedef int32_t s_offsets_t __attribute__((vector_size(16)));
 #define CHOOSE(mask, a, b) ((s_doubles_t)(((mask) & (s_masks_t)(a)) | (~(mask) & (s_masks_t)(b))))
 
 typedef struct {
-    double min, max, sum;
+    double min[CHAINS * LANES], max[CHAINS * LANES], sum[CHAINS * LANES];
 } s_totals_t;
 
 // Integers are below 2^53 / 2^10: their sum is exact in any order.
 BB_CLONES static void s_add_up(const double *guesses, const int32_t *offsets, double base,
                                uint32_t count, s_totals_t *totals)
 {
-    double first = guesses[0] + (base + (double)offsets[0]);
     s_doubles_t min[CHAINS], max[CHAINS], sum[CHAINS];
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (uint32_t k = 0; k < CHAINS; k++) {
-        min[k] = max[k] = (s_doubles_t){0} + first;
-        sum[k] = (s_doubles_t){0};
+        memcpy(&min[k], totals->min + k * LANES, sizeof min[k]);
+        memcpy(&max[k], totals->max + k * LANES, sizeof max[k]);
+        memcpy(&sum[k], totals->sum + k * LANES, sizeof sum[k]);
     }
     uint32_t i = 0;
     for (; i + LANES * CHAINS <= count; i += LANES * CHAINS) {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (uint32_t k = 0; k < CHAINS; k++) {
             s_doubles_t next;
             s_offsets_t steps;
@@ -225,41 +251,65 @@ BB_CLONES static void s_add_up(const double *guesses, const int32_t *offsets, do
             sum[k] += next;
         }
     }
-    *totals = (s_totals_t){first, first, 0};
-    for (uint32_t k = 0; k < LANES * CHAINS; k++) {
-        totals->min = BB_MIN(totals->min, min[k / LANES][k % LANES]);
-        totals->max = BB_MAX(totals->max, max[k / LANES][k % LANES]);
-        totals->sum += sum[k / LANES][k % LANES];
+#pragma GCC unroll 2
+    for (uint32_t k = 0; k < CHAINS; k++) {
+        memcpy(totals->min + k * LANES, &min[k], sizeof min[k]);
+        memcpy(totals->max + k * LANES, &max[k], sizeof max[k]);
+        memcpy(totals->sum + k * LANES, &sum[k], sizeof sum[k]);
     }
     for (; i < count; i++) {
         double next = guesses[i] + (base + (double)offsets[i]);
-        totals->min = BB_MIN(totals->min, next);
-        totals->max = BB_MAX(totals->max, next);
-        totals->sum += next;
+        totals->min[0] = BB_MIN(totals->min[0], next);
+        totals->max[0] = BB_MAX(totals->max[0], next);
+        totals->sum[0] += next;
     }
+}
+
+static void s_finish(const s_totals_t *sums, bb_codec_totals_t *totals)
+{
+    double min = sums->min[0];
+    double max = sums->max[0];
+    double sum = sums->sum[0];
+    for (uint32_t k = 1; k < LANES * CHAINS; k++) {
+        min = BB_MIN(min, sums->min[k]);
+        max = BB_MAX(max, sums->max[k]);
+        sum += sums->sum[k];
+    }
+    totals->min = (int64_t)min;
+    totals->max = (int64_t)max;
+    totals->sum = (int64_t)sum;
 }
 
 bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals)
 {
     s_predicted_t self;
-    double guesses[BB_BLOCK_ROWS_MAX];
-    int32_t offsets[BB_BLOCK_ROWS_MAX];
     if (!s_open(&self, block) || self.has_exceptions ||
-        self.packed.base + (UINT64_C(1) << 41) > UINT64_C(1) << 42 ||
-        !s_guess(&self, block, guesses, offsets)) {
+        self.packed.base + (UINT64_C(1) << 41) > UINT64_C(1) << 42) {
         return false;
     }
     double base = (double)(int64_t)self.packed.base;
-    uint32_t last = block->count - 1;
-    s_totals_t sums;
-    s_add_up(guesses, offsets, base, block->count, &sums);
+    double first = 0;
+    double last = 0;
+    s_totals_t sums = {.sum = {0}};
+    s_step_t step;
+    s_begin(&self, &step);
+    do {
+        if (!s_next(&self, block, &step)) {
+            return false;
+        }
+        if (step.rows > 0) {
+            last = step.guesses[step.rows - 1] + (base + (double)step.offsets[step.rows - 1]);
+        }
+        if (step.row == 0 && step.rows > 0) {
+            first = step.guesses[0] + (base + (double)step.offsets[0]);
+            for (uint32_t k = 0; k < LANES * CHAINS; k++) {
+                sums.min[k] = sums.max[k] = first;
+            }
+        }
+        s_add_up(step.guesses, step.offsets, base, step.rows, &sums);
+    } while (step.rows > 0);
     *totals = (bb_codec_totals_t){
-        .exponent = self.exponent,
-        .min = (int64_t)sums.min,
-        .max = (int64_t)sums.max,
-        .first = (int64_t)(guesses[0] + (base + (double)offsets[0])),
-        .last = (int64_t)(guesses[last] + (base + (double)offsets[last])),
-        .sum = (int64_t)sums.sum,
-    };
+        .exponent = self.exponent, .first = (int64_t)first, .last = (int64_t)last};
+    s_finish(&sums, totals);
     return true;
 }

@@ -15,12 +15,9 @@ static_assert(LANES * ROWS == BB_LANES_COUNT, "lanes x rows");
 typedef uint32_t s_row_t __attribute__((vector_size(32)));
 typedef int32_t s_signed_t __attribute__((vector_size(32)));
 
-#define LOAD(row, from)     memcpy(&(row), (from), sizeof(s_row_t))
-#define STORE(to, row)      memcpy((to), &(row), sizeof(s_row_t))
-#define SPLAT(number)       ((s_row_t){0} + (number))
-#define CHOOSE(mask, a, b)  (((mask) & (a)) | (~(mask) & (b)))
-#define SMALLER(into, from) ((into) = CHOOSE((into) < (from), into, from))
-#define LARGER(into, from)  ((into) = CHOOSE((into) > (from), into, from))
+#define LOAD(row, from) memcpy(&(row), (from), sizeof(s_row_t))
+#define STORE(to, row)  memcpy((to), &(row), sizeof(s_row_t))
+#define SPLAT(number)   ((s_row_t){0} + (number))
 
 // ---- packing ----------------------------------------------------------------------------------
 
@@ -169,15 +166,14 @@ BB_CLONES void bb_lanes_to_rows(const uint32_t *lanes, uint32_t *rows)
 // What comes before each lane, from the totals of the lanes; returns what comes after all.
 BB_INLINE uint32_t s_offsets(const s_row_t *totals, uint32_t before, s_row_t *offsets)
 {
-    uint32_t lanes[LANES];
-    STORE(lanes, *totals);
-    for (uint32_t lane = 0; lane < LANES; lane++) {
-        uint32_t total = lanes[lane];
-        lanes[lane] = before;
-        before += total;
-    }
-    LOAD(*offsets, lanes);
-    return before;
+    const s_row_t zeros = SPLAT(0);
+    s_row_t sums = *totals;
+    sums += __builtin_shufflevector(zeros, sums, 0, 8, 9, 10, 11, 12, 13, 14);
+    sums += __builtin_shufflevector(zeros, sums, 0, 0, 8, 9, 10, 11, 12, 13);
+    sums += __builtin_shufflevector(zeros, sums, 0, 0, 0, 0, 8, 9, 10, 11);
+    sums += before;
+    *offsets = sums - *totals;
+    return sums[LANES - 1];
 }
 
 BB_CLONES uint32_t bb_lanes_integrate(uint32_t *lanes, uint32_t before)
@@ -227,85 +223,157 @@ BB_CLONES uint32_t bb_lanes_integrate_rows(uint32_t *lanes, uint32_t before, uin
     return last;
 }
 
-// Sums of signed integers in two halves, so that 32 rows never overflow.
+// ---- totals -------------------------------------------------------------------------------------
+
+typedef int32_t s_half_t __attribute__((vector_size(16)));
+typedef int64_t s_wide_t __attribute__((vector_size(32)));
+
+// Of 32 rows. Sums of numbers below SMALL stay inside of 32 bits.
+#define SMALL_BITS 26u
 typedef struct {
-    s_signed_t min, max, high, low;
+    s_signed_t min, max;
+    s_wide_t sum_low, sum_high; // of the lower and the higher four lanes
 } s_totals_t;
 
-BB_INLINE void s_totals_begin(s_totals_t *self)
+BB_INLINE void s_widen(const s_signed_t *from, s_wide_t *low, s_wide_t *high)
 {
-    self->min = (s_signed_t){0} + INT32_MAX;
-    self->max = (s_signed_t){0} + INT32_MIN;
-    self->high = (s_signed_t){0};
-    self->low = (s_signed_t){0};
+    s_half_t a = __builtin_shufflevector(*from, *from, 0, 1, 2, 3);
+    s_half_t b = __builtin_shufflevector(*from, *from, 4, 5, 6, 7);
+    *low = __builtin_convertvector(a, s_wide_t);
+    *high = __builtin_convertvector(b, s_wide_t);
 }
 
-BB_INLINE void s_totals_add(s_totals_t *self, const s_row_t *row)
+// Lane by lane, which compilers know as one instruction; a choice by masks they do not.
+BB_INLINE void s_extremes(s_signed_t *min, s_signed_t *max, const s_signed_t *next)
 {
-    s_signed_t next = (s_signed_t)*row;
-    SMALLER(self->min, next);
-    LARGER(self->max, next);
-    self->high += next >> 16;
-    self->low += next & 0xffff;
-}
-
-BB_INLINE void s_totals_end(const s_totals_t *self, const s_row_t *offsets,
-                            bb_lanes_totals_t *totals)
-{
+#pragma GCC unroll 8
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        int32_t offset = (int32_t)(*offsets)[lane];
-        // Modulo 2^32: what wraps here is found by s_is_small, too.
-        int32_t min = (int32_t)((uint32_t)self->min[lane] + (uint32_t)offset);
-        int32_t max = (int32_t)((uint32_t)self->max[lane] + (uint32_t)offset);
-        totals->min = BB_MIN(totals->min, min);
-        totals->max = BB_MAX(totals->max, max);
-        totals->sum += (int64_t)self->high[lane] * 65536 + self->low[lane];
-        totals->sum += (int64_t)ROWS * offset;
+        (*min)[lane] = (*next)[lane] < (*min)[lane] ? (*next)[lane] : (*min)[lane];
+        (*max)[lane] = (*next)[lane] > (*max)[lane] ? (*next)[lane] : (*max)[lane];
     }
 }
 
-// Numbers of this size do not wrap when two are added. A step that wraps on its way shows as well:
-// from one small number to the next it takes less than 2^31.
-BB_INLINE bool s_is_small(const s_totals_t *self, const s_row_t *offsets)
+// All below 2^bits and not below -2^bits?
+BB_INLINE bool s_are_within(const s_signed_t *a, const s_signed_t *b, uint32_t bits)
 {
-    bool is_small = true;
-    for (uint32_t lane = 0; lane < LANES; lane++) {
-        int32_t offset = (int32_t)(*offsets)[lane];
-        is_small &=
-            (self->min[lane] > -BB_LANES_SUM_LIMIT) & (self->max[lane] < BB_LANES_SUM_LIMIT);
-        is_small &= (offset > -BB_LANES_SUM_LIMIT) & (offset < BB_LANES_SUM_LIMIT);
+    s_row_t high = ((s_row_t)*a + (1u << bits)) >> (bits + 1);
+    high |= ((s_row_t)*b + (1u << bits)) >> (bits + 1);
+    uint64_t words[LANES / 2];
+    memcpy(words, &high, sizeof words);
+    return (words[0] | words[1] | words[2] | words[3]) == 0;
+}
+
+// Of rows that are large: in two halves, so that 32 of them never overflow.
+BB_INLINE void s_sum_large(const uint32_t *lanes, bool is_integrated, s_totals_t *totals)
+{
+    s_row_t sum = SPLAT(0);
+    s_signed_t high = {0};
+    s_signed_t low = {0};
+    for (uint32_t row = 0; row < ROWS; row++) {
+        s_row_t next;
+        LOAD(next, lanes + row * LANES);
+        sum = is_integrated ? sum + next : next;
+        high += (s_signed_t)sum >> 16;
+        low += (s_signed_t)sum & 0xffff;
     }
-    return is_small;
+    s_wide_t a, b;
+    s_widen(&low, &totals->sum_low, &totals->sum_high);
+    s_widen(&high, &a, &b);
+    totals->sum_low += a * 65536;
+    totals->sum_high += b * 65536;
+}
+
+// `last`: the sums of the lanes.
+BB_INLINE void s_add_up(const uint32_t *lanes, bool is_integrated, s_totals_t *totals,
+                        s_row_t *last)
+{
+    s_row_t sum = SPLAT(0);
+    s_signed_t min = (s_signed_t){0} + INT32_MAX;
+    s_signed_t max = (s_signed_t){0} + INT32_MIN;
+    s_row_t sums = SPLAT(0);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        s_row_t next;
+        LOAD(next, lanes + row * LANES);
+        sum = is_integrated ? sum + next : next;
+        s_signed_t number = (s_signed_t)sum;
+        s_extremes(&min, &max, &number);
+        sums += sum;
+    }
+    totals->min = min;
+    totals->max = max;
+    *last = sum;
+    s_signed_t narrow = (s_signed_t)sums;
+    s_widen(&narrow, &totals->sum_low, &totals->sum_high);
+    if (!s_are_within(&min, &max, SMALL_BITS)) {
+        s_sum_large(lanes, is_integrated, totals);
+    }
+}
+
+// Adds the totals of 32 rows, `offsets` being added to each row.
+BB_INLINE void s_join(bb_lanes_totals_t *self, const s_totals_t *totals, const s_row_t *offsets)
+{
+    s_signed_t min, max;
+    s_wide_t sum_low, sum_high, a, b;
+    LOAD(min, self->min);
+    LOAD(max, self->max);
+    LOAD(sum_low, self->sum);
+    LOAD(sum_high, self->sum + LANES / 2);
+    // Modulo 2^32: what wraps here has overflowed.
+    s_signed_t low = (s_signed_t)((s_row_t)totals->min + *offsets);
+    s_signed_t high = (s_signed_t)((s_row_t)totals->max + *offsets);
+    s_extremes(&min, &high, &low); // low <= high, unless they have overflowed
+    s_extremes(&low, &max, &high);
+    s_signed_t starts = (s_signed_t)*offsets;
+    s_widen(&starts, &a, &b);
+    sum_low += totals->sum_low + a * ROWS;
+    sum_high += totals->sum_high + b * ROWS;
+    STORE(self->min, min);
+    STORE(self->max, max);
+    STORE(self->sum, sum_low);
+    STORE(self->sum + LANES / 2, sum_high);
+}
+
+void bb_lanes_totals_clear(bb_lanes_totals_t *totals)
+{
+    *totals = (bb_lanes_totals_t){.overflowed = false};
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        totals->min[lane] = INT32_MAX;
+        totals->max[lane] = INT32_MIN;
+    }
+}
+
+bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals)
+{
+    bb_lanes_total_t total = {INT32_MAX, INT32_MIN, 0};
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        total.min = BB_MIN(total.min, totals->min[lane]);
+        total.max = BB_MAX(total.max, totals->max[lane]);
+        total.sum += totals->sum[lane];
+    }
+    return total;
 }
 
 BB_CLONES void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals)
 {
     s_totals_t sums;
-    s_totals_begin(&sums);
-    for (uint32_t row = 0; row < ROWS; row++) {
-        s_row_t next;
-        LOAD(next, integers + row * LANES);
-        s_totals_add(&sums, &next);
-    }
     s_row_t offsets = SPLAT(0);
-    s_totals_end(&sums, &offsets, totals);
+    s_row_t last;
+    s_add_up(integers, false, &sums, &last);
+    s_join(totals, &sums, &offsets);
 }
 
-BB_CLONES uint32_t bb_lanes_integrate_totals(uint32_t *lanes, uint32_t before,
-                                             bb_lanes_totals_t *totals, bool *overflowed)
+BB_CLONES uint32_t bb_lanes_integrate_totals(const uint32_t *lanes, uint32_t before,
+                                             bb_lanes_totals_t *totals)
 {
     s_totals_t sums;
-    s_totals_begin(&sums);
-    s_row_t sum = SPLAT(0);
-    for (uint32_t row = 0; row < ROWS; row++) {
-        s_row_t next;
-        LOAD(next, lanes + row * LANES);
-        sum += next;
-        s_totals_add(&sums, &sum);
-    }
-    s_row_t offsets;
+    s_row_t sum, offsets;
+    s_add_up(lanes, true, &sums, &sum);
     uint32_t last = s_offsets(&sum, before, &offsets);
-    s_totals_end(&sums, &offsets, totals);
-    *overflowed |= !s_is_small(&sums, &offsets);
+    s_join(totals, &sums, &offsets);
+    // Numbers of this size do not wrap when two are added. A step that wraps on its way shows as
+    // well: from one small number to the next it takes less than 2^31.
+    s_signed_t starts = (s_signed_t)offsets;
+    totals->overflowed |=
+        !s_are_within(&sums.min, &sums.max, 30) || !s_are_within(&starts, &starts, 30);
     return last;
 }

@@ -45,18 +45,29 @@ uint32_t bb_lanes_integrate(uint32_t *lanes, uint32_t before);
 // bb_lanes_integrate and bb_lanes_to_rows in one; `lanes` holds anything after.
 uint32_t bb_lanes_integrate_rows(uint32_t *lanes, uint32_t before, uint32_t *rows);
 
-// Adds to a minimum, maximum and sum of signed integers; the order does not matter.
+// Minimum, maximum and sum of signed integers, in eight lanes until the end.
+typedef struct {
+    int32_t min[8], max[8];
+    int64_t sum[8];
+    bool overflowed; // the totals are wrong, see bb_lanes_integrate_totals
+} bb_lanes_totals_t;
+
+void bb_lanes_totals_clear(bb_lanes_totals_t *totals);
+
+// Adds all integers; their order does not matter.
+void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals);
+
+// bb_lanes_integrate and bb_lanes_add_totals of the sums in one pass that writes nothing. Sums
+// beyond BB_LANES_SUM_LIMIT, within a lane or before one, set totals->overflowed: they may wrap.
+#define BB_LANES_SUM_LIMIT (INT32_C(1) << 30)
+uint32_t bb_lanes_integrate_totals(const uint32_t *lanes, uint32_t before,
+                                   bb_lanes_totals_t *totals);
+
+// The lanes together; all that was added since bb_lanes_totals_clear.
 typedef struct {
     int32_t min, max;
     int64_t sum;
-} bb_lanes_totals_t;
-void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals);
-
-// bb_lanes_integrate and bb_lanes_add_totals of the sums in one pass; `lanes` holds anything after.
-// Sums beyond BB_LANES_SUM_LIMIT, within a lane or before one, set *overflowed: then they may wrap
-// and the totals are wrong.
-#define BB_LANES_SUM_LIMIT (INT32_C(1) << 30)
-uint32_t bb_lanes_integrate_totals(uint32_t *lanes, uint32_t before, bb_lanes_totals_t *totals,
-                                   bool *overflowed);
+} bb_lanes_total_t;
+bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals);
 
 #endif

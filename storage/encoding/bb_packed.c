@@ -7,14 +7,6 @@
 #include "storage/encoding/bb_lanes.h"
 #include "storage/encoding/bb_packed_private.h"
 
-// What moves along while minis are read.
-typedef struct {
-    bb_reader_t minis;
-    uint32_t row;        // first row of the mini
-    uint64_t reference;  // of the mini, then of the one before
-    uint64_t sum, slope; // integrals so far: of order 1 and 2
-} s_cursor_t;
-
 // The head of a mini.
 typedef struct {
     uint32_t width, patch_count, patch_bytes;
@@ -45,28 +37,28 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
     return !reader.failed && flags <= FLAGS_ALL && self->order <= BB_PACKED_ORDER_MAX;
 }
 
-static s_cursor_t s_cursor(const bb_packed_t *self)
+bb_packed_walk_t bb_packed_walk(const bb_packed_t *self)
 {
-    return (s_cursor_t){.minis = self->minis, .slope = self->slope};
+    return (bb_packed_walk_t){.minis = self->minis, .slope = self->slope};
 }
 
-static bool s_begin_mini(s_cursor_t *cursor, uint32_t rows, uint32_t width_max, s_head_t *head)
+static bool s_begin_mini(bb_packed_walk_t *walk, uint32_t rows, uint32_t width_max, s_head_t *head)
 {
-    uint32_t bits = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
+    uint32_t bits = (uint32_t)bb_reader_fixed(&walk->minis, 1);
     *head = (s_head_t){.width = bits & MINI_WIDTH};
     head->width += head->width == MINI_WIDTH;
     if (bits & MINI_REFERENCE) {
-        cursor->reference = bb_reader_signed(&cursor->minis);
+        walk->reference = bb_reader_signed(&walk->minis);
     }
     if (bits & MINI_PATCHES) {
-        head->patch_count = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
-        head->patch_bytes = (uint32_t)bb_reader_fixed(&cursor->minis, 1);
+        head->patch_count = (uint32_t)bb_reader_fixed(&walk->minis, 1);
+        head->patch_bytes = (uint32_t)bb_reader_fixed(&walk->minis, 1);
         if (head->patch_count == 0 || head->patch_count > rows || head->patch_bytes == 0 ||
             head->patch_bytes > (width_max > 32 ? 8u : 4u)) {
             return false;
         }
     }
-    return head->width <= width_max && !cursor->minis.failed;
+    return head->width <= width_max && !walk->minis.failed;
 }
 
 // The patches of a mini: rows and residuals.
@@ -74,12 +66,12 @@ typedef struct {
     const uint8_t *rows, *values;
 } s_patches_t;
 
-static bool s_take_patches(s_cursor_t *cursor, const s_head_t *head, uint32_t rows,
+static bool s_take_patches(bb_packed_walk_t *walk, const s_head_t *head, uint32_t rows,
                            s_patches_t *patches)
 {
-    patches->rows = bb_reader_take(&cursor->minis, head->patch_count);
-    patches->values = bb_reader_take(&cursor->minis, (size_t)head->patch_count * head->patch_bytes);
-    if (cursor->minis.failed) {
+    patches->rows = bb_reader_take(&walk->minis, head->patch_count);
+    patches->values = bb_reader_take(&walk->minis, (size_t)head->patch_count * head->patch_bytes);
+    if (walk->minis.failed) {
         return false;
     }
     for (uint32_t i = 1; i < head->patch_count; i++) {
@@ -90,8 +82,8 @@ static bool s_take_patches(s_cursor_t *cursor, const s_head_t *head, uint32_t ro
     return patches->rows[head->patch_count - 1] < rows;
 }
 
-static uint64_t s_patch(const s_cursor_t *cursor, const s_head_t *head, const s_patches_t *patches,
-                        uint32_t i)
+static uint64_t s_patch(const bb_packed_walk_t *walk, const s_head_t *head,
+                        const s_patches_t *patches, uint32_t i)
 {
     const uint8_t *at = patches->values + (size_t)i * head->patch_bytes;
     uint64_t folded = 0;
@@ -102,69 +94,71 @@ static uint64_t s_patch(const s_cursor_t *cursor, const s_head_t *head, const s_
             folded |= (uint64_t)at[k] << (8 * k);
         }
     }
-    return cursor->reference + bb_unfold(folded);
+    return walk->reference + bb_unfold(folded);
 }
 
 // The residuals of a full narrow mini, as they lie. *is_flat: all are the reference.
-static bool s_full_mini(s_cursor_t *cursor, uint32_t *residuals, bool *is_flat)
+static bool s_full_mini(bb_packed_walk_t *walk, uint32_t *residuals, bool *is_flat)
 {
     s_head_t head;
-    if (!s_begin_mini(cursor, MINI_ROWS, BB_LANES_WIDTH_MAX, &head)) {
+    if (!s_begin_mini(walk, MINI_ROWS, BB_LANES_WIDTH_MAX, &head)) {
         return false;
     }
-    const uint8_t *bits = bb_reader_take(&cursor->minis, bb_lanes_bytes(head.width));
+    const uint8_t *bits = bb_reader_take(&walk->minis, bb_lanes_bytes(head.width));
     if (!bits) {
         return false;
     }
-    cursor->row += MINI_ROWS;
+    walk->row += MINI_ROWS;
     *is_flat = head.width == 0 && head.patch_count == 0;
-    bb_lanes_unpack(bits, head.width, (uint32_t)cursor->reference, residuals);
+    bb_lanes_unpack(bits, head.width, (uint32_t)walk->reference, residuals);
     if (head.patch_count == 0) {
         return true;
     }
     s_patches_t patches;
-    if (!s_take_patches(cursor, &head, MINI_ROWS, &patches)) {
+    if (!s_take_patches(walk, &head, MINI_ROWS, &patches)) {
         return false;
     }
     for (uint32_t i = 0; i < head.patch_count; i++) {
-        residuals[patches.rows[i]] = (uint32_t)s_patch(cursor, &head, &patches, i);
+        residuals[patches.rows[i]] = (uint32_t)s_patch(walk, &head, &patches, i);
     }
     return true;
 }
 
 // The residuals of a short mini, or of a wide one.
-static bool s_plain_mini(s_cursor_t *cursor, uint32_t rows, uint32_t width_max, uint64_t *residuals)
+static bool s_plain_mini(bb_packed_walk_t *walk, uint32_t rows, uint32_t width_max,
+                         uint64_t *residuals)
 {
     s_head_t head;
-    if (!s_begin_mini(cursor, rows, width_max, &head)) {
+    if (!s_begin_mini(walk, rows, width_max, &head)) {
         return false;
     }
-    const uint8_t *bits = bb_reader_take(&cursor->minis, bb_bitpack_bytes(rows, head.width));
+    const uint8_t *bits = bb_reader_take(&walk->minis, bb_bitpack_bytes(rows, head.width));
     if (!bits || !bb_bitpack_unpack(bits, rows, head.width, residuals)) {
         return false;
     }
-    cursor->row += rows;
+    walk->row += rows;
     for (uint32_t i = 0; i < rows; i++) {
-        residuals[i] += cursor->reference;
+        residuals[i] += walk->reference;
     }
     if (head.patch_count == 0) {
         return true;
     }
     s_patches_t patches;
-    if (!s_take_patches(cursor, &head, rows, &patches)) {
+    if (!s_take_patches(walk, &head, rows, &patches)) {
         return false;
     }
     for (uint32_t i = 0; i < head.patch_count; i++) {
-        residuals[patches.rows[i]] = s_patch(cursor, &head, &patches, i);
+        residuals[patches.rows[i]] = s_patch(walk, &head, &patches, i);
     }
     return true;
 }
 
 // Residuals of a plain mini become offsets.
-static void s_integrate_plain(s_cursor_t *cursor, uint32_t order, uint32_t rows, uint64_t *numbers)
+static void s_integrate_plain(bb_packed_walk_t *walk, uint32_t order, uint32_t rows,
+                              uint64_t *numbers)
 {
-    uint64_t sum = cursor->sum;
-    uint64_t slope = cursor->slope;
+    uint64_t sum = walk->sum;
+    uint64_t slope = walk->slope;
     if (order == 1) {
         for (uint32_t i = 0; i < rows; i++) {
             sum += numbers[i];
@@ -177,63 +171,91 @@ static void s_integrate_plain(s_cursor_t *cursor, uint32_t order, uint32_t rows,
             numbers[i] = sum;
         }
     }
-    cursor->sum = sum;
-    cursor->slope = slope;
+    walk->sum = sum;
+    walk->slope = slope;
 }
 
-static bool s_is_done(const bb_packed_t *self, const s_cursor_t *cursor)
+static bool s_is_done(const bb_packed_t *self, const bb_packed_walk_t *walk)
 {
-    return cursor->row == self->count && bb_reader_is_done(&cursor->minis);
+    return walk->row == self->count && bb_reader_is_done(&walk->minis);
+}
+
+BB_CLONES static void s_narrow(const uint64_t *numbers, uint32_t rows, int32_t *offsets)
+{
+    for (uint32_t i = 0; i < rows; i++) {
+        offsets[i] = (int32_t)(uint32_t)numbers[i];
+    }
+}
+
+static bool s_short_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, uint32_t rows,
+                            int32_t *offsets)
+{
+    uint64_t numbers[MINI_ROWS];
+    if (!s_plain_mini(walk, rows, BB_LANES_WIDTH_MAX, numbers)) {
+        return false;
+    }
+    s_integrate_plain(walk, self->order, rows, numbers);
+    s_narrow(numbers, rows, offsets);
+    return true;
+}
+
+static bool s_full_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets)
+{
+    uint32_t lanes[MINI_ROWS];
+    bool is_flat;
+    if (!s_full_mini(walk, self->order == 0 ? (uint32_t *)offsets : lanes, &is_flat)) {
+        return false;
+    }
+    if (self->order == 2) {
+        walk->slope = bb_lanes_integrate(lanes, (uint32_t)walk->slope);
+    }
+    if (self->order >= 1) {
+        walk->sum = bb_lanes_integrate_rows(lanes, (uint32_t)walk->sum, (uint32_t *)offsets);
+    }
+    return true;
+}
+
+static_assert(BB_PACKED_STEP_ROWS == MINI_ROWS, "a step is a mini");
+
+bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
+                    uint32_t *rows)
+{
+    BB_ASSERT(!self->is_wide);
+    *rows = BB_MIN(self->count - walk->row, MINI_ROWS);
+    if (*rows == 0) {
+        return bb_reader_is_done(&walk->minis);
+    }
+    return *rows == MINI_ROWS ? s_full_offsets(self, walk, offsets)
+                              : s_short_offsets(self, walk, *rows, offsets);
 }
 
 bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets)
 {
-    BB_ASSERT(!self->is_wide);
-    s_cursor_t cursor = s_cursor(self);
-    uint32_t lanes[MINI_ROWS];
-    while (self->count - cursor.row >= MINI_ROWS) {
-        uint32_t *out = (uint32_t *)offsets + cursor.row;
-        bool is_flat;
-        if (!s_full_mini(&cursor, self->order == 0 ? out : lanes, &is_flat)) {
+    bb_packed_walk_t walk = bb_packed_walk(self);
+    uint32_t rows;
+    do {
+        if (!bb_packed_step(self, &walk, offsets + walk.row, &rows)) {
             return false;
         }
-        if (self->order == 2) {
-            cursor.slope = bb_lanes_integrate(lanes, (uint32_t)cursor.slope);
-        }
-        if (self->order >= 1) {
-            cursor.sum = bb_lanes_integrate_rows(lanes, (uint32_t)cursor.sum, out);
-        }
-    }
-    uint32_t rows = self->count - cursor.row;
-    if (rows > 0) {
-        uint64_t numbers[MINI_ROWS];
-        int32_t *out = offsets + cursor.row;
-        if (!s_plain_mini(&cursor, rows, BB_LANES_WIDTH_MAX, numbers)) {
-            return false;
-        }
-        s_integrate_plain(&cursor, self->order, rows, numbers);
-        for (uint32_t i = 0; i < rows; i++) {
-            out[i] = (int32_t)(uint32_t)numbers[i];
-        }
-    }
-    return s_is_done(self, &cursor);
+    } while (rows > 0);
+    return true;
 }
 
 static bool s_wide_integers(const bb_packed_t *self, uint64_t *integers)
 {
-    s_cursor_t cursor = s_cursor(self);
-    while (cursor.row < self->count) {
-        uint32_t rows = BB_MIN(self->count - cursor.row, MINI_ROWS);
-        uint64_t *out = integers + cursor.row;
-        if (!s_plain_mini(&cursor, rows, 64, out)) {
+    bb_packed_walk_t walk = bb_packed_walk(self);
+    while (walk.row < self->count) {
+        uint32_t rows = BB_MIN(self->count - walk.row, MINI_ROWS);
+        uint64_t *out = integers + walk.row;
+        if (!s_plain_mini(&walk, rows, 64, out)) {
             return false;
         }
-        s_integrate_plain(&cursor, self->order, rows, out);
+        s_integrate_plain(&walk, self->order, rows, out);
     }
     for (uint32_t i = 0; i < self->count; i++) {
         integers[i] = self->base + self->scale * integers[i];
     }
-    return s_is_done(self, &cursor);
+    return s_is_done(self, &walk);
 }
 
 BB_CLONES static void s_widen(const int32_t *offsets, uint32_t count, uint64_t base, uint64_t scale,
@@ -263,83 +285,103 @@ bool bb_packed_integers(const bb_packed_t *self, uint64_t *integers)
     return true;
 }
 
-static void s_add_plain(const uint64_t *numbers, uint32_t rows, bb_lanes_totals_t *totals)
+BB_CLONES static void s_add_short(const int32_t *offsets, uint32_t rows, bb_lanes_total_t *totals)
 {
+    int32_t min = totals->min;
+    int32_t max = totals->max;
+    int64_t sum = 0;
     for (uint32_t i = 0; i < rows; i++) {
-        int32_t offset = (int32_t)(uint32_t)numbers[i];
-        totals->min = BB_MIN(totals->min, offset);
-        totals->max = BB_MAX(totals->max, offset);
-        totals->sum += offset;
+        min = offsets[i] < min ? offsets[i] : min;
+        max = offsets[i] > max ? offsets[i] : max;
+        sum += offsets[i];
     }
+    *totals = (bb_lanes_total_t){min, max, totals->sum + sum};
 }
 
 // A line of 256 steps from here does not leave 32 bits.
-static bool s_is_small(const s_cursor_t *cursor)
+static bool s_is_small(const bb_packed_walk_t *walk)
 {
-    int64_t step = (int64_t)cursor->reference;
-    int32_t start = (int32_t)(uint32_t)cursor->sum;
+    int64_t step = (int64_t)walk->reference;
+    int32_t start = (int32_t)(uint32_t)walk->sum;
     return step > -(1 << 21) && step < 1 << 21 && start > -(1 << 30) && start < 1 << 30;
 }
 
 // A mini whose residuals are all the reference: constant or a line. Returns its last offset.
-static uint32_t s_add_line(s_cursor_t *cursor, uint32_t order, bb_lanes_totals_t *totals)
+static uint32_t s_add_line(bb_packed_walk_t *walk, uint32_t order, bb_lanes_total_t *totals)
 {
-    int32_t step = order == 1 ? (int32_t)cursor->reference : 0;
-    int32_t before = order == 1 ? (int32_t)(uint32_t)cursor->sum : (int32_t)cursor->reference;
+    int32_t step = order == 1 ? (int32_t)walk->reference : 0;
+    int32_t before = order == 1 ? (int32_t)(uint32_t)walk->sum : (int32_t)walk->reference;
     int32_t first = before + step;
     int32_t last = before + step * (int32_t)MINI_ROWS;
     totals->min = BB_MIN(totals->min, BB_MIN(first, last));
     totals->max = BB_MAX(totals->max, BB_MAX(first, last));
     totals->sum += ((int64_t)first + last) * (MINI_ROWS / 2);
-    cursor->sum = order == 1 ? (uint32_t)last : cursor->sum;
+    walk->sum = order == 1 ? (uint32_t)last : walk->sum;
     return (uint32_t)last;
+}
+
+typedef struct {
+    bb_lanes_totals_t lanes; // of minis in lanes
+    bb_lanes_total_t flat;   // of lines and of the short mini
+    uint32_t first, last;    // offsets
+} s_totals_t;
+
+static bool s_add_full(const bb_packed_t *self, bb_packed_walk_t *walk, s_totals_t *totals)
+{
+    uint32_t residuals[MINI_ROWS];
+    bool is_first = walk->row == 0;
+    bool is_flat;
+    if (!s_full_mini(walk, residuals, &is_flat)) {
+        return false;
+    }
+    if (is_flat && self->order < 2 && s_is_small(walk)) {
+        totals->first = is_first ? (uint32_t)(walk->sum + walk->reference) : totals->first;
+        totals->last = s_add_line(walk, self->order, &totals->flat);
+        return true;
+    }
+    if (self->order == 2) {
+        walk->slope = bb_lanes_integrate(residuals, (uint32_t)walk->slope);
+    }
+    totals->first = is_first ? residuals[0] : totals->first; // the sum before it is 0
+    if (self->order == 0) {
+        bb_lanes_add_totals(residuals, &totals->lanes);
+        totals->last = residuals[MINI_ROWS - 1];
+    } else {
+        totals->last = bb_lanes_integrate_totals(residuals, (uint32_t)walk->sum, &totals->lanes);
+        walk->sum = totals->last;
+    }
+    return true;
 }
 
 bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
 {
     BB_ASSERT(!self->is_wide);
-    s_cursor_t cursor = s_cursor(self);
-    bb_lanes_totals_t sums = {.min = INT32_MAX, .max = INT32_MIN};
-    uint32_t lanes[MINI_ROWS];
-    uint32_t first = 0;
-    uint32_t last = 0;
-    bool overflowed = false;
-    while (self->count - cursor.row >= MINI_ROWS) {
-        bool is_first = cursor.row == 0;
-        bool is_flat;
-        if (!s_full_mini(&cursor, lanes, &is_flat)) {
+    bb_packed_walk_t walk = bb_packed_walk(self);
+    s_totals_t sums = {.flat = {INT32_MAX, INT32_MIN, 0}};
+    bb_lanes_totals_clear(&sums.lanes);
+    while (self->count - walk.row >= MINI_ROWS) {
+        if (!s_add_full(self, &walk, &sums)) {
             return false;
         }
-        if (is_flat && self->order < 2 && s_is_small(&cursor)) {
-            first = is_first ? (uint32_t)(cursor.sum + cursor.reference) : first;
-            last = s_add_line(&cursor, self->order, &sums);
-            continue;
-        }
-        if (self->order == 0) {
-            bb_lanes_add_totals(lanes, &sums);
-            first = is_first ? lanes[0] : first;
-            last = lanes[MINI_ROWS - 1];
-            continue;
-        }
-        if (self->order == 2) {
-            cursor.slope = bb_lanes_integrate(lanes, (uint32_t)cursor.slope);
-        }
-        first = is_first ? lanes[0] : first; // the sum before it is 0
-        last = bb_lanes_integrate_totals(lanes, (uint32_t)cursor.sum, &sums, &overflowed);
-        cursor.sum = last;
     }
-    uint32_t rows = self->count - cursor.row;
+    uint32_t rows = self->count - walk.row;
     if (rows > 0) {
-        bool is_first = cursor.row == 0;
-        uint64_t numbers[MINI_ROWS];
-        if (!s_plain_mini(&cursor, rows, BB_LANES_WIDTH_MAX, numbers)) {
+        bool is_first = walk.row == 0;
+        int32_t offsets[MINI_ROWS];
+        if (!s_short_offsets(self, &walk, rows, offsets)) {
             return false;
         }
-        s_integrate_plain(&cursor, self->order, rows, numbers);
-        s_add_plain(numbers, rows, &sums);
-        first = is_first ? (uint32_t)numbers[0] : first;
-        last = (uint32_t)numbers[rows - 1];
+        s_add_short(offsets, rows, &sums.flat);
+        sums.first = is_first ? (uint32_t)offsets[0] : sums.first;
+        sums.last = (uint32_t)offsets[rows - 1];
     }
-    *totals = (bb_packed_totals_t){sums.min, sums.max, (int32_t)first, (int32_t)last, sums.sum};
-    return !overflowed && s_is_done(self, &cursor);
+    bb_lanes_total_t rest = bb_lanes_total(&sums.lanes);
+    *totals = (bb_packed_totals_t){
+        .min = BB_MIN(sums.flat.min, rest.min),
+        .max = BB_MAX(sums.flat.max, rest.max),
+        .first = (int32_t)sums.first,
+        .last = (int32_t)sums.last,
+        .sum = sums.flat.sum + rest.sum,
+    };
+    return !sums.lanes.overflowed && s_is_done(self, &walk);
 }

@@ -72,6 +72,19 @@ static inline bool bb_packed_is_plain(const bb_packed_t *self)
 // modulo 2^64. False: corrupt; then `offsets` holds anything, as below.
 BB_MUST_CHECK bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets);
 
+// The same offsets piece by piece, 256 at a time but for the last piece, so that they stay near.
+typedef struct {
+    bb_reader_t minis;
+    uint32_t row;        // first row that is left
+    uint64_t reference;  // of the mini before
+    uint64_t sum, slope; // integrals so far: of order 1 and 2
+} bb_packed_walk_t;
+#define BB_PACKED_STEP_ROWS 256u
+bb_packed_walk_t bb_packed_walk(const bb_packed_t *self);
+// *rows: how many; 0 = that was all. False: corrupt.
+BB_MUST_CHECK bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
+                                  uint32_t *rows);
+
 // The integers of any form.
 BB_MUST_CHECK bool bb_packed_integers(const bb_packed_t *self, uint64_t *integers);
 

@@ -2,6 +2,7 @@
 #include "storage/encoding/bb_prediction.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "protocol/bb_value.h"
 #include "storage/encoding/bb_clones.h"
@@ -69,33 +70,60 @@ static void s_sums(int64_t *terms, uint32_t count)
 
 static_assert(ROWS_MAX <= 1u << 10, "sums of terms stay below 2^50 and, shifted, exact");
 
-BB_CLONES static void s_shift(const int64_t *sums, uint32_t count, int64_t phase, double *guesses)
+// Rounds down; without an arithmetic shift of 64 bits, which AVX2 lacks.
+#define SHIFT_UP   (UINT64_C(1) << 51)
+#define SHIFT_DOWN (UINT64_C(1) << (51 - PHASE_BITS))
+
+BB_INLINE double s_shifted(int64_t sum)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        // Rounds down; without an arithmetic shift of 64 bits, which AVX2 lacks.
-        uint64_t raised = (uint64_t)(sums[i] + phase) + (UINT64_C(1) << 51);
-        guesses[i] = bb_double_of_integer((int64_t)(raised >> PHASE_BITS) -
-                                          (INT64_C(1) << (51 - PHASE_BITS)));
-    }
+    uint64_t raised = (uint64_t)sum + SHIFT_UP;
+    return bb_double_of_integer((int64_t)((raised >> PHASE_BITS) - SHIFT_DOWN));
 }
 
-void bb_prediction_make(const bb_prediction_t *self, const double *u, const double *w,
-                        uint32_t count, uint32_t rows_step, double *guesses)
+typedef double s_doubles_t __attribute__((vector_size(8 * LANES)));
+typedef int64_t s_masks_t __attribute__((vector_size(8 * LANES)));
+typedef uint64_t s_words_t __attribute__((vector_size(8 * LANES)));
+
+// The same terms and sums, four at a time; `sum` begins with the phase and is returned.
+BB_CLONES static int64_t s_make_integral(double a, double b, const double *u, uint32_t count,
+                                         int64_t sum, double *guesses)
 {
-    BB_ASSERT(count <= ROWS_MAX && rows_step >= 1);
+    const s_words_t zeros = {0};
+    s_words_t before = zeros + (uint64_t)sum;
+    uint32_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        s_doubles_t x;
+        memcpy(&x, u + i, sizeof x);
+        s_masks_t is_positive = x > 0;
+        s_masks_t factor = (is_positive & (s_masks_t)((s_doubles_t){0} + a)) |
+                           (~is_positive & (s_masks_t)((s_doubles_t){0} + b));
+        s_doubles_t term = x * (s_doubles_t)factor;
+        s_masks_t is_small = (term < TERM_LIMIT) & (term > -TERM_LIMIT);
+        term = (s_doubles_t)((s_masks_t)term & is_small) + BB_ROUNDING_MAGIC;
+        s_words_t sums = (s_words_t)term - BB_ROUNDING_MAGIC_BITS;
+        sums += __builtin_shufflevector(zeros, sums, 0, 4, 5, 6);
+        sums += __builtin_shufflevector(zeros, sums, 0, 1, 4, 5);
+        s_words_t all = __builtin_shufflevector(sums, sums, 3, 3, 3, 3);
+        sums += before;
+        before += all;
+        sums = ((sums + SHIFT_UP) >> PHASE_BITS) - SHIFT_DOWN + BB_ROUNDING_MAGIC_BITS;
+        s_doubles_t guess = (s_doubles_t)sums - BB_ROUNDING_MAGIC;
+        memcpy(guesses + i, &guess, sizeof guess);
+    }
+    sum = (int64_t)before[0];
+    for (; i < count; i++) {
+        double term = u[i] * (u[i] > 0 ? a : b);
+        sum += bb_rounded_integer(fabs(term) < TERM_LIMIT ? term : 0.0);
+        guesses[i] = s_shifted(sum);
+    }
+    return sum;
+}
+
+void bb_prediction_step(const bb_prediction_t *self, int64_t *sum, const double *u, const double *w,
+                        uint32_t count, double *guesses)
+{
     double a = (double)self->a;
     double b = (double)self->b;
-    double near[ROWS_MAX], far[ROWS_MAX];
-    if (rows_step > 1) {
-        uint32_t taken = 0;
-        for (uint32_t i = 0; i < count; i += rows_step, taken++) {
-            near[taken] = u[i];
-            far[taken] = w ? w[i] : 0.0;
-        }
-        u = near;
-        w = far;
-        count = taken;
-    }
     switch (self->model) {
     case BB_PREDICTION_LINEAR:
         s_make_linear(a, b, u, count, guesses);
@@ -107,16 +135,32 @@ void bb_prediction_make(const bb_prediction_t *self, const double *u, const doub
         s_make_product(a, b, u, w, count, guesses);
         break;
     case BB_PREDICTION_INTEGRAL: {
-        BB_ASSERT(rows_step == 1);
-        int64_t sums[ROWS_MAX];
-        s_terms(a, b, u, count, sums);
-        s_sums(sums, count);
-        s_shift(sums, count, (int64_t)self->phase, guesses);
+        int64_t phase = (int64_t)self->phase;
+        *sum = s_make_integral(a, b, u, count, *sum + phase, guesses) - phase;
         break;
     }
     case BB_PREDICTION_NONE:
         break;
     }
+}
+
+void bb_prediction_make(const bb_prediction_t *self, const double *u, const double *w,
+                        uint32_t count, uint32_t rows_step, double *guesses)
+{
+    BB_ASSERT(count <= ROWS_MAX && rows_step >= 1);
+    BB_ASSERT(rows_step == 1 || self->model != BB_PREDICTION_INTEGRAL);
+    int64_t sum = 0;
+    if (rows_step == 1) {
+        bb_prediction_step(self, &sum, u, w, count, guesses);
+        return;
+    }
+    double near[ROWS_MAX], far[ROWS_MAX];
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < count; i += rows_step, taken++) {
+        near[taken] = u[i];
+        far[taken] = w ? w[i] : 0.0;
+    }
+    bb_prediction_step(self, &sum, near, far, taken, guesses);
 }
 
 // ---- fits ---------------------------------------------------------------------------------------

@@ -52,4 +52,9 @@ bool bb_prediction_fit(bb_prediction_t *self, const int64_t *integers, const dou
 void bb_prediction_make(const bb_prediction_t *self, const double *u, const double *w,
                         uint32_t count, uint32_t rows_step, double *guesses);
 
+// The guesses for the next rows of a block, one stretch after the other. `sum`: of the terms before
+// (integral), 0 at the block's first row.
+void bb_prediction_step(const bb_prediction_t *self, int64_t *sum, const double *u, const double *w,
+                        uint32_t count, double *guesses);
+
 #endif

@@ -195,12 +195,47 @@ static void test_integral_is_the_sum(void **context)
     }
 }
 
+// Any cut into stretches, special doubles among the peers: the same bits as row by row.
+static void test_steps_are_the_whole(void **context)
+{
+    (void)context;
+    static const double odd[] = {NAN, INFINITY, -INFINITY, -0.0, 0x1p60, -0x1p60, 0x1p-1074};
+    bb_random_t random = bb_random_seed(77);
+    for (uint32_t round = 0; round < 200; round++) {
+        bb_prediction_t prediction = {
+            .model = (bb_prediction_model_t)(1 + round % BB_PREDICTION_LAST),
+            .a = (float)s_noise(&random, 1000),
+            .b = (float)s_noise(&random, 1000),
+            .phase = test_below(&random, 1u << 16),
+        };
+        double u[ROWS], w[ROWS], whole[ROWS], pieces[ROWS], alone[ROWS];
+        for (uint32_t i = 0; i < ROWS; i++) {
+            bool is_odd = test_below(&random, 50) == 0;
+            u[i] = is_odd ? odd[test_below(&random, BB_COUNT_OF(odd))] : s_noise(&random, 700);
+            w[i] = s_noise(&random, 100);
+        }
+        bb_prediction_make(&prediction, u, w, ROWS, 1, whole);
+        int64_t sum = 0, lone_sum = 0;
+        for (uint32_t row = 0; row < ROWS;) {
+            uint32_t rows = BB_MIN(1 + test_below(&random, 300), ROWS - row);
+            bb_prediction_step(&prediction, &sum, u + row, w + row, rows, pieces + row);
+            row += rows;
+        }
+        for (uint32_t row = 0; row < ROWS; row++) {
+            bb_prediction_step(&prediction, &lone_sum, u + row, w + row, 1, alone + row);
+        }
+        assert_memory_equal(pieces, whole, sizeof whole);
+        assert_memory_equal(alone, whole, sizeof whole);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_physics_is_found),
         cmocka_unit_test(test_odd_peers_do_no_harm),
         cmocka_unit_test(test_integral_is_the_sum),
+        cmocka_unit_test(test_steps_are_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
