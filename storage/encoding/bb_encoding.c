@@ -120,8 +120,11 @@ static uint64_t s_word(bb_type_t type, const bb_codec_totals_t *from, int64_t in
 // The exact sum of integers, divided in double-double arithmetic.
 static bb_sum_t s_sum(bb_type_t type, const bb_codec_totals_t *from)
 {
-    double high = (double)from->sum;
-    double low = (double)(int64_t)((__int128)from->sum - (__int128)high);
+    double high = (double)(from->sum >> 32) * 0x1p32; // both halves are exact
+    double low = (double)(from->sum & UINT32_MAX);
+    double sum = high + low;
+    low -= sum - high;
+    high = sum;
     if (type != BB_TYPE_FLOAT64) {
         return (bb_sum_t){high, low};
     }

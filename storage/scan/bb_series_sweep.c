@@ -18,7 +18,6 @@ typedef struct {
     bool has_piece;
     uint32_t piece_first, piece_count;   // block (count 1), or frames
     int64_t first_wall_ns, last_wall_ns; // inclusive
-    bb_block_stats_t stats;              // runs
 } s_source_t;
 
 typedef struct {
@@ -74,6 +73,18 @@ void bb_series_sweep_destroy(bb_series_sweep_t **self)
 }
 
 // ---- pieces ----------------------------------------------------------------------------------
+// False: damaged, noted; no statistics then.
+static bool s_read_stats(const bb_series_sweep_t *self, const s_source_t *source, uint32_t block,
+                         bb_block_stats_t *stats)
+{
+    if (bb_run_block_stats(&source->run->run, source->column, block, stats) == BB_OK) {
+        return true;
+    }
+    bb_battery_view_note_damage(self->view, source->run);
+    *stats = (bb_block_stats_t){0};
+    return false;
+}
+
 static bool s_piece_of_run(const bb_series_sweep_t *self, s_source_t *source)
 {
     while (source->next < source->limit) {
@@ -84,18 +95,20 @@ static bool s_piece_of_run(const bb_series_sweep_t *self, s_source_t *source)
         if (last_wall_ns < self->from_wall_ns || first_wall_ns >= self->to_wall_ns) {
             continue;
         }
-        if (bb_run_block_stats(&source->run->run, source->column, block, &source->stats) != BB_OK) {
-            bb_battery_view_note_damage(self->view, source->run);
-            continue;
-        }
-        if (source->stats.count == 0 || source->stats.last_wall_ns < self->from_wall_ns ||
-            source->stats.first_wall_ns >= self->to_wall_ns) {
-            continue;
+        if (!bb_run_block_has_all(&source->run->run, source->column, block)) {
+            bb_block_stats_t stats;
+            if (!s_read_stats(self, source, block, &stats) || stats.count == 0 ||
+                stats.last_wall_ns < self->from_wall_ns ||
+                stats.first_wall_ns >= self->to_wall_ns) {
+                continue;
+            }
+            first_wall_ns = stats.first_wall_ns;
+            last_wall_ns = stats.last_wall_ns;
         }
         source->piece_first = block;
         source->piece_count = 1;
-        source->first_wall_ns = source->stats.first_wall_ns;
-        source->last_wall_ns = source->stats.last_wall_ns;
+        source->first_wall_ns = first_wall_ns;
+        source->last_wall_ns = last_wall_ns;
         return true;
     }
     return false;
@@ -521,14 +534,16 @@ static void s_collect_cluster(bb_series_sweep_t *self, s_source_t *front)
     }
 }
 
-static bool s_is_in_one_bucket(const bb_series_sweep_t *self, const bb_block_stats_t *stats)
+static bool s_is_in_one_bucket(const bb_series_sweep_t *self, int64_t first_wall_ns,
+                               int64_t last_wall_ns)
 {
-    if (self->every_ns == 0 || stats->first_wall_ns < self->from_wall_ns ||
-        stats->last_wall_ns >= self->to_wall_ns) {
+    if (self->every_ns == 0 || first_wall_ns < self->from_wall_ns ||
+        last_wall_ns >= self->to_wall_ns) {
         return false;
     }
     return self->every_ns == INT64_MAX ||
-           stats->first_wall_ns / self->every_ns == stats->last_wall_ns / self->every_ns;
+           (last_wall_ns - first_wall_ns < self->every_ns &&
+            first_wall_ns / self->every_ns == last_wall_ns / self->every_ns);
 }
 
 // The largest time that the source still has.
@@ -541,9 +556,8 @@ static int64_t s_last_of(const s_source_t *source)
 static bool s_take_run(bb_series_sweep_t *self, s_source_t *front, bb_block_stats_t *stats)
 {
     const bb_run_t *run = &front->run->run;
-    const bb_block_stats_t range = {.first_wall_ns = run->first_wall_ns,
-                                    .last_wall_ns = run->last_wall_ns};
-    if (!front->is_whole || self->is_decode_forced || !s_is_in_one_bucket(self, &range)) {
+    if (!front->is_whole || self->is_decode_forced ||
+        !s_is_in_one_bucket(self, run->first_wall_ns, run->last_wall_ns)) {
         return false;
     }
     for (uint32_t i = 0; i < self->source_count; i++) {
@@ -600,12 +614,11 @@ bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
         s_advance(self, front);
     } else if (front->run && s_take_run(self, front, &step->stats)) {
         step->is_stats = true;
-    } else if (front->run && s_is_in_one_bucket(self, &front->stats)) {
+    } else if (front->run && s_is_in_one_bucket(self, front->first_wall_ns, front->last_wall_ns)) {
         step->is_stats = true;
-        if (self->is_decode_forced) {
+        if (self->is_decode_forced ||
+            !s_read_stats(self, front, front->piece_first, &step->stats)) {
             s_aggregate_block(self, front, &step->stats);
-        } else {
-            step->stats = front->stats;
         }
         s_advance(self, front);
     } else if (front->run) {
@@ -625,15 +638,17 @@ static bool s_last_of_cluster(bb_series_sweep_t *self, s_source_t *front, int64_
                               uint64_t *bits)
 {
     uint32_t count;
+    bb_block_stats_t stats;
     if (s_overlapping(self, front, front->first_wall_ns, front->last_wall_ns)) {
         s_collect_cluster(self, front);
         count = s_merge_cluster(self);
     } else if (!s_is_wanted(self, front)) {
         count = 0;
         s_advance(self, front);
-    } else if (front->run && front->stats.last_wall_ns < self->to_wall_ns) {
-        *time_wall_ns = front->stats.last_wall_ns;
-        *bits = front->stats.last;
+    } else if (front->run && front->last_wall_ns < self->to_wall_ns &&
+               s_read_stats(self, front, front->piece_first, &stats)) {
+        *time_wall_ns = stats.last_wall_ns;
+        *bits = stats.last;
         s_advance(self, front);
         return true;
     } else {

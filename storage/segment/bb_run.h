@@ -97,6 +97,8 @@ uint32_t bb_run_block_rows(const bb_run_t *self, uint32_t block_index);
 uint32_t bb_run_block_first(const bb_run_t *self, uint32_t block_index);
 void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *first_wall_ns,
                         int64_t *last_wall_ns); // inclusive, from the directory
+// Every row of the block has a value in the column: then its range is that of the block.
+bool bb_run_block_has_all(const bb_run_t *self, uint32_t column_index, uint32_t block_index);
 // Decodes the time column of a block; out has room for BB_BLOCK_ROWS_MAX.
 BB_MUST_CHECK bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index,
                                             int64_t *out_wall_ns);

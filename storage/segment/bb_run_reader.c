@@ -61,6 +61,15 @@ void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *fir
         self->times_raw ? bb_run_raw_block_time(self, 1, block_index) : self->last_wall_ns;
 }
 
+bool bb_run_block_has_all(const bb_run_t *self, uint32_t column_index, uint32_t block_index)
+{
+    BB_ASSERT(column_index < self->column_count);
+    BB_ASSERT(block_index < self->block_count);
+    uint8_t encoding =
+        self->encodings_raw[bb_run_raw_part(self, bb_run_slot(column_index), block_index)];
+    return encoding != BB_ENCODING_NONE && !(encoding & BB_RUN_LACKS_ROWS);
+}
+
 bb_slice_t bb_run_raw_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index)
 {
     BB_ASSERT(column_index < self->column_count);
@@ -209,10 +218,7 @@ typedef struct {
 static uint32_t s_find_peer(const bb_run_t *self, uint32_t block_index, uint32_t index)
 {
     for (uint32_t column = 0; column < self->column_count; column++) {
-        uint8_t encoding =
-            self->encodings_raw[bb_run_raw_part(self, bb_run_slot(column), block_index)];
-        bool has_all = encoding != BB_ENCODING_NONE && !(encoding & BB_RUN_LACKS_ROWS);
-        if (has_all && index-- == 0) {
+        if (bb_run_block_has_all(self, column, block_index) && index-- == 0) {
             return column;
         }
     }
