@@ -178,11 +178,11 @@ static bb_error_t s_load_damage(void *context, const bb_damage_entry_t *entry, b
     return BB_OK;
 }
 
-static bb_error_t s_load_verified(void *context, bb_window_kind_t kind, uint32_t day,
+static bb_error_t s_load_verified(void *context, bb_window_id_t window,
                                   const bb_meta_verified_t *verified, bb_fault_t *fault)
 {
     (void)fault;
-    bb_store_scrub_load_verified(((bb_store_t *)context)->scrub, kind, day, verified);
+    bb_store_scrub_load_verified(((bb_store_t *)context)->scrub, window, verified);
     return BB_OK;
 }
 

@@ -97,7 +97,8 @@ static void s_window_key(uint8_t out[8], char first, bb_window_id_t window)
 bb_error_t bb_meta_remove_window(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_window_id_t id)
 {
     bb_error_t error = BB_OK;
-    for (const char *kind = "FW"; *kind && error == BB_OK; kind++) { // fingerprints, window
+    // Fingerprints, times of verifying, the window.
+    for (const char *kind = "FVW"; *kind && error == BB_OK; kind++) {
         uint8_t key[8];
         s_window_key(key, *kind, id);
         error = kv->remove(txn, bb_slice(key, sizeof key));
@@ -125,12 +126,14 @@ void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry)
     memcpy(s_add(self, key, sizeof key, length), record, length);
 }
 
-void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
-                            const bb_meta_verified_t *verified)
+void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_id_t window,
+                            const bb_meta_verified_t *verified, uint32_t count)
 {
-    uint8_t key[6] = {'V', (uint8_t)kind};
-    s_number_key(key + 2, day);
-    memcpy(s_add(self, key, sizeof key, sizeof *verified), verified, sizeof *verified);
+    BB_ASSERT(count > 0);
+    uint8_t key[8];
+    s_window_key(key, 'V', window);
+    memcpy(s_add(self, key, sizeof key, count * sizeof *verified), verified,
+           count * sizeof *verified);
 }
 
 void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
@@ -208,21 +211,26 @@ static uint32_t s_number(const uint8_t *bytes)
     return __builtin_bswap32(big);
 }
 
-// A record of damage that does not verify is let pass: what it named is found again.
-static bb_error_t s_visit_scrub(const bb_meta_visitor_t *visitor, const uint8_t *key,
-                                bb_slice_t value, bb_fault_t *fault)
+// One that does not verify is let pass: what it named is found again.
+static bb_error_t s_visit_damage(const bb_meta_visitor_t *visitor, bb_slice_t value,
+                                 bb_fault_t *fault)
 {
-    if (key[0] == 'D') {
-        bb_damage_entry_t entry;
-        bool is_sound = bb_damage_decode(value, &entry) == BB_OK;
-        return is_sound && visitor->damage ? visitor->damage(visitor->context, &entry, fault)
-                                           : BB_OK;
+    bb_damage_entry_t entry;
+    bool is_sound = bb_damage_decode(value, &entry) == BB_OK;
+    return is_sound && visitor->damage ? visitor->damage(visitor->context, &entry, fault) : BB_OK;
+}
+
+static bb_error_t s_visit_verified(const bb_meta_visitor_t *visitor, bb_window_id_t window,
+                                   bb_slice_t value, bb_fault_t *fault)
+{
+    bb_error_t error = BB_OK;
+    for (size_t at = 0; visitor->verified && error == BB_OK && at < value.length;
+         at += sizeof(bb_meta_verified_t)) {
+        bb_meta_verified_t verified;
+        memcpy(&verified, (const uint8_t *)value.data + at, sizeof verified);
+        error = visitor->verified(visitor->context, window, &verified, fault);
     }
-    bb_meta_verified_t verified;
-    memcpy(&verified, value.data, sizeof verified);
-    return visitor->verified ? visitor->verified(visitor->context, (bb_window_kind_t)key[1],
-                                                 s_number(key + 2), &verified, fault)
-                             : BB_OK;
+    return error;
 }
 
 // One that does not verify is let pass: without it the end of the newest day is the bound.
@@ -290,15 +298,18 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
                                         fault)
                    : BB_OK;
     }
-    if (bytes[0] == 'W' && key.length == 8 && bytes[1] < BB_WINDOW_KIND_COUNT) {
+    if (bytes[0] == 'D' && key.length == BB_META_DAMAGE_KEY_BYTES) {
+        return s_visit_damage(visitor, value, fault);
+    }
+    if (key.length == 8 && bytes[1] < BB_WINDOW_KIND_COUNT) {
         bb_window_id_t id = {(bb_window_kind_t)bytes[1], (uint16_t)(bytes[2] << 8 | bytes[3]),
                              s_number(bytes + 4)};
-        return s_visit_window(visitor, id, value, fault);
-    }
-    if ((bytes[0] == 'D' && key.length == BB_META_DAMAGE_KEY_BYTES) ||
-        (bytes[0] == 'V' && key.length == 6 && bytes[1] < BB_WINDOW_KIND_COUNT &&
-         value.length == sizeof(bb_meta_verified_t))) {
-        return s_visit_scrub(visitor, bytes, value, fault);
+        if (bytes[0] == 'W') {
+            return s_visit_window(visitor, id, value, fault);
+        }
+        if (bytes[0] == 'V' && value.length % sizeof(bb_meta_verified_t) == 0) {
+            return s_visit_verified(visitor, id, value, fault);
+        }
     }
     return bb_fault_set(fault, BB_ERR_CORRUPT,
                         "meta: a record with key 0x%02x of %zu bytes and a value of %zu bytes",

@@ -14,7 +14,8 @@
 //   'L'                     bb_meta_newest_t: no point in windows is newer
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
-//   'V' u8 kind u32 day     bb_meta_verified_t: when scrubbing last read all of it
+//   'V' u8 kind u16 class u32 day     a bb_meta_verified_t for each segment, ascending by number:
+//                                     when scrubbing last read all of it
 //   'W' u8 kind u16 class u32 day     bb_meta_window_t and a bb_meta_part_t for each segment: which
 //                                     folders count, and what is in them
 //
@@ -68,7 +69,7 @@ typedef struct {
 static_assert(sizeof(bb_meta_newest_t) == 16, "on-disk layout");
 
 typedef struct {
-    uint64_t number; // of the folder that was verified
+    uint64_t number; // of the segment that was verified
     int64_t wall_ns;
 } bb_meta_verified_t;
 static_assert(sizeof(bb_meta_verified_t) == 16, "on-disk layout");
@@ -94,8 +95,9 @@ void bb_meta_batch_classes(bb_meta_batch_t *self, const bb_retention_t *retentio
 BB_MUST_CHECK bb_error_t bb_meta_remove_window(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
                                                bb_window_id_t id);
 void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry);
-void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_kind_t kind, uint32_t day,
-                            const bb_meta_verified_t *verified);
+// Takes the place of what was recorded of the window. Ascending by number.
+void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_id_t window,
+                            const bb_meta_verified_t *verified, uint32_t count);
 void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
                                 const bb_meta_fingerprint_t *sums, uint32_t count);
 // That of a partition in a window that is the one segment `number`. BB_ERR_NOT_FOUND: it was never
@@ -121,8 +123,8 @@ typedef struct {
                          const bb_meta_part_t *parts, bb_fault_t *fault);
     // May be NULL: not wanted.
     bb_error_t (*damage)(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault);
-    bb_error_t (*verified)(void *context, bb_window_kind_t kind, uint32_t day,
-                           const bb_meta_verified_t *verified, bb_fault_t *fault);
+    bb_error_t (*verified)(void *context, bb_window_id_t window, const bb_meta_verified_t *verified,
+                           bb_fault_t *fault);
     bb_error_t (*newest)(void *context, int64_t newest_wall_ns, bb_fault_t *fault);
     bb_error_t (*retention)(void *context, uint32_t class_id, bb_slice_t record, bb_fault_t *fault);
 } bb_meta_visitor_t;

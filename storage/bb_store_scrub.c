@@ -19,8 +19,9 @@ typedef struct {
     int64_t child; // handle of the checker; -1 = none
 } s_doubted_t;
 
+// When a segment was last read to its end.
 typedef struct {
-    uint64_t id, number;
+    uint64_t id;
     int64_t wall_ns;
 } s_verified_t;
 
@@ -28,7 +29,7 @@ struct bb_store_scrub {
     bb_scrub_t *core;
     bb_damage_t damage;
     bb_store_checker_t checker;
-    s_verified_t *verified; // as loaded; the core knows what came later
+    s_verified_t *verified; // as meta has them; ascending by id
     uint32_t verified_count, verified_capacity;
     s_doubted_t *doubted;
     uint32_t doubted_count, doubted_capacity;
@@ -55,6 +56,8 @@ struct bb_scrub_job {
     bb_window_check_totals_t totals;
     uint64_t budget_bytes;
     int64_t wall_ns;
+    bb_meta_verified_t *verified; // of the segments of the window
+    uint32_t verified_count;
     bb_damage_entry_t *known; // that it may prove healed, copied
     uint32_t known_count;
     bb_damage_t found;
@@ -116,17 +119,47 @@ void bb_store_scrub_load_damage(bb_store_scrub_t *self, const bb_damage_entry_t 
     bb_ignore(bb_damage_add(&self->damage, entry), "covered by one of the whole window");
 }
 
-void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_kind_t kind, uint32_t day,
-                                  const bb_meta_verified_t *verified)
+// Where the id is in the list, or would be put.
+static uint32_t s_verified_find(const bb_store_scrub_t *self, uint64_t id, bool *found)
 {
+    uint32_t first = 0;
+    uint32_t limit = self->verified_count;
+    while (first < limit) {
+        uint32_t middle = first + (limit - first) / 2;
+        if (self->verified[middle].id < id) {
+            first = middle + 1;
+        } else {
+            limit = middle;
+        }
+    }
+    *found = first < self->verified_count && self->verified[first].id == id;
+    return first;
+}
+
+static void s_verified_set(bb_store_scrub_t *self, uint64_t id, int64_t wall_ns)
+{
+    bool found;
+    uint32_t at = s_verified_find(self, id, &found);
+    if (found) {
+        self->verified[at].wall_ns = wall_ns;
+        return;
+    }
     if (self->verified_count == self->verified_capacity) {
         self->verified_capacity = BB_MAX(16u, self->verified_capacity * 2);
         self->verified =
             bb_realloc(self->verified, self->verified_capacity * sizeof *self->verified);
     }
-    self->verified[self->verified_count++] =
-        (s_verified_t){s_id_of((bb_window_id_t){.kind = kind, .day = day}, verified->number),
-                       verified->number, verified->wall_ns};
+    memmove(&self->verified[at + 1], &self->verified[at],
+            (self->verified_count++ - at) * sizeof *self->verified);
+    self->verified[at] = (s_verified_t){id, wall_ns};
+}
+
+void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_id_t window,
+                                  const bb_meta_verified_t *verified)
+{
+    if (verified->number >> S_NUMBER_BITS == 0) { // a record that says otherwise is damage
+        s_verified_set(self, s_id_of(window, verified->number), verified->wall_ns);
+    }
 }
 
 void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
@@ -153,14 +186,28 @@ static const bb_window_part_t *s_part_of(const bb_store_t *store, uint64_t id)
     return NULL;
 }
 
-static int64_t s_verified_wall_ns(const bb_store_scrub_t *self, uint64_t id, uint64_t number)
+static int64_t s_verified_wall_ns(const bb_store_scrub_t *self, uint64_t id)
 {
+    bool found;
+    uint32_t at = s_verified_find(self, id, &found);
+    return found ? self->verified[at].wall_ns : BB_SCRUB_NEVER_WALL_NS;
+}
+
+// Forgets segments that are gone. `windows` ascend by id, as the list does.
+static void s_verified_keep(bb_store_scrub_t *self, const bb_scrub_window_t *windows,
+                            uint32_t count)
+{
+    uint32_t kept = 0;
+    uint32_t at = 0;
     for (uint32_t i = 0; i < self->verified_count; i++) {
-        if (self->verified[i].id == id && self->verified[i].number == number) {
-            return self->verified[i].wall_ns;
+        while (at < count && windows[at].id < self->verified[i].id) {
+            at++;
+        }
+        if (at < count && windows[at].id == self->verified[i].id) {
+            self->verified[kept++] = self->verified[i];
         }
     }
-    return BB_SCRUB_NEVER_WALL_NS;
+    self->verified_count = kept;
 }
 
 static void s_windows_set(bb_store_t *store, int64_t now_wall_ns)
@@ -178,9 +225,10 @@ static void s_windows_set(bb_store_t *store, int64_t now_wall_ns)
             uint64_t number = bb_segment_number(item->parts[part].segment);
             uint64_t id = s_id_of(item->id, number);
             windows[count++] = (bb_scrub_window_t){id, number, item->parts[part].info.bytes,
-                                                   s_verified_wall_ns(self, id, number)};
+                                                   s_verified_wall_ns(self, id)};
         }
     }
+    s_verified_keep(self, windows, count);
     bb_scrub_windows_set(self->core, windows, count, now_wall_ns);
     free(windows);
     self->windows_changed = false;
@@ -371,6 +419,25 @@ static void s_take_known(const bb_store_scrub_t *self, const bb_store_t *store,
     }
 }
 
+// What the record of the window will be when this segment has been read to its end.
+static void s_take_verified(const bb_store_scrub_t *self, const bb_store_t *store,
+                            bb_window_id_t window_id, bb_scrub_job_t *job)
+{
+    bool found;
+    uint32_t at = bb_store_windows_find(&store->windows, window_id, &found);
+    BB_ASSERT(found);
+    const bb_store_window_t *window = &store->windows.items[at];
+    job->verified = bb_alloc(window->part_count * sizeof *job->verified);
+    for (uint32_t i = 0; i < window->part_count; i++) { // numbers ascend
+        uint64_t number = bb_segment_number(window->parts[i].segment);
+        int64_t wall_ns = s_verified_wall_ns(self, s_id_of(window_id, number));
+        wall_ns = window->parts[i].segment == job->segment ? job->wall_ns : wall_ns;
+        if (wall_ns != BB_SCRUB_NEVER_WALL_NS) {
+            job->verified[job->verified_count++] = (bb_meta_verified_t){number, wall_ns};
+        }
+    }
+}
+
 bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
 {
     bb_store_scrub_t *self = store->scrub;
@@ -400,6 +467,7 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
     bb_segment_retain(job->segment);
     bb_window_id_t window = bb_segment_window(job->segment);
     s_take_known(self, store, window, job);
+    s_take_verified(self, store, window, job);
     return job;
 }
 
@@ -409,6 +477,7 @@ void bb_scrub_job_destroy(bb_scrub_job_t **self)
         bb_segment_release(&(*self)->segment);
         bb_damage_clear(&(*self)->found);
         free((*self)->known);
+        free((*self)->verified);
         free(*self);
         *self = NULL;
     }
@@ -504,9 +573,8 @@ static bb_error_t s_record(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *f
         bb_meta_batch_damage(&batch, &self->found.entries[i]);
     }
     if (self->is_end) {
-        bb_meta_verified_t verified = {bb_segment_number(self->segment), self->wall_ns};
-        bb_window_id_t window = bb_segment_window(self->segment);
-        bb_meta_batch_verified(&batch, window.kind, window.day, &verified);
+        bb_meta_batch_verified(&batch, bb_segment_window(self->segment), self->verified,
+                               self->verified_count);
     }
     bb_error_t error = self->kv->begin(self->meta, true, &txn);
     if (error == BB_OK) {
@@ -545,6 +613,9 @@ void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
     scrub->outcome_bytes = self->bytes;
     scrub->outcome_findings = self->finding_count;
     scrub->outcome_is_end = self->is_end;
+    if (self->is_end) {
+        s_verified_set(scrub, self->id, self->wall_ns);
+    }
     for (uint32_t i = 0; i < self->found.count; i++) {
         bb_ignore(bb_damage_add(&scrub->damage, &self->found.entries[i]), "known already");
     }

@@ -20,7 +20,7 @@ void bb_store_scrub_destroy(bb_store_scrub_t **self);
 
 // From the meta map, when a store is opened.
 void bb_store_scrub_load_damage(bb_store_scrub_t *self, const bb_damage_entry_t *entry);
-void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_kind_t kind, uint32_t day,
+void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_id_t window,
                                   const bb_meta_verified_t *verified);
 
 // The list of windows of the store has changed, or what is in them.

@@ -48,6 +48,23 @@ static bb_error_t s_window(void *context, bb_window_id_t id, const bb_meta_windo
     return BB_OK;
 }
 
+static bb_error_t s_damage(void *context, const bb_damage_entry_t *entry, bb_fault_t *fault)
+{
+    (void)context;
+    (void)fault;
+    BB_ASSERT(bb_damage_reason_name(entry->reason));
+    return BB_OK;
+}
+
+static bb_error_t s_verified(void *context, bb_window_id_t window,
+                             const bb_meta_verified_t *verified, bb_fault_t *fault)
+{
+    (void)context;
+    (void)fault;
+    BB_ASSERT(window.kind < BB_WINDOW_KIND_COUNT);
+    return verified->number == UINT64_MAX ? BB_ERR_CORRUPT : BB_OK;
+}
+
 static void s_fill(bb_kv_driver_t *kv, bb_kv_env_t *env, fuzz_bytes_t bytes)
 {
     bb_kv_txn_t *txn = NULL;
@@ -77,8 +94,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s_fill(kv, env, (fuzz_bytes_t){data, size});
     BB_ASSERT(kv->begin(env, false, &txn) == BB_OK);
     bb_dictionary_t *dictionary = bb_dictionary_new(1, BB_PARTITIONS_MAX);
-    const bb_meta_visitor_t visitor = {
-        .context = dictionary, .seal = s_seal, .have = s_have, .name = s_name, .window = s_window};
+    const bb_meta_visitor_t visitor = {.context = dictionary,
+                                       .seal = s_seal,
+                                       .have = s_have,
+                                       .name = s_name,
+                                       .window = s_window,
+                                       .damage = s_damage,
+                                       .verified = s_verified};
     bb_error_t error = bb_meta_read(kv, txn, &visitor, &fault);
     BB_ASSERT(error != BB_ERR_FORMAT || fault.text[0] != '\0');
     kv->abort(&txn);

@@ -67,6 +67,14 @@ static void s_fill(fixture_t *fixture)
     assert_int_equal(fixture_job(fixture, BB_JOB_FLUSH), BB_OK);
 }
 
+// A store that holds that, and a scrubber's clock at 0.
+static void s_open(fixture_t *fixture, bool simulated)
+{
+    s_now_ns = 0;
+    fixture_open(fixture, simulated);
+    s_fill(fixture);
+}
+
 // ---- damage ----------------------------------------------------------------------------------
 static void s_window_folder(fixture_t *fixture, const char *day, char path[256])
 {
@@ -167,6 +175,13 @@ static void s_damage(fixture_t *fixture, const char *day, s_damage_t damage)
     free(bytes);
 }
 
+// Somebody deletes the folder of a closed store's window. `path` says which.
+static void s_remove_window(fixture_t *fixture, const char *day, char path[256])
+{
+    s_window_folder(fixture, day, path);
+    assert_int_equal(fixture->options.vfs->remove_tree(fixture->options.vfs, path), BB_OK);
+}
+
 static fixture_rows_t s_ask(fixture_t *fixture, uint32_t battery, uint32_t day)
 {
     fixture_rows_t rows;
@@ -213,6 +228,43 @@ static void s_test_sound(bool simulated)
     fixture_close(&fixture);
 }
 
+// Goal: what was verified is remembered for each segment of each class, and not read again after a
+// restart. Method: two classes, two flushes, so two segments a day and class.
+static void s_test_verified_is_remembered(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    bb_retention_class_t class = {
+        .name = "a", .selector = {.metric = "a"}, .keep_ns = 400 * BB_NS_PER_DAY};
+    s_now_ns = 0;
+    fixture_open(&fixture, true);
+    bb_store_close(&fixture.store);
+    fixture.options.scrub_bytes_per_s = 1u << 30;
+    fixture.options.policy = bb_policy_new(&class, 1, BB_KEEP_FOREVER_NS, NULL, NULL, 0);
+    fixture_reopen_error(&fixture, BB_OK);
+    bb_random_t random = bb_random_seed(1);
+    for (uint32_t flush = 0; flush < 2; flush++) {
+        fixture_write_random(&fixture, &random, 400, false);
+        assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+    }
+    bb_store_stats_t stats;
+    bb_store_stats(fixture.store, &stats);
+    uint64_t segment_count = stats.segments;
+    assert_true(segment_count == 2 * stats.window_count && stats.window_count >= 2);
+    s_scrub(&fixture, 60 * BB_NS_PER_S);
+    assert_int_equal(bb_store_scrub_stats(fixture.store, 0).scrub.windows_total, segment_count);
+    fixture_reopen(&fixture);
+    assert_int_equal(s_scrub(&fixture, s_now_ns + 3600 * BB_NS_PER_S), 0);
+    // A merge forgets what is gone, and the rest stays.
+    assert_int_equal(fixture_job(&fixture, BB_JOB_MERGE), BB_OK);
+    s_scrub(&fixture, s_now_ns + 60 * BB_NS_PER_S);
+    assert_int_equal(bb_store_scrub_stats(fixture.store, 0).scrub.windows_total, 1);
+    fixture_reopen(&fixture);
+    assert_int_equal(s_scrub(&fixture, s_now_ns + 3600 * BB_NS_PER_S), 0);
+    bb_policy_release(&fixture.options.policy);
+    fixture_close(&fixture);
+}
+
 static void s_test_sound_simulated(void **state)
 {
     (void)state;
@@ -229,9 +281,7 @@ static void s_expect_damage(bool simulated, s_damage_t damage, bb_damage_reason_
                             bool is_battery)
 {
     fixture_t fixture;
-    s_now_ns = 0;
-    fixture_open(&fixture, simulated);
-    s_fill(&fixture);
+    s_open(&fixture, simulated);
     bb_store_close(&fixture.store);
     s_damage(&fixture, "2026-01-01", damage);
     fixture_reopen_error(&fixture, BB_OK);
@@ -336,12 +386,9 @@ static void s_test_folder_removed(void **state)
     for (uint32_t simulated = 0; simulated < 2; simulated++) {
         fixture_t fixture;
         char path[256];
-        s_now_ns = 0;
-        fixture_open(&fixture, simulated);
-        s_fill(&fixture);
+        s_open(&fixture, simulated);
         bb_store_close(&fixture.store);
-        s_window_folder(&fixture, "2026-01-01", path);
-        assert_int_equal(fixture.options.vfs->remove_tree(fixture.options.vfs, path), BB_OK);
+        s_remove_window(&fixture, "2026-01-01", path);
         fixture_reopen_error(&fixture, BB_OK);
         bb_store_scrub_stats_t stats = s_pass(&fixture);
         assert_int_equal(stats.damage_count, 1);
@@ -383,6 +430,16 @@ static void s_kill(void *context, int64_t handle)
     ((s_checker_t *)context)->killed++;
 }
 
+// Opened again with a checker, and without the folder of that day.
+static void s_reopen_without(fixture_t *fixture, s_checker_t *checker, const char *day,
+                             char path[256])
+{
+    bb_store_close(&fixture->store);
+    fixture->options.checker = (bb_store_checker_t){checker, s_spawn, s_poll, s_kill};
+    s_remove_window(fixture, day, path);
+    fixture_reopen_error(fixture, BB_OK);
+}
+
 // Goal: a window that cannot be read is looked at by the checker first, stays closed meanwhile, and
 // is opened again only if that went well.
 static void s_test_checker(void **state)
@@ -396,14 +453,8 @@ static void s_test_checker(void **state)
         fixture_t fixture;
         s_checker_t checker = {.event = cases[i].event};
         char path[256];
-        s_now_ns = 0;
-        fixture_open(&fixture, true);
-        s_fill(&fixture);
-        fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill};
-        bb_store_close(&fixture.store);
-        s_window_folder(&fixture, "2026-01-01", path);
-        assert_int_equal(fixture.options.vfs->remove_tree(fixture.options.vfs, path), BB_OK);
-        fixture_reopen_error(&fixture, BB_OK);
+        s_open(&fixture, true);
+        s_reopen_without(&fixture, &checker, "2026-01-01", path);
         s_pass(&fixture);
         assert_int_equal(checker.spawned, 1);
         assert_string_equal(checker.path, path);
@@ -426,14 +477,8 @@ static void s_test_checker_is_killed(void **state)
     fixture_t fixture;
     s_checker_t checker = {0};
     char path[256];
-    s_now_ns = 0;
-    fixture_open(&fixture, true);
-    s_fill(&fixture);
-    fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill};
-    bb_store_close(&fixture.store);
-    s_window_folder(&fixture, "2026-01-02", path);
-    assert_int_equal(fixture.options.vfs->remove_tree(fixture.options.vfs, path), BB_OK);
-    fixture_reopen_error(&fixture, BB_OK);
+    s_open(&fixture, true);
+    s_reopen_without(&fixture, &checker, "2026-01-02", path);
     s_pass(&fixture);
     assert_int_equal(checker.spawned, 1);
     fixture_close(&fixture);
@@ -443,11 +488,17 @@ static void s_test_checker_is_killed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_sound_simulated), cmocka_unit_test(s_test_sound_lmdb),
-        cmocka_unit_test(s_test_statistics),      cmocka_unit_test(s_test_flip),
-        cmocka_unit_test(s_test_newer_formats),   cmocka_unit_test(s_test_map_reaches_its_size),
-        cmocka_unit_test(s_test_vanished),        cmocka_unit_test(s_test_folder_removed),
-        cmocka_unit_test(s_test_checker),         cmocka_unit_test(s_test_checker_is_killed),
+        cmocka_unit_test(s_test_sound_simulated),
+        cmocka_unit_test(s_test_sound_lmdb),
+        cmocka_unit_test(s_test_statistics),
+        cmocka_unit_test(s_test_flip),
+        cmocka_unit_test(s_test_newer_formats),
+        cmocka_unit_test(s_test_map_reaches_its_size),
+        cmocka_unit_test(s_test_vanished),
+        cmocka_unit_test(s_test_folder_removed),
+        cmocka_unit_test(s_test_checker),
+        cmocka_unit_test(s_test_checker_is_killed),
+        cmocka_unit_test(s_test_verified_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
