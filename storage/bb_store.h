@@ -200,8 +200,8 @@ typedef struct {
 void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats);
 
 // The fingerprint of a partition's points on a day: equal on two stores exactly when the merged
-// points are. BB_ERR_NOT_FOUND: the window is dirty (flushed into since it was merged into one
-// segment, or never merged), or there is none. Owner's thread.
+// points are. BB_ERR_NOT_FOUND: the window is dirty (flushed into since it was one segment of
+// merged points), or there is none. Owner's thread.
 BB_MUST_CHECK bb_error_t bb_store_fingerprint(const bb_store_t *self, uint32_t day,
                                               uint32_t partition, bb_fingerprint_t *fingerprint);
 

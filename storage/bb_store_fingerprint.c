@@ -69,8 +69,9 @@ void bb_fingerprinter_destroy(bb_fingerprinter_t **self)
     }
 }
 
-bb_error_t bb_fingerprinter_add(bb_fingerprinter_t *self, uint32_t partition, uint32_t battery,
-                                const bb_run_t *run)
+// The sum that a run of the battery is added to, and what its numbers mean.
+static bb_error_t s_turn_to(bb_fingerprinter_t *self, uint32_t partition, uint32_t battery,
+                            bb_fingerprint_names_t *names, bb_fingerprint_t **sum)
 {
     uint64_t place = (uint64_t)partition << 32 | battery;
     if (place != self->battery) {
@@ -90,14 +91,76 @@ bb_error_t bb_fingerprinter_add(bb_fingerprinter_t *self, uint32_t partition, ui
         }
         self->sums[self->sum_count++] = (bb_meta_fingerprint_t){.partition = partition};
     }
-    bb_fingerprint_names_t names = {self->key, self->id, self->metrics, self->metric_count};
-    return bb_fingerprint_add_run(&self->sums[self->sum_count - 1].sum, &names, run);
+    *names = (bb_fingerprint_names_t){self->key, self->id, self->metrics, self->metric_count};
+    *sum = &self->sums[self->sum_count - 1].sum;
+    return BB_OK;
+}
+
+bb_error_t bb_fingerprinter_add(bb_fingerprinter_t *self, uint32_t partition, uint32_t battery,
+                                const bb_run_t *run)
+{
+    bb_fingerprint_names_t names;
+    bb_fingerprint_t *sum;
+    bb_error_t error = s_turn_to(self, partition, battery, &names, &sum);
+    return error == BB_OK ? bb_fingerprint_add_run(sum, &names, run) : error;
+}
+
+bb_error_t bb_fingerprinter_add_input(bb_fingerprinter_t *self, uint32_t partition,
+                                      uint32_t battery, const bb_run_input_t *input)
+{
+    bb_fingerprint_names_t names;
+    bb_fingerprint_t *sum;
+    bb_error_t error = s_turn_to(self, partition, battery, &names, &sum);
+    return error == BB_OK ? bb_fingerprint_add_input(sum, &names, input) : error;
 }
 
 void bb_fingerprinter_record(const bb_fingerprinter_t *self, bb_window_id_t window, uint64_t number,
                              bb_meta_batch_t *batch)
 {
     bb_meta_batch_fingerprints(batch, window, number, self->sums, self->sum_count);
+}
+
+// ---- comparing -------------------------------------------------------------------------------
+void bb_fingerprinter_resume(bb_fingerprinter_t *self, bb_meta_fingerprint_t *sums, uint32_t count)
+{
+    BB_ASSERT(self->sum_count == 0);
+    free(self->sums);
+    self->sums = sums;
+    self->sum_count = count;
+    self->sum_capacity = count;
+}
+
+bb_meta_fingerprint_t *bb_fingerprinter_pause(bb_fingerprinter_t *self, uint32_t *count)
+{
+    bb_meta_fingerprint_t *sums = self->sums;
+    *count = self->sum_count;
+    self->sums = NULL;
+    self->sum_count = 0;
+    self->sum_capacity = 0;
+    return sums;
+}
+
+bool bb_fingerprinter_is_recorded(const bb_fingerprinter_t *self, bb_window_id_t window,
+                                  uint64_t number)
+{
+    bb_fingerprint_t sum;
+    return bb_meta_fingerprint_get(self->kv, self->txn, window, number, 0, &sum) == BB_OK;
+}
+
+bool bb_fingerprinter_is_equal(const bb_fingerprinter_t *self, bb_window_id_t window,
+                               uint64_t number, uint32_t *partition)
+{
+    for (uint32_t i = 0; i < self->sum_count; i++) {
+        const bb_meta_fingerprint_t *found = &self->sums[i];
+        bb_fingerprint_t wanted = {0};
+        bb_error_t error =
+            bb_meta_fingerprint_get(self->kv, self->txn, window, number, found->partition, &wanted);
+        if (error != BB_OK || wanted.low != found->sum.low || wanted.high != found->sum.high) {
+            *partition = found->partition;
+            return false;
+        }
+    }
+    return true; // one that lacks a whole partition lacks runs, which are counted
 }
 
 // ---- asking ----------------------------------------------------------------------------------

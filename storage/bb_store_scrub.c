@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/bb_store_scrub.h"
+#include "storage/bb_store_scrub_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocol/bb_time.h"
-#include "storage/bb_store_seal.h"
 #include "storage/scrub/bb_suspect.h"
-#include "storage/scrub/bb_window_check.h"
-
-#define S_FINDINGS_MAX 1024u // of one step; a window with more is damaged as a whole
 
 // A window that has not always been trusted.
 typedef struct {
@@ -40,29 +36,13 @@ struct bb_store_scrub {
     int64_t step_wall_ns;
     bb_window_check_at_t at;
     bb_window_check_totals_t totals;
+    bb_meta_fingerprint_t *sums; // of what was read of it so far
+    uint32_t sum_count;
+    bool is_hashed;
     // What the last job gave, until the next tick tells the core.
     bool has_outcome;
     uint64_t outcome_bytes, outcome_findings;
     bool outcome_is_end;
-};
-
-struct bb_scrub_job {
-    bb_kv_driver_t *kv;
-    bb_kv_env_t *meta;
-    bb_segment_t *segment;
-    bb_segment_info_t info;
-    uint64_t id;
-    bb_window_check_at_t at;
-    bb_window_check_totals_t totals;
-    uint64_t budget_bytes;
-    int64_t wall_ns;
-    bb_meta_verified_t *verified; // of the segments of the window
-    uint32_t verified_count;
-    bb_damage_entry_t *known; // that it may prove healed, copied
-    uint32_t known_count;
-    bb_damage_t found;
-    uint64_t finding_count, bytes;
-    bool is_end, is_doubtful;
 };
 
 // What the core calls a window is a segment: it never changes, so a pass over it is a pass over all
@@ -107,6 +87,7 @@ void bb_store_scrub_destroy(bb_store_scrub_t **self)
     }
     bb_scrub_destroy(&scrub->core);
     bb_damage_clear(&scrub->damage);
+    free(scrub->sums);
     free(scrub->verified);
     free(scrub->doubted);
     free(scrub);
@@ -427,6 +408,7 @@ static void s_take_verified(const bb_store_scrub_t *self, const bb_store_t *stor
     uint32_t at = bb_store_windows_find(&store->windows, window_id, &found);
     BB_ASSERT(found);
     const bb_store_window_t *window = &store->windows.items[at];
+    job->is_alone = window->part_count == 1 && bb_segment_info_is_merged(&job->info);
     job->verified = bb_alloc(window->part_count * sizeof *job->verified);
     for (uint32_t i = 0; i < window->part_count; i++) { // numbers ascend
         uint64_t number = bb_segment_number(window->parts[i].segment);
@@ -451,6 +433,9 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
         return NULL;
     }
     if (self->step.is_window_begin) {
+        free(self->sums);
+        self->sums = NULL;
+        self->sum_count = 0;
         self->at = (bb_window_check_at_t){0};
         self->totals = (bb_window_check_totals_t){0};
     }
@@ -463,7 +448,14 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
                             .at = self->at,
                             .totals = self->totals,
                             .budget_bytes = self->step.budget_bytes,
-                            .wall_ns = self->step_wall_ns};
+                            .wall_ns = self->step_wall_ns,
+                            .fingerprint_key = store->fingerprint_key,
+                            .sums = self->sums,
+                            .sum_count = self->sum_count,
+                            .is_begin = self->step.is_window_begin,
+                            .is_hashed = self->is_hashed};
+    self->sums = NULL;
+    self->sum_count = 0;
     bb_segment_retain(job->segment);
     bb_window_id_t window = bb_segment_window(job->segment);
     s_take_known(self, store, window, job);
@@ -471,144 +463,15 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
     return job;
 }
 
-void bb_scrub_job_destroy(bb_scrub_job_t **self)
-{
-    if (*self) {
-        bb_segment_release(&(*self)->segment);
-        bb_damage_clear(&(*self)->found);
-        free((*self)->known);
-        free((*self)->verified);
-        free(*self);
-        *self = NULL;
-    }
-}
-
-static void s_found(void *context, uint32_t partition, uint32_t battery, bb_damage_reason_t reason,
-                    const char *text)
-{
-    bb_scrub_job_t *self = context;
-    (void)partition;
-    self->finding_count++;
-    // What belongs to no run of a battery is a matter of the environment itself.
-    self->is_doubtful |= battery == BB_DAMAGE_BATTERY_ALL && reason != BB_DAMAGE_COUNT;
-    bb_window_id_t window = bb_segment_window(self->segment);
-    bb_damage_entry_t entry = {.kind = (uint8_t)window.kind,
-                               .class_id = window.class_id,
-                               .day = window.day,
-                               .number = bb_segment_number(self->segment),
-                               .battery = battery,
-                               .reason = reason,
-                               .found_wall_ns = self->wall_ns};
-    if (self->found.count >= S_FINDINGS_MAX) {
-        entry.battery = BB_DAMAGE_BATTERY_ALL;
-    }
-    snprintf(entry.text, sizeof entry.text, "%s", text);
-    bb_ignore(bb_damage_add(&self->found, &entry), "one entry a battery is enough");
-}
-
-// A run that could not be opened counts as a run without points.
-static void s_compare_counts(bb_scrub_job_t *self)
-{
-    char text[BB_DAMAGE_TEXT_BYTES_MAX];
-    const bb_segment_info_t *wanted = &self->info;
-    bool are_points_known = self->totals.finding_count == 0;
-    if (self->totals.run_count == wanted->run_count &&
-        self->totals.battery_count == wanted->battery_count &&
-        (self->totals.point_count == wanted->point_count || !are_points_known)) {
-        return;
-    }
-    snprintf(
-        text, sizeof text, "%llu runs, %llu batteries, %llu points; written were %llu, %llu, %llu",
-        (unsigned long long)self->totals.run_count, (unsigned long long)self->totals.battery_count,
-        (unsigned long long)self->totals.point_count, (unsigned long long)wanted->run_count,
-        (unsigned long long)wanted->battery_count, (unsigned long long)wanted->point_count);
-    s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_COUNT, text);
-}
-
-static void s_check(bb_scrub_job_t *self)
-{
-    bb_segment_part_t part = {.info = self->info};
-    bb_segment_cursor_t *cursor = NULL;
-    bb_fault_t fault = {0};
-    bb_error_t error = bb_segment_env_acquire(self->segment, false, &part.env, &fault);
-    if (error == BB_OK) {
-        error = bb_segment_cursor_open(self->kv, &part, 1, &cursor);
-    }
-    if (error == BB_OK) {
-        uint64_t before = self->totals.run_bytes;
-        bb_window_check_t check = {cursor, self->budget_bytes, s_found, self};
-        self->is_end = bb_window_check_step(&check, &self->at, &self->totals);
-        self->bytes = self->totals.run_bytes - before;
-        bb_segment_cursor_close(&cursor);
-        if (self->is_end) {
-            s_compare_counts(self);
-        }
-    } else if (error != BB_ERR_IO) {
-        self->is_end = true;
-        s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL,
-                error == BB_ERR_NOT_FOUND ? BB_DAMAGE_MISSING : BB_DAMAGE_UNREADABLE,
-                fault.text[0] ? fault.text : bb_error_message(error));
-    } else {
-        self->is_end = true;
-        s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_IO,
-                bb_error_message(error));
-    }
-    if (part.env) {
-        bb_segment_env_release(self->segment);
-    }
-}
-
-// What a merge has healed: entries of before that this segment does not have.
-static bool s_is_healed(const bb_scrub_job_t *self, const bb_damage_entry_t *known)
-{
-    return self->is_end &&
-           !bb_damage_find(&self->found, known->kind, known->class_id, known->day, known->battery);
-}
-
-static bb_error_t s_record(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *fault)
-{
-    bb_kv_txn_t *txn = NULL;
-    bb_meta_batch_t batch = {0};
-    for (uint32_t i = 0; i < self->found.count; i++) {
-        bb_meta_batch_damage(&batch, &self->found.entries[i]);
-    }
-    if (self->is_end) {
-        bb_meta_batch_verified(&batch, bb_segment_window(self->segment), self->verified,
-                               self->verified_count);
-    }
-    bb_error_t error = self->kv->begin(self->meta, true, &txn);
-    if (error == BB_OK) {
-        error = bb_meta_batch_write(&batch, self->kv, txn);
-    }
-    for (uint32_t i = 0; error == BB_OK && i < self->known_count; i++) {
-        if (s_is_healed(self, &self->known[i])) {
-            uint8_t key[BB_META_DAMAGE_KEY_BYTES];
-            bb_meta_damage_key(&self->known[i], key);
-            error = self->kv->remove(txn, bb_slice(key, sizeof key));
-            error = error == BB_ERR_NOT_FOUND ? BB_OK : error;
-        }
-    }
-    bb_meta_batch_free(&batch);
-    if (error == BB_OK) {
-        error = bb_store_commit(self->kv, &txn, must_fence);
-    }
-    self->kv->abort(&txn);
-    return error == BB_OK ? BB_OK
-                          : bb_fault_set(fault, error, "meta: what scrubbing found: %s",
-                                         bb_error_message(error));
-}
-
-bb_error_t bb_scrub_job_run(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *fault)
-{
-    s_check(self);
-    return self->found.count > 0 || self->is_end ? s_record(self, must_fence, fault) : BB_OK;
-}
-
 void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
 {
     bb_store_scrub_t *scrub = store->scrub;
     scrub->at = self->at;
     scrub->totals = self->totals;
+    scrub->sums = self->sums;
+    scrub->sum_count = self->sum_count;
+    scrub->is_hashed = self->is_hashed;
+    self->sums = NULL;
     scrub->has_outcome = true;
     scrub->outcome_bytes = self->bytes;
     scrub->outcome_findings = self->finding_count;
@@ -621,7 +484,7 @@ void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
     }
     for (uint32_t i = 0; i < self->known_count; i++) {
         const bb_damage_entry_t *known = &self->known[i];
-        if (s_is_healed(self, known)) {
+        if (bb_scrub_job_is_healed(self, known)) {
             bb_damage_drop(&scrub->damage, known->kind, known->class_id, known->day,
                            known->battery);
         }

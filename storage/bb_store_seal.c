@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "storage/bb_store_draft.h"
+#include "storage/bb_store_fingerprint.h"
 
 struct bb_seal {
     // What a job needs of the store; none of it changes while the store is open, but `windows`,
@@ -12,13 +13,16 @@ struct bb_seal {
     bb_kv_env_t *meta;
     bb_segment_pool_t *pool;
     const bb_store_windows_t *windows;
+    const uint8_t *fingerprint_key;
 
+    uint32_t newest_day; // that has points
     uint64_t sealed_through;
     uint64_t version; // of the have-sets in `record`
     bb_meta_batch_t names;
     bool names_are_written;
-    bb_meta_batch_t record;   // have-sets and sealed_through
-    bb_store_windows_t fresh; // windows that are complete, with their new segments alone
+    bb_meta_batch_t record;       // have-sets and sealed_through
+    bb_meta_batch_t fingerprints; // of windows that are complete
+    bb_store_windows_t fresh;     // windows that are complete, with their new segments alone
     bb_store_written_t written;
     bool is_done;
 
@@ -26,6 +30,7 @@ struct bb_seal {
     bool is_begun;
     bb_store_draft_t draft;
     bb_run_writer_t *runs;
+    bb_fingerprinter_t *fingerprinter; // NULL: the window will have no fingerprints
 };
 
 // ---- on the store's thread -------------------------------------------------------------------
@@ -36,6 +41,8 @@ bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
     self->meta = store->meta;
     self->pool = store->pool;
     self->windows = &store->windows;
+    self->fingerprint_key = store->fingerprint_key;
+    self->newest_day = bb_day_of(BB_MAX(store->newest_wall_ns, 0));
     self->sealed_through = sealed_through;
     self->version = store->version;
     bb_dictionary_drain(store->dictionary, bb_meta_batch_name, &self->names);
@@ -63,6 +70,7 @@ void bb_seal_destroy(bb_seal_t **self)
     BB_ASSERT(!seal->is_begun); // ended
     bb_meta_batch_free(&seal->names);
     bb_meta_batch_free(&seal->record);
+    bb_meta_batch_free(&seal->fingerprints);
     bb_store_windows_free(&seal->fresh);
     bb_run_writer_destroy(&seal->runs);
     bb_store_draft_free(&seal->draft);
@@ -105,16 +113,14 @@ bb_error_t bb_store_commit(bb_kv_driver_t *kv, bb_kv_txn_t **txn, bool *must_fen
     return error;
 }
 
-static bb_error_t s_write_meta(bb_seal_t *self, const bb_meta_batch_t *first,
-                               const bb_meta_batch_t *second, bool *must_fence)
+// In one transaction; an empty batch is fine.
+static bb_error_t s_write_meta(bb_seal_t *self, const bb_meta_batch_t *const *batches,
+                               uint32_t count, bool *must_fence)
 {
     bb_kv_txn_t *txn = NULL;
     bb_error_t error = self->kv->begin(self->meta, true, &txn);
-    if (error == BB_OK) {
-        error = bb_meta_batch_write(first, self->kv, txn);
-    }
-    if (error == BB_OK && second) {
-        error = bb_meta_batch_write(second, self->kv, txn);
+    for (uint32_t i = 0; i < count && error == BB_OK; i++) {
+        error = bb_meta_batch_write(batches[i], self->kv, txn);
     }
     if (error == BB_OK) {
         return bb_store_commit(self->kv, &txn, must_fence);
@@ -128,7 +134,8 @@ bb_error_t bb_seal_names(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
     if (self->names_are_written) {
         return BB_OK;
     }
-    bb_error_t error = s_write_meta(self, &self->names, NULL, must_fence);
+    const bb_meta_batch_t *names = &self->names;
+    bb_error_t error = s_write_meta(self, &names, 1, must_fence);
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "meta: names: %s", bb_error_message(error));
     }
@@ -162,7 +169,8 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
             s_record_window(self, &self->fresh.items[i], &windows);
         }
     }
-    bb_error_t error = s_write_meta(self, &windows, &self->record, must_fence);
+    const bb_meta_batch_t *batches[] = {&windows, &self->fingerprints, &self->record};
+    bb_error_t error = s_write_meta(self, batches, BB_COUNT_OF(batches), must_fence);
     bb_meta_batch_free(&windows);
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "meta: seal: %s", bb_error_message(error));
@@ -193,6 +201,12 @@ bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_f
     if (!self->runs) {
         self->runs = bb_run_writer_new();
     }
+    // The newest day is flushed into again soon: hashing it now would cost a tenth of sealing, and
+    // a merge does it once. If there is none, scrubbing does.
+    bool is_first = !found || self->windows->items[at].part_count == 0;
+    if (is_first && id.day != self->newest_day) {
+        self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
+    }
     return BB_OK;
 }
 
@@ -209,7 +223,21 @@ bb_error_t bb_seal_add(bb_seal_t *self, uint32_t partition, uint32_t battery,
 {
     BB_ASSERT(self->is_begun);
     bb_slice_t encoded = bb_run_writer_encode(self->runs, input);
+    if (self->fingerprinter &&
+        bb_fingerprinter_add_input(self->fingerprinter, partition, battery, input) != BB_OK) {
+        bb_fingerprinter_destroy(&self->fingerprinter);
+    }
     return bb_store_draft_put(&self->draft, partition, battery, encoded, s_point_count(encoded));
+}
+
+static void s_record_fingerprints(bb_seal_t *self)
+{
+    const bb_store_window_t *window = &self->draft.window;
+    if (self->fingerprinter && window->part_count == 1 &&
+        bb_segment_info_is_merged(&window->parts[0].info)) {
+        bb_fingerprinter_record(self->fingerprinter, window->id,
+                                bb_segment_number(window->parts[0].segment), &self->fingerprints);
+    }
 }
 
 bb_error_t bb_seal_window_end(bb_seal_t *self, bb_error_t error, bb_fault_t *fault)
@@ -220,6 +248,10 @@ bb_error_t bb_seal_window_end(bb_seal_t *self, bb_error_t error, bb_fault_t *fau
     if (error == BB_OK) {
         error = bb_store_draft_end(&self->draft);
     }
+    if (error == BB_OK) {
+        s_record_fingerprints(self);
+    }
+    bb_fingerprinter_destroy(&self->fingerprinter);
     if (error != BB_OK) {
         bb_store_draft_discard(&self->draft);
         char folder[BB_WINDOW_PATH_BYTES];

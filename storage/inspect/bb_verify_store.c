@@ -59,7 +59,7 @@ static bb_error_t s_check_env(const s_sink_t *sink, bb_kv_env_t *env, const bb_s
     if (error != BB_OK) {
         return error;
     }
-    bb_window_check_t check = {cursor, UINT64_MAX / 2, s_found, (void *)(uintptr_t)sink};
+    bb_window_check_t check = {cursor, UINT64_MAX / 2, s_found, NULL, (void *)(uintptr_t)sink};
     bb_window_check_at_t at = {0};
     bb_window_check_totals_t totals = {0};
     while (!bb_window_check_step(&check, &at, &totals)) {

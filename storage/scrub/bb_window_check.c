@@ -88,6 +88,8 @@ static void s_battery(const bb_window_check_t *self, uint32_t partition, uint32_
         totals->run_bytes += encoded.length;
         if (bb_run_is_damaged(encoded, &point_count, &reason, text)) {
             s_found(self, totals, partition, battery, reason, text);
+        } else if (self->run) {
+            self->run(self->context, partition, battery, encoded);
         }
         totals->point_count += point_count;
     }

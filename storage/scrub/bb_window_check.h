@@ -27,10 +27,15 @@ typedef struct {
 typedef void (*bb_window_check_found_fn)(void *context, uint32_t partition, uint32_t battery,
                                          bb_damage_reason_t reason, const char *text);
 
+// A run that verifies, in the order of batteries.
+typedef void (*bb_window_check_run_fn)(void *context, uint32_t partition, uint32_t battery,
+                                       bb_slice_t encoded);
+
 typedef struct {
     bb_segment_cursor_t *cursor;
     uint64_t budget_bytes; // the battery that passes it is still checked to its end
     bb_window_check_found_fn found;
+    bb_window_check_run_fn run; // NULL: not wanted
     void *context;
 } bb_window_check_t;
 

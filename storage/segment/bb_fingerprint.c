@@ -62,6 +62,35 @@ static uint64_t s_text_word(const bb_fingerprint_names_t *names, uint64_t bits)
     return word;
 }
 
+// presence NULL: all rows have a value.
+static void s_add_rows(bb_fingerprint_t *sum, const bb_fingerprint_names_t *names,
+                       const s_keys_t *keys, bb_type_t type, const int64_t *times_wall_ns,
+                       const uint64_t *values, const uint64_t *presence, uint32_t row_count)
+{
+    for (uint32_t row = 0; row < row_count; row++) {
+        if (!presence || (presence[row / 64] >> (row % 64) & 1)) {
+            s_add(sum, keys, times_wall_ns[row],
+                  type == BB_TYPE_STATE ? s_text_word(names, values[row]) : values[row]);
+        }
+    }
+}
+
+bb_error_t bb_fingerprint_add_input(bb_fingerprint_t *self, const bb_fingerprint_names_t *names,
+                                    const bb_run_input_t *input)
+{
+    for (uint32_t i = 0; i < input->column_count; i++) {
+        const bb_run_column_t *column = &input->columns[i];
+        s_keys_t keys;
+        if (!s_column_keys(names, (bb_run_column_info_t){column->metric, column->type},
+                           input->revision, &keys)) {
+            return BB_ERR_CORRUPT;
+        }
+        s_add_rows(self, names, &keys, column->type, input->times_wall_ns, column->values,
+                   column->presence, input->row_count);
+    }
+    return BB_OK;
+}
+
 bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_names_t *names,
                                   const bb_run_t *run)
 {
@@ -80,12 +109,9 @@ bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_n
                 return BB_ERR_CORRUPT;
             }
             error = bb_run_block_values(run, i, block, values, presence, &all_present);
-            for (uint32_t row = 0; error == BB_OK && row < rows; row++) {
-                if (all_present || (presence[row / 64] >> (row % 64) & 1)) {
-                    bool is_text = column.type == BB_TYPE_STATE;
-                    s_add(&sum, &keys, times[row],
-                          is_text ? s_text_word(names, values[row]) : values[row]);
-                }
+            if (error == BB_OK) {
+                s_add_rows(&sum, names, &keys, column.type, times, values,
+                           all_present ? NULL : presence, rows);
             }
         }
         if (error != BB_OK) {

@@ -32,5 +32,9 @@ typedef struct {
 BB_MUST_CHECK bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self,
                                                 const bb_fingerprint_names_t *names,
                                                 const bb_run_t *run);
+// The same of a run that is about to be written: equal to that of the run when it is read back.
+BB_MUST_CHECK bb_error_t bb_fingerprint_add_input(bb_fingerprint_t *self,
+                                                  const bb_fingerprint_names_t *names,
+                                                  const bb_run_input_t *input);
 
 #endif

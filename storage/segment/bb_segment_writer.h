@@ -23,6 +23,13 @@ typedef struct {
 } bb_segment_info_t;
 static_assert(sizeof(bb_segment_info_t) == 56, "on-disk layout");
 
+// With one run a battery no point is there twice: another replica that merged the same points has
+// the same fingerprints.
+static inline bool bb_segment_info_is_merged(const bb_segment_info_t *self)
+{
+    return self->run_count == self->battery_count;
+}
+
 typedef struct bb_segment_writer bb_segment_writer_t;
 bb_segment_writer_t *bb_segment_writer_new(void); // keeps its memory between segments
 void bb_segment_writer_destroy(bb_segment_writer_t **self);

@@ -230,8 +230,7 @@ static void s_settle(fixture_t *fixture)
     }
 }
 
-// Applies the batches in the order given, flushing now and then. At least two flushes, so that all
-// windows are merged.
+// Applies the batches in the order given, flushing now and then.
 static void s_replay(fixture_t *fixture, const fixture_batch_t *batches, uint32_t count,
                      bool is_backwards, uint32_t flush_every)
 {
@@ -268,7 +267,7 @@ static void test_fingerprints_of_replicas(void **state)
         for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
             bb_fingerprint_t a;
             bb_fingerprint_t b;
-            // A window that was flushed into once is not merged, so it has none.
+            // One that got two revisions of a battery in a single flush has none.
             if (bb_store_fingerprint(left.store, day, p, &a) == BB_OK &&
                 bb_store_fingerprint(right.store, day, p, &b) == BB_OK) {
                 assert_true(a.low == b.low && a.high == b.high);
@@ -312,6 +311,47 @@ static void test_fingerprints_of_replicas(void **state)
     fixture_close(&right);
 }
 
+// Goal: a window that one flush has filled has a fingerprint at once, the same as that of a replica
+// that merged it of many.
+static void test_fingerprints_of_one_flush(void **state)
+{
+    (void)state;
+    enum { BATCHES = 12 };
+    bb_random_t random = bb_random_seed(66);
+    fixture_t once;
+    fixture_t often;
+    fixture_open(&once, true);
+    fixture_open(&often, true);
+    once.with_conflicts = false;
+    for (uint32_t i = 0; i < BATCHES; i++) {
+        fixture_batch_t batch;
+        fixture_random_batch(&once, &random, 60, false, &batch);
+        fixture_write(&once, &batch);
+        fixture_write(&often, &batch);
+        assert_int_equal(fixture_job(&often, BB_JOB_FLUSH), BB_OK);
+        fixture_batch_free(&batch);
+    }
+    assert_int_equal(fixture_job(&once, BB_JOB_FLUSH), BB_OK);
+    s_settle(&often);
+    uint32_t first_day = FIXTURE_START_NS / BB_NS_PER_DAY;
+    uint32_t compared = 0;
+    for (uint32_t day = first_day; day < first_day + 3; day++) {
+        for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
+            bb_fingerprint_t a;
+            bb_fingerprint_t b;
+            bb_error_t error = bb_store_fingerprint(once.store, day, p, &a);
+            assert_int_equal(bb_store_fingerprint(often.store, day, p, &b), BB_OK);
+            if (error == BB_OK) {
+                assert_true(a.low == b.low && a.high == b.high);
+                compared += a.low != 0;
+            }
+        }
+    }
+    assert_true(compared > 0);
+    fixture_close(&once);
+    fixture_close(&often);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_write_amplification),
         cmocka_unit_test(test_windows_take_turns),
         cmocka_unit_test(test_fingerprints_of_replicas),
+        cmocka_unit_test(test_fingerprints_of_one_flush),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
