@@ -96,6 +96,9 @@ int bench_cluster(const bench_data_t *data, const char *cluster_directory, const
 // The questions to a settled cluster; false: an answer is wrong.
 bool bench_wire(busbar_client_t *client, const bench_data_t *data, const char *suffix,
                 FILE *results);
+// Acknowledgements when idle, at full and at half load; the cluster is up and empty.
+int bench_latency(const bench_data_t *data, const char *cluster_directory, const char *suffix,
+                  FILE *results);
 // Loads raw frames from standard input into a cluster that is up, slice by slice, and settles it.
 int bench_fleet(const char *cluster_directory, uint32_t battery_count, const char *suffix,
                 FILE *results);

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ingest through libbusbar into real nodes that somebody else has started.
-#include <stdlib.h>
-#include <string.h>
-
 #include "client/busbar.h"
 #include "tests/bench/bench.h"
-#include "tests/bench/bench_nodes.h"
+#include "tests/bench/bench_sender.h"
 
 static void s_result(FILE *results, const char *name, const char *suffix, double value,
                      const char *unit, const char *note)
@@ -16,51 +13,11 @@ static void s_result(FILE *results, const char *name, const char *suffix, double
 }
 
 typedef struct {
-    double *latencies_ms;
-    size_t count, capacity;
-} s_latencies_t;
-
-static void s_on_delivery(void *context, const busbar_delivery_t *delivery)
-{
-    s_latencies_t *self = context;
-    if (self->count == self->capacity) {
-        self->capacity = BB_MAX((size_t)1024, self->capacity * 2);
-        self->latencies_ms =
-            bb_realloc(self->latencies_ms, self->capacity * sizeof *self->latencies_ms);
-    }
-    self->latencies_ms[self->count++] = (double)delivery->latency_ns / 1e6;
-}
-
-static bool s_append_all(busbar_writer_t *writer, const bench_data_t *data, busbar_fault_t *fault)
-{
-    busbar_metric_t metrics[BENCH_METRICS];
-    uint32_t shape;
-    uint32_t *handles = bb_alloc(data->battery_count * sizeof *handles);
-    for (int m = 0; m < BENCH_METRICS; m++) {
-        metrics[m] = (busbar_metric_t){bench_metric_names[m], BUSBAR_FLOAT64};
-    }
-    busbar_status_t status = busbar_writer_shape(writer, metrics, BENCH_METRICS, &shape, fault);
-    for (uint32_t b = 0; status == BUSBAR_OK && b < data->battery_count; b++) {
-        char id[16];
-        bench_battery_id(b, id);
-        status = busbar_writer_battery(writer, id, NULL, 0, &handles[b], fault);
-    }
-    for (uint64_t i = 0; status == BUSBAR_OK && i < data->frame_count; i++) {
-        const bench_frame_t *frame = &data->frames[i];
-        status = busbar_writer_append(writer, handles[frame->battery], shape,
-                                      frame->time_ms * BB_NS_PER_MS,
-                                      (const busbar_value_t *)frame->values, fault);
-    }
-    free(handles);
-    return status == BUSBAR_OK;
-}
-
-typedef struct {
     double seconds, server_cpu_s, client_cpu_s;
     busbar_totals_t totals;
 } s_ingest_t;
 
-static void s_ingest_report(const s_ingest_t *self, s_latencies_t *latencies, double mpts,
+static void s_ingest_report(const s_ingest_t *self, bench_sender_t *sender, double mpts,
                             const char *suffix, FILE *results)
 {
     char note[128];
@@ -70,33 +27,27 @@ static void s_ingest_report(const s_ingest_t *self, s_latencies_t *latencies, do
              "CPU s per M points", "servers, all nodes, until the last acknowledgement");
     s_result(results, "ingest_native_client_cpu_s_per_mpt", suffix, self->client_cpu_s / mpts,
              "CPU s per M points", "client process");
-    if (latencies->count > 0) {
-        snprintf(
-            note, sizeof note, "first send to answer, at full load; %llu batches, %llu retries",
-            (unsigned long long)self->totals.batches, (unsigned long long)self->totals.retries);
-        double median = bench_median(latencies->latencies_ms, latencies->count);
-        s_result(results, "ack_p50_ms", suffix, median, "ms", note);
-        s_result(results, "ack_p99_ms", suffix,
-                 latencies->latencies_ms[latencies->count * 99 / 100], "ms", note);
-    }
+    snprintf(note, sizeof note, "at full load, %llu retries",
+             (unsigned long long)self->totals.retries);
+    bench_sender_report(sender, "ack", suffix, note, results);
 }
 
 static bool s_ingest(busbar_client_t *client, const bench_data_t *data, bench_nodes_t *nodes,
                      const char *suffix, FILE *results, busbar_fault_t *fault)
 {
-    s_latencies_t latencies = {0};
-    busbar_writer_options_t options = {
-        .timeout_ns = 60 * BUSBAR_SECOND, .on_delivery = s_on_delivery, .context = &latencies};
     s_ingest_t ingest;
-    busbar_writer_t *writer = busbar_writer_open(client, &options);
+    bench_sender_t sender;
     double cpu_before = bench_nodes_cpu_s(nodes), own_before = bench_own_cpu_s();
     int64_t begin = bench_mono_ns();
-    bool good = s_append_all(writer, data, fault);
-    busbar_writer_flush(writer, 120 * BUSBAR_SECOND);
+    bool good =
+        bench_sender_open(&sender, client, data->battery_count, 60 * BUSBAR_SECOND, fault) ==
+            BUSBAR_OK &&
+        bench_sender_append(&sender, data->frames, data->frame_count, 0, fault) == BUSBAR_OK;
+    busbar_writer_flush(sender.writer, 120 * BUSBAR_SECOND);
     ingest.seconds = (double)(bench_mono_ns() - begin) / 1e9;
     ingest.server_cpu_s = bench_nodes_cpu_s(nodes) - cpu_before;
     ingest.client_cpu_s = bench_own_cpu_s() - own_before;
-    busbar_writer_close(&writer, BUSBAR_SECOND, &ingest.totals);
+    busbar_writer_totals(sender.writer, &ingest.totals);
     double mpts = (double)(data->frame_count * BENCH_METRICS) / 1e6;
     if (!good || ingest.totals.acked_points != data->frame_count * BENCH_METRICS) {
         fprintf(stderr, "busbar-bench: acknowledged %llu of %.0f points: %s\n",
@@ -104,8 +55,8 @@ static bool s_ingest(busbar_client_t *client, const bench_data_t *data, bench_no
                 good ? ingest.totals.last_detail : fault->text);
         good = false;
     }
-    s_ingest_report(&ingest, &latencies, mpts, suffix, results);
-    free(latencies.latencies_ms);
+    s_ingest_report(&ingest, &sender, mpts, suffix, results);
+    bench_sender_close(&sender, BUSBAR_SECOND, NULL);
     return good;
 }
 
@@ -135,17 +86,10 @@ static bool s_load(busbar_client_t *client, const bench_data_t *data, bench_node
 int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
                   bool asks, FILE *results)
 {
-    char path[4096];
     bench_nodes_t nodes;
     busbar_fault_t fault = {0};
-    busbar_client_t *client = NULL;
-    const busbar_options_t options = {.timeout_ns = 60 * BUSBAR_SECOND};
-    snprintf(path, sizeof path, "%s/client.yaml", cluster_directory);
-    if (!bench_nodes_find(&nodes, cluster_directory) ||
-        busbar_open(path, &options, &client, &fault) != BUSBAR_OK ||
-        busbar_wait_ready(client, 10 * BUSBAR_SECOND, &fault) != BUSBAR_OK) {
-        fprintf(stderr, "busbar-bench: %s: %s\n", path, nodes.count ? fault.text : "no node is up");
-        busbar_close(&client);
+    busbar_client_t *client;
+    if (!bench_client_open(cluster_directory, 60 * BUSBAR_SECOND, &nodes, &client)) {
         return 1;
     }
     bool good = s_load(client, data, &nodes, suffix, results, &fault);

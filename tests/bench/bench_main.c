@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // busbar-bench machine DIR | engine DIR | journal DIR | codecs |
-//              cluster CLUSTER_DIR SUFFIX | ingest CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet
+//              cluster|ingest|latency CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet
 //              CLUSTER_DIR BATTERIES SUFFIX (raw frames on standard input)
 //   --data FILE (raw yardstick)  --hours N (own fleet)  --results FILE (appended)
 #include <fcntl.h>
@@ -192,7 +192,7 @@ int main(int argc, char **argv)
     if (!is_complete || hours == 0 || !results) {
         fprintf(stderr,
                 "busbar-bench machine DIR | engine DIR | journal DIR | codecs |\n"
-                "             cluster|ingest CLUSTER_DIR SUFFIX |\n"
+                "             cluster|ingest|latency CLUSTER_DIR SUFFIX |\n"
                 "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES\n"
                 "             [--data FILE | --hours N] [--results FILE]\n");
         return 2;
@@ -214,6 +214,8 @@ int main(int argc, char **argv)
         status = bench_journal(&data, words[1], results);
     } else if (strcmp(words[0], "crash") == 0) {
         status = bench_crash(&data, words[1], results);
+    } else if (strcmp(words[0], "latency") == 0) {
+        status = bench_latency(&data, words[1], word_count > 2 ? words[2] : "", results);
     } else if (strcmp(words[0], "cluster") == 0 || strcmp(words[0], "ingest") == 0) {
         status = bench_cluster(&data, words[1], word_count > 2 ? words[2] : "",
                                strcmp(words[0], "cluster") == 0, results);

@@ -4,7 +4,7 @@
 
   BENCH_HOURS=N     hours of the yardstick (default 24: a day of 1,000 batteries, 103.68 M points)
   BENCH_SIZE=hour   the smallest size, for CI: proves that everything runs
-  BENCH_ONLY=a,b    some of: machine engine journal native text crash m5bat million three
+  BENCH_ONLY=a,b    some of: machine engine journal native latency text crash m5bat million three
   BENCH_RESULTS=F   another file than build/bench.json
   BENCH_LONG=1      a whole day of the million batteries (make bench-long)
 
@@ -132,6 +132,14 @@ class Run:
             records["bytes_per_point_yardstick_3node"] = (per_point, "bytes per point and copy", note)
             self.book.add_all(records)
 
+    def latency(self):
+        for nodes, suffix in ((1, ""), (3, "_3node")):
+            runs = []
+            for i in range(REPEATS):
+                with Cluster(self.folder, f"latency-{nodes}-{i}", nodes) as cluster:
+                    runs.append(bench("latency", cluster.folder, suffix, *self.data(min(HOURS, 6))))
+            self.book.add_all(medians(runs))
+
     def text(self):
         hours = min(HOURS, 6)
         path = os.path.join(self.folder, "text.influx")
@@ -206,7 +214,7 @@ class Run:
                           "bytes per point after a day, to 1,000 batteries over a day")
 
 
-PARTS = ["machine", "engine", "journal", "native", "crash", "three", "text", "m5bat", "million"]
+PARTS = ["machine", "engine", "journal", "native", "crash", "three", "latency", "text", "m5bat", "million"]
 
 
 def main():
