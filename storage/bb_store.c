@@ -585,6 +585,11 @@ bool bb_store_is_full(const bb_store_t *self)
     return s_head_bytes(self) >= self->memory_bytes;
 }
 
+uint64_t bb_store_head_bytes(const bb_store_t *self)
+{
+    return s_head_bytes(self);
+}
+
 bool bb_store_has_room(bb_store_t *self, uint64_t bytes)
 {
     if (bb_store_room_take(&self->room, bytes)) {

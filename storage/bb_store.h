@@ -126,8 +126,9 @@ typedef enum {
     BB_JOB_RETIRE, // windows that retention has passed by
 } bb_store_job_kind_t;
 
-bool bb_store_wants_flush(const bb_store_t *self); // the head has reached its share of memory
-bool bb_store_is_full(const bb_store_t *self);     // all of it: answer busy until a flush ends
+bool bb_store_wants_flush(const bb_store_t *self);    // the head has reached its share of memory
+bool bb_store_is_full(const bb_store_t *self);        // all of it: answer busy until a flush ends
+uint64_t bb_store_head_bytes(const bb_store_t *self); // being filled and being flushed
 // May `bytes` more be staged without touching the disk's reserve? Takes them off what is left. When
 // not: empty journal files are given up first, and the answer is looked up again with each
 // question.

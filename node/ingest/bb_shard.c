@@ -74,6 +74,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     bool is_empty = stats.head_points == 0;
     self->head_since_mono_ns = is_empty ? BB_NEVER_NS : 0;
     self->unsealed_chunks = is_empty ? 0 : report->journal_records;
+    bb_pace_init(&self->pace, options->store.memory_bytes);
     self->is_trim_due = true;
     *shard = self;
     return BB_OK;
@@ -267,9 +268,21 @@ void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
     bb_shard_releases_step(self);
 }
 
+int64_t bb_shard_take_mono_ns(const bb_shard_t *self, int64_t now_mono_ns)
+{
+    BB_ASSERT(self);
+    if (bb_store_is_fenced(self->store) || self->is_draining) {
+        return now_mono_ns;
+    }
+    return bb_pace_take_mono_ns(&self->pace, now_mono_ns,
+                                bb_store_head_bytes(self->store) +
+                                    bb_store_staged_bytes(self->store));
+}
+
 bool bb_shard_is_full(const bb_shard_t *self)
 {
-    return bb_store_is_full(self->store) && !bb_store_is_fenced(self->store) && !self->is_draining;
+    BB_ASSERT(self);
+    return bb_store_is_full(self->store) && !bb_store_is_fenced(self->store);
 }
 
 uint64_t bb_shard_staged_bytes(const bb_shard_t *self)

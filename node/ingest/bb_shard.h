@@ -104,8 +104,12 @@ void bb_shard_policy(bb_shard_t *self, bb_shard_time_t time, bb_policy_t *policy
 // enough is staged. Then deadlines, pulls, reports, flushes that are due.
 void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time);
 uint64_t bb_shard_staged_bytes(const bb_shard_t *self);
-// A client's WRITE would be answered BUSY until a flush ends: whoever has one may keep it back for
-// so long. False when it would be answered in another way (fenced, draining).
+// From when on a client's WRITE should be given to the shard: now_mono_ns = at once (also when it
+// is fenced or drains, and refuses it), a later moment, or BB_NEVER_NS = when a flush has ended;
+// before that it would be answered BUSY. Whoever has one keeps it back for so long (bb_pace.h).
+int64_t bb_shard_take_mono_ns(const bb_shard_t *self, int64_t now_mono_ns);
+// Chunks of peers would be dropped until a flush ends; who keeps them back spares the peers'
+// waiting until they are pulled.
 bool bb_shard_is_full(const bb_shard_t *self);
 // Next time commit must be called though nothing arrives; BB_NEVER_NS if none.
 int64_t bb_shard_wake_mono_ns(const bb_shard_t *self);

@@ -12,6 +12,7 @@
 
 #include "node/ingest/bb_fence.h"
 #include "node/ingest/bb_have_view.h"
+#include "node/ingest/bb_pace.h"
 #include "node/ingest/bb_replication.h"
 #include "node/ingest/bb_shard.h"
 
@@ -129,6 +130,7 @@ struct bb_shard {
     bb_pending_read_t *reads;
     uint32_t read_count;
 
+    bb_pace_t pace;
     bool is_job_out;
     bb_store_job_kind_t job_kind;
     int64_t job_retry_mono_ns;

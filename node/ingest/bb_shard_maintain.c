@@ -28,6 +28,7 @@ static bool s_job_begin(bb_shard_t *self, bb_store_job_kind_t kind, double runs_
         self->frozen_chunks += self->unsealed_chunks;
         self->unsealed_chunks = 0;
         self->is_merged = false;
+        bb_pace_flush_begin(&self->pace, self->time.mono_ns, bb_store_head_bytes(self->store));
     }
     self->options.out.job(self->options.out.context, job);
     return true;
@@ -41,6 +42,9 @@ void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *j
     self->time = time;
     bb_store_job_end(self->store, &job, error);
     self->is_job_out = false;
+    if (self->job_kind == BB_JOB_FLUSH) {
+        bb_pace_flush_end(&self->pace, time.mono_ns, error == BB_OK);
+    }
     self->scrub_wake_mono_ns = time.mono_ns;
     if (self->job_kind == BB_JOB_SCRUB) {
         return; // what it could not write down it finds again

@@ -20,6 +20,12 @@
 // After an answer the figures may be asked for at once: publish them sooner.
 #define S_PUBLISH_ANSWER_NS (INT64_C(25) * BB_NS_PER_MS)
 
+// Posts kept back, in order.
+typedef struct {
+    bb_post_t *first, **end;
+    uint64_t bytes;
+} s_queue_t;
+
 typedef struct {
     bb_node_t *node;
     uint32_t index;
@@ -34,8 +40,8 @@ typedef struct {
     bool is_stopping, stop_told;
     bool job_is_out, has_answered;
     int64_t published_mono_ns;
-    bb_post_t *held_first, **held_end; // WRITEs that wait until a flush ends, in order
-    uint64_t held_bytes;
+    s_queue_t writes; // of clients, kept back until there is room
+    s_queue_t chunks; // REPLICATEs of peers, likewise
     int64_t held_look_mono_ns;
 } s_store_t;
 
@@ -185,63 +191,79 @@ static void s_on_client(s_store_t *self, bb_post_request_t *request)
 }
 
 // ---- kept back ---------------------------------------------------------------------------------
-// While the head is full, WRITEs wait here instead of being refused: their clients wait for the
-// answer, which slows them down without a pause and a second sending. Past a quarter of what may be
-// in flight they are refused after all, and each has its deadline.
-static bool s_keeps_back(const s_store_t *self, const bb_post_t *post)
+// While the head is full, or fills faster than flushes empty it (bb_pace.h), WRITEs wait here
+// instead of being refused: their clients wait for the answer, which slows them down without a
+// pause and a second sending. Past a quarter of what may be in flight they are refused after all,
+// and each has its deadline. Chunks of peers wait while the head is full: dropped ones would be
+// pulled, but only after somebody has noticed that they lack. Past a quarter of what may wait for a
+// peer they are.
+static bool s_is_kept_back(const s_store_t *self, const bb_post_t *post)
 {
-    return post->kind == BB_POST_CLIENT && post->request.message.kind == BB_KIND_WRITE &&
-           (self->held_first || bb_shard_is_full(self->shard)) &&
-           self->held_bytes < self->node->config->limits.in_flight_bytes / 4;
+    const bb_config_limits_t *limits = &self->node->config->limits;
+    if (post->kind == BB_POST_CLIENT && post->request.message.kind == BB_KIND_WRITE) {
+        int64_t now_mono_ns = bb_clock_mono_ns();
+        return (self->writes.first ||
+                bb_shard_take_mono_ns(self->shard, now_mono_ns) > now_mono_ns) &&
+               self->writes.bytes < limits->in_flight_bytes / 4;
+    }
+    if (post->kind == BB_POST_PEER && post->request.message.kind == BB_KIND_REPLICATE) {
+        return (self->chunks.first || bb_shard_is_full(self->shard)) &&
+               self->chunks.bytes < limits->peer_queue_bytes / 4;
+    }
+    return false;
 }
 
 static void s_hold(s_store_t *self, bb_post_t *post)
 {
+    s_queue_t *queue = post->kind == BB_POST_PEER ? &self->chunks : &self->writes;
     post->next = NULL;
-    *self->held_end = post;
-    self->held_end = &post->next;
-    self->held_bytes += bb_buffer_slice(post->request.batch).length;
+    *queue->end = post;
+    queue->end = &post->next;
+    queue->bytes += bb_buffer_slice(post->request.batch).length;
 }
 
-static bb_post_t *s_release(s_store_t *self, bb_post_t **link)
+static bb_post_t *s_release(s_queue_t *queue, bb_post_t **link)
 {
     bb_post_t *post = *link;
     *link = post->next;
     if (!post->next) {
-        self->held_end = link;
+        queue->end = link;
     }
-    self->held_bytes -= bb_buffer_slice(post->request.batch).length;
+    queue->bytes -= bb_buffer_slice(post->request.batch).length;
     return post;
 }
 
-// Takes what there is room for; once in a while answers those whose deadline has come.
-static void s_take_held(s_store_t *self)
+// Answers WRITEs whose deadline has come; looks once in a while.
+static void s_refuse_late(s_store_t *self)
 {
-    while (self->held_first && !bb_shard_is_full(self->shard)) {
-        bb_post_t *post = s_release(self, &self->held_first);
-        s_on_client(self, &post->request);
-        bb_post_destroy(&post);
-        if (bb_shard_staged_bytes(self->shard) >= S_STAGED_BYTES_PER_COMMIT) {
-            return;
-        }
-    }
     int64_t now_mono_ns = bb_clock_mono_ns();
     if (now_mono_ns < self->held_look_mono_ns) {
         return;
     }
     self->held_look_mono_ns = now_mono_ns + S_HELD_LOOK_NS;
-    for (bb_post_t **link = &self->held_first; *link;) {
+    for (bb_post_t **link = &self->writes.first; *link;) {
         const bb_post_request_t *request = &(*link)->request;
         if (now_mono_ns + 2 * S_HELD_LOOK_NS - request->received_mono_ns <
             request->message.timeout_ns) {
             link = &(*link)->next;
             continue;
         }
-        bb_post_t *post = s_release(self, link);
+        bb_post_t *post = s_release(&self->writes, link);
         s_answer_error(self, post->request.ticket, post->request.message.request_id, BB_ERR_BUSY,
                        "the head was full until the deadline; nothing was done");
         bb_post_destroy(&post);
     }
+}
+
+// When the first one kept back may be taken; BB_NEVER_NS: none is, or when a flush has ended.
+static int64_t s_held_due_mono_ns(const s_store_t *self, int64_t now_mono_ns)
+{
+    int64_t due_mono_ns = BB_NEVER_NS;
+    if (self->writes.first) {
+        due_mono_ns =
+            BB_MIN(bb_shard_take_mono_ns(self->shard, now_mono_ns), self->held_look_mono_ns);
+    }
+    return self->chunks.first && !bb_shard_is_full(self->shard) ? now_mono_ns : due_mono_ns;
 }
 
 static void s_on_post(s_store_t *self, bb_post_t *post)
@@ -281,6 +303,25 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
     }
 }
 
+// Takes what there is room for.
+static void s_take_held(s_store_t *self)
+{
+    while (self->chunks.first && !bb_shard_is_full(self->shard) &&
+           bb_shard_staged_bytes(self->shard) < S_STAGED_BYTES_PER_COMMIT) {
+        bb_post_t *post = s_release(&self->chunks, &self->chunks.first);
+        s_on_post(self, post);
+        bb_post_destroy(&post);
+    }
+    int64_t now_mono_ns = bb_clock_mono_ns();
+    while (self->writes.first && bb_shard_take_mono_ns(self->shard, now_mono_ns) <= now_mono_ns &&
+           bb_shard_staged_bytes(self->shard) < S_STAGED_BYTES_PER_COMMIT) {
+        bb_post_t *post = s_release(&self->writes, &self->writes.first);
+        s_on_post(self, post);
+        bb_post_destroy(&post);
+    }
+    s_refuse_late(self);
+}
+
 static void s_take_posts(s_store_t *self)
 {
     for (uint32_t i = 0; i < S_POSTS_PER_COMMIT; i++) {
@@ -288,7 +329,7 @@ static void s_take_posts(s_store_t *self)
         if (!post) {
             break;
         }
-        if (s_keeps_back(self, post)) {
+        if (s_is_kept_back(self, post)) {
             s_hold(self, post);
             continue;
         }
@@ -322,14 +363,12 @@ static void s_run(s_store_t *self)
     while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM is all that is ever said on the pipe
         int64_t wake_mono_ns =
             BB_MIN(bb_shard_wake_mono_ns(self->shard), s_publish_due_mono_ns(self));
-        if (self->held_first) {
-            bool waits = bb_shard_is_full(self->shard);
-            wake_mono_ns = waits ? BB_MIN(wake_mono_ns, self->held_look_mono_ns) : 0;
-        }
+        int64_t begin_mono_ns = bb_clock_mono_ns();
+        wake_mono_ns = BB_MIN(wake_mono_ns, s_held_due_mono_ns(self, begin_mono_ns));
         if (self->stop_told) {
             wake_mono_ns = BB_NEVER_NS;
         }
-        long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns, S_WAIT_MS_MAX);
+        long wait_ms = bb_clock_timeout_ms(begin_mono_ns, wake_mono_ns, S_WAIT_MS_MAX);
         if (zmq_poll(items, 2, wait_ms) < 0 && zmq_errno() != EINTR) {
             break;
         }
@@ -433,9 +472,12 @@ static void s_destroy(s_store_t **self_p)
 {
     s_store_t *self = *self_p;
     *self_p = NULL;
-    while (self->held_first) { // the router answers for those it still knows
-        bb_post_t *post = s_release(self, &self->held_first);
-        bb_post_destroy(&post);
+    s_queue_t *queues[] = {&self->writes, &self->chunks};
+    for (size_t i = 0; i < BB_COUNT_OF(queues); i++) {
+        while (queues[i]->first) { // the router answers for the writes it still knows
+            bb_post_t *post = s_release(queues[i], &queues[i]->first);
+            bb_post_destroy(&post);
+        }
     }
     if (self->shard) {
         bb_shard_close(&self->shard);
@@ -474,7 +516,8 @@ zactor_t *bb_store_actor_new(bb_node_t *node, uint32_t index)
     s_store_t *self = bb_alloc_zero(1, sizeof *self);
     self->node = node;
     self->index = index;
-    self->held_end = &self->held_first;
+    self->writes.end = &self->writes.first;
+    self->chunks.end = &self->chunks.first;
     bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "store", index);
     return zactor_new(s_store_actor, self);
 }
