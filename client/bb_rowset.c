@@ -290,7 +290,7 @@ static void s_merge_into(s_merged_t *whole, const s_merged_t *part)
     bb_bucket_t *to = &whole->bucket;
     const bb_bucket_t *from = &part->bucket;
     to->count += from->count;
-    bb_sum_merge(&to->sum, from->sum);
+    bb_sum_merge(&to->sum, &from->sum);
     if (s_compare_values(type, part->min, whole->min) < 0) {
         whole->min = part->min;
     }
@@ -315,14 +315,14 @@ static void s_merge_into(s_merged_t *whole, const s_merged_t *part)
 static s_merged_t s_merged_of(const s_chunk_t *chunk, uint32_t row)
 {
     const bb_series_t *series = chunk->series;
-    const bb_bucket_t *bucket = &series->buckets[row];
+    const bb_page_bucket_t *bucket = &series->buckets[row];
     const bb_page_t *page = &chunk->page->page;
     return (s_merged_t){
         .metric = series->metric,
         .type = series->type,
         .order_key = chunk->order_key,
         .arrival = chunk->arrival,
-        .bucket = *bucket,
+        .bucket = bb_series_bucket(series, row),
         .min = s_value_of(page, series->type, bucket->min),
         .max = s_value_of(page, series->type, bucket->max),
         .first = s_value_of(page, series->type, bucket->first),
@@ -407,8 +407,8 @@ static void s_fill_bucket(bb_rowset_t *self, const s_merged_t *from, busbar_row_
     row->time_ns = from->bucket.start_wall_ns;
     row->count = from->bucket.count;
     bool is_number = from->type != BB_TYPE_STATE;
-    row->sum = is_number ? bb_sum_value(from->bucket.sum) : NAN;
-    row->mean = is_number && row->count ? row->sum / (double)row->count : NAN;
+    row->sum = is_number ? bb_sum_value(&from->bucket.sum) : NAN;
+    row->mean = is_number && row->count ? bb_sum_mean(&from->bucket.sum, row->count) : NAN;
     row->min = s_public(self, 0, from->type, from->min);
     row->max = s_public(self, 1, from->type, from->max);
     row->first = s_public(self, 2, from->type, from->first);

@@ -126,12 +126,13 @@ struct s_rows {
     s_array<uint16_t> kinds;
     s_array<int64_t> times_wall_ns;
     s_array<uint64_t> values;
-    s_array<bb_bucket_t> buckets;
+    s_array<bb_page_bucket_t> buckets;
+    s_array<bb_page_sum_t> sums;
 
     void clear()
     {
         ids.count = id_ends.count = batteries.count = kinds.count = 0;
-        times_wall_ns.count = values.count = buckets.count = 0;
+        times_wall_ns.count = values.count = buckets.count = sums.count = 0;
     }
 
     void destroy()
@@ -143,6 +144,7 @@ struct s_rows {
         free(times_wall_ns.items);
         free(values.items);
         free(buckets.items);
+        free(sums.items);
     }
 
     uint32_t battery(bb_slice_t id)
@@ -169,6 +171,7 @@ struct bb_page_builder {
     bool accepts_rows;
     s_array<s_kind> kinds;
     s_rows rows;
+    s_array<bb_page_sum_t> sums; // of the series at hand
     // The battery of the series before, so that its id is written once.
     char battery[BB_BATTERY_ID_BYTES_MAX];
     uint32_t battery_length;
@@ -179,7 +182,7 @@ struct bb_page_builder {
 
     bb_page_builder()
         : fbb(4096, &allocator), series(), metrics(), states(), row_count(0), accepts_rows(false),
-          kinds(), rows(), battery(), battery_length(0), battery_offset(0), state_bits(0),
+          kinds(), rows(), sums(), battery(), battery_length(0), battery_offset(0), state_bits(0),
           state_index(0)
     {
     }
@@ -220,6 +223,41 @@ static uint64_t s_state(bb_page_builder_t *self, uint64_t bits)
     return self->state_index;
 }
 
+// A bucket as it travels; the rest of its sum, if there is one, goes to `sums`. A STATE's texts are
+// in the table by now.
+static bb_page_bucket_t s_bucket(bb_page_builder_t *self, bb_type_t type, const bb_bucket_t &from,
+                                 uint32_t row, s_array<bb_page_sum_t> *sums)
+{
+    bool is_state = type == BB_TYPE_STATE;
+    bb_page_bucket_t to;
+    to.start_wall_ns = from.start_wall_ns;
+    to.count = from.count;
+    memcpy(to.sum_decimals, from.sum.decimals, sizeof to.sum_decimals);
+    to.min = is_state ? s_state(self, from.min) : from.min;
+    to.max = is_state ? s_state(self, from.max) : from.max;
+    to.first_wall_ns = from.first_wall_ns;
+    to.last_wall_ns = from.last_wall_ns;
+    to.first = is_state ? s_state(self, from.first) : from.first;
+    to.last = is_state ? s_state(self, from.last) : from.last;
+    if (from.sum.flags != 0) {
+        bb_page_sum_t rest = {};
+        rest.row = row;
+        rest.flags = static_cast<uint8_t>(from.sum.flags);
+        rest.top = static_cast<uint8_t>(from.sum.top);
+        memcpy(rest.bins, from.sum.bins, sizeof rest.bins);
+        sums->push(rest);
+    }
+    return to;
+}
+
+static Offset<flatbuffers::Vector<const wire::PageSum *>>
+s_sum_vector(FlatBufferBuilder &fbb, const s_array<bb_page_sum_t> &sums)
+{
+    return sums.count ? fbb.CreateVectorOfStructs(
+                            reinterpret_cast<const wire::PageSum *>(sums.items), sums.count)
+                      : Offset<flatbuffers::Vector<const wire::PageSum *>>();
+}
+
 template <class T>
 static Offset<flatbuffers::Vector<T>> s_vector(FlatBufferBuilder &fbb, const s_array<T> &array)
 {
@@ -253,6 +291,7 @@ static Offset<wire::PageRows> s_finish_rows(bb_page_builder_t *self)
         buckets = fbb.CreateVectorOfStructs(
             reinterpret_cast<const wire::PageBucket *>(rows.buckets.items), rows.buckets.count);
     }
+    auto sums = s_sum_vector(fbb, rows.sums);
     uint32_t kind_count = BB_MIN(self->kinds.count, BB_PAGE_KINDS_MAX + 1);
     Offset<String> *names =
         static_cast<Offset<String> *>(bb_alloc(kind_count * sizeof(Offset<String>)));
@@ -266,7 +305,7 @@ static Offset<wire::PageRows> s_finish_rows(bb_page_builder_t *self)
     free(names);
     free(types);
     return wire::CreatePageRows(fbb, ids, ends, metric_list, type_list, batteries, kinds, times,
-                                values, buckets);
+                                values, buckets, sums);
 }
 
 extern "C" {
@@ -285,6 +324,7 @@ void bb_page_builder_destroy(bb_page_builder_t **self)
         builder->metrics.destroy();
         builder->states.destroy();
         builder->rows.destroy();
+        free(builder->sums.items);
         free(builder->kinds.items);
         free(builder->series.items);
         builder->~bb_page_builder();
@@ -341,19 +381,14 @@ void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_sli
     }
     wire::PageBucket *target = nullptr;
     auto bucket_offset = fbb.CreateUninitializedVectorOfStructs(row_count, &target);
-    if (type != BB_TYPE_STATE && row_count > 0) {
-        memcpy(static_cast<void *>(target), buckets, row_count * sizeof *buckets);
-    }
-    for (uint32_t i = 0; i < row_count && type == BB_TYPE_STATE; i++) {
-        bb_bucket_t bucket = buckets[i];
-        bucket.min = s_state(self, bucket.min);
-        bucket.max = s_state(self, bucket.max);
-        bucket.first = s_state(self, bucket.first);
-        bucket.last = s_state(self, bucket.last);
+    self->sums.count = 0;
+    for (uint32_t i = 0; i < row_count; i++) {
+        bb_page_bucket_t bucket = s_bucket(self, type, buckets[i], i, &self->sums);
         memcpy(static_cast<void *>(&target[i]), &bucket, sizeof bucket);
     }
-    self->series.push(wire::CreatePageSeries(fbb, battery_text, metric_text,
-                                             static_cast<uint8_t>(type), 0, 0, bucket_offset));
+    auto sums = s_sum_vector(fbb, self->sums);
+    self->series.push(wire::CreatePageSeries(
+        fbb, battery_text, metric_text, static_cast<uint8_t>(type), 0, 0, bucket_offset, 0, sums));
     self->row_count += row_count;
 }
 
@@ -414,14 +449,8 @@ void bb_page_builder_row_bucket(bb_page_builder_t *self, bb_slice_t battery, uin
     self->state_bits = 0;
     self->rows.batteries.push(self->rows.battery(battery));
     self->rows.kinds.push(static_cast<uint16_t>(kind));
-    self->rows.buckets.push(*bucket);
-    if (type == BB_TYPE_STATE) {
-        bb_bucket_t *copy = &self->rows.buckets.items[self->rows.buckets.count - 1];
-        copy->min = s_state(self, bucket->min);
-        copy->max = s_state(self, bucket->max);
-        copy->first = s_state(self, bucket->first);
-        copy->last = s_state(self, bucket->last);
-    }
+    self->rows.buckets.push(
+        s_bucket(self, type, *bucket, self->rows.buckets.count, &self->rows.sums));
     self->row_count++;
 }
 
@@ -454,8 +483,8 @@ size_t bb_page_builder_bytes(const bb_page_builder_t *self)
     const s_rows &rows = self->rows;
     return self->fbb.GetSize() + 4 * (size_t{self->series.count} + self->states.names.count) +
            6 * size_t{rows.batteries.count} + 16 * size_t{rows.times_wall_ns.count} +
-           sizeof(bb_bucket_t) * rows.buckets.count + rows.ids.count +
-           4 * size_t{rows.id_ends.count};
+           sizeof(bb_page_bucket_t) * rows.buckets.count + sizeof(bb_page_sum_t) * rows.sums.count +
+           rows.ids.count + 4 * size_t{rows.id_ends.count};
 }
 
 uint64_t bb_page_builder_rows(const bb_page_builder_t *self)

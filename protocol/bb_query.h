@@ -10,7 +10,7 @@
 
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
-#include "protocol/bb_value.h"
+#include "protocol/bb_sum.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -101,11 +101,27 @@ bool bb_query_compares(const bb_query_t *self, bb_type_t type, uint64_t bits);
 typedef struct {
     int64_t start_wall_ns;
     uint64_t count;
-    bb_sum_t sum;      // numeric types; BOOL counts true as 1; STATE 0
+    bb_sum_t sum;      // exact; STATE 0
     uint64_t min, max; // by bb_value_order_key; STATE: text order, as table index
     int64_t first_wall_ns, last_wall_ns;
     uint64_t first, last;
 } bb_bucket_t;
+
+// The same as a page carries it: what few buckets have of their sums lies apart.
+typedef struct {
+    int64_t start_wall_ns;
+    uint64_t count;
+    uint64_t sum_decimals[BB_SUM_DECIMAL_LIMBS];
+    uint64_t min, max; // STATE: indexes into page.states
+    int64_t first_wall_ns, last_wall_ns;
+    uint64_t first, last;
+} bb_page_bucket_t;
+typedef struct {
+    uint32_t row; // counted as series.sum_row says
+    uint8_t flags, top;
+    uint16_t zero;
+    uint64_t bins[BB_SUM_BINS][2];
+} bb_page_sum_t;
 
 // One series of a page. RAW, LAST, QUARANTINE: times and values. AGGREGATE: buckets.
 // BATTERIES: neither, attributes instead; metric is empty, type is 0.
@@ -115,8 +131,11 @@ typedef struct {
     uint32_t type; // bb_type_t
     uint32_t row_count;
     const int64_t *times_wall_ns;
-    const uint64_t *values; // STATE: indexes into page.states
-    const bb_bucket_t *buckets;
+    const uint64_t *values;          // STATE: indexes into page.states
+    const bb_page_bucket_t *buckets; // bb_series_bucket puts them together
+    const bb_page_sum_t *sums;       // sum_count, ascending by row
+    uint32_t sum_count;
+    uint32_t sum_row; // number of the first bucket in `sums`
     uint32_t attribute_count;
     const struct bb_page_attribute *attributes;
 } bb_series_t;
@@ -138,6 +157,8 @@ typedef struct {
 // Payload frame of a RESULT message. encoded.data 8-byte aligned, must outlive the page.
 BB_MUST_CHECK bb_error_t bb_page_open(bb_page_t *self, bb_slice_t encoded, bb_fault_t *fault);
 void bb_page_close(bb_page_t *self);
+// One bucket of a series that has buckets, row < row_count. STATE: indexes into page.states.
+bb_bucket_t bb_series_bucket(const bb_series_t *self, uint32_t row);
 
 // bb_page_builder_t - writes one page. Copies what it is given.
 typedef struct bb_page_builder bb_page_builder_t;

@@ -6,10 +6,16 @@
 
 namespace wire = bb::wire;
 
-static_assert(sizeof(wire::PageBucket) == sizeof(bb_bucket_t), "mirrors bb_bucket_t");
-static_assert(sizeof(bb_bucket_t) == 80, "ten fields of eight bytes");
-static_assert(offsetof(bb_bucket_t, sum) == 16 && offsetof(bb_bucket_t, min) == 32, "wire order");
-static_assert(offsetof(bb_bucket_t, first_wall_ns) == 48 && offsetof(bb_bucket_t, last) == 72,
+static_assert(sizeof(wire::PageBucket) == sizeof(bb_page_bucket_t), "mirrors bb_page_bucket_t");
+static_assert(sizeof(bb_page_bucket_t) == 88, "eleven fields of eight bytes");
+static_assert(offsetof(bb_page_bucket_t, sum_decimals) == 16 &&
+                  offsetof(bb_page_bucket_t, min) == 40 &&
+                  offsetof(bb_page_bucket_t, first_wall_ns) == 56 &&
+                  offsetof(bb_page_bucket_t, last) == 80,
+              "wire order");
+static_assert(sizeof(wire::PageSum) == sizeof(bb_page_sum_t), "mirrors bb_page_sum_t");
+static_assert(sizeof(bb_page_sum_t) == 56 && offsetof(bb_page_sum_t, flags) == 4 &&
+                  offsetof(bb_page_sum_t, zero) == 6 && offsetof(bb_page_sum_t, bins) == 8,
               "wire order");
 
 namespace
@@ -71,11 +77,43 @@ bb_error_t s_open_points(bb_series_t *to, const wire::PageSeries &from, uint32_t
     return BB_OK;
 }
 
-bool s_bucket_fits(uint32_t type, const bb_bucket_t &bucket, uint32_t state_count)
+bool s_bucket_fits(uint32_t type, const bb_page_bucket_t &bucket, uint32_t state_count)
 {
     const uint64_t values[4] = {bucket.min, bucket.max, bucket.first, bucket.last};
     return bucket.count > 0 && bucket.first_wall_ns <= bucket.last_wall_ns &&
            s_values_fit(type, values, 4, state_count);
+}
+
+bb_sum_t s_sum(const bb_page_bucket_t &bucket, const bb_page_sum_t *rest)
+{
+    bb_sum_t sum = {};
+    memcpy(sum.decimals, bucket.sum_decimals, sizeof sum.decimals);
+    if (rest) {
+        memcpy(sum.bins, rest->bins, sizeof sum.bins);
+        sum.flags = rest->flags;
+        sum.top = rest->top;
+    }
+    return sum;
+}
+
+// Rests of sums belong to rows in ascending order and are as sums can be.
+template <class T> bool s_sums_fit(const T *sums, uint32_t row_count)
+{
+    if (sums && !bb::s_is_aligned(sums->Data())) {
+        return false;
+    }
+    uint64_t row_first = 0;
+    for (uint32_t i = 0; i < bb::s_count(sums); i++) {
+        bb_page_sum_t rest;
+        memcpy(&rest, sums->Data() + i * sizeof rest, sizeof rest);
+        bb_sum_t sum = s_sum(bb_page_bucket_t{}, &rest);
+        if (rest.row < row_first || rest.row >= row_count || rest.flags == 0 || rest.zero != 0 ||
+            !bb_sum_is_valid(&sum)) {
+            return false;
+        }
+        row_first = uint64_t{rest.row} + 1;
+    }
+    return true;
 }
 
 bb_error_t s_open_buckets(bb_series_t *to, const wire::PageSeries &from, uint32_t index,
@@ -93,7 +131,13 @@ bb_error_t s_open_buckets(bb_series_t *to, const wire::PageSeries &from, uint32_
         return s_corrupt(fault, index, "the buckets are not aligned");
     }
     to->row_count = count;
-    to->buckets = static_cast<const bb_bucket_t *>(data);
+    to->buckets = static_cast<const bb_page_bucket_t *>(data);
+    to->sum_count = bb::s_count(from.sums());
+    if (!s_sums_fit(from.sums(), count)) {
+        return s_corrupt(fault, index, "a sum is none");
+    }
+    to->sums =
+        to->sum_count ? reinterpret_cast<const bb_page_sum_t *>(from.sums()->Data()) : nullptr;
     for (uint32_t i = 0; i < count; i++) {
         if (!s_bucket_fits(to->type, to->buckets[i], state_count)) {
             return s_corrupt(fault, index, "a bucket is empty or its values do not fit");
@@ -197,6 +241,9 @@ bb_error_t s_check_rows(const wire::PageRows &rows, uint32_t row_count, bb_fault
         (bucket_count > 0 && !s_is_aligned(rows.buckets()))) {
         return s_corrupt_row(fault, 0, "a vector is not aligned");
     }
+    if (!s_sums_fit(rows.sums(), bucket_count)) {
+        return s_corrupt_row(fault, 0, "a sum is none");
+    }
     uint32_t end = 0;
     for (uint32_t i = 0; i < bb::s_count(rows.battery_ends()); i++) {
         uint32_t next = rows.battery_ends()->Get(i);
@@ -230,7 +277,7 @@ bb_error_t s_open_row(bb_series_t *to, const wire::PageRows &rows, uint32_t inde
     to->type = rows.types()->Get(kind);
     to->row_count = 1;
     if (rows.buckets() && rows.buckets()->size() > 0) {
-        to->buckets = reinterpret_cast<const bb_bucket_t *>(rows.buckets()->Data()) + index;
+        to->buckets = reinterpret_cast<const bb_page_bucket_t *>(rows.buckets()->Data()) + index;
         return s_bucket_fits(to->type, *to->buckets, state_count)
                    ? BB_OK
                    : s_corrupt_row(fault, index, "the bucket is empty or its values do not fit");
@@ -249,8 +296,20 @@ bb_error_t s_open_rows(bb_series_t *to, const wire::Page &page, uint32_t row_cou
         return BB_OK;
     }
     bb_error_t error = s_check_rows(*page.rows(), row_count, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    uint32_t sum_count = bb::s_count(page.rows()->sums());
+    const bb_page_sum_t *sums =
+        sum_count ? reinterpret_cast<const bb_page_sum_t *>(page.rows()->sums()->Data()) : nullptr;
+    uint32_t next = 0;
     for (uint32_t i = 0; i < row_count && error == BB_OK; i++) {
         error = s_open_row(&to[i], *page.rows(), i, state_count, fault);
+        if (next < sum_count && sums[next].row == i) {
+            to[i].sums = &sums[next++];
+            to[i].sum_count = 1;
+            to[i].sum_row = i;
+        }
     }
     return error;
 }
@@ -314,6 +373,34 @@ bb_error_t bb_page_open(bb_page_t *self, bb_slice_t encoded, bb_fault_t *fault)
         bb_page_close(self);
     }
     return error;
+}
+
+bb_bucket_t bb_series_bucket(const bb_series_t *self, uint32_t row)
+{
+    BB_ASSERT(self->buckets && row < self->row_count);
+    uint32_t begin = 0;
+    uint32_t limit = self->sum_count;
+    while (begin < limit) {
+        uint32_t middle = begin + (limit - begin) / 2;
+        if (self->sums[middle].row - self->sum_row < row) {
+            begin = middle + 1;
+        } else {
+            limit = middle;
+        }
+    }
+    bool has_rest = begin < self->sum_count && self->sums[begin].row - self->sum_row == row;
+    const bb_page_bucket_t &from = self->buckets[row];
+    bb_bucket_t bucket = {};
+    bucket.start_wall_ns = from.start_wall_ns;
+    bucket.count = from.count;
+    bucket.sum = s_sum(from, has_rest ? &self->sums[begin] : nullptr);
+    bucket.min = from.min;
+    bucket.max = from.max;
+    bucket.first_wall_ns = from.first_wall_ns;
+    bucket.last_wall_ns = from.last_wall_ns;
+    bucket.first = from.first;
+    bucket.last = from.last;
+    return bucket;
 }
 
 void bb_page_close(bb_page_t *self)

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/bb_value.h"
 
-#include <math.h>
-
 static const char *const s_names[] = {"", "float64", "int64", "bool", "state"};
 
 const char *bb_type_name(bb_type_t type)
@@ -81,29 +79,4 @@ int bb_value_compare(uint64_t revision_a, bb_value_t a, uint64_t revision_b, bb_
     uint64_t key_a = bb_value_order_key(a.type, a.bits);
     uint64_t key_b = bb_value_order_key(b.type, b.bits);
     return (key_a > key_b) - (key_a < key_b);
-}
-
-void bb_sum_add(bb_sum_t *self, double number)
-{
-    bb_sum_merge(self, (bb_sum_t){number, 0.0});
-}
-
-void bb_sum_merge(bb_sum_t *self, bb_sum_t other)
-{
-    double high = self->high + other.high;
-    if (!isfinite(high)) {
-        *self = (bb_sum_t){high, 0.0};
-        return;
-    }
-    // TwoSum: exact error of the addition; then renormalise.
-    double part = high - self->high;
-    double error = (self->high - (high - part)) + (other.high - part);
-    double low = error + self->low + other.low;
-    self->high = high + low;
-    self->low = low - (self->high - high);
-}
-
-double bb_sum_value(bb_sum_t self)
-{
-    return self.high + self.low;
 }

@@ -73,18 +73,6 @@ uint64_t bb_value_order_key(bb_type_t type, uint64_t bits);
 // value (STATE: bytes as unsigned, shorter first on a tie). The larger one wins a merge.
 int bb_value_compare(uint64_t revision_a, bb_value_t a, uint64_t revision_b, bb_value_t b);
 
-// bb_sum_t - a sum that does not depend on how its values were grouped into blocks: a
-// double-double accumulator (Knuth's TwoSum; Hida, Li, Bailey 2000). Values that are not finite
-// make the result what plain addition gives.
-typedef struct {
-    double high;
-    double low;
-} bb_sum_t;
-
-void bb_sum_add(bb_sum_t *self, double number);
-void bb_sum_merge(bb_sum_t *self, bb_sum_t other);
-double bb_sum_value(bb_sum_t self);
-
 #ifdef __cplusplus
 }
 #endif

@@ -49,6 +49,8 @@ size_t bb_codec_decimals_encode(bb_packer_t *packer, const bb_decimals_t *decima
                                 uint8_t *out);
 bool bb_codec_decimals_decode(const bb_codec_block_t *block, uint64_t *out);
 bool bb_codec_decimals_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
+// Of a block without exceptions; else UINT32_MAX. Any bytes are safe.
+uint32_t bb_codec_decimals_exponent(bb_slice_t encoded);
 uint8_t *bb_codec_put_exceptions(const bb_decimals_t *decimals, uint8_t *at);
 bool bb_codec_skip_exceptions(bb_reader_t *reader, uint32_t count);
 bool bb_codec_apply_exceptions(bb_reader_t *reader, uint32_t count, uint64_t *out);
@@ -72,6 +74,7 @@ size_t bb_codec_predicted_encode(bb_packer_t *packer, const bb_codec_relation_t 
                                  uint32_t count, uint8_t *out);
 bool bb_codec_predicted_decode(const bb_codec_block_t *block, uint64_t *out);
 bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
+uint32_t bb_codec_predicted_exponent(bb_slice_t encoded); // as bb_codec_decimals_exponent
 bool bb_codec_predicted_peers(bb_slice_t encoded, uint32_t peers[BB_ENCODING_PEERS_MAX],
                               uint32_t *count);
 

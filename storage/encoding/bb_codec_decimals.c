@@ -129,3 +129,10 @@ bool bb_codec_decimals_totals(const bb_codec_block_t *block, bb_codec_totals_t *
     };
     return true;
 }
+
+uint32_t bb_codec_decimals_exponent(bb_slice_t encoded)
+{
+    bb_reader_t reader = bb_reader(encoded);
+    uint32_t head = (uint32_t)bb_reader_fixed(&reader, 1);
+    return reader.failed || head & FLAG_EXCEPTIONS ? UINT32_MAX : head;
+}

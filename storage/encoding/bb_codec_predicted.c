@@ -313,3 +313,11 @@ bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t 
     s_finish(&sums, totals);
     return true;
 }
+
+uint32_t bb_codec_predicted_exponent(bb_slice_t encoded)
+{
+    bb_reader_t reader = bb_reader(encoded);
+    uint32_t head = (uint32_t)bb_reader_fixed(&reader, 1);
+    uint32_t exponent = (uint32_t)bb_reader_fixed(&reader, 1);
+    return reader.failed || head & FLAG_EXCEPTIONS ? UINT32_MAX : exponent;
+}

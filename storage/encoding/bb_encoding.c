@@ -2,7 +2,6 @@
 // The registry for readers; bb_encoder.c writes.
 #include "storage/encoding/bb_encoding.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "storage/encoding/bb_codec.h"
@@ -93,6 +92,17 @@ bb_error_t bb_encoding_peers(uint32_t id, bb_slice_t encoded, uint32_t peer_coun
     return BB_OK;
 }
 
+uint32_t bb_encoding_exponent(uint32_t id, bb_slice_t encoded)
+{
+    uint32_t exponent = UINT32_MAX;
+    if (id == BB_ENCODING_DECIMALS) {
+        exponent = bb_codec_decimals_exponent(encoded);
+    } else if (id == BB_ENCODING_PREDICTED) {
+        exponent = bb_codec_predicted_exponent(encoded);
+    }
+    return exponent <= BB_DECIMAL_EXPONENT_MAX ? exponent : UINT32_MAX;
+}
+
 bb_error_t bb_encoding_decode(uint32_t id, bb_encoding_kind_t kind, bb_slice_t encoded,
                               uint32_t count, const uint64_t *const *peers, uint64_t *out)
 {
@@ -117,37 +127,20 @@ static uint64_t s_word(bb_type_t type, const bb_codec_totals_t *from, int64_t in
                : (uint64_t)integer;
 }
 
-// The exact sum of integers, divided in double-double arithmetic.
-static bb_sum_t s_sum(bb_type_t type, const bb_codec_totals_t *from)
+// Integers stand for decimals that a sum counts as such.
+static bool s_are_decimals(const bb_codec_totals_t *from)
 {
-    double high = (double)(from->sum >> 32) * 0x1p32; // both halves are exact
-    double low = (double)(from->sum & UINT32_MAX);
-    double sum = high + low;
-    low -= sum - high;
-    high = sum;
-    if (type != BB_TYPE_FLOAT64) {
-        return (bb_sum_t){high, low};
-    }
-    double power = bb_decimal_power(from->exponent);
-    double quotient = high / power;
-    double rest = fma(-quotient, power, high) + low;
-    return (bb_sum_t){quotient, rest / power};
+    return from->min > -BB_SUM_INTEGER_LIMIT && from->max < BB_SUM_INTEGER_LIMIT;
 }
 
-// Adds `count` times the same word; false if it is no number that can be multiplied exactly.
-static bool s_add_many(bb_type_t type, uint64_t word, uint64_t count, bb_sum_t *sum)
+// Adds `count` times the same word.
+static void s_add_many(bb_type_t type, uint64_t word, uint64_t count, bb_sum_t *sum)
 {
-    double number = type == BB_TYPE_FLOAT64 ? bb_double_of_bits(word) : (double)(int64_t)word;
-    if (type == BB_TYPE_BOOL && word > 1) {
-        return false;
+    if (type == BB_TYPE_FLOAT64) {
+        bb_sum_add_times(sum, bb_double_of_bits(word), count);
+    } else {
+        bb_sum_add_scaled(sum, (__int128)(int64_t)word * (__int128)count, 0);
     }
-    if (!(fabs(number) < (type == BB_TYPE_FLOAT64 ? 0x1p990 : 0x1p53))) { // NaN is no number
-        return false;
-    }
-    double product = number * (double)count;
-    bb_sum_add(sum, product);
-    bb_sum_add(sum, fma(number, (double)count, -product));
-    return true;
 }
 
 static bool s_constant_totals(bb_type_t type, bb_slice_t encoded, uint32_t count,
@@ -159,9 +152,10 @@ static bool s_constant_totals(bb_type_t type, bb_slice_t encoded, uint32_t count
         return false;
     }
     memcpy(&word, encoded.data, sizeof word);
-    if (!s_add_many(type, word, count, &sum)) {
+    if (type == BB_TYPE_BOOL && word > 1) {
         return false;
     }
+    s_add_many(type, word, count, &sum);
     *totals = (bb_encoding_totals_t){count, sum, word, word, word, word};
     return true;
 }
@@ -177,9 +171,10 @@ static bool s_runs_totals(bb_type_t type, const bb_codec_block_t *block,
     }
     bb_sum_t sum = {0};
     for (uint32_t run = 0; run < runs; run++) {
-        if (!s_add_many(type, words[run], lengths[run], &sum)) {
+        if (type == BB_TYPE_BOOL && words[run] > 1) {
             return false;
         }
+        s_add_many(type, words[run], lengths[run], &sum);
     }
     bb_encoding_totals_of(type, words, runs, totals);
     totals->count = block->count;
@@ -206,15 +201,16 @@ bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded
         (s_encodings[id].kinds & kind)) {
         bb_codec_totals_t from;
         bool is_known = s_encodings[id].totals(&block, &from);
-        if (is_known && (type != BB_TYPE_BOOL || (from.min >= 0 && from.max <= 1))) {
+        is_known &= type != BB_TYPE_BOOL || (from.min >= 0 && from.max <= 1);
+        if (is_known && (type != BB_TYPE_FLOAT64 || s_are_decimals(&from))) {
             *totals = (bb_encoding_totals_t){
                 .count = count,
-                .sum = s_sum(type, &from),
                 .min = s_word(type, &from, from.min),
                 .max = s_word(type, &from, from.max),
                 .first = s_word(type, &from, from.first),
                 .last = s_word(type, &from, from.last),
             };
+            bb_sum_add_scaled(&totals->sum, from.sum, from.exponent);
             return BB_OK;
         }
     }

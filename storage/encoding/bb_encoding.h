@@ -27,7 +27,7 @@
 
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
-#include "protocol/bb_value.h"
+#include "protocol/bb_sum.h"
 
 typedef enum {
     BB_ENCODING_NONE = 0,
@@ -107,6 +107,10 @@ size_t bb_encoder_encode_as(bb_encoder_t *self, bb_encoding_id_t id,
 BB_MUST_CHECK bb_error_t bb_encoding_peers(uint32_t id, bb_slice_t encoded, uint32_t peer_count,
                                            uint32_t peers[BB_ENCODING_PEERS_MAX], uint32_t *count);
 
+// The exponent if every word of the block is the double next to k / 10^exponent for some integer k,
+// as its first bytes say; UINT32_MAX if that is not known. Any bytes are safe.
+uint32_t bb_encoding_exponent(uint32_t id, bb_slice_t encoded);
+
 // Decodes exactly `count` words. peers[i]: the words of the i-th column that bb_encoding_peers
 // named, `count` each; NULL when it named none. Any bytes are safe: BB_ERR_CORRUPT (lengths,
 // positions; a block that needs peers and gets none) or BB_ERR_FORMAT (unknown id), then `out`
@@ -115,12 +119,13 @@ BB_MUST_CHECK bb_error_t bb_encoding_decode(uint32_t id, bb_encoding_kind_t kind
                                             bb_slice_t encoded, uint32_t count,
                                             const uint64_t *const *peers, uint64_t *out);
 
-// What an aggregate needs of a range of rows. The rules are those of blocks' statistics: NaN makes
-// the sum NaN and is a minimum or maximum only among NaNs; -0.0 is below 0.0; BOOL sums count true
-// as 1; STATE words are positions: ordered as integers, sum 0.
+// What an aggregate needs of a range of rows. The rules are those of blocks' statistics: sums are
+// exact and the same whichever way they are computed (protocol/bb_sum.h); NaN is a minimum or
+// maximum only among NaNs; -0.0 is below 0.0; STATE words are positions: ordered as integers, sum
+// 0.
 typedef struct {
     uint64_t count; // row_limit - row_first
-    bb_sum_t sum;   // the same up to the last bits, whichever way it is computed
+    bb_sum_t sum;
     uint64_t min, max;
     uint64_t first, last;
 } bb_encoding_totals_t;

@@ -6,23 +6,32 @@
 
 enum {
     S_COUNT,
-    S_SUM_HIGH,
     S_SUM_LOW,
+    S_SUM_HIGH,
     S_MIN,
     S_MAX,
     S_FIRST,
     S_LAST,
     S_FIRST_TIME,
     S_LAST_TIME,
-    S_FIELD_COUNT,
+    S_FIELD_COUNT, // that every piece has
+    S_SUM_IN_FULL = S_FIELD_COUNT,
+    S_FIELD_MAX,
 };
+static_assert(BB_SUM_BYTES_MAX <= BB_STATE_BYTES_MAX, "a sum fits into a text");
 
 static bb_type_t s_field_type(uint32_t field, bb_type_t type)
 {
-    if (field == S_SUM_HIGH || field == S_SUM_LOW) {
-        return BB_TYPE_FLOAT64;
+    if (field == S_SUM_IN_FULL) {
+        return BB_TYPE_STATE;
     }
     return field >= S_MIN && field <= S_LAST ? type : BB_TYPE_INT64;
+}
+
+// Two words say it all.
+static bool s_is_short(const bb_sum_t *sum)
+{
+    return sum->flags == 0 && sum->decimals[2] == UINT64_C(0) - (sum->decimals[1] >> 63);
 }
 
 static uint64_t s_field(const bb_block_stats_t *stats, uint32_t field)
@@ -30,10 +39,10 @@ static uint64_t s_field(const bb_block_stats_t *stats, uint32_t field)
     switch (field) {
     case S_COUNT:
         return stats->count;
-    case S_SUM_HIGH:
-        return bb_bits_of_double(stats->sum.high);
     case S_SUM_LOW:
-        return bb_bits_of_double(stats->sum.low);
+        return s_is_short(&stats->sum) ? stats->sum.decimals[0] : 0;
+    case S_SUM_HIGH:
+        return s_is_short(&stats->sum) ? stats->sum.decimals[1] : 0;
     case S_MIN:
         return stats->min;
     case S_MAX:
@@ -49,18 +58,30 @@ static uint64_t s_field(const bb_block_stats_t *stats, uint32_t field)
     }
 }
 
-static void s_set_field(bb_block_stats_t *stats, uint32_t field, uint64_t bits)
+// False: it cannot have been written.
+static bool s_set_sum_in_full(bb_sum_t *sum, const bb_text_t *text)
+{
+    const uint8_t *at = (const uint8_t *)text->bytes;
+    const uint8_t *limit = at + text->length;
+    return sum->decimals[0] == 0 && sum->decimals[1] == 0 &&
+           bb_sum_decode(sum, &at, limit) == BB_OK && at == limit && !s_is_short(sum);
+}
+
+static bool s_set_field(bb_block_stats_t *stats, uint32_t field, uint64_t bits)
 {
     switch (field) {
     case S_COUNT:
         stats->count = bits;
         break;
-    case S_SUM_HIGH:
-        stats->sum.high = bb_double_of_bits(bits);
-        break;
     case S_SUM_LOW:
-        stats->sum.low = bb_double_of_bits(bits);
+        stats->sum.decimals[0] = bits;
         break;
+    case S_SUM_HIGH:
+        stats->sum.decimals[1] = bits;
+        stats->sum.decimals[2] = UINT64_C(0) - (bits >> 63);
+        break;
+    case S_SUM_IN_FULL:
+        return s_set_sum_in_full(&stats->sum, bb_text_of_bits(bits));
     case S_MIN:
         stats->min = bits;
         break;
@@ -80,6 +101,7 @@ static void s_set_field(bb_block_stats_t *stats, uint32_t field, uint64_t bits)
         stats->last_wall_ns = (int64_t)bits;
         break;
     }
+    return true;
 }
 
 // ---- writing ---------------------------------------------------------------------------------
@@ -127,31 +149,72 @@ static uint32_t s_rows(const bb_rollup_series_t *const *series, uint32_t series_
     return (uint32_t)kept;
 }
 
-// Fills the columns of one series; `values` has room for S_FIELD_COUNT * row_count.
-static void s_columns(const bb_rollup_series_t *series, const int64_t *times, uint32_t row_count,
-                      uint64_t *values, uint64_t *presence, bb_run_column_t *columns)
+// What is filled for one series at a time.
+typedef struct {
+    const int64_t *times; // of the rows
+    uint32_t row_count;
+    bb_arena_t arena; // values, presence, texts
+    bb_run_column_t *columns;
+    uint32_t column_count;
+} s_table_t;
+
+static uint64_t s_text_of(s_table_t *self, const bb_sum_t *sum)
 {
+    uint8_t bytes[BB_SUM_BYTES_MAX];
+    size_t length = bb_sum_encode(sum, bytes);
+    bb_text_t *text = bb_arena_alloc(&self->arena, sizeof *text + length);
+    text->length = (uint32_t)length;
+    memcpy(text->bytes, bytes, length);
+    return (uint64_t)(uintptr_t)text;
+}
+
+static uint64_t *s_words(s_table_t *self, size_t count)
+{
+    uint64_t *words = bb_arena_alloc(&self->arena, count * sizeof *words);
+    memset(words, 0, count * sizeof *words);
+    return words;
+}
+
+static void s_add_columns(s_table_t *self, const bb_rollup_series_t *series)
+{
+    uint64_t *values[S_FIELD_MAX];
+    uint64_t *presence = s_words(self, (self->row_count + 63) / 64);
+    uint64_t *in_full = s_words(self, (self->row_count + 63) / 64); // whose sum is
+    for (uint32_t f = 0; f < S_FIELD_MAX; f++) {
+        values[f] = s_words(self, self->row_count);
+    }
     uint32_t at = 0;
     uint32_t present = 0;
-    for (uint32_t row = 0; row < row_count; row++) {
+    uint32_t in_full_count = 0;
+    for (uint32_t row = 0; row < self->row_count; row++) {
         while (at < series->count && series->items[at].stats.count == 0) {
             at++;
         }
-        bool is_there = at < series->count && series->items[at].start_wall_ns == times[row];
-        for (uint32_t f = 0; f < S_FIELD_COUNT; f++) {
-            uint64_t bits = is_there ? s_field(&series->items[at].stats, f) : 0;
-            values[(size_t)f * row_count + row] = bits;
+        if (at == series->count || series->items[at].start_wall_ns != self->times[row]) {
+            continue;
         }
-        presence[row / 64] |= (uint64_t)is_there << row % 64;
-        at += is_there;
-        present += is_there;
+        const bb_block_stats_t *stats = &series->items[at++].stats;
+        for (uint32_t f = 0; f < S_FIELD_COUNT; f++) {
+            values[f][row] = s_field(stats, f);
+        }
+        presence[row / 64] |= UINT64_C(1) << row % 64;
+        present++;
+        if (!s_is_short(&stats->sum)) {
+            values[S_SUM_IN_FULL][row] = s_text_of(self, &stats->sum);
+            in_full[row / 64] |= UINT64_C(1) << row % 64;
+            in_full_count++;
+        }
     }
-    for (uint32_t f = 0; f < S_FIELD_COUNT; f++) {
-        columns[f] = (bb_run_column_t){
+    for (uint32_t f = 0; f < (in_full_count > 0 ? S_FIELD_MAX : S_FIELD_COUNT); f++) {
+        bool is_in_full = f == S_SUM_IN_FULL;
+        bool has_all = (is_in_full ? in_full_count : present) == self->row_count;
+        self->columns[self->column_count++] = (bb_run_column_t){
             .metric = series->metric << 7 | (uint32_t)series->type << 4 | f,
             .type = s_field_type(f, series->type),
-            .values = values + (size_t)f * row_count,
-            .presence = present == row_count ? NULL : presence,
+            .values = values[f],
+            .presence = has_all      ? NULL
+                        : is_in_full ? in_full
+                                     : presence,
         };
     }
 }
@@ -171,22 +234,18 @@ bb_slice_t bb_rollup_record_encode(bb_run_writer_t *writer, const bb_rollup_seri
     uint32_t row_count = s_rows(sorted, count, &times);
     bb_slice_t encoded = {0};
     if (row_count > 0) {
-        size_t words = (row_count + 63) / 64;
-        uint64_t *values = bb_alloc((size_t)count * S_FIELD_COUNT * row_count * sizeof *values);
-        uint64_t *presence = bb_alloc_zero(count * words, sizeof *presence);
-        bb_run_column_t *columns = bb_alloc((size_t)count * S_FIELD_COUNT * sizeof *columns);
+        s_table_t table = {.times = times, .row_count = row_count};
+        table.columns = bb_alloc((size_t)count * S_FIELD_MAX * sizeof *table.columns);
         for (uint32_t i = 0; i < count; i++) {
-            s_columns(sorted[i], times, row_count, values + (size_t)i * S_FIELD_COUNT * row_count,
-                      presence + i * words, columns + (size_t)i * S_FIELD_COUNT);
+            s_add_columns(&table, sorted[i]);
         }
         bb_run_input_t input = {.row_count = row_count,
                                 .times_wall_ns = times,
-                                .column_count = count * S_FIELD_COUNT,
-                                .columns = columns};
+                                .column_count = table.column_count,
+                                .columns = table.columns};
         encoded = bb_run_writer_encode(writer, &input);
-        free(values);
-        free(presence);
-        free(columns);
+        free(table.columns);
+        bb_arena_free(&table.arena);
     }
     free(times);
     free(sorted);
@@ -194,26 +253,29 @@ bb_slice_t bb_rollup_record_encode(bb_run_writer_t *writer, const bb_rollup_seri
 }
 
 // ---- reading ---------------------------------------------------------------------------------
-// Reads the nine columns from `column` on into items by row; false: they are not those of a series.
-static bool s_are_fields(const bb_run_t *run, uint32_t column)
+// How many columns from `column` on are those of one series; 0: they are not as they are written.
+static uint32_t s_count_fields(const bb_run_t *run, uint32_t column)
 {
-    if (run->column_count - column < S_FIELD_COUNT) {
-        return false;
-    }
+    uint32_t left = run->column_count - column;
     uint32_t base = bb_run_column(run, column).metric;
     bb_type_t type = (bb_type_t)(base >> 4 & 7);
-    for (uint32_t f = 0; f < S_FIELD_COUNT; f++) {
-        bb_run_column_info_t info = bb_run_column(run, column + f);
-        if ((base & 15) != 0 || !bb_type_is_valid(type) || info.metric != base + f ||
-            info.type != s_field_type(f, type)) {
-            return false;
-        }
+    if (left < S_FIELD_COUNT || (base & 15) != 0 || !bb_type_is_valid(type)) {
+        return 0;
     }
-    return true;
+    uint32_t count = 0;
+    while (count < BB_MIN(left, S_FIELD_MAX) &&
+           bb_run_column(run, column + count).metric == base + count) {
+        if (bb_run_column(run, column + count).type != s_field_type(count, type)) {
+            return 0;
+        }
+        count++;
+    }
+    return count >= S_FIELD_COUNT ? count : 0;
 }
 
-static bb_error_t s_read_block(const bb_run_t *run, uint32_t column, uint32_t block,
-                               const int64_t *times, uint32_t battery, bb_rollup_set_t *set)
+static bb_error_t s_read_block(const bb_run_t *run, uint32_t column, uint32_t field_count,
+                               uint32_t block, const int64_t *times, uint32_t battery,
+                               bb_rollup_set_t *set)
 {
     uint64_t values[BB_BLOCK_ROWS_MAX];
     uint64_t presence[BB_PRESENCE_WORDS];
@@ -221,14 +283,15 @@ static bb_error_t s_read_block(const bb_run_t *run, uint32_t column, uint32_t bl
     uint32_t base = bb_run_column(run, column).metric;
     bb_bucket_item_t *items = bb_alloc_zero(rows + 1, sizeof *items);
     bb_error_t error = BB_OK;
-    for (uint32_t f = 0; f < S_FIELD_COUNT && error == BB_OK; f++) {
+    for (uint32_t f = 0; f < field_count && error == BB_OK; f++) {
         bool all_present = true;
         error = bb_run_block_values(run, column + f, block, values, presence, &all_present);
         for (uint32_t row = 0; row < rows && error == BB_OK; row++) {
-            if (all_present || (presence[row / 64] >> row % 64 & 1)) {
-                s_set_field(&items[row].stats, f, values[row]);
-            } else if (items[row].stats.count > 0) {
-                error = BB_ERR_CORRUPT; // a piece has all fields or none
+            bool is_there = all_present || (presence[row / 64] >> row % 64 & 1);
+            // A piece has all fields or none, but for its sum in full.
+            if (is_there ? !s_set_field(&items[row].stats, f, values[row])
+                         : f != S_SUM_IN_FULL && items[row].stats.count > 0) {
+                error = BB_ERR_CORRUPT;
             }
         }
     }
@@ -255,14 +318,16 @@ bb_error_t bb_rollup_record_decode(bb_slice_t record, uint32_t battery, const bo
     int64_t times[BB_BLOCK_ROWS_MAX];
     for (uint32_t block = 0; error == BB_OK && block < run.block_count; block++) {
         error = bb_run_block_times(&run, block, times);
-        for (uint32_t c = 0; error == BB_OK && c < run.column_count; c += S_FIELD_COUNT) {
-            if (!s_are_fields(&run, c)) {
+        uint32_t field_count = 0;
+        for (uint32_t c = 0; error == BB_OK && c < run.column_count; c += field_count) {
+            field_count = s_count_fields(&run, c);
+            if (field_count == 0) {
                 error = BB_ERR_CORRUPT;
                 break;
             }
             uint32_t metric = bb_run_column(&run, c).metric >> 7;
             if (!metric_is_taken || (metric < metric_count && metric_is_taken[metric])) {
-                error = s_read_block(&run, c, block, times, battery, set);
+                error = s_read_block(&run, c, field_count, block, times, battery, set);
             }
         }
     }

@@ -5,9 +5,13 @@
 // versioned like points are. Its rows are pieces, at the time of their start; a series has a column
 // for each field. The column's metric says which:
 //
-//   metric of the store << 7 | type << 4 | field     field: 0 count  1 sum, high  2 sum, low
-//                                                     3 min  4 max  5 first  6 last
-//                                                     7 time of first  8 time of last
+//   metric of the store << 7 | type << 4 | field     field: 0 count  1, 2 sum  3 min  4 max
+//                                                     5 first  6 last  7 time of first
+//                                                     8 time of last  9 sum in full
+//
+// A sum is exact: fields 1 and 2 are the low and the high word of 128 bits in units of 10^-10
+// (protocol/bb_sum.h). Where that cannot say it, both are 0 and field 9, a STATE column of such
+// pieces only, has the bytes of bb_sum_encode.
 #ifndef BB_ROLLUP_RECORD_H
 #define BB_ROLLUP_RECORD_H
 

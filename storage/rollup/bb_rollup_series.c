@@ -245,7 +245,8 @@ static void s_take_series(s_scan_t *self, const bb_page_t *page, const bb_series
     }
     bb_rollup_series_t *into = bb_rollup_set_series(self->set, battery, metric, type);
     for (uint32_t i = 0; i < series->row_count; i++) {
-        const bb_bucket_t *bucket = &series->buckets[i];
+        bb_bucket_t from = bb_series_bucket(series, i);
+        const bb_bucket_t *bucket = &from;
         bb_bucket_item_t item = {.start_wall_ns =
                                      start_wall_ns >= 0 ? start_wall_ns : bucket->start_wall_ns,
                                  .stats = {.count = bucket->count,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/encoding/bb_clones.h"
+#include "storage/encoding/bb_doubles.h"
 
 void bb_buckets_free(bb_buckets_t *self)
 {
@@ -54,10 +54,6 @@ static bb_block_stats_t *s_last(bb_buckets_t *self, int64_t start_wall_ns)
 }
 
 // ---- numbers ---------------------------------------------------------------------------------
-// No sum of 2^32 numbers below this overflows, in whatever order.
-#define S_MAGNITUDE_MAX 0x1p990
-#define S_LANES         4u
-
 // Signed integers in the order of IEEE totalOrder, and back.
 static inline int64_t s_ordered(uint64_t bits)
 {
@@ -66,96 +62,7 @@ static inline int64_t s_ordered(uint64_t bits)
 
 static bool s_is_plain(uint64_t bits)
 {
-    return fabs(bb_double_of_bits(bits)) < S_MAGNITUDE_MAX; // false for NaN
-}
-
-// Knuth's TwoSum: high + low is the sum so far; no renormalisation inside the loop.
-static inline void s_sum(bb_sum_t *sum, double number)
-{
-    double total = sum->high + number;
-    double part = total - sum->high;
-    sum->low += (sum->high - (total - part)) + (number - part);
-    sum->high = total;
-}
-
-// Extremes in totalOrder and the sum of a few numbers, four lanes at a time whatever the machine,
-// so that it gives the same bits everywhere; up to three at the end are left. Vectors by hand:
-// compilers do not see through the selection of extremes.
-typedef int64_t s_integers_t __attribute__((vector_size(8 * S_LANES)));
-typedef double s_doubles_t __attribute__((vector_size(8 * S_LANES)));
-
-typedef struct {
-    int64_t min[S_LANES], max[S_LANES];
-    double high[S_LANES], low[S_LANES];
-} s_lanes_t;
-
-BB_CLONES
-static void s_lanes_of(s_lanes_t *self, const uint64_t *values, uint32_t count)
-{
-    s_integers_t min = {0};
-    s_integers_t max = {0};
-    s_doubles_t high = {0};
-    s_doubles_t low = {0};
-    for (uint32_t lane = 0; lane < S_LANES; lane++) {
-        min[lane] = INT64_MAX;
-        max[lane] = INT64_MIN;
-    }
-    for (uint32_t i = 0; i + S_LANES <= count; i += S_LANES) {
-        s_doubles_t number;
-        s_integers_t bits;
-        memcpy(&number, values + i, sizeof number);
-        memcpy(&bits, values + i, sizeof bits);
-        s_integers_t sign = bits < 0; // all bits or none
-        s_integers_t ordered = bits ^ (sign & INT64_MAX);
-        s_integers_t smaller = ordered < min;
-        s_integers_t larger = ordered > max;
-        min = (ordered & smaller) | (min & ~smaller);
-        max = (ordered & larger) | (max & ~larger);
-        s_doubles_t total = high + number;
-        s_doubles_t part = total - high;
-        low += (high - (total - part)) + (number - part);
-        high = total;
-    }
-    memcpy(self->min, &min, sizeof min);
-    memcpy(self->max, &max, sizeof max);
-    memcpy(self->high, &high, sizeof high);
-    memcpy(self->low, &low, sizeof low);
-}
-
-// Statistics of a few numbers. False: there are NaNs, infinities or enormous ones among them, for
-// which the long way has rules.
-static bool s_numbers(bb_block_stats_t *stats, const int64_t *times_wall_ns, const uint64_t *values,
-                      uint32_t count)
-{
-    s_lanes_t lanes;
-    s_lanes_of(&lanes, values, count);
-    int64_t min = lanes.min[0];
-    int64_t max = lanes.max[0];
-    bb_sum_t sum = {lanes.high[0], lanes.low[0]};
-    for (uint32_t lane = 1; lane < S_LANES; lane++) {
-        min = BB_MIN(min, lanes.min[lane]);
-        max = BB_MAX(max, lanes.max[lane]);
-        s_sum(&sum, lanes.high[lane]);
-        sum.low += lanes.low[lane];
-    }
-    for (uint32_t i = count / S_LANES * S_LANES; i < count; i++) {
-        min = BB_MIN(min, s_ordered(values[i]));
-        max = BB_MAX(max, s_ordered(values[i]));
-        s_sum(&sum, bb_double_of_bits(values[i]));
-    }
-    *stats = (bb_block_stats_t){
-        .count = count,
-        .min = (uint64_t)s_ordered((uint64_t)min),
-        .max = (uint64_t)s_ordered((uint64_t)max),
-        .first_wall_ns = times_wall_ns[0],
-        .last_wall_ns = times_wall_ns[count - 1],
-        .first = values[0],
-        .last = values[count - 1],
-    };
-    stats->sum.high = sum.high + sum.low;
-    stats->sum.low = sum.low - (stats->sum.high - sum.high);
-    // In totalOrder infinities and NaNs lie outside of everything else.
-    return s_is_plain(stats->min) && s_is_plain(stats->max);
+    return isfinite(bb_double_of_bits(bits));
 }
 
 // Merges statistics of numbers; the common case of bb_stats_merge without its questions.
@@ -169,6 +76,7 @@ static void s_merge_numbers(bb_block_stats_t *self, const bb_block_stats_t *othe
         return;
     }
     self->count += other->count;
+    bb_sum_merge(&self->sum, &other->sum);
     self->min = s_ordered(other->min) < s_ordered(self->min) ? other->min : self->min;
     self->max = s_ordered(other->max) > s_ordered(self->max) ? other->max : self->max;
     if (other->first_wall_ns < self->first_wall_ns) {
@@ -179,11 +87,6 @@ static void s_merge_numbers(bb_block_stats_t *self, const bb_block_stats_t *othe
         self->last_wall_ns = other->last_wall_ns;
         self->last = other->last;
     }
-    bb_sum_t sum = self->sum;
-    s_sum(&sum, other->sum.high);
-    sum.low += other->sum.low;
-    double high = sum.high + sum.low;
-    self->sum = (bb_sum_t){high, sum.low - (high - sum.high)};
 }
 
 static void s_merge(bb_block_stats_t *self, bb_type_t type, const bb_block_stats_t *other)
@@ -195,17 +98,25 @@ static void s_merge(bb_block_stats_t *self, bb_type_t type, const bb_block_stats
     }
 }
 
-static void s_add_rows(bb_block_stats_t *self, bb_type_t type, const int64_t *times_wall_ns,
-                       const uint64_t *values, uint32_t count)
+// Rows later than all that the bucket has.
+static void s_add_numbers(bb_block_stats_t *self, const int64_t *times_wall_ns,
+                          const uint64_t *values, uint32_t count, uint32_t exponent)
 {
-    bb_block_stats_t stats;
-    if (type != BB_TYPE_FLOAT64 || !s_numbers(&stats, times_wall_ns, values, count)) {
-        bb_stats_add_rows(self, type, times_wall_ns, values, NULL, count);
-    } else if (self->count == 0) {
-        *self = stats;
+    uint64_t min;
+    uint64_t max;
+    bb_doubles_add_up(values, count, exponent, &min, &max, &self->sum);
+    if (self->count == 0) {
+        self->min = min;
+        self->max = max;
+        self->first_wall_ns = times_wall_ns[0];
+        self->first = values[0];
     } else {
-        s_merge_numbers(self, &stats);
+        self->min = bb_stats_min(BB_TYPE_FLOAT64, self->min, min);
+        self->max = bb_stats_max(BB_TYPE_FLOAT64, self->max, max);
     }
+    self->count += count;
+    self->last_wall_ns = times_wall_ns[count - 1];
+    self->last = values[count - 1];
 }
 
 // The first row that is not in the bucket. `guess`: rows that it probably has. Distances are
@@ -228,14 +139,21 @@ static uint32_t s_bucket_limit(bb_bucket_rule_t rule, int64_t start_wall_ns,
 }
 
 void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
-                           const int64_t *times_wall_ns, const uint64_t *values, uint32_t count)
+                           uint32_t exponent, const int64_t *times_wall_ns, const uint64_t *values,
+                           uint32_t count)
 {
     uint32_t first = 0;
     uint32_t guess = 1;
     while (first < count) {
         int64_t start = s_start_after(self, rule, times_wall_ns[first]);
         uint32_t limit = s_bucket_limit(rule, start, times_wall_ns, first, count, guess);
-        s_add_rows(s_last(self, start), type, times_wall_ns + first, values + first, limit - first);
+        bb_block_stats_t *stats = s_last(self, start);
+        if (type == BB_TYPE_FLOAT64) {
+            s_add_numbers(stats, times_wall_ns + first, values + first, limit - first, exponent);
+        } else {
+            bb_stats_add_rows(stats, type, times_wall_ns + first, values + first, NULL,
+                              limit - first);
+        }
         guess = limit - first;
         first = limit;
     }

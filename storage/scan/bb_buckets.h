@@ -45,10 +45,11 @@ typedef struct {
 } bb_bucket_rule_t;
 
 void bb_buckets_free(bb_buckets_t *self);
-// Points later than all that were added before; ascending. Costs about a nanosecond a number and
-// ten a bucket.
+// Points later than all that were added before; ascending. `exponent`: what is known of FLOAT64
+// values, as in bb_doubles_add_up. Costs about a nanosecond a number and ten a bucket.
 void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
-                           const int64_t *times_wall_ns, const uint64_t *values, uint32_t count);
+                           uint32_t exponent, const int64_t *times_wall_ns, const uint64_t *values,
+                           uint32_t count);
 // Statistics of points of one bucket, later than all that were added before.
 void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                           const bb_block_stats_t *stats);

@@ -177,8 +177,8 @@ bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64
             bb_buckets_add_stats(&self->buckets, s_rule(self), series->type, &step.stats);
         } else {
             self->result->points_scanned += step.count;
-            bb_buckets_add_points(&self->buckets, s_rule(self), series->type, step.times_wall_ns,
-                                  step.values, step.count);
+            bb_buckets_add_points(&self->buckets, s_rule(self), series->type, step.exponent,
+                                  step.times_wall_ns, step.values, step.count);
         }
         size_t count = self->buckets.count;
         is_cut = count > count_max ||
@@ -192,7 +192,7 @@ bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64
 
 static void s_scan_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
 {
-    size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_bucket_t) + 1;
+    size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_page_bucket_t) + 1;
     bool is_cut = bb_scan_fill_buckets(self, series, from_wall_ns, INT64_MAX, count_max);
     size_t count = self->buckets.count - is_cut;
     bb_scan_emit_buckets(self, self->view.battery->id, series, self->buckets.items, count);

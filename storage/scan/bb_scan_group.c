@@ -61,7 +61,7 @@ static bb_scan_group_t *s_group(bb_scan_t *self, const bb_view_series_t *series)
 // Buckets that a page has room for.
 static size_t s_room(const bb_scan_t *self)
 {
-    return (size_t)(self->page_bytes / sizeof(bb_bucket_t)) + 1;
+    return (size_t)(self->page_bytes / sizeof(bb_page_bucket_t)) + 1;
 }
 
 // Keeps the first buckets in the order of the answer, as many as a page has room for.
@@ -151,7 +151,7 @@ static void s_emit_groups(bb_scan_t *self)
             bb_scan_cut(self, series, buckets->items[0].start_wall_ns);
             return;
         }
-        size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_bucket_t) + 1;
+        size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_page_bucket_t) + 1;
         size_t count = BB_MIN(buckets->count, count_max);
         bb_scan_emit_buckets(self, bb_slice(NULL, 0), series, buckets->items, count);
         if (count < buckets->count && bb_scan_rows_left(self) > 0) {

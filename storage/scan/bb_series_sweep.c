@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/encoding/bb_doubles.h"
+
 // One column of one run, or one metric of one group of frames.
 typedef struct {
     bb_view_run_t *run;         // NULL: frames
@@ -320,6 +322,7 @@ static void s_decode_block(bb_series_sweep_t *self, const s_source_t *source, bb
     uint32_t rows = bb_run_block_rows(run, source->piece_first);
     uint32_t first = s_lower_bound(times, rows, self->from_wall_ns);
     uint32_t limit = s_lower_bound(times, rows, self->to_wall_ns);
+    step->exponent = bb_run_block_exponent(run, source->column, source->piece_first);
     if (all_present && first < limit) {
         step->times_wall_ns = times + first;
         step->values = self->values + first;
@@ -597,7 +600,7 @@ void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uin
 
 bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
 {
-    *step = (bb_sweep_step_t){0};
+    *step = (bb_sweep_step_t){.exponent = BB_DOUBLES_EXPONENT_UNKNOWN};
     s_source_t *front = s_front(self);
     while (!front) {
         if (!s_next_day(self)) {

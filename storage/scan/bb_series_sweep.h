@@ -30,6 +30,7 @@ typedef struct {
     const int64_t *times_wall_ns; // ascending, later than all before; valid until the next step
     const uint64_t *values;       // STATE: addresses, valid as long as the view's battery and runs
     uint32_t count;
+    uint32_t exponent; // of FLOAT64 values, as in bb_doubles_add_up
 } bb_sweep_step_t;
 
 bb_series_sweep_t *bb_series_sweep_new(void);

@@ -8,15 +8,15 @@
 
 #define S_WORDS        15u
 #define S_LACKS_ROWS   0x10u
-#define S_SUM_PAIR     0x20u
+#define S_SUM_IN_FULL  0x20u
 #define S_CONSTANT     0x40u
-#define S_SUM_DOUBLE   0x80u
-#define S_EXPONENT_MAX 9u
+#define S_ZERO         0x80u
+#define S_EXPONENT_MAX BB_SUM_EXPONENT_MAX
 // Integers up to here are exact doubles, and so are their quotients by a power of ten rounded once.
 #define S_INTEGER_MAX (INT64_C(1) << 52)
 
-static const double s_powers[S_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3, 1e4,
-                                                    1e5, 1e6, 1e7, 1e8, 1e9};
+static const double s_powers[S_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5,
+                                                    1e6, 1e7, 1e8, 1e9, 1e10};
 
 enum { MIN, MAX, FIRST, LAST, WORDS };
 
@@ -37,59 +37,60 @@ static bool s_is_decimal(uint64_t bits, uint32_t exponent, int64_t *integer)
     return s_restore(BB_TYPE_FLOAT64, exponent, *integer) == bits;
 }
 
-// The smallest exponent that gives all of them back, or S_WORDS.
-static uint32_t s_find_exponent(bb_type_t type, const uint64_t words[WORDS],
-                                int64_t integers[WORDS])
+// All of them with that exponent.
+static bool s_are_decimals(bb_type_t type, const uint64_t words[WORDS], uint32_t exponent,
+                           int64_t integers[WORDS])
 {
+    uint32_t fits = 0;
     if (type != BB_TYPE_FLOAT64) {
-        for (uint32_t i = 0; i < WORDS; i++) {
-            integers[i] = (int64_t)words[i];
+        for (; exponent == 0 && fits < WORDS; fits++) {
+            integers[fits] = (int64_t)words[fits];
         }
-        return 0;
+        return exponent == 0;
     }
-    for (uint32_t exponent = 0; exponent <= S_EXPONENT_MAX; exponent++) {
-        uint32_t fits = 0;
-        while (fits < WORDS && s_is_decimal(words[fits], exponent, &integers[fits])) {
-            fits++;
-        }
-        if (fits == WORDS) {
-            return exponent;
-        }
+    while (fits < WORDS && s_is_decimal(words[fits], exponent, &integers[fits])) {
+        fits++;
     }
-    return S_WORDS;
+    return fits == WORDS;
 }
 
 // ---- the sum ---------------------------------------------------------------------------------
-// integer / 10^exponent as precisely as a pair of doubles can say it.
-static bb_sum_t s_sum_of(int64_t integer, uint32_t exponent)
+// The sum as an integer counted from `values` minima; false: it is none of that exponent.
+static bool s_fold_sum(const bb_block_stats_t *stats, uint32_t exponent, int64_t min,
+                       uint64_t *folded)
 {
-    double whole = (double)integer;
-    double high = whole / s_powers[exponent];
-    double low = fma(-high, s_powers[exponent], whole) / s_powers[exponent];
-    return (bb_sum_t){high, low};
+    __int128 integer;
+    if (!bb_sum_integer(&stats->sum, exponent, &integer)) {
+        return false;
+    }
+    integer -= (__int128)stats->count * min;
+    *folded = (uint64_t)integer;
+    return integer >= 0 && integer <= INT64_MAX;
 }
 
-// The sum as an integer counted from `values` minima; false: it is none, or not near enough.
-static bool s_fold_sum(const bb_packed_stats_frame_t *frame, const bb_block_stats_t *stats,
-                       uint32_t exponent, int64_t min, uint64_t *folded)
+// The smallest exponent that suits all words, and the sum if there is one for it as well; else that
+// of the words alone, and *is_folded is false. S_WORDS: there is none.
+static uint32_t s_find_exponent(bb_type_t type, const bb_block_stats_t *stats,
+                                const uint64_t words[WORDS], int64_t integers[WORDS],
+                                uint64_t *folded, bool *is_folded)
 {
-    double scaled = stats->sum.high * s_powers[exponent];
-    if (!(fabs(scaled) < (double)S_INTEGER_MAX)) {
-        return false;
+    uint32_t found = S_WORDS;
+    *is_folded = false;
+    for (uint32_t exponent = 0; exponent <= S_EXPONENT_MAX && !*is_folded; exponent++) {
+        int64_t tried[WORDS];
+        if (!s_are_decimals(type, words, exponent, tried)) {
+            continue;
+        }
+        *is_folded = type != BB_TYPE_STATE && s_fold_sum(stats, exponent, tried[MIN], folded);
+        if (found == S_WORDS || *is_folded) {
+            found = exponent;
+            memcpy(integers, tried, sizeof tried);
+        }
+        if (type != BB_TYPE_FLOAT64 || stats->sum.flags != 0) {
+            break;
+        }
     }
-    int64_t integer = (int64_t)nearbyint(
-        fma(stats->sum.high, s_powers[exponent], stats->sum.low * s_powers[exponent]));
-    bb_sum_t kept = s_sum_of(integer, exponent);
-    double moved = fabs((stats->sum.high - kept.high) + (stats->sum.low - kept.low));
-    double limit = frame->type == BB_TYPE_FLOAT64 ? fabs(stats->sum.high) * 0x1p-52 : 0;
-    int64_t least;
-    int64_t difference;
-    if (!(moved <= limit) || __builtin_mul_overflow((int64_t)stats->count, min, &least) ||
-        __builtin_sub_overflow(integer, least, &difference) || difference < 0) {
-        return false;
-    }
-    *folded = (uint64_t)difference;
-    return true;
+    return found;
 }
 
 static size_t s_put_word(uint8_t *out, uint64_t word)
@@ -107,22 +108,16 @@ size_t bb_packed_stats_encode(const bb_packed_stats_frame_t *frame, const bb_blo
     }
     BB_ASSERT(stats->count <= frame->row_count);
     const uint64_t words[WORDS] = {stats->min, stats->max, stats->first, stats->last};
-    int64_t integers[WORDS];
-    uint32_t flags = s_find_exponent(frame->type, words, integers);
+    int64_t integers[WORDS] = {0};
+    uint64_t folded = 0;
+    bool is_folded;
+    uint32_t flags = s_find_exponent(frame->type, stats, words, integers, &folded, &is_folded);
     bool is_decimal = flags != S_WORDS;
     if (words[MIN] == words[MAX] && words[FIRST] == words[MIN] && words[LAST] == words[MIN]) {
         flags |= S_CONSTANT;
     }
-    uint64_t folded = 0;
-    bool is_folded = false;
-    bool has_sum = frame->type != BB_TYPE_STATE;
-    if (has_sum && is_decimal) {
-        is_folded = s_fold_sum(frame, stats, flags & 15, integers[MIN], &folded);
-    }
-    if (has_sum && !is_folded) {
-        bool is_single = bb_bits_of_double(stats->sum.low) == 0;
-        flags |= is_single ? S_SUM_DOUBLE : S_SUM_PAIR;
-    }
+    bool is_in_full = frame->type != BB_TYPE_STATE && !is_folded;
+    flags |= is_in_full ? S_SUM_IN_FULL : 0;
     size_t at = 1;
     if (stats->count < frame->row_count) {
         flags |= S_LACKS_ROWS;
@@ -143,9 +138,8 @@ size_t bb_packed_stats_encode(const bb_packed_stats_frame_t *frame, const bb_blo
     }
     if (is_folded) {
         at += bb_varint_put(out + at, folded);
-    } else if (has_sum) {
-        at += s_put_word(out + at, bb_bits_of_double(stats->sum.high));
-        at += flags & S_SUM_PAIR ? s_put_word(out + at, bb_bits_of_double(stats->sum.low)) : 0;
+    } else if (is_in_full) {
+        at += bb_sum_encode(&stats->sum, out + at);
     }
     out[0] = (uint8_t)flags;
     return at;
@@ -207,25 +201,17 @@ static bool s_get_sum(const bb_packed_stats_frame_t *frame, uint32_t flags, cons
                       const uint8_t *limit, int64_t min, bb_block_stats_t *stats)
 {
     if (frame->type == BB_TYPE_STATE) {
-        return !(flags & (S_SUM_DOUBLE | S_SUM_PAIR));
+        return !(flags & S_SUM_IN_FULL);
     }
-    uint64_t high;
-    uint64_t low = 0;
-    if (flags & (S_SUM_DOUBLE | S_SUM_PAIR)) {
-        if (!s_get_word(at, limit, &high) || (flags & S_SUM_PAIR && !s_get_word(at, limit, &low))) {
-            return false;
-        }
-        stats->sum = (bb_sum_t){bb_double_of_bits(high), bb_double_of_bits(low)};
-        return true;
+    if (flags & S_SUM_IN_FULL) {
+        return bb_sum_decode(&stats->sum, at, limit) == BB_OK;
     }
-    if ((flags & 15) == S_WORDS || !bb_varint_get(at, limit, &high)) {
+    uint64_t folded;
+    if ((flags & 15) == S_WORDS || !bb_varint_get(at, limit, &folded) || folded > INT64_MAX) {
         return false;
     }
-    int64_t integer = (int64_t)(stats->count * (uint64_t)min + high);
-    if (integer >= S_INTEGER_MAX || integer <= -S_INTEGER_MAX) {
-        return false;
-    }
-    stats->sum = s_sum_of(integer, flags & 15);
+    __int128 integer = (__int128)stats->count * min + (int64_t)folded;
+    bb_sum_add_scaled(&stats->sum, integer, flags & 15);
     return true;
 }
 
@@ -247,7 +233,7 @@ bb_error_t bb_packed_stats_decode(const bb_packed_stats_frame_t *frame, bb_slice
     uint64_t words[WORDS];
     int64_t min;
     uint32_t exponent = flags & 15;
-    if ((exponent > S_EXPONENT_MAX && exponent != S_WORDS) ||
+    if (flags & S_ZERO || (exponent > S_EXPONENT_MAX && exponent != S_WORDS) ||
         (frame->type != BB_TYPE_FLOAT64 && exponent != 0) ||
         (flags & S_LACKS_ROWS && !s_get_rows(frame, &at, limit, &found)) ||
         !s_get_words(frame, flags, &at, limit, words, &min) ||

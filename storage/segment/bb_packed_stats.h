@@ -3,15 +3,15 @@
 //
 // Pure. Measured values are decimals of few digits, so minimum, maximum, first and last are kept as
 // integers k with value = k / 10^exponent, counted from the minimum; what is no decimal is kept as
-// words. All come back with the bits they had. The sum is kept as an integer, too, where that moves
-// it by at most 2^-52 of itself, a last bit or two; INT64 and BOOL sums are exact.
+// words. All come back with the bits they had. The sum is kept as an integer of that exponent, too,
+// where it is one; else in full (protocol/bb_sum.h). It is always exact.
 //
-//   u8  flags: bits 0-3 exponent of ten, 15 = words; 4 rows are lacking; 5 the sum is 16 bytes;
-//       6 all values are the same; 7 the sum is 8 bytes
+//   u8  flags: bits 0-3 exponent of ten, 15 = words; 4 rows are lacking; 5 the sum in full;
+//       6 all values are the same; 7 zero
 //   if rows are lacking: varint values, varint first time - begin, varint end - last time (ns)
 //   decimals:  folded varint min; unless all the same: varints max - min, first - min, last - min
 //   words:     u64 min; unless all the same: u64 max, u64 first, u64 last
-//   sum:       STATE: none; bit 7: f64; bit 5: f64 high, f64 low; neither (decimals only):
+//   sum:       STATE: none; bit 5: as bb_sum_encode writes it; else (decimals only):
 //              varint sum - values x min
 //
 // No bytes at all stand for a block without values.
@@ -20,7 +20,9 @@
 
 #include "storage/segment/bb_run.h"
 
-#define BB_PACKED_STATS_BYTES_MAX 80u
+// Flags, three varints of ten bytes, four words as varints, the sum.
+#define BB_PACKED_STATS_BYTES_MAX (1u + 30u + 40u + BB_SUM_BYTES_MAX)
+static_assert(BB_PACKED_STATS_BYTES_MAX <= UINT8_MAX, "runs keep their length in a byte");
 
 // What the reader knows without them: where the block is and how many rows it has.
 typedef struct {

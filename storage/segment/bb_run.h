@@ -11,8 +11,7 @@
 //
 // Statistics (bb_stats.h computes them):
 //   count        every present value, NaN too
-//   sum          bb_sum_t over the present values; plain, so NaN if any value is NaN; BOOL counts
-//                true as 1; STATE 0; INT64 exact; FLOAT64 as stored within 2^-52 of itself
+//   sum          bb_sum_t over the present values: exact; STATE 0
 //   min, max     by bb_value_order_key over the values that are not NaN; only if all are NaN, over
 //                those: the order has NaN lowest, which would make the minimum of a column with one
 //                failed measurement useless. STATE: by text
@@ -22,7 +21,7 @@
 
 #include "protocol/bb_error.h"
 #include "protocol/bb_limits.h"
-#include "protocol/bb_value.h"
+#include "protocol/bb_sum.h"
 
 #define BB_PRESENCE_WORDS (BB_BLOCK_ROWS_MAX / 64)
 // Writers start a new run of the same revision after this many rows, so that memory stays bounded.
@@ -128,6 +127,10 @@ BB_MUST_CHECK bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t colu
                                              uint32_t block_index, uint64_t *out,
                                              uint64_t *presence, bool *all_present);
 
+// What is known of the values that bb_run_block_values gave without an error: the exponent if each
+// is the double next to k / 10^exponent for some integer k; else UINT32_MAX.
+uint32_t bb_run_block_exponent(const bb_run_t *self, uint32_t column_index, uint32_t block_index);
+
 // The points of one column in one block with from <= time < to, in time order, absent rows skipped.
 // block_times_wall_ns: what bb_run_block_times gave for this block, so that the columns of a frame
 // share one decoding. Both outputs have room for BB_BLOCK_ROWS_MAX.
@@ -138,7 +141,7 @@ BB_MUST_CHECK bb_error_t bb_run_block_points(const bb_run_t *self, uint32_t colu
                                              int64_t *times_wall_ns, uint64_t *values,
                                              uint32_t *count);
 
-// Decodes everything and compares it with the statistics (but the sums): what a scrubber does.
+// Decodes everything and compares it with the statistics: what a scrubber does.
 // BB_ERR_CORRUPT.
 BB_MUST_CHECK bb_error_t bb_run_verify(const bb_run_t *self);
 

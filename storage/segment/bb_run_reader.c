@@ -320,6 +320,21 @@ static void s_copy_bitmap(const s_values_t *values, uint64_t *presence)
     }
 }
 
+uint32_t bb_run_block_exponent(const bb_run_t *self, uint32_t column_index, uint32_t block_index)
+{
+    uint32_t slot = bb_run_slot(column_index);
+    size_t part = bb_run_raw_part(self, slot, block_index);
+    uint8_t encoding = self->encodings_raw[part];
+    uint32_t length = bb_run_raw_length(self, part);
+    uint32_t bitmap = encoding & BB_RUN_LACKS_ROWS
+                          ? bb_run_format_presence_bytes(bb_run_block_rows(self, block_index))
+                          : 0;
+    const uint8_t *block = self->blocks_raw + s_offset(self, slot, block_index);
+    return bb_encoding_exponent(encoding & BB_RUN_ENCODING_MASK,
+                                bitmap <= length ? bb_slice(block + bitmap, length - bitmap)
+                                                 : bb_slice(NULL, 0));
+}
+
 bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
                                uint64_t *out, uint64_t *presence, bool *all_present)
 {
@@ -609,28 +624,14 @@ bool bb_run_hour_stats(const bb_run_t *self, uint32_t column_index, int64_t hour
 }
 
 // ---- scrubbing -------------------------------------------------------------------------------
-// Sums are compared to within what is promised of a stored one; all else exactly. STATE addresses
-// of one run are equal exactly when the texts are, because its texts are distinct.
-static bool s_stats_match(bb_type_t type, const bb_block_stats_t *stored,
-                          const bb_block_stats_t *found)
+// Sums are exact, thus the same. STATE addresses of one run are equal exactly when the texts are,
+// because its texts are distinct.
+static bool s_stats_match(const bb_block_stats_t *stored, const bb_block_stats_t *found)
 {
-    bool same = stored->count == found->count && stored->min == found->min &&
-                stored->max == found->max && stored->first_wall_ns == found->first_wall_ns &&
-                stored->last_wall_ns == found->last_wall_ns && stored->first == found->first &&
-                stored->last == found->last;
-    double sum = bb_sum_value(stored->sum);
-    double expected = bb_sum_value(found->sum);
-    double magnitude = 0;
-    if (type == BB_TYPE_FLOAT64 && found->count > 0) {
-        double low = bb_double_of_bits(found->min);
-        double high = bb_double_of_bits(found->max);
-        magnitude = (double)found->count * ((low < 0 ? -low : low) + (high < 0 ? -high : high));
-    }
-    double difference = sum > expected ? sum - expected : expected - sum;
-    // Written so that a NaN or an infinity on both sides agrees, and on one side does not.
-    bool near = difference <= magnitude * 0x1p-50 || sum == expected ||
-                (sum != sum && expected != expected) || !(magnitude <= 0x1p1000);
-    return same && near;
+    return stored->count == found->count && stored->min == found->min &&
+           stored->max == found->max && stored->first_wall_ns == found->first_wall_ns &&
+           stored->last_wall_ns == found->last_wall_ns && stored->first == found->first &&
+           stored->last == found->last && bb_sum_is_equal(&stored->sum, &found->sum);
 }
 
 // Which points of the whole column begin and end it, and the extremes, follow from the blocks.
@@ -658,10 +659,10 @@ static bb_error_t s_verify_column(const bb_run_t *self, uint32_t column)
         if (error == BB_OK) {
             bb_stats_add_rows(&found, type, times, values, NULL, count);
             bb_stats_merge(&total, type, &found);
-            error = s_stats_match(type, &stored, &found) ? BB_OK : BB_ERR_CORRUPT;
+            error = s_stats_match(&stored, &found) ? BB_OK : BB_ERR_CORRUPT;
         }
     }
-    return error == BB_OK && !s_stats_match(type, &whole, &total) ? BB_ERR_CORRUPT : error;
+    return error == BB_OK && !s_stats_match(&whole, &total) ? BB_ERR_CORRUPT : error;
 }
 
 bb_error_t bb_run_verify(const bb_run_t *self)

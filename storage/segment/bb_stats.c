@@ -33,25 +33,6 @@ uint64_t bb_stats_max(bb_type_t type, uint64_t a, uint64_t b)
     return s_extreme(type, a, b, 1);
 }
 
-static void s_sum_add(bb_sum_t *sum, bb_type_t type, uint64_t bits)
-{
-    switch (type) {
-    case BB_TYPE_FLOAT64:
-        bb_sum_add(sum, bb_double_of_bits(bits));
-        break;
-    case BB_TYPE_INT64:
-        // A double holds 53 bits: the two halves are exact.
-        bb_sum_add(sum, (double)((int64_t)bits >> 32) * 0x1p32);
-        bb_sum_add(sum, (double)(bits & UINT32_MAX));
-        break;
-    case BB_TYPE_BOOL:
-        bb_sum_add(sum, (double)bits);
-        break;
-    case BB_TYPE_STATE:
-        break;
-    }
-}
-
 void bb_stats_add(bb_block_stats_t *self, bb_type_t type, int64_t time_wall_ns, uint64_t bits)
 {
     bb_block_stats_t point = {
@@ -63,7 +44,7 @@ void bb_stats_add(bb_block_stats_t *self, bb_type_t type, int64_t time_wall_ns, 
         .first = bits,
         .last = bits,
     };
-    s_sum_add(&point.sum, type, bits);
+    bb_sum_add_value(&point.sum, type, bits);
     bb_stats_merge(self, type, &point);
 }
 
@@ -77,7 +58,7 @@ void bb_stats_merge(bb_block_stats_t *self, bb_type_t type, const bb_block_stats
         return;
     }
     self->count += other->count;
-    bb_sum_merge(&self->sum, other->sum);
+    bb_sum_merge(&self->sum, &other->sum);
     self->min = bb_stats_min(type, self->min, other->min);
     self->max = bb_stats_max(type, self->max, other->max);
     if (other->first_wall_ns < self->first_wall_ns ||

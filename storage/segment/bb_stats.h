@@ -2,7 +2,7 @@
 // bb_stats - count, sum, minimum, maximum, first and last of points, the same way everywhere.
 //
 // Pure. A cleared bb_block_stats_t is the empty aggregate. The rules (NaN, ties) are in bb_run.h.
-// Merging is commutative and associative, but for the last bits of the sum (double-double).
+// Merging is commutative and associative, to the last bit.
 // STATE bits are addresses of bb_text_t, which must outlive the aggregate.
 #ifndef BB_STATS_H
 #define BB_STATS_H

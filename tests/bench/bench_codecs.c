@@ -126,10 +126,9 @@ static bool s_measure(const s_stripe_t *stripe, uint32_t column, s_cost_t *cost)
                                           &totals) == BB_OK;
     }
     cost->aggregate_ns += s_cpu_ns() - begin;
-    double error = bb_sum_value(totals.sum) - bb_sum_value(expected.sum);
     is_equal &= totals.min == expected.min && totals.max == expected.max &&
                 totals.first == expected.first && totals.last == expected.last &&
-                fabs(error) <= 1e-12 * fabs(bb_sum_value(expected.sum)) + 1e-12 * (double)ROWS;
+                bb_sum_is_equal(&totals.sum, &expected.sum);
     return is_equal;
 }
 

@@ -352,8 +352,8 @@ static bool s_check_buckets(void *context, const bb_series_t *series)
         return true; // another grid's
     }
     for (uint32_t i = 0; i < series->row_count; i++) {
-        const bb_bucket_t *bucket = &series->buckets[i];
-        int64_t at = (bucket->start_wall_ns / BB_NS_PER_MS - grid->first_ms) / grid->every_ms;
+        const bb_bucket_t bucket = bb_series_bucket(series, i);
+        int64_t at = (bucket.start_wall_ns / BB_NS_PER_MS - grid->first_ms) / grid->every_ms;
         if (at < 0 || at >= grid->bucket_count) {
             return false;
         }
@@ -361,8 +361,8 @@ static bool s_check_buckets(void *context, const bb_series_t *series)
         if (total->count == 0) {
             bench_total_clear(total);
         }
-        bench_total_add(total, bucket->count, bb_double_of_bits(bucket->min),
-                        bb_double_of_bits(bucket->max), bb_sum_value(bucket->sum));
+        bench_total_add(total, bucket.count, bb_double_of_bits(bucket.min),
+                        bb_double_of_bits(bucket.max), bb_sum_value(&bucket.sum));
     }
     return true;
 }
@@ -470,9 +470,9 @@ static bool s_check_total(void *context, const bb_series_t *series)
         return false;
     }
     for (uint32_t i = 0; i < series->row_count; i++) {
-        const bb_bucket_t *bucket = &series->buckets[i];
-        bench_total_add(&totals[metric], bucket->count, bb_double_of_bits(bucket->min),
-                        bb_double_of_bits(bucket->max), bb_sum_value(bucket->sum));
+        const bb_bucket_t bucket = bb_series_bucket(series, i);
+        bench_total_add(&totals[metric], bucket.count, bb_double_of_bits(bucket.min),
+                        bb_double_of_bits(bucket.max), bb_sum_value(&bucket.sum));
     }
     return true;
 }

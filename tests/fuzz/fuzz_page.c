@@ -16,7 +16,8 @@ static void s_read(const bb_page_t *page)
         const bb_series_t *series = &page->series[i];
         for (uint32_t row = 0; row < series->row_count; row++) {
             if (series->buckets) {
-                sum += series->buckets[row].count;
+                bb_bucket_t bucket = bb_series_bucket(series, row);
+                sum += bucket.count + (bb_sum_value(&bucket.sum) > 0);
             } else if (series->type == BB_TYPE_STATE) {
                 sum += page->states[series->values[row]].length;
             } else {

@@ -4,7 +4,9 @@
 Not made for speed: each function follows its section of the document, so that one can be read with
 the other. Raises Damage where bytes are not as the document says.
 """
+import math
 import struct
+from fractions import Fraction
 
 NONE = 2**64 - 1
 FLOAT64, INT64, BOOL, STATE = 1, 2, 3, 4
@@ -335,6 +337,99 @@ def decode(encoding, data, count, is_float, peers=()):
     raise Damage(f"encoding {encoding} is not known")
 
 
+# ---- statistics ----
+def decimal_of(number):
+    """The decimal of few digits that a double stands for in a sum; None: it is none."""
+    for exponent in range(10, -1, -1):
+        integer = round(Fraction(number) * 10 ** exponent)
+        if abs(integer) < 2**51:
+            return Fraction(integer, 10 ** exponent) if integer / 10 ** exponent == number else None
+    return None
+
+
+def sum_of(words, kind):
+    """The exact sum, or a float if it is not finite."""
+    if kind != FLOAT64:
+        return Fraction(sum(map(to_i64, words)))
+    numbers = [double_of(word) for word in words]
+    special = [number for number in numbers if not math.isfinite(number)]
+    if special:
+        return sum(special)
+    decimals = [decimal_of(number) for number in numbers]
+    binary = [Fraction(number) for number, decimal in zip(numbers, decimals) if decimal is None]
+    total = sum((decimal for decimal in decimals if decimal is not None), Fraction(0))
+    if binary:
+        top = max((math.frexp(float(number))[1] - 1) // 64 for number in binary)  # the highest bin, from that of 2^0
+        unit = Fraction(2) ** (64 * (top - 2))
+        total += sum(math.trunc(number / unit) for number in binary) * unit
+    return total
+
+
+def read_sum(reader):
+    flags, total = reader.fixed(1), Fraction(0)
+    need(flags < 16, "sum: flags")
+
+    def integer(most):
+        length = reader.fixed(1)
+        need(length <= most, "sum: length")
+        return int.from_bytes(reader.take(length), "little", signed=True)
+    total += Fraction(integer(24), 10 ** 10)
+    if flags & 8:
+        top = reader.fixed(1)
+        need(top <= 32, "sum: top")
+        total += sum(Fraction(2) ** (64 * (top - 2 + i - 17)) * integer(16) for i in range(3))
+    if flags & 1 or flags & 6 == 6:
+        return math.nan
+    return math.inf if flags & 2 else -math.inf if flags & 4 else total
+
+
+def read_stats(data, kind, rows):
+    """(count, [min, max, first, last], sum) of a block or column; None: it has no values."""
+    if not data:
+        return None
+    reader = Reader(data)
+    flags = reader.fixed(1)
+    exponent, count = flags & 15, rows
+    need(flags < 128 and (exponent <= 10 or exponent == 15), "statistics: flags")
+    if flags & 16:
+        count = reader.varint()
+        reader.varint(), reader.varint()
+    if exponent == 15:
+        words = [reader.fixed(8) for _ in range(1 if flags & 64 else 4)]
+    else:
+        least = reader.signed()
+        integers = [least] + [least + reader.varint() for _ in range(0 if flags & 64 else 3)]
+        words = [bits_of(k / 10 ** exponent) if kind == FLOAT64 else k % 2**64 for k in integers]
+    total = None
+    if kind != STATE and flags & 32:
+        total = read_sum(reader)
+    elif kind != STATE:
+        total = Fraction(count * least + reader.varint(), 10 ** exponent)
+    need(reader.at == len(data), "statistics: bytes are left over")
+    return count, words * 4 if flags & 64 else words, total
+
+
+def check_stats(stats, kind, points, table):
+    """points: (time, value) in order; the statistics say the same."""
+    if not points:
+        need(stats is None, "statistics: of no values")
+        return
+    count, words, total = stats
+    values = [value for _, value in points]
+
+    def order(value):
+        if kind != FLOAT64:
+            return value if kind == STATE else to_i64(value)
+        return to_i64(value) ^ (2**63 - 1 if value >> 63 else 0)
+    numbers = [v for v in values if kind != FLOAT64 or not math.isnan(double_of(v))] or values
+    found = [table[word] if kind == STATE else word for word in words]
+    expected = [min(numbers, key=order), max(numbers, key=order), values[0], values[-1]]
+    need(count == len(values) and found == expected, "statistics: of other values")
+    if kind != STATE:
+        expected = sum_of(values, kind)
+        need(total == expected or (total != total and expected != expected), "statistics: the sum")
+
+
 # ---- a run ----
 class Run:
     """One battery, one window, one revision. columns: [(metric, type, {time: value})]."""
@@ -369,7 +464,10 @@ class Run:
             block_rows = [reader.fixed(2) + 1 for _ in range(blocks)]
             reader.take(blocks * (16 if flags & 32 else 8) + (columns + 1) * 4)
         if has_stats:
-            reader.take(columns * (blocks + bool(is_many)) + (columns * 4 if is_many else 0) + stats_bytes)
+            stats_lengths = reader.take(columns * (blocks + bool(is_many)))
+            reader.take(columns * 4 if is_many else 0)
+            stats = [reader.take(length) for length in stats_lengths]  # column after column
+            need(sum(stats_lengths) == stats_bytes, "run: bytes of statistics")
         table = []
         if has_texts:
             reader.take(-reader.at % 4)
@@ -386,8 +484,9 @@ class Run:
             blocks_of.append(block)
         self.encodings = sorted({e & 0x7F for e in encodings if e})
         self.columns = [(m, t, {}) for m, t in zip(metrics, types)]
-        for b in range(blocks):
-            self._block(b, blocks, block_rows[b], blocks_of, encodings, table)
+        ranges = [self._block(b, blocks, block_rows[b], blocks_of, encodings, table) for b in range(blocks)]
+        if has_stats:
+            self._check_stats(stats, rows, block_rows, ranges, table)
         self.points = sum(len(values) for _, _, values in self.columns)
         self.length = reader.at
         need(self.points == rows * columns - absent, "run: points")
@@ -414,6 +513,17 @@ class Run:
             _, kind, values = self.columns[c]
             for row, word in zip(present, words):
                 values[times[row]] = table[word] if kind == STATE else word
+        return times[0], times[-1]
+
+    def _check_stats(self, stats, rows, block_rows, ranges, table):
+        """Of each column: the whole run first if there are several blocks, then the blocks."""
+        wholes = [(rows, (ranges[0][0], ranges[-1][1]))] if len(ranges) > 1 else []
+        parts = wholes + list(zip(block_rows, ranges))
+        for c, (_, kind, values) in enumerate(self.columns):
+            points = sorted(values.items())
+            for i, (count, (first, last)) in enumerate(parts):
+                check_stats(read_stats(stats[c * len(parts) + i], kind, count), kind,
+                            [point for point in points if first <= point[0] <= last], table)
 
     @staticmethod
     def _column(encoding, data, rows, kind, peers=()):

@@ -315,11 +315,17 @@ def check_page(schema, path):
     yield from differences([states[v] for v in series["b1", "state", 4]["values"]],
                            ["Idle", "Charging", "Idle"], "states")
     yield from differences(series["b2", "on", 3]["values"], [0, 1, 1], "bools")
-    bucket = {"start_wall_ns": 0, "count": 2, "sum_high": 1e16, "sum_low": -0.25, "min": 1, "max": 2,
-              "first_wall_ns": 5, "last_wall_ns": 6, "first": 3, "last": 4}
+    minus = 2**64 - 1
+    bucket = {"start_wall_ns": 0, "count": 2, "sum_low": 2**64 - 2_500_000_000, "sum_middle": minus, "sum_high": minus,
+              "min": 1, "max": 2, "first_wall_ns": 5, "last_wall_ns": 6, "first": 3, "last": 4}
     yield from differences(series["b2", "power_kw", 2]["buckets"], [
-        bucket, {"start_wall_ns": 60, "count": 1, "sum_high": 7.0, "sum_low": 0.0, "min": 7, "max": 7,
-                 "first_wall_ns": 61, "last_wall_ns": 61, "first": 7, "last": 7}], "buckets")
+        bucket, {"start_wall_ns": 60, "count": 1, "sum_low": 70_000_000_000, "sum_middle": 0, "sum_high": 0, "min": 7,
+                 "max": 7, "first_wall_ns": 61, "last_wall_ns": 61, "first": 7, "last": 7}], "buckets")
+    # -0.25, and of binary fractions 5 x 2^0 and (7 - 2^64) x 2^64
+    rest = {"row": 0, "flags": 8, "top": 18, "zero": 0, "low_low": 0, "low_high": 0, "middle_low": 5, "middle_high": 0,
+            "high_low": 7, "high_high": minus}
+    yield from differences(series["b2", "power_kw", 2]["sums"], [rest], "sums")
+    yield from differences(series["", "state", 4]["sums"], [rest], "sums of states")
     texts = [{k: states[b[k]] for k in ("min", "max", "first", "last")} for b in series["", "state", 4]["buckets"]]
     yield from differences(texts, [{"min": "Charging", "max": "Idle", "first": "", "last": "Idle"}], "state buckets")
     yield from differences(series["b3", "", 0]["attributes"],

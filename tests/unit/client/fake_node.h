@@ -293,7 +293,7 @@ static inline void fake_query(fake_node_t *node, void *socket, zmq_msg_t *route,
                                    BB_TYPE_INT64, &point->time, &point->bits, 1);
         } else { // one bucket over all, whatever the metric
             bucket.count++;
-            bb_sum_add(&bucket.sum, (double)(int64_t)point->bits);
+            bb_sum_add_value(&bucket.sum, BB_TYPE_INT64, point->bits);
             bucket.min = bucket.max = bucket.first = bucket.last = point->bits;
             bucket.first_wall_ns = bucket.last_wall_ns = point->time;
             continue;

@@ -46,7 +46,10 @@ static const uint64_t s_bools[3] = {0, 1, 1};
 static const bb_bucket_t s_buckets[2] = {
     {.start_wall_ns = 0,
      .count = 2,
-     .sum = {1e16, -0.25},
+     .sum = {.decimals = {(uint64_t)-2500000000, UINT64_MAX, UINT64_MAX},
+             .bins = {{0}, {5}, {7, UINT64_MAX}},
+             .top = 18,
+             .flags = BB_SUM_BINARY},
      .min = 1,
      .max = 2,
      .first_wall_ns = 5,
@@ -55,7 +58,7 @@ static const bb_bucket_t s_buckets[2] = {
      .last = 4},
     {.start_wall_ns = 60,
      .count = 1,
-     .sum = {7, 0},
+     .sum = {.decimals = {UINT64_C(70000000000)}},
      .min = 7,
      .max = 7,
      .first_wall_ns = 61,
@@ -133,7 +136,10 @@ static void s_expect_page(const bb_page_t *page)
     assert_memory_equal(s[1].values, indexes, sizeof indexes);
     assert_memory_equal(s[2].values, s_bools, sizeof s_bools);
     assert_int_equal(s[3].row_count, 2);
-    assert_memory_equal(s[3].buckets, s_buckets, sizeof s_buckets);
+    for (uint32_t row = 0; row < 2; row++) {
+        bb_bucket_t bucket = bb_series_bucket(&s[3], row);
+        assert_memory_equal(&bucket, &s_buckets[row], sizeof bucket);
+    }
     s_expect_text(s[4].battery, "");
     assert_int_equal(s[4].buckets[0].min, 1);
     assert_int_equal(s[4].buckets[0].max, 0);
@@ -262,7 +268,7 @@ static void page_states_are_shared_by_content(void **state)
 }
 
 // Fields of PageSeries by their number in page.fbs.
-enum { S_BATTERY, S_METRIC, S_TYPE, S_TIMES, S_VALUES, S_BUCKETS, S_ATTRIBUTES };
+enum { S_BATTERY, S_METRIC, S_TYPE, S_TIMES, S_VALUES, S_BUCKETS, S_ATTRIBUTES, S_SUMS };
 
 typedef void (*s_damage_fn)(uint8_t *series);
 
@@ -296,9 +302,13 @@ S_DAMAGE(s_time_late, wire_put(S_VECTOR(S_TIMES) + 20, (uint64_t)BB_TIME_WALL_NS
 S_DAMAGE(s_state_index, wire_put(S_VECTOR(S_VALUES) + 4, 3, 8))
 S_DAMAGE(s_bool_value, wire_put(S_VECTOR(S_VALUES) + 4, 2, 8))
 S_DAMAGE(s_bucket_count, wire_put(S_VECTOR(S_BUCKETS) + 4 + 8, 0, 8))
-S_DAMAGE(s_bucket_order, wire_put(S_VECTOR(S_BUCKETS) + 4 + 80, 0, 8))
-S_DAMAGE(s_bucket_times, wire_put(S_VECTOR(S_BUCKETS) + 4 + 48, 7, 8))
-S_DAMAGE(s_bucket_state, wire_put(S_VECTOR(S_BUCKETS) + 4 + 72, 3, 8))
+S_DAMAGE(s_bucket_order, wire_put(S_VECTOR(S_BUCKETS) + 4 + 88, 0, 8))
+S_DAMAGE(s_bucket_times, wire_put(S_VECTOR(S_BUCKETS) + 4 + 56, 7, 8))
+S_DAMAGE(s_bucket_state, wire_put(S_VECTOR(S_BUCKETS) + 4 + 80, 3, 8))
+S_DAMAGE(s_sum_row, wire_put(S_VECTOR(S_SUMS) + 4, 2, 4))
+S_DAMAGE(s_sum_flags, wire_put(S_VECTOR(S_SUMS) + 4 + 4, 0, 1))
+S_DAMAGE(s_sum_top, wire_put(S_VECTOR(S_SUMS) + 4 + 5, BB_SUM_TOP_MAX + 1, 1))
+S_DAMAGE(s_sum_zero, wire_put(S_VECTOR(S_SUMS) + 4 + 6, 1, 2))
 S_DAMAGE(s_attribute_key,
          wire_put(wire_follow(wire_field(wire_follow(S_VECTOR(S_ATTRIBUTES) + 4), 0)), 0, 4))
 
@@ -314,6 +324,10 @@ static void page_open_refuses_each_bad_field(void **state)
     s_expect_refused(2, s_bool_value);
     s_expect_refused(3, s_bucket_count);
     s_expect_refused(3, s_bucket_order);
+    s_expect_refused(3, s_sum_row);
+    s_expect_refused(3, s_sum_flags);
+    s_expect_refused(3, s_sum_top);
+    s_expect_refused(3, s_sum_zero);
     s_expect_refused(3, s_bucket_times);
     s_expect_refused(4, s_bucket_state);
     s_expect_refused(5, s_attribute_key);
@@ -338,7 +352,9 @@ static uint64_t s_touch(const bb_page_t *page)
         }
         for (uint32_t row = 0; row < series->row_count; row++) {
             if (series->buckets) {
-                sum += series->buckets[row].count + series->buckets[row].last;
+                bb_bucket_t bucket = bb_series_bucket(series, row);
+                sum += bucket.count + bucket.last + bucket.sum.bins[0][0];
+                sum += bb_sum_value(&bucket.sum) > 0;
             } else {
                 sum += (uint64_t)series->times_wall_ns[row] + series->values[row];
             }

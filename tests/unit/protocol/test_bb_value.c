@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Types by name, the total order that merges points, sums that do not depend on grouping.
+// Types by name, the total order that merges points.
 #include "protocol/bb_value.h"
 
 #include <math.h>
@@ -172,84 +172,6 @@ static void test_revision_then_type_then_value(void **state)
     assert_int_equal(bb_value_compare(UINT64_MAX, low, 0, low), 1);
 }
 
-// Goal: grouping does not change a sum, and cancellation loses nothing that 106 bits can hold.
-static void test_sum_does_not_depend_on_grouping(void **state)
-{
-    (void)state;
-    enum { COUNT = 3000 };
-    double numbers[COUNT];
-    uint64_t random = 5;
-    int64_t exact = 0; // small enough never to round
-    for (int i = 0; i < COUNT; i++) {
-        int64_t number = (int64_t)(s_random(&random) % 2000000) - 1000000;
-        exact += number;
-        numbers[i] = (double)number * 1024.0; // exact in binary
-    }
-    for (int group = 1; group <= COUNT; group = group * 3 + 1) {
-        bb_sum_t total = {0, 0};
-        for (int first = 0; first < COUNT; first += group) {
-            bb_sum_t part = {0, 0};
-            for (int i = first; i < BB_MIN(first + group, COUNT); i++) {
-                bb_sum_add(&part, numbers[i]);
-            }
-            bb_sum_merge(&total, part);
-        }
-        assert_true(bb_sum_value(total) == (double)exact * 1024.0);
-    }
-    bb_sum_t sum = {0, 0};
-    static const double cancelling[] = {1e16, 1.0, 1e-10, -1e16, -1.0};
-    for (size_t i = 0; i < BB_COUNT_OF(cancelling); i++) {
-        bb_sum_add(&sum, cancelling[i]);
-    }
-    assert_true(fabs(bb_sum_value(sum) - 1e-10) < 1e-15);
-}
-
-// Goal: against a sum in 113-bit arithmetic, random numbers of mixed size stay within an ulp.
-static void test_sum_is_close_to_a_wider_sum(void **state)
-{
-    (void)state;
-    uint64_t random = 9;
-    for (int round = 0; round < 50; round++) {
-        bb_sum_t sum = {0, 0};
-        __extension__ typedef __float128 s_wide_t;
-        s_wide_t wide = 0, absolute = 0;
-        for (int i = 0; i < 500; i++) {
-            double number =
-                ldexp((double)(int64_t)s_random(&random), (int)(s_random(&random) % 80) - 100);
-            bb_sum_add(&sum, number);
-            wide += number;
-            absolute += number < 0 ? -number : number;
-        }
-        s_wide_t error = (s_wide_t)sum.high + sum.low - wide;
-        assert_true((double)(error < 0 ? -error : error) <= 1e-28 * (double)absolute);
-    }
-}
-
-// Goal: values that are not finite make the sum what plain addition gives, in any grouping.
-static void test_sum_of_values_that_are_not_finite(void **state)
-{
-    (void)state;
-    static const double cases[][3] = {
-        {INFINITY, 1, 2}, {1, -INFINITY, 2},  {1, INFINITY, -INFINITY}, {NAN, 1, 2},
-        {1, 2, NAN},      {INFINITY, NAN, 1}, {1.7e308, 1.7e308, 1},
-    };
-    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
-        double plain = cases[i][0] + cases[i][1] + cases[i][2];
-        bb_sum_t left = {0, 0}, right = {0, 0}, tail = {0, 0};
-        for (int n = 0; n < 3; n++) {
-            bb_sum_add(&left, cases[i][n]);
-        }
-        bb_sum_add(&right, cases[i][0]);
-        bb_sum_add(&tail, cases[i][1]);
-        bb_sum_add(&tail, cases[i][2]);
-        bb_sum_merge(&right, tail);
-        double results[] = {bb_sum_value(left), bb_sum_value(right)};
-        for (size_t n = 0; n < 2; n++) {
-            assert_true(isnan(plain) ? isnan(results[n]) : results[n] == plain);
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,9 +180,6 @@ int main(void)
         cmocka_unit_test(test_int_and_bool_order),
         cmocka_unit_test(test_state_order),
         cmocka_unit_test(test_revision_then_type_then_value),
-        cmocka_unit_test(test_sum_does_not_depend_on_grouping),
-        cmocka_unit_test(test_sum_is_close_to_a_wider_sum),
-        cmocka_unit_test(test_sum_of_values_that_are_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

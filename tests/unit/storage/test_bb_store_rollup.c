@@ -61,16 +61,6 @@ static void s_set_policy(fixture_t *fixture, int without)
     fixture->options.policy = policy;
 }
 
-static bool s_sums_are_near(bb_sum_t a, bb_sum_t b)
-{
-    double left = bb_sum_value(a);
-    double right = bb_sum_value(b);
-    double scale = (left < 0 ? -left : left) + (right < 0 ? -right : right) + 1;
-    double gap = left - right;
-    return bb_bits_of_double(left) == bb_bits_of_double(right) ||
-           (left != left && right != right) || (gap < 0 ? -gap : gap) < scale * 1e-9;
-}
-
 static void s_assert_equal(const fixture_rows_t *found, const fixture_rows_t *expected,
                            const char *name)
 {
@@ -87,7 +77,7 @@ static void s_assert_equal(const fixture_rows_t *found, const fixture_rows_t *ex
                         a->bucket.last == b->bucket.last &&
                         a->bucket.first_wall_ns == b->bucket.first_wall_ns &&
                         a->bucket.last_wall_ns == b->bucket.last_wall_ns &&
-                        s_sums_are_near(a->bucket.sum, b->bucket.sum);
+                        bb_sum_is_equal(&a->bucket.sum, &b->bucket.sum);
         if (!is_equal) {
             fail_msg("%s: row %zu: battery %u metric %u type %d start %lld count %llu instead of "
                      "battery %u metric %u type %d start %lld count %llu",
