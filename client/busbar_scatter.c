@@ -9,6 +9,7 @@
 // enough for the others to notice a node that died and for a restarted one to catch up.
 #define S_ROUNDS_MAX            8
 #define S_PARTS_PER_NODE        2u
+#define S_RESTARTS_MAX          32 // of tasks whose cursor was refused; more is a node gone mad
 #define S_SHARED_PARTITIONS_MIN 64u
 
 typedef enum {
@@ -48,6 +49,7 @@ struct busbar_scatter {
     bb_error_t error;
     char text[512];
     uint64_t random_state;
+    uint32_t restart_count;
 };
 
 static void s_go(busbar_scatter_t *self, s_task_t *task);
@@ -477,7 +479,7 @@ static void s_on_exchange(busbar_scatter_t *self, s_task_t *task, bb_exchange_t 
         snprintf(self->text, sizeof self->text, "node %s: %s: %.*s", id, bb_error_message(error),
                  (int)detail.length, (const char *)detail.data);
         snprintf(self->missing->detail, sizeof self->missing->detail, "%.255s", self->text);
-        if (error == BB_ERR_CURSOR) {
+        if (error == BB_ERR_CURSOR && self->restart_count++ < S_RESTARTS_MAX) {
             s_restart_rest(self, task);
             return;
         }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -36,6 +37,7 @@ typedef enum {
     FAKE_ROLE,
     FAKE_UNAVAILABLE,
     FAKE_DISCONNECT, // closes its socket and opens it again on the same port
+    FAKE_CURSOR,     // QUERY: refuses the cursors of other nodes, which all are; answers the rest
 } fake_mood_t;
 
 typedef struct {
@@ -53,9 +55,9 @@ typedef struct {
     bb_curve_pair_t key;
     pthread_t thread;
     void *context;
-    _Atomic bool must_stop, is_running, is_bound; // bound: the endpoint is known for good
-    _Atomic int mood;                             // fake_mood_t, applied to WRITE and QUERY
-    _Atomic int mood_count;                       // how many more requests it applies to; < 0 = all
+    void *socket;                  // the thread's, once that runs
+    _Atomic int mood;              // fake_mood_t, applied to WRITE and QUERY
+    _Atomic int mood_count;        // how many more requests it applies to; < 0 = all
     _Atomic int reject_frame;      // WRITE: this frame of each batch is rejected; -1 = none
     _Atomic int missing_partition; // QUERY: reported as missing; -1 = none
     _Atomic int writes, queries;   // seen
@@ -72,6 +74,8 @@ struct fake_cluster {
     uint8_t placement_key[16], cluster_id[16], hello_cluster_id[16];
     char folder[64], client_file[128];
     _Atomic uint32_t epoch;
+    pthread_mutex_t mutex; // with `changed`: a request was counted
+    pthread_cond_t changed;
 };
 
 static inline uint32_t fake_partition(const fake_cluster_t *cluster, const void *id, size_t length)
@@ -122,9 +126,6 @@ static inline void fake_hello(fake_node_t *node, void *socket, zmq_msg_t *route,
     bb_hello_node_t nodes[FAKE_NODES_MAX];
     memset(nodes, 0, sizeof nodes);
     for (uint32_t n = 0; n < cluster->node_count; n++) {
-        while (!atomic_load(&cluster->nodes[n].is_bound)) {
-            usleep(1000); // its endpoint is not known yet
-        }
         nodes[n].id = fake_text(cluster->nodes[n].id);
         nodes[n].dc = fake_text("dc1");
         nodes[n].client_endpoint = fake_text(cluster->nodes[n].endpoint);
@@ -321,22 +322,39 @@ static inline void fake_query(fake_node_t *node, void *socket, zmq_msg_t *route,
     free(page);
 }
 
-static inline void *fake_bind(fake_node_t *node, bool is_first)
+// Binds the node's socket: to any port the first time, later to the same one, which must be free.
+static inline void fake_bind(fake_node_t *node)
 {
-    void *socket = zmq_socket(node->context, ZMQ_ROUTER);
+    node->socket = zmq_socket(node->context, ZMQ_ROUTER);
     int one = 1, zero = 0;
-    zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &one, sizeof one);
-    zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, node->key.secret_key, 32);
-    zmq_setsockopt(socket, ZMQ_LINGER, &zero, sizeof zero);
-    while (zmq_bind(socket, is_first ? "tcp://127.0.0.1:*" : node->endpoint) != 0) {
-        usleep(1000); // the port is still being given back
+    zmq_setsockopt(node->socket, ZMQ_CURVE_SERVER, &one, sizeof one);
+    zmq_setsockopt(node->socket, ZMQ_CURVE_SECRETKEY, node->key.secret_key, 32);
+    zmq_setsockopt(node->socket, ZMQ_LINGER, &zero, sizeof zero);
+    int bound = zmq_bind(node->socket, node->endpoint[0] ? node->endpoint : "tcp://127.0.0.1:*");
+    BB_ASSERT(bound == 0);
+    size_t length = sizeof node->endpoint;
+    zmq_getsockopt(node->socket, ZMQ_LAST_ENDPOINT, node->endpoint, &length);
+}
+
+// Closes the socket with all connections, and binds the port again once it has been given back: the
+// listener's end is an event, and the library closes it in its own time.
+static inline void fake_rebind(fake_node_t *node)
+{
+    const char *address = "inproc://closed";
+    zmq_socket_monitor(node->socket, address, ZMQ_EVENT_CLOSED);
+    void *monitor = zmq_socket(node->context, ZMQ_PAIR);
+    zmq_connect(monitor, address);
+    zmq_unbind(node->socket, node->endpoint);
+    zmq_msg_t event;
+    for (int frame = 0; frame < 2; frame++) { // what happened, and where
+        zmq_msg_init(&event);
+        zmq_msg_recv(&event, monitor, 0);
+        zmq_msg_close(&event);
     }
-    if (is_first) {
-        size_t length = sizeof node->endpoint;
-        zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, node->endpoint, &length);
-        atomic_store(&node->is_bound, true);
-    }
-    return socket;
+    zmq_socket_monitor(node->socket, NULL, 0);
+    zmq_close(monitor);
+    zmq_close(node->socket);
+    fake_bind(node);
 }
 
 static inline fake_mood_t fake_take_mood(fake_node_t *node)
@@ -385,14 +403,20 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
         return true;
     }
     bool is_write = request->kind == BB_KIND_WRITE;
+    pthread_mutex_lock(&node->cluster->mutex);
     atomic_fetch_add(is_write ? &node->writes : &node->queries, 1);
+    pthread_cond_broadcast(&node->cluster->changed);
+    pthread_mutex_unlock(&node->cluster->mutex);
     fake_mood_t mood = fake_take_mood(node);
+    if (mood == FAKE_CURSOR && (is_write || request->query.cursor.length == 0)) {
+        mood = FAKE_NORMAL;
+    }
     const bb_error_t errors[] = {[FAKE_BUSY] = BB_ERR_BUSY,
                                  [FAKE_NOT_REPLICA] = BB_ERR_NOT_REPLICA,
                                  [FAKE_STOPPING] = BB_ERR_STOPPING,
                                  [FAKE_ROLE] = BB_ERR_ROLE,
                                  [FAKE_UNAVAILABLE] = BB_ERR_UNAVAILABLE,
-                                 [FAKE_DISCONNECT] = BB_OK};
+                                 [FAKE_CURSOR] = BB_ERR_CURSOR};
     if (mood == FAKE_DISCONNECT) {
         return false;
     }
@@ -415,21 +439,17 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
     return true;
 }
 
+// Until its context is shut down.
 static inline void *fake_main(void *argument)
 {
     fake_node_t *node = argument;
-    void *socket = fake_bind(node, node->endpoint[0] == 0);
-    atomic_store(&node->is_running, true);
-    while (!atomic_load(&node->must_stop)) {
-        zmq_pollitem_t item = {.socket = socket, .events = ZMQ_POLLIN};
-        if (zmq_poll(&item, 1, 10) <= 0) {
-            continue;
-        }
+    zmq_pollitem_t item = {.socket = node->socket, .events = ZMQ_POLLIN};
+    while (zmq_poll(&item, 1, -1) > 0) {
         zmq_msg_t parts[3];
         int count = 0;
         do {
             zmq_msg_init(&parts[count]);
-            zmq_msg_recv(&parts[count], socket, 0);
+            zmq_msg_recv(&parts[count], node->socket, 0);
         } while (zmq_msg_more(&parts[count]) && ++count < 3);
         BB_ASSERT(count >= 1 && count <= 2);
         size_t length = zmq_msg_size(&parts[1]);
@@ -441,30 +461,37 @@ static inline void *fake_main(void *argument)
         BB_ASSERT(error == BB_OK);
         bb_slice_t payload = count == 2 ? bb_slice(zmq_msg_data(&parts[2]), zmq_msg_size(&parts[2]))
                                         : bb_slice(NULL, 0);
-        bool stays = fake_answer(node, socket, &parts[0], &request, payload);
+        bool stays = fake_answer(node, node->socket, &parts[0], &request, payload);
         bb_message_close(&request);
         free(aligned);
         for (int i = 0; i <= count; i++) {
             zmq_msg_close(&parts[i]);
         }
         if (!stays) {
-            zmq_close(socket);
-            socket = fake_bind(node, false);
+            fake_rebind(node);
+            item.socket = node->socket;
         }
     }
-    zmq_close(socket);
+    zmq_close(node->socket);
     return NULL;
+}
+
+// Binds here, so that who returns from this may connect; the thread takes the socket over.
+static inline void fake_node_open(fake_node_t *node)
+{
+    node->context = zmq_ctx_new();
+    fake_bind(node);
+}
+
+static inline void fake_node_run(fake_node_t *node)
+{
+    BB_ASSERT(pthread_create(&node->thread, NULL, fake_main, node) == 0);
 }
 
 static inline void fake_node_start(fake_node_t *node)
 {
-    atomic_store(&node->must_stop, false);
-    atomic_store(&node->is_running, false);
-    node->context = zmq_ctx_new();
-    BB_ASSERT(pthread_create(&node->thread, NULL, fake_main, node) == 0);
-    while (!atomic_load(&node->is_running)) {
-        usleep(1000);
-    }
+    fake_node_open(node);
+    fake_node_run(node);
 }
 
 static inline void fake_node_stop(fake_node_t *node)
@@ -472,10 +499,29 @@ static inline void fake_node_stop(fake_node_t *node)
     if (!node->context) {
         return;
     }
-    atomic_store(&node->must_stop, true);
+    zmq_ctx_shutdown(node->context);
     pthread_join(node->thread, NULL);
     zmq_ctx_term(node->context);
     node->context = NULL;
+}
+
+// Waits until all nodes together have seen so many WRITEs; false after `seconds`.
+static inline bool fake_wait_writes(fake_cluster_t *self, int count, int seconds)
+{
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += seconds;
+    int seen = 0;
+    pthread_mutex_lock(&self->mutex);
+    for (int late = 0; late == 0;) {
+        seen = 0;
+        for (uint32_t n = 0; n < self->node_count; n++) {
+            seen += atomic_load(&self->nodes[n].writes);
+        }
+        late = seen >= count ? 1 : pthread_cond_timedwait(&self->changed, &self->mutex, &limit);
+    }
+    pthread_mutex_unlock(&self->mutex);
+    return seen >= count;
 }
 
 static inline void fake_hex(const uint8_t *bytes, size_t length, char *text)
@@ -514,6 +560,8 @@ static inline fake_cluster_t *fake_cluster_new(uint32_t node_count, const uint16
     fake_cluster_t *self = calloc(1, sizeof *self);
     self->node_count = node_count;
     self->page_rows = 50;
+    pthread_mutex_init(&self->mutex, NULL);
+    pthread_cond_init(&self->changed, NULL);
     atomic_store(&self->epoch, 1);
     memset(self->placement_key, 0x5a, 16);
     memset(self->cluster_id, 0xc1, 16);
@@ -538,7 +586,10 @@ static inline fake_cluster_t *fake_cluster_new(uint32_t node_count, const uint16
         atomic_store(&node->missing_partition, -1);
     }
     for (uint32_t n = 0; n < node_count; n++) {
-        fake_node_start(&self->nodes[n]);
+        fake_node_open(&self->nodes[n]); // all endpoints are known before the first is asked
+    }
+    for (uint32_t n = 0; n < node_count; n++) {
+        fake_node_run(&self->nodes[n]);
     }
     fake_client_file(self);
     return self;
@@ -556,6 +607,8 @@ static inline void fake_cluster_free(fake_cluster_t *self)
     unlink(path);
     unlink(self->client_file);
     rmdir(self->folder);
+    pthread_cond_destroy(&self->changed);
+    pthread_mutex_destroy(&self->mutex);
     free(self);
 }
 

@@ -167,6 +167,29 @@ static void bad_moods_of_one_node_change_nothing(void **state)
     }
 }
 
+// Goal: a node that refuses a cursor as another's is asked from the beginning, and no row comes
+// twice; one that refuses them all does not keep the query for ever.
+static void a_refused_cursor_begins_anew(void **state)
+{
+    (void)state;
+    const int counts[] = {3, -1};
+    for (size_t i = 0; i < 2; i++) {
+        fake_cluster_t *cluster = fake_cluster_new(3, NULL);
+        s_store(cluster);
+        cluster->page_rows = 30;
+        busbar_client_t *client = s_open(cluster, NULL);
+        for (uint32_t n = 0; n < 2; n++) {
+            fake_mood(cluster, n, FAKE_CURSOR, counts[i]);
+        }
+        s_answer_t answer = s_read(cluster, client, &s_raw);
+        assert_int_equal(answer.status, BUSBAR_OK);
+        assert_true(answer.complete);
+        assert_int_equal(answer.rows, BATTERIES * ROWS);
+        busbar_close(&client);
+        fake_cluster_free(cluster);
+    }
+}
+
 // Goal: a partition that one replica cannot serve is read at another; one that nobody can serve is
 // named as missing and none of its rows is shown.
 static void missing_partitions_are_asked_elsewhere_or_named(void **state)
@@ -419,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raw_rows_come_once_and_in_order),
         cmocka_unit_test(bad_moods_of_one_node_change_nothing),
+        cmocka_unit_test(a_refused_cursor_begins_anew),
         cmocka_unit_test(missing_partitions_are_asked_elsewhere_or_named),
         cmocka_unit_test(merged_aggregates_count_once),
         cmocka_unit_test(one_node_alone_answers_partially),

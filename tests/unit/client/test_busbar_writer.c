@@ -287,17 +287,7 @@ static void a_lingering_frame_is_sent_by_itself(void **state)
     assert_int_equal(busbar_writer_battery(writer, "b00", NULL, 0, &battery, &fault), BUSBAR_OK);
     busbar_value_t value = {.integer = 0};
     assert_int_equal(busbar_writer_append(writer, battery, shape, 0, &value, &fault), BUSBAR_OK);
-    for (int i = 0; i < 2000; i++) {
-        int writes = 0;
-        for (uint32_t n = 0; n < 3; n++) {
-            writes += atomic_load(&cluster->nodes[n].writes);
-        }
-        if (writes > 0) {
-            break;
-        }
-        usleep(1000);
-        assert_int_not_equal(i, 1999);
-    }
+    assert_true(fake_wait_writes(cluster, 1, 10));
     assert_int_equal(busbar_writer_flush(writer, 5 * S), BUSBAR_OK);
     assert_int_equal(seen.frames, 1);
     assert_int_equal(busbar_writer_close(&writer, S, NULL), BUSBAR_OK);
