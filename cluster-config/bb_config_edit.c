@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Changes of retention and rollups in files that people have written.
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cluster-config/bb_config_private.h"
+#include "protocol/bb_whole_file.h"
 
 // ---- editing ---------------------------------------------------------------------------------
 // Offset of the line behind the one at `at`.
@@ -95,57 +92,6 @@ bb_error_t bb_config_policy_edit(const char *text, size_t length, const char *pa
 }
 
 // ---- files -----------------------------------------------------------------------------------
-static bb_error_t s_fail(const char *doing, const char *path, bb_fault_t *fault)
-{
-    int number = errno;
-    bb_error_t error = number == ENOSPC || number == EDQUOT  ? BB_ERR_DISK_FULL
-                       : number == EACCES || number == EPERM ? BB_ERR_PERMISSION
-                                                             : BB_ERR_IO;
-    return bb_fault_set(fault, error, "cannot %s '%s': %s", doing, path, strerror(number));
-}
-
-static bool s_write_all(int file, const char *text, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(file, text, length);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return false;
-        }
-        text += written;
-        length -= (size_t)written;
-    }
-    return true;
-}
-
-// Beside the file, with its mode; then the name moves over.
-static bb_error_t s_replace(const char *path, const char *text, size_t length, bb_fault_t *fault)
-{
-    char fresh[BB_PATH_BYTES_MAX + 8];
-    struct stat info;
-    snprintf(fresh, sizeof fresh, "%s.new", path);
-    if (stat(path, &info) != 0) {
-        return s_fail("find", path, fault);
-    }
-    int file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (file < 0) {
-        return s_fail("make", fresh, fault);
-    }
-    bool is_written = fchmod(file, info.st_mode & 07777) == 0 && s_write_all(file, text, length) &&
-                      fsync(file) == 0;
-    int number = errno;
-    is_written = close(file) == 0 && is_written;
-    if (is_written && rename(fresh, path) == 0) {
-        return BB_OK;
-    }
-    errno = is_written ? errno : number;
-    bb_error_t error = s_fail("write", path, fault);
-    (void)unlink(fresh);
-    return error;
-}
-
 bb_error_t bb_config_policy_rewrite(const char *const *paths, uint32_t path_count,
                                     const bb_policy_t *policy, bb_fault_t *fault)
 {
@@ -163,7 +109,7 @@ bb_error_t bb_config_policy_rewrite(const char *const *paths, uint32_t path_coun
         }
     }
     for (uint32_t i = 0; i < path_count && error == BB_OK; i++) {
-        error = s_replace(paths[i], texts[i], lengths[i], fault);
+        error = bb_whole_file_replace("configuration", paths[i], texts[i], lengths[i], fault);
     }
     for (uint32_t i = 0; i < path_count; i++) {
         free(texts[i]);

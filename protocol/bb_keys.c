@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/bb_whole_file.h"
+
 #define S_FILE_BYTES_MAX 4096
 
 static_assert(crypto_box_PUBLICKEYBYTES == BB_CURVE_KEY_BYTES, "CURVE is Curve25519");
@@ -114,47 +116,6 @@ void bb_keys_wipe(void *memory, size_t length)
 
 // ---- writing ----
 
-static bb_error_t s_fault_of_errno(bb_fault_t *fault, const char *doing, const char *path)
-{
-    int number = errno;
-    bb_error_t error = BB_ERR_IO;
-    switch (number) {
-    case EEXIST:
-        error = BB_ERR_EXISTS;
-        break;
-    case ENOENT:
-        error = BB_ERR_NOT_FOUND;
-        break;
-    case EACCES:
-    case EPERM:
-        error = BB_ERR_PERMISSION;
-        break;
-    case ENOSPC:
-    case EDQUOT:
-        error = BB_ERR_DISK_FULL;
-        break;
-    default:
-        break;
-    }
-    return bb_fault_set(fault, error, "cannot %s key file '%s': %s", doing, path, strerror(number));
-}
-
-static bool s_write_all(int file, const char *text, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(file, text, length);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return false;
-        }
-        text += written;
-        length -= (size_t)written;
-    }
-    return true;
-}
-
 static bb_error_t s_write(const char *path, const char *kind, const char *name,
                           const uint8_t *public_key, const uint8_t *secret_key,
                           size_t secret_length, bb_fault_t *fault)
@@ -170,22 +131,7 @@ static bb_error_t s_write(const char *path, const char *kind, const char *name,
                           "kind: \"%s\"\nname: \"%s\"\npublic_key: \"%s\"\nsecret_key: \"%s\"\n",
                           kind, name, public_text, secret_text);
     BB_ASSERT(length > 0 && length < (int)sizeof text);
-    bb_error_t error = BB_OK;
-    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0) {
-        error = s_fault_of_errno(fault, "create", path);
-    } else {
-        bool written = s_write_all(file, text, (size_t)length) && fsync(file) == 0;
-        if (!written) {
-            error = s_fault_of_errno(fault, "write", path);
-        }
-        if (close(file) != 0 && error == BB_OK) {
-            error = s_fault_of_errno(fault, "close", path);
-        }
-        if (error != BB_OK) {
-            (void)unlink(path); // half a key file is worse than none
-        }
-    }
+    bb_error_t error = bb_whole_file_create("key file", path, text, (size_t)length, fault);
     sodium_memzero(secret_text, sizeof secret_text);
     sodium_memzero(text, sizeof text);
     return error;
@@ -225,7 +171,7 @@ bb_error_t bb_secret_file_check(const char *path, bb_fault_t *fault)
 {
     struct stat info;
     if (stat(path, &info) != 0) {
-        return s_fault_of_errno(fault, "read", path);
+        return bb_whole_file_fault(errno, "read", "key file", path, fault);
     }
     return s_check_stat(path, &info, fault);
 }
@@ -235,12 +181,12 @@ static bb_error_t s_read_file(const char *path, char *text, size_t *length, bb_f
 {
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) {
-        return s_fault_of_errno(fault, "open", path);
+        return bb_whole_file_fault(errno, "open", "key file", path, fault);
     }
     struct stat info;
     bb_error_t error = BB_OK;
     if (fstat(file, &info) != 0) {
-        error = s_fault_of_errno(fault, "read", path);
+        error = bb_whole_file_fault(errno, "read", "key file", path, fault);
     } else {
         error = s_check_stat(path, &info, fault);
     }
@@ -251,7 +197,7 @@ static bb_error_t s_read_file(const char *path, char *text, size_t *length, bb_f
             continue;
         }
         if (got < 0) {
-            error = s_fault_of_errno(fault, "read", path);
+            error = bb_whole_file_fault(errno, "read", "key file", path, fault);
         }
         if (got <= 0) {
             break;
