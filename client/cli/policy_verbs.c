@@ -61,6 +61,31 @@ static uint32_t s_rollup_find(const s_draft_t *self, const char *name)
     return i;
 }
 
+// Takes the one of this name out; false: there is none.
+static bool s_class_remove(s_draft_t *self, const char *name)
+{
+    uint32_t at = s_class_find(self, name);
+    if (at == self->class_count) {
+        cli_complain("retention drop: there is no class '%s'", name);
+        return false;
+    }
+    memmove(&self->classes[at], &self->classes[at + 1],
+            (--self->class_count - at) * sizeof self->classes[0]);
+    return true;
+}
+
+static bool s_rollup_remove(s_draft_t *self, const char *name)
+{
+    uint32_t at = s_rollup_find(self, name);
+    if (at == self->rollup_count) {
+        cli_complain("rollup drop: there is no rollup '%s'", name);
+        return false;
+    }
+    memmove(&self->rollups[at], &self->rollups[at + 1],
+            (--self->rollup_count - at) * sizeof self->rollups[0]);
+    return true;
+}
+
 // ---- the folder ----
 typedef struct {
     cli_texts_t arguments;
@@ -258,6 +283,54 @@ static void s_put_selector(cli_output_t *output, const bb_selector_t *selector)
     cli_output_text(output, selector->metric);
 }
 
+// ---- what both do alike ----
+typedef bool (*s_remove_fn)(s_draft_t *draft, const char *name);
+
+static int s_drop(const cli_context_t *context, int argc, char **argv, const char *verb,
+                  const char *help, s_remove_fn remove)
+{
+    const char *cluster = NULL;
+    const cli_option_t options[] = {{"--cluster", CLI_TEXT, &cluster, NULL, "DIR",
+                                     "folder of the cluster (default: that of the client file)"}};
+    const cli_command_t command = {verb,    "NAME [--cluster DIR]", help,
+                                   options, BB_COUNT_OF(options),   NULL};
+    s_edit_t edit;
+    int exit_status;
+    if (!s_parse(&edit, &command, context, argc, argv, 1, &exit_status) ||
+        !s_open(&edit, context, cluster, true, &exit_status)) {
+        return s_end(&edit, exit_status);
+    }
+    exit_status = remove(edit.draft, edit.arguments.items[0]) ? s_apply(&edit) : CLI_EXIT_USAGE;
+    return s_end(&edit, exit_status);
+}
+
+typedef void (*s_put_fn)(cli_output_t *output, const bb_policy_t *policy);
+
+static int s_list(const cli_context_t *context, int argc, char **argv, const char *verb,
+                  const char *help, const char *const *columns, size_t column_count, s_put_fn put)
+{
+    const char *cluster = NULL;
+    const char *form_name = NULL;
+    const cli_option_t options[] = {
+        {"--output -o", CLI_TEXT, &form_name, NULL, "FORM", "table, csv or json"},
+        {"--cluster", CLI_TEXT, &cluster, NULL, "DIR",
+         "folder of the cluster (default: that of the client file)"}};
+    const cli_command_t command = {
+        verb, "[--output table|csv|json] [--cluster DIR]", help, options, BB_COUNT_OF(options),
+        NULL};
+    s_edit_t edit;
+    int exit_status;
+    cli_form_t form;
+    if (!s_parse(&edit, &command, context, argc, argv, 0, &exit_status) ||
+        !cli_form(form_name, &form) || !s_open(&edit, context, cluster, false, &exit_status)) {
+        return s_end(&edit, exit_status);
+    }
+    cli_output_t *output = cli_output_open(form, columns, column_count);
+    put(output, edit.folder.nodes[0].config->policy);
+    bool is_written = cli_output_finish(&output, true, NULL, 0);
+    return s_end(&edit, is_written ? CLI_EXIT_OK : CLI_EXIT_UNAVAILABLE);
+}
+
 // ---- retention ----
 
 // Changes or adds the class in the draft.
@@ -344,58 +417,15 @@ static int s_retention_set(const cli_context_t *context, int argc, char **argv)
 
 static int s_retention_drop(const cli_context_t *context, int argc, char **argv)
 {
-    const char *cluster = NULL;
-    const cli_option_t options[] = {{"--cluster", CLI_TEXT, &cluster, NULL, "DIR",
-                                     "folder of the cluster (default: that of the client file)"}};
-    const cli_command_t command = {"retention drop",
-                                   "NAME [--cluster DIR]",
-                                   "Removes a class from the list. Points that it holds stay as "
-                                   "long as it promised; new ones fall into another class.",
-                                   options,
-                                   BB_COUNT_OF(options),
-                                   NULL};
-    s_edit_t edit;
-    int exit_status;
-    if (!s_parse(&edit, &command, context, argc, argv, 1, &exit_status) ||
-        !s_open(&edit, context, cluster, true, &exit_status)) {
-        return s_end(&edit, exit_status);
-    }
-    s_draft_t *draft = edit.draft;
-    uint32_t at = s_class_find(draft, edit.arguments.items[0]);
-    if (at == draft->class_count) {
-        cli_complain("retention drop: there is no class '%s'", edit.arguments.items[0]);
-        return s_end(&edit, CLI_EXIT_USAGE);
-    }
-    memmove(&draft->classes[at], &draft->classes[at + 1],
-            (--draft->class_count - at) * sizeof draft->classes[0]);
-    exit_status = s_apply(&edit);
-    return s_end(&edit, exit_status);
+    return s_drop(
+        context, argc, argv, "retention drop",
+        "Removes a class from the list. Points that it holds stay as long as it promised; "
+        "new ones fall into another class.",
+        s_class_remove);
 }
 
-static int s_retention_ls(const cli_context_t *context, int argc, char **argv)
+static void s_put_classes(cli_output_t *output, const bb_policy_t *policy)
 {
-    const char *cluster = NULL;
-    const char *form_name = NULL;
-    const cli_option_t options[] = {
-        {"--output -o", CLI_TEXT, &form_name, NULL, "FORM", "table, csv or json"},
-        {"--cluster", CLI_TEXT, &cluster, NULL, "DIR",
-         "folder of the cluster (default: that of the client file)"}};
-    const cli_command_t command = {"retention ls",
-                                   "[--output table|csv|json] [--cluster DIR]",
-                                   "Lists retention classes in the order in which they are tried.",
-                                   options,
-                                   BB_COUNT_OF(options),
-                                   NULL};
-    static const char *const columns[] = {"name", "site", "tag", "metric", "keep"};
-    s_edit_t edit;
-    int exit_status;
-    cli_form_t form;
-    if (!s_parse(&edit, &command, context, argc, argv, 0, &exit_status) ||
-        !cli_form(form_name, &form) || !s_open(&edit, context, cluster, false, &exit_status)) {
-        return s_end(&edit, exit_status);
-    }
-    cli_output_t *output = cli_output_open(form, columns, BB_COUNT_OF(columns));
-    const bb_policy_t *policy = edit.folder.nodes[0].config->policy;
     for (uint32_t i = 0; i <= bb_policy_class_count(policy); i++) {
         const bb_retention_class_t *class = bb_policy_class(policy, i);
         char keep[BB_DURATION_TEXT_BYTES];
@@ -405,8 +435,14 @@ static int s_retention_ls(const cli_context_t *context, int argc, char **argv)
         cli_output_text(output, keep);
         cli_output_row_end(output);
     }
-    bool is_written = cli_output_finish(&output, true, NULL, 0);
-    return s_end(&edit, is_written ? CLI_EXIT_OK : CLI_EXIT_UNAVAILABLE);
+}
+
+static int s_retention_ls(const cli_context_t *context, int argc, char **argv)
+{
+    static const char *const columns[] = {"name", "site", "tag", "metric", "keep"};
+    return s_list(context, argc, argv, "retention ls",
+                  "Lists retention classes in the order in which they are tried.", columns,
+                  BB_COUNT_OF(columns), s_put_classes);
 }
 
 // ---- rollups ----
@@ -506,56 +542,12 @@ static int s_rollup_create(const cli_context_t *context, int argc, char **argv)
 
 static int s_rollup_drop(const cli_context_t *context, int argc, char **argv)
 {
-    const char *cluster = NULL;
-    const cli_option_t options[] = {{"--cluster", CLI_TEXT, &cluster, NULL, "DIR",
-                                     "folder of the cluster (default: that of the client file)"}};
-    const cli_command_t command = {"rollup drop",
-                                   "NAME [--cluster DIR]",
-                                   "Removes a rollup and everything that is stored of it.",
-                                   options,
-                                   BB_COUNT_OF(options),
-                                   NULL};
-    s_edit_t edit;
-    int exit_status;
-    if (!s_parse(&edit, &command, context, argc, argv, 1, &exit_status) ||
-        !s_open(&edit, context, cluster, true, &exit_status)) {
-        return s_end(&edit, exit_status);
-    }
-    s_draft_t *draft = edit.draft;
-    uint32_t at = s_rollup_find(draft, edit.arguments.items[0]);
-    if (at == draft->rollup_count) {
-        cli_complain("rollup drop: there is no rollup '%s'", edit.arguments.items[0]);
-        return s_end(&edit, CLI_EXIT_USAGE);
-    }
-    memmove(&draft->rollups[at], &draft->rollups[at + 1],
-            (--draft->rollup_count - at) * sizeof draft->rollups[0]);
-    exit_status = s_apply(&edit);
-    return s_end(&edit, exit_status);
+    return s_drop(context, argc, argv, "rollup drop",
+                  "Removes a rollup and everything that is stored of it.", s_rollup_remove);
 }
 
-static int s_rollup_ls(const cli_context_t *context, int argc, char **argv)
+static void s_put_rollups(cli_output_t *output, const bb_policy_t *policy)
 {
-    const char *cluster = NULL;
-    const char *form_name = NULL;
-    const cli_option_t options[] = {
-        {"--output -o", CLI_TEXT, &form_name, NULL, "FORM", "table, csv or json"},
-        {"--cluster", CLI_TEXT, &cluster, NULL, "DIR",
-         "folder of the cluster (default: that of the client file)"}};
-    const cli_command_t command = {
-        "rollup ls",          "[--output table|csv|json] [--cluster DIR]",
-        "Lists rollups.",     options,
-        BB_COUNT_OF(options), NULL};
-    static const char *const columns[] = {"name",  "site", "tag",        "metric",
-                                          "every", "zone", "aggregates", "keep"};
-    s_edit_t edit;
-    int exit_status;
-    cli_form_t form;
-    if (!s_parse(&edit, &command, context, argc, argv, 0, &exit_status) ||
-        !cli_form(form_name, &form) || !s_open(&edit, context, cluster, false, &exit_status)) {
-        return s_end(&edit, exit_status);
-    }
-    cli_output_t *output = cli_output_open(form, columns, BB_COUNT_OF(columns));
-    const bb_policy_t *policy = edit.folder.nodes[0].config->policy;
     for (uint32_t i = 0; i < bb_policy_rollup_count(policy); i++) {
         const bb_rollup_t *rollup = bb_policy_rollup(policy, i);
         char every[BB_DURATION_TEXT_BYTES];
@@ -572,8 +564,14 @@ static int s_rollup_ls(const cli_context_t *context, int argc, char **argv)
         cli_output_text(output, keep);
         cli_output_row_end(output);
     }
-    bool is_written = cli_output_finish(&output, true, NULL, 0);
-    return s_end(&edit, is_written ? CLI_EXIT_OK : CLI_EXIT_UNAVAILABLE);
+}
+
+static int s_rollup_ls(const cli_context_t *context, int argc, char **argv)
+{
+    static const char *const columns[] = {"name",  "site", "tag",        "metric",
+                                          "every", "zone", "aggregates", "keep"};
+    return s_list(context, argc, argv, "rollup ls", "Lists rollups.", columns, BB_COUNT_OF(columns),
+                  s_put_rollups);
 }
 
 // ---- which verb ----

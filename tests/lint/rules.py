@@ -9,6 +9,7 @@ units     a numeric variable, field or parameter named after a waiting time says
 size      no source file over 1,000 lines
 licence   SPDX identifier in the first three lines
 paths     no absolute path of somebody's machine
+sleeps    a unit test waits for what happens, with a deadline; it never sleeps
 """
 import re
 import subprocess
@@ -61,6 +62,8 @@ def check(path, findings):
                 findings.append(f"{where}: layers: czmq.h outside node/runtime and *_actor.c")
         if include and include.group(2) == "zmq.h" and layer in ("protocol", "storage", "cluster-config"):
             findings.append(f"{where}: layers: zmq.h below node and client")
+        if path.startswith("tests/unit/") and re.search(r"\b(?:u|nano)?sleep\s*\(", line):
+            findings.append(f"{where}: sleeps: a unit test sleeps")
         if layer != "tests":
             for match in WAIT.finditer(line.split("//")[0]):
                 if not UNIT.search(match.group(1)):
