@@ -24,6 +24,8 @@ static bool s_set_options(bb_link_t *self, const bb_curve_pair_t *key)
            s_set_int(dealer, ZMQ_CONNECT_TIMEOUT, 3000) &&
            s_set_int(dealer, ZMQ_HEARTBEAT_IVL, 1000) &&
            s_set_int(dealer, ZMQ_HEARTBEAT_TIMEOUT, 3000) &&
+           // With it a name would be looked up as IPv6 first; nodes bind names as IPv4.
+           s_set_int(dealer, ZMQ_IPV6, strncmp(self->endpoint, "tcp://[", 7) == 0) &&
            zmq_setsockopt(dealer, ZMQ_MAXMSGSIZE, &message_bytes_max, sizeof message_bytes_max) ==
                0 &&
            zmq_setsockopt(dealer, ZMQ_CURVE_SERVERKEY, self->public_key, 32) == 0 &&

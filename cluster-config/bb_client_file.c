@@ -6,7 +6,7 @@
 #include "cluster-config/bb_config.h"
 #include "cluster-config/bb_yaml.h"
 
-// tcp://host:port with a valid host and port.
+// tcp://host:port with a valid host and port; an IPv6 host has brackets.
 static bool s_endpoint_is_valid(const char *endpoint)
 {
     char host[BB_HOST_BYTES_MAX + 1];
@@ -22,7 +22,7 @@ static bool s_endpoint_is_valid(const char *endpoint)
     }
     memcpy(host, endpoint + 6, length);
     host[length] = '\0';
-    return bb_host_is_valid(host);
+    return (host[0] == '[' || !strchr(host, ':')) && bb_host_take(host);
 }
 
 static void s_load_nodes(bb_client_file_t *self, bb_yaml_map_t *top)

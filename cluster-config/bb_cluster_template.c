@@ -103,10 +103,10 @@ bb_error_t bb_cluster_template_parse_hosts(bb_cluster_template_t *self, const ch
         }
         bb_template_host_t *host = &self->hosts[self->host_count];
         if (!bb_name_is_valid(pairs.name.data, pairs.name.length) || pairs.value.length == 0 ||
-            !s_copy(host->host, sizeof host->host, pairs.value) || !bb_host_is_valid(host->host)) {
+            !s_copy(host->host, sizeof host->host, pairs.value) || !bb_host_take(host->host)) {
             return bb_fault_set(fault, BB_ERR_USAGE,
                                 "'%.200s': hosts are written NAME=ADDRESS,NAME=ADDRESS with IPv4 "
-                                "addresses or host names",
+                                "or IPv6 addresses or host names",
                                 text);
         }
         (void)s_copy(host->name, sizeof host->name, pairs.name); // a valid name fits
@@ -533,11 +533,13 @@ static bb_error_t s_write_client_file(const s_plan_t *plan, uint32_t user, const
     fprintf(out, "  secret_key: \"%s\"\ndc: \"%s\" # preferred\nnodes:\n", key, plan->nodes[0].dc);
     for (uint32_t i = 0; i < plan->node_count; i++) {
         const bb_config_node_t *node = &plan->nodes[i];
+        char host[BB_HOST_BYTES_MAX + 3];
+        bb_host_format(node->host, host);
         bb_z85_encode(node->public_key, 32, key);
         fprintf(out,
                 "  - id: %s\n    dc: \"%s\"\n    endpoint: \"tcp://%s:%u\"\n"
                 "    public_key: \"%s\"\n",
-                node->id, node->dc, node->host, node->client_port, key);
+                node->id, node->dc, host, node->client_port, key);
     }
     bb_keys_wipe(key, sizeof key);
     return s_finish(out, path, fault);

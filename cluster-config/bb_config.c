@@ -74,6 +74,12 @@ static void s_path(bb_yaml_map_t *map, const char *key, const char *file,
     }
 }
 
+void bb_host_format(const char *host, char out[BB_HOST_BYTES_MAX + 3])
+{
+    BB_ASSERT(strlen(host) <= BB_HOST_BYTES_MAX);
+    sprintf(out, strchr(host, ':') ? "[%s]" : "%s", host);
+}
+
 // ---- cluster ----
 
 static void s_load_replicas(bb_config_t *self, bb_yaml_map_t *cluster)
@@ -234,12 +240,13 @@ static void s_check_ports(const bb_config_t *self, uint32_t index, bb_yaml_map_t
 
 static void s_check_node(bb_config_t *self, uint32_t index, bb_yaml_map_t *map)
 {
-    const bb_config_node_t *node = &self->nodes[index];
+    bb_config_node_t *node = &self->nodes[index];
     if (map->yaml->error != BB_OK) {
         return;
     }
-    if (!bb_host_is_valid(node->host)) {
-        bb_yaml_refuse(map, "host", "'%.64s' is not an IPv4 address or host name", node->host);
+    if (!bb_host_take(node->host)) {
+        bb_yaml_refuse(map, "host", "'%.64s' is not an IPv4 or IPv6 address or host name",
+                       node->host);
     }
     bool dc_is_known = false;
     for (uint32_t i = 0; i < self->dc_count; i++) {

@@ -46,7 +46,9 @@ extern "C" {
 
 #define BB_PATH_BYTES_MAX 1023
 #define BB_HOST_BYTES_MAX 255
-#define BB_USERS_MAX      1024
+// A host as addresses have it: with brackets round an IPv6 one (tcp://[::1]:7711).
+void bb_host_format(const char *host, char out[BB_HOST_BYTES_MAX + 3]);
+#define BB_USERS_MAX 1024
 
 // Stable numbers. A user has one role; a node's key has the role node.
 typedef enum {
@@ -78,7 +80,7 @@ typedef struct {
     char dc[BB_NODE_ID_BYTES_MAX + 1];
     char rack[BB_NODE_ID_BYTES_MAX + 1]; // ""
     uint32_t weight;                     // 100
-    char host[BB_HOST_BYTES_MAX + 1];    // address or name to bind and to connect to
+    char host[BB_HOST_BYTES_MAX + 1];    // address or name to bind and to connect to; no brackets
     uint16_t client_port, peer_port, bulk_port, http_port;
     uint8_t public_key[32];
 } bb_config_node_t;

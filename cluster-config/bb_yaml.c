@@ -452,12 +452,8 @@ void bb_yaml_name(bb_yaml_map_t *map, const char *key, bool required, char *out)
 
 // Labels of 1 to 63 letters, digits and inner hyphens; the last one not all digits, so that a wrong
 // IPv4 address is not taken for a name.
-bool bb_host_is_valid(const char *host)
+static bool s_is_host_name(const char *host)
 {
-    struct in_addr address;
-    if (inet_pton(AF_INET, host, &address) == 1) {
-        return true;
-    }
     size_t label = 0;
     bool digits_only = true;
     for (const char *at = host;; at++) {
@@ -480,6 +476,24 @@ bool bb_host_is_valid(const char *host)
         digits_only = digits_only && digit;
         label++;
     }
+}
+
+bool bb_host_take(char *host)
+{
+    struct in_addr address;
+    struct in6_addr address6;
+    char bare[INET6_ADDRSTRLEN];
+    size_t length = strlen(host);
+    bool has_brackets = length > 2 && host[0] == '[' && host[length - 1] == ']';
+    snprintf(bare, sizeof bare, "%.*s", (int)(has_brackets ? length - 2 : length),
+             has_brackets ? host + 1 : host);
+    if (inet_pton(AF_INET6, bare, &address6) == 1) {
+        const char *shortest = inet_ntop(AF_INET6, &address6, bare, sizeof bare);
+        BB_ASSERT(shortest);
+        strcpy(host, shortest);
+        return true;
+    }
+    return inet_pton(AF_INET, host, &address) == 1 || s_is_host_name(host);
 }
 
 // ---- structure ----

@@ -65,8 +65,10 @@ void bb_yaml_key(bb_yaml_map_t *map, const char *key, uint8_t out[32]);
 // letter or digit. `out` is BB_NODE_ID_BYTES_MAX + 1 bytes.
 void bb_yaml_name(bb_yaml_map_t *map, const char *key, bool required, char *out);
 bool bb_name_is_valid(const char *name, size_t length);
-// True for an IPv4 address or a host name.
-bool bb_host_is_valid(const char *host);
+// Takes an IPv4 address, an IPv6 address with or without brackets, or a host name; false: it is
+// none. IPv6 addresses lose their brackets and get their shortest form, so that equal ones are
+// equal texts. In place: `host` has room for INET6_ADDRSTRLEN bytes.
+bool bb_host_take(char *host);
 
 // A nested mapping; absent: node NULL, and a fault when `required`.
 bb_yaml_map_t bb_yaml_map(bb_yaml_map_t *map, const char *key, bool required);

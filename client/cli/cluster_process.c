@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -253,28 +254,35 @@ pid_t cluster_node_pid(cluster_node_t *self)
     return s_has_argument((pid_t)pid, self->config_path) ? (pid_t)pid : 0;
 }
 
-static bool s_resolve(const char *host, uint16_t port, struct sockaddr_in *address)
+// The node's address; names are IPv4, as for the node itself. A socket of its family, or -1.
+typedef struct {
+    struct sockaddr_storage bytes;
+    socklen_t length;
+} s_address_t;
+
+static int s_socket_to(const char *host, uint16_t port, int flags, s_address_t *address)
 {
-    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    char service[8];
+    snprintf(service, sizeof service, "%u", port);
+    struct addrinfo hints = {.ai_family = strchr(host, ':') ? AF_INET6 : AF_INET,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
-    if (getaddrinfo(host, NULL, &hints, &list) != 0 || !list) {
-        return false;
+    if (getaddrinfo(host, service, &hints, &list) != 0 || !list) {
+        return -1;
     }
-    memcpy(address, list->ai_addr, sizeof *address);
-    address->sin_port = htons(port);
+    memcpy(&address->bytes, list->ai_addr, list->ai_addrlen);
+    address->length = list->ai_addrlen;
     freeaddrinfo(list);
-    return true;
+    return socket(hints.ai_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 }
 
 bool cluster_node_is_local(const cluster_node_t *self)
 {
-    struct sockaddr_in address;
-    if (!s_resolve(self->self->host, 0, &address)) {
-        return false;
-    }
-    int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool local = probe >= 0 && (bind(probe, (struct sockaddr *)&address, sizeof address) == 0 ||
-                                errno != EADDRNOTAVAIL);
+    s_address_t address;
+    int probe = s_socket_to(self->self->host, 0, 0, &address);
+    bool local =
+        probe >= 0 && (bind(probe, (struct sockaddr *)&address.bytes, address.length) == 0 ||
+                       errno != EADDRNOTAVAIL);
     if (probe >= 0) {
         close(probe);
     }
@@ -291,11 +299,8 @@ bool cluster_node_is_ready(const cluster_node_t *self, int timeout_ms)
 {
     static const char request[] =
         "GET /readyz HTTP/1.1\r\nHost: busbar\r\nConnection: close\r\n\r\n";
-    struct sockaddr_in address;
-    if (!s_resolve(self->self->host, self->self->http_port, &address)) {
-        return false;
-    }
-    int link = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    s_address_t address;
+    int link = s_socket_to(self->self->host, self->self->http_port, SOCK_NONBLOCK, &address);
     if (link < 0) {
         return false;
     }
@@ -304,7 +309,8 @@ bool cluster_node_is_ready(const cluster_node_t *self, int timeout_ms)
     char answer[64] = "";
     size_t length = 0;
     bool sent =
-        (connect(link, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS) &&
+        (connect(link, (struct sockaddr *)&address.bytes, address.length) == 0 ||
+         errno == EINPROGRESS) &&
         s_wait(link, POLLOUT, timeout_ms) &&
         getsockopt(link, SOL_SOCKET, SO_ERROR, &failure, &failure_bytes) == 0 && failure == 0 &&
         send(link, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)sizeof request - 1;

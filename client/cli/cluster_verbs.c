@@ -163,9 +163,10 @@ out:
 static void s_say_up(cluster_node_t *node, const char *how)
 {
     const bb_config_node_t *self = node->self;
+    char host[BB_HOST_BYTES_MAX + 3];
+    bb_host_format(self->host, host);
     printf("%-4s %-9s pid %ld  tcp://%s:%u  http://%s:%u\n", self->id, how,
-           (long)cluster_node_pid(node), self->host, self->client_port, self->host,
-           self->http_port);
+           (long)cluster_node_pid(node), host, self->client_port, host, self->http_port);
     fflush(stdout);
 }
 

@@ -36,14 +36,15 @@ typedef struct {
 
 bb_error_t bb_metrics_listen(const char *host, uint16_t port, int *listener, bb_fault_t *fault)
 {
-    char service[8];
+    char service[8], written[BB_HOST_BYTES_MAX + 3];
+    bb_host_format(host, written);
     snprintf(service, sizeof service, "%u", port);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *address = NULL;
     int found = getaddrinfo(host, service, &hints, &address);
     if (found != 0) {
-        return bb_fault_set(fault, BB_ERR_IO, "cannot listen on %s:%u (http port): %s", host, port,
-                            gai_strerror(found));
+        return bb_fault_set(fault, BB_ERR_IO, "cannot listen on %s:%u (http port): %s", written,
+                            port, gai_strerror(found));
     }
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int one = 1, reason = 0;
@@ -57,7 +58,8 @@ bb_error_t bb_metrics_listen(const char *host, uint16_t port, int *listener, bb_
             close(fd);
         }
         return bb_fault_set(fault, reason == EADDRINUSE ? BB_ERR_PORT_IN_USE : BB_ERR_IO,
-                            "cannot listen on %s:%u (http port): %s", host, port, strerror(reason));
+                            "cannot listen on %s:%u (http port): %s", written, port,
+                            strerror(reason));
     }
     *listener = fd;
     return BB_OK;

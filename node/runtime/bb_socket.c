@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/runtime/bb_socket.h"
 
+#include "cluster-config/bb_config.h"
 #include "protocol/bb_limits.h"
 
 // In zmq.h only for builds with draft interfaces, but compiled into every 4.3 library.
@@ -34,8 +35,9 @@ static void s_set_common(void *socket, const bb_curve_pair_t *keys)
 
 void bb_socket_endpoint(const char *host, uint16_t port, char *out, size_t size)
 {
-    bool is_ipv6 = strchr(host, ':') != NULL;
-    snprintf(out, size, is_ipv6 ? "tcp://[%s]:%u" : "tcp://%s:%u", host, port);
+    char written[BB_HOST_BYTES_MAX + 3];
+    bb_host_format(host, written);
+    snprintf(out, size, "tcp://%s:%u", written, port);
 }
 
 bb_error_t bb_socket_serve(const bb_curve_pair_t *keys, const char *host, uint16_t port,

@@ -25,7 +25,7 @@ static const char s_help[] =
     "  --stop             ends at the first seed with a finding\n"
     "  --verbose          one line for each thing that happens\n"
     "  --counters         what happened in all seeds together, on standard error\n"
-    "  --help\n"
+    "  --help, --version\n"
     "\n"
     "Exit status: 0 every seed is clean, 1 a finding, 2 usage.\n";
 
@@ -79,6 +79,10 @@ static int s_parse(int argc, char **argv, s_arguments_t *arguments)
         const char *option = argv[i];
         if (strcmp(option, "--help") == 0) {
             fputs(s_help, stdout);
+            return 1;
+        }
+        if (strcmp(option, "--version") == 0) {
+            puts("busbar-sim " BB_VERSION);
             return 1;
         }
         if (strcmp(option, "--verbose") == 0) {

@@ -2,6 +2,8 @@
 // Configuration and client files: what is read, what is printed, and every rule broken once.
 #include "cluster-config/bb_config.h"
 
+#include "cluster-config/bb_yaml.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -243,10 +245,14 @@ static void config_refuses(void **state)
         {"id: n1, dc", "id: n2, dc", "key 'nodes[1].id': 'n2' is listed twice"},
         {"id: n1, dc", "Id: n1, dc", "key 'nodes[0].Id': is not known"},
         {"host: 127.0.0.1,", "host: 127.0.0.256,", "f.yaml:14: key 'nodes[0].host': '127.0.0.256'"},
-        {"host: 127.0.0.1,", "host: \"a b\",", "is not an IPv4 address or host name"},
-        {"host: 127.0.0.1,", "host: -x,", "is not an IPv4 address or host name"},
-        {"host: 127.0.0.1,", "host: \"a..b\",", "is not an IPv4 address or host name"},
-        {"host: 127.0.0.1,", "host: \"tcp://x\",", "is not an IPv4 address or host name"},
+        {"host: 127.0.0.1,", "host: \"a b\",", "is not an IPv4 or IPv6 address or host name"},
+        {"host: 127.0.0.1,", "host: -x,", "is not an IPv4 or IPv6 address or host name"},
+        {"host: 127.0.0.1,", "host: \"a..b\",", "is not an IPv4 or IPv6 address or host name"},
+        {"host: 127.0.0.1,", "host: \"tcp://x\",", "is not an IPv4 or IPv6 address or host name"},
+        {"host: 127.0.0.1,", "host: \"[127.0.0.1]\",", "is not an IPv4 or IPv6 address"},
+        {"host: 127.0.0.1,", "host: \"::1::\",", "is not an IPv4 or IPv6 address"},
+        {"host: 127.0.0.1,", "host: \"[::1\",", "is not an IPv4 or IPv6 address"},
+        {"host: 127.0.0.1,", "host: \"fe80::1%eth0\",", "is not an IPv4 or IPv6 address"},
         {"host: 127.0.0.1,", "host: \"\",", "key 'nodes[0].host': must be a text"},
         {"client_port: 7001", "client_port: 0", "key 'nodes[0].client_port': must be a whole"},
         {"client_port: 7001", "client_port: 65536", "key 'nodes[0].client_port': must be a whole"},
@@ -477,6 +483,9 @@ static void client_file_refuses(void **state)
         {"tcp://host-b:65535", "tcp://host-b", "is not tcp://HOST:PORT"},
         {"tcp://host-b:65535", "ipc://host-b:1", "is not tcp://HOST:PORT"},
         {"tcp://host-b:65535", "tcp://:1", "is not tcp://HOST:PORT"},
+        {"tcp://host-b:65535", "tcp://::1:7000", "is not tcp://HOST:PORT"},
+        {"tcp://host-b:65535", "tcp://[::1]", "is not tcp://HOST:PORT"},
+        {"tcp://host-b:65535", "tcp://[::g]:1", "is not tcp://HOST:PORT"},
         {"tcp://host-b:65535", "tcp://1.2.3:1", "is not tcp://HOST:PORT"},
         {"public_key: \"", "public_key: \"~", "key 'nodes[0].public_key': must be 40 characters"},
     };
@@ -510,9 +519,44 @@ static void role_names(void **state)
     assert_int_equal(bb_role_of_name(""), 0);
 }
 
+// Goal: IPv6 addresses with and without brackets are taken, equal ones become equal texts, and
+// where an address is written it has brackets. Expected texts: RFC 5952, section 4.
+static void ipv6_hosts(void **state)
+{
+    (void)state;
+    const struct {
+        const char *given, *taken, *written;
+    } cases[] = {
+        {"::1", "::1", "[::1]"},
+        {"[::1]", "::1", "[::1]"},
+        {"0:0:0:0:0:0:0:1", "::1", "[::1]"},
+        {"[2001:DB8:0:0:0:0:0:A]", "2001:db8::a", "[2001:db8::a]"},
+        {"::1234:5678", "::18.52.86.120", "[::18.52.86.120]"}, // as inet_ntop has it
+        {"[::1234:5678]", "::18.52.86.120", "[::18.52.86.120]"},
+        {"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+        {"Host-b.example", "Host-b.example", "Host-b.example"},
+    };
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        char host[BB_HOST_BYTES_MAX + 1], written[BB_HOST_BYTES_MAX + 3];
+        snprintf(host, sizeof host, "%s", cases[i].given);
+        assert_true(bb_host_take(host));
+        assert_string_equal(host, cases[i].taken);
+        bb_host_format(host, written);
+        assert_string_equal(written, cases[i].written);
+    }
+    const char *const bad[] = {"", "[]", "[", "::1]", "[::1]]", "1::2::3", "[a]", "::1/64"};
+    for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
+        char host[BB_HOST_BYTES_MAX + 1];
+        snprintf(host, sizeof host, "%s", bad[i]);
+        assert_false(bb_host_take(host));
+        assert_string_equal(host, bad[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ipv6_hosts),
         cmocka_unit_test(config_reads_everything),
         cmocka_unit_test(config_print_loads_to_the_same),
         cmocka_unit_test(config_refuses),

@@ -117,12 +117,19 @@ static double s_file(const char *name)
     return bytes;
 }
 
+// Says what is missing, so that the count of skipped cases explains itself.
+static void s_skip(const char *name)
+{
+    print_message("skip - %s: the folder data/ of BB_SHARED does not have it\n", name);
+    skip();
+}
+
 static void test_grid_battery(void **context)
 {
     (void)context;
     double bytes = s_file("m5bat-grid-battery/system-and-units-1-10-2023-04-07-1s.csv.gz");
     if (bytes == 0) {
-        skip();
+        s_skip("m5bat-grid-battery");
     }
     assert_true(bytes < 0.25);
     assert_true(s_file("m5bat-grid-battery/unit10-2023-04-13-1s.csv.gz") < 0.3);
@@ -132,7 +139,7 @@ static void test_cells_in_a_laboratory(void **context)
 {
     (void)context;
     if (s_file("nasa-pcoe-battery-aging/B0005-discharge.csv.gz") == 0) {
-        skip();
+        s_skip("nasa-pcoe-battery-aging");
     }
 }
 
@@ -140,7 +147,7 @@ static void test_storage_profiles(void **context)
 {
     (void)context;
     if (s_file("nrel-blast-storage-profiles/frequency-containment-reserve-10min.csv.gz") == 0) {
-        skip();
+        s_skip("nrel-blast-storage-profiles");
     }
 }
 
