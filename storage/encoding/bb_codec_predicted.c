@@ -143,12 +143,13 @@ typedef struct {
     int64_t sum; // of the model
     uint32_t row, rows;
     int32_t offsets[BB_PACKED_STEP_ROWS];
+    int32_t room[BB_BLOCK_ROWS_MAX]; // of the walk
     double guesses[BB_PACKED_STEP_ROWS];
 } s_step_t;
 
 static void s_begin(const s_predicted_t *self, s_step_t *step)
 {
-    step->walk = bb_packed_walk(&self->packed);
+    step->walk = bb_packed_walk(&self->packed, step->room);
     step->sum = 0;
     step->row = step->rows = 0;
 }

@@ -265,13 +265,16 @@ size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, u
         self->best_id = BB_ENCODING_CONSTANT;
         self->best_buffer ^= 1;
     }
-    uint32_t no_hint = 0;
+    uint32_t no_hint = HINT_SURPRISES;
     hint = hint ? hint : &no_hint;
+    bb_packer_set_surprises(self->packer, *hint & HINT_SURPRISES);
     if (input->kind == BB_ENCODING_INTEGER) {
         s_try_integers(self, input, *hint);
     } else {
         s_try_doubles(self, input, hint);
     }
+    *hint =
+        bb_packer_has_surprises(self->packer) ? *hint | HINT_SURPRISES : *hint & ~HINT_SURPRISES;
     s_try_few(self, input, changes);
     return s_finish(self, input, out, id);
 }
@@ -335,6 +338,7 @@ size_t bb_encoder_encode_as(bb_encoder_t *self, bb_encoding_id_t id,
 {
     BB_ASSERT(bb_encoding_is_known(id));
     s_begin(self, input);
+    bb_packer_set_surprises(self->packer, true);
     self->best_bytes++; // raw itself may be asked for
     self->best_id = BB_ENCODING_NONE;
     s_try_one(self, id, input);

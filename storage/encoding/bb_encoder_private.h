@@ -21,12 +21,15 @@ struct bb_encoder {
 };
 
 // A hint: bits 0-3 exponent + 1 (0 = unknown); 4-6 model; 7-12, 13-18 peers; in the hint of the
-// first column of a stripe also 19-28 stripes until the next search, 29-31 how patient that is.
+// first column of a stripe also 19-27 stripes until the next search, 28-30 how patient that is; 31:
+// the entropy form would have paid for the block before.
 #define HINT_EXPONENT       UINT32_C(0xf)
 #define HINT_RELATION       UINT32_C(0x7fff0)
 #define HINT_WAIT_SHIFT     19u
-#define HINT_WAIT           UINT32_C(0x1ff80000)
-#define HINT_PATIENCE_SHIFT 29u
+#define HINT_WAIT           UINT32_C(0xff80000)
+#define HINT_PATIENCE_SHIFT 28u
+#define HINT_PATIENCE       UINT32_C(0x70000000)
+#define HINT_SURPRISES      UINT32_C(0x80000000)
 static_assert(BB_DECIMAL_EXPONENT_MAX + 1 <= HINT_EXPONENT, "exponents fit");
 static_assert(BB_PREDICTION_LAST <= 7, "models fit");
 static_assert(BB_ENCODING_PEER_LIMIT <= 64, "peers fit");

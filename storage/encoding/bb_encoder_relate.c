@@ -14,6 +14,7 @@
 #define SAVING_MIN      0.15
 #define SAVING_PER_PEER 0.05
 #define PATIENCE_MAX    6u
+static_assert((8u << PATIENCE_MAX) - 1 <= HINT_WAIT >> HINT_WAIT_SHIFT, "the longest wait fits");
 // Stripes before the next search at which columns without a relation are looked at: 4, 8, 16 ...
 // 256.
 #define EXTEND_AT 0x1fcu
@@ -329,7 +330,7 @@ void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, u
         return;
     }
     uint32_t wait = (*hints[0] & HINT_WAIT) >> HINT_WAIT_SHIFT;
-    uint32_t patience = *hints[0] >> HINT_PATIENCE_SHIFT;
+    uint32_t patience = (*hints[0] & HINT_PATIENCE) >> HINT_PATIENCE_SHIFT;
     if (wait == 0) {
         s_search(self, columns, count, true, hints);
         wait = 8u << patience;
@@ -339,6 +340,6 @@ void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, u
     if (wait > 1 && (wait & (wait - 1)) == 0 && wait & EXTEND_AT) {
         s_search(self, columns, count, false, hints);
     }
-    *hints[0] = (*hints[0] & (HINT_EXPONENT | HINT_RELATION)) | wait << HINT_WAIT_SHIFT |
+    *hints[0] = (*hints[0] & ~(HINT_WAIT | HINT_PATIENCE)) | wait << HINT_WAIT_SHIFT |
                 patience << HINT_PATIENCE_SHIFT;
 }

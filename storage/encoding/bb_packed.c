@@ -4,6 +4,7 @@
 
 #include "protocol/bb_bitpack.h"
 #include "storage/encoding/bb_clones.h"
+#include "storage/encoding/bb_entropy.h"
 #include "storage/encoding/bb_lanes.h"
 #include "storage/encoding/bb_packed_private.h"
 
@@ -21,6 +22,7 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
         .count = count,
         .order = flags & FLAGS_ORDER,
         .is_wide = flags & FLAG_WIDE,
+        .is_entropy = flags & FLAG_ENTROPY,
         .scale = 1,
     };
     self->base = bb_reader_signed(&reader);
@@ -34,12 +36,13 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
         self->base *= self->scale;
     }
     self->minis = reader;
-    return !reader.failed && flags <= FLAGS_ALL && self->order <= BB_PACKED_ORDER_MAX;
+    return !reader.failed && flags <= FLAGS_ALL && self->order <= BB_PACKED_ORDER_MAX &&
+           !(self->is_wide && self->is_entropy);
 }
 
-bb_packed_walk_t bb_packed_walk(const bb_packed_t *self)
+bb_packed_walk_t bb_packed_walk(const bb_packed_t *self, int32_t *room)
 {
-    return (bb_packed_walk_t){.minis = self->minis, .slope = self->slope};
+    return (bb_packed_walk_t){.minis = self->minis, .slope = self->slope, .room = room};
 }
 
 static bool s_begin_mini(bb_packed_walk_t *walk, uint32_t rows, uint32_t width_max, s_head_t *head)
@@ -217,11 +220,50 @@ static bool s_full_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, int3
 
 static_assert(BB_PACKED_STEP_ROWS == MINI_ROWS, "a step is a mini");
 
+// Offsets of the entropy form, modulo 2^32.
+static bool s_entropy_offsets(const bb_packed_t *self, int32_t *offsets)
+{
+    bb_slice_t rest = bb_slice(self->minis.at, bb_reader_left(&self->minis));
+    if (!bb_entropy_decode(rest, self->count, offsets)) {
+        return false;
+    }
+    uint32_t sum = 0;
+    uint32_t slope = (uint32_t)self->slope;
+    if (self->order == 1) {
+        for (uint32_t i = 0; i < self->count; i++) {
+            sum += (uint32_t)offsets[i];
+            offsets[i] = (int32_t)sum;
+        }
+    } else if (self->order == 2) {
+        for (uint32_t i = 0; i < self->count; i++) {
+            slope += (uint32_t)offsets[i];
+            sum += slope;
+            offsets[i] = (int32_t)sum;
+        }
+    }
+    return true;
+}
+
+// All of the entropy form is decoded by the first step: its lanes are as long as the block.
+static bool s_entropy_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
+                           uint32_t rows)
+{
+    if (walk->row == 0 && !s_entropy_offsets(self, walk->room)) {
+        return false;
+    }
+    memcpy(offsets, walk->room + walk->row, rows * sizeof *offsets);
+    walk->row += rows;
+    return true;
+}
+
 bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
                     uint32_t *rows)
 {
     BB_ASSERT(!self->is_wide);
     *rows = BB_MIN(self->count - walk->row, MINI_ROWS);
+    if (self->is_entropy) {
+        return s_entropy_step(self, walk, offsets, *rows);
+    }
     if (*rows == 0) {
         return bb_reader_is_done(&walk->minis);
     }
@@ -231,7 +273,11 @@ bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *of
 
 bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets)
 {
-    bb_packed_walk_t walk = bb_packed_walk(self);
+    BB_ASSERT(!self->is_wide);
+    if (self->is_entropy) {
+        return s_entropy_offsets(self, offsets);
+    }
+    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
     uint32_t rows;
     do {
         if (!bb_packed_step(self, &walk, offsets + walk.row, &rows)) {
@@ -243,7 +289,7 @@ bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets)
 
 static bool s_wide_integers(const bb_packed_t *self, uint64_t *integers)
 {
-    bb_packed_walk_t walk = bb_packed_walk(self);
+    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
     while (walk.row < self->count) {
         uint32_t rows = BB_MIN(self->count - walk.row, MINI_ROWS);
         uint64_t *out = integers + walk.row;
@@ -353,10 +399,25 @@ static bool s_add_full(const bb_packed_t *self, bb_packed_walk_t *walk, s_totals
     return true;
 }
 
+static bool s_entropy_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
+{
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
+    bb_lanes_total_t all = {INT32_MAX, INT32_MIN, 0};
+    if (!s_entropy_offsets(self, offsets)) {
+        return false;
+    }
+    s_add_short(offsets, self->count, &all);
+    *totals = (bb_packed_totals_t){all.min, all.max, offsets[0], offsets[self->count - 1], all.sum};
+    return true;
+}
+
 bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
 {
     BB_ASSERT(!self->is_wide);
-    bb_packed_walk_t walk = bb_packed_walk(self);
+    if (self->is_entropy) {
+        return s_entropy_totals(self, totals);
+    }
+    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
     s_totals_t sums = {.flat = {INT32_MAX, INT32_MIN, 0}};
     bb_lanes_totals_clear(&sums.lanes);
     while (self->count - walk.row >= MINI_ROWS) {

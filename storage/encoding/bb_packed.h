@@ -9,7 +9,8 @@
 // wide: 64-bit arithmetic, one integer after the other. All arithmetic is modulo 2^32 or 2^64.
 //
 //   flags           u8      bits 0-1: order 0, 1, 2; 2: wide; 3: scale follows; 4: the base is in
-//                           units of the scale
+//                           units of the scale; 5: the residuals follow as bb_entropy.h says
+//                           (narrow), not as minis
 //   base            signed  order 0: the first integer; else what comes before it
 //   slope           signed  order 2: what comes before the first difference, in offsets
 //   scale           varint  >= 2
@@ -40,6 +41,13 @@ typedef struct bb_packer bb_packer_t;
 bb_packer_t *bb_packer_new(void);
 void bb_packer_destroy(bb_packer_t **self);
 
+// The entropy form decodes three times as slowly. It is for columns that it keeps serving, not for
+// the one block in which a battery changes its mode: so `may` says whether the next calls may use
+// it (at first they may), and bb_packer_has_surprises whether it would have paid, used or not, in
+// any call since.
+void bb_packer_set_surprises(bb_packer_t *self, bool may);
+bool bb_packer_has_surprises(const bb_packer_t *self);
+
 // Writes the smallest form that the estimate of orders promises (`orders`: bit set of those that
 // may be used, not empty). `scaled`: look for a common divisor, which costs a little.
 // 1 <= count <= BB_BLOCK_ROWS_MAX. Returns the bytes.
@@ -52,7 +60,7 @@ uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint3
 // A form that is being read; `bytes` is borrowed.
 typedef struct {
     uint32_t count, order;
-    bool is_wide;
+    bool is_wide, is_entropy;
     uint64_t base, slope, scale;
     bb_reader_t minis;
 } bb_packed_t;
@@ -78,9 +86,12 @@ typedef struct {
     uint32_t row;        // first row that is left
     uint64_t reference;  // of the mini before
     uint64_t sum, slope; // integrals so far: of order 1 and 2
+    int32_t *room;
 } bb_packed_walk_t;
 #define BB_PACKED_STEP_ROWS 256u
-bb_packed_walk_t bb_packed_walk(const bb_packed_t *self);
+// `room`: for BB_BLOCK_ROWS_MAX offsets, which the entropy form needs; borrowed until the last
+// step.
+bb_packed_walk_t bb_packed_walk(const bb_packed_t *self, int32_t *room);
 // *rows: how many; 0 = that was all. False: corrupt.
 BB_MUST_CHECK bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
                                   uint32_t *rows);

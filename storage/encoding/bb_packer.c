@@ -5,6 +5,7 @@
 #include "protocol/bb_bitpack.h"
 #include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_divisor.h"
+#include "storage/encoding/bb_entropy.h"
 #include "storage/encoding/bb_packed.h"
 #include "storage/encoding/bb_packed_private.h"
 
@@ -14,6 +15,13 @@
 #define ESTIMATE_ONE 16u
 // Rows of each mini that are looked at.
 #define WINDOW_ROWS 64u
+// The entropy form takes three times as long to decode. It must save this many sixteenths of a bit
+// a value, and leave at most this many sixteenths of the bytes.
+#define ENTROPY_SAVING    12u
+#define ENTROPY_LEFT      12u
+#define ENTROPY_COUNT_MIN 64u
+#define ENTROPY_HEAD      10u // bytes of tables and states, at least
+#define SAMPLE            31u
 
 struct bb_packer {
     int32_t offsets[BB_BLOCK_ROWS_MAX];
@@ -24,6 +32,8 @@ struct bb_packer {
     uint8_t patch_rows[MINI_ROWS]; // of one mini, as are the patches
     uint64_t patches[MINI_ROWS];   // folded
     uint8_t minis[BB_PACKED_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
+    bb_entropy_t entropy;
+    bool may_surprise, has_surprises;
 };
 
 // One mini as it will be written.
@@ -34,13 +44,26 @@ typedef struct {
 
 bb_packer_t *bb_packer_new(void)
 {
-    return bb_alloc_zero(1, sizeof(bb_packer_t));
+    bb_packer_t *self = bb_alloc_zero(1, sizeof *self);
+    self->may_surprise = true;
+    return self;
 }
 
 void bb_packer_destroy(bb_packer_t **self)
 {
     free(*self);
     *self = NULL;
+}
+
+void bb_packer_set_surprises(bb_packer_t *self, bool may)
+{
+    self->may_surprise = may;
+    self->has_surprises = false;
+}
+
+bool bb_packer_has_surprises(const bb_packer_t *self)
+{
+    return self->has_surprises;
 }
 
 // ---- range --------------------------------------------------------------------------------------
@@ -109,7 +132,14 @@ BB_CLONES static void s_estimate_mini(const int32_t *offsets, uint32_t rows, uin
     }
     uint32_t order_1 = 0;
     for (uint32_t i = 1; i < rows; i++) {
-        order_1 += s_log2(offsets[i] - offsets[i - 1] - step);
+        order_1 += s_log2(offsets[i] - offsets[i - 1]);
+    }
+    if (step != 0) { // a slope, or jumps that look like one
+        uint32_t sloped = 0;
+        for (uint32_t i = 1; i < rows; i++) {
+            sloped += s_log2(offsets[i] - offsets[i - 1] - step);
+        }
+        order_1 = BB_MIN(order_1, sloped);
     }
     uint32_t order_2 = 0;
     for (uint32_t i = 2; i < rows; i++) {
@@ -120,15 +150,19 @@ BB_CLONES static void s_estimate_mini(const int32_t *offsets, uint32_t rows, uin
     bits[2] += order_2;
 }
 
-// A window in the middle of each mini stands for the whole.
-static void s_estimate(const int32_t *offsets, uint32_t count, uint32_t bits[3])
+// A window in the middle of each mini stands for the whole. Returns the rows that were seen.
+static uint32_t s_estimate(const int32_t *offsets, uint32_t count, uint32_t bits[3])
 {
+    uint32_t seen = 0;
     memset(bits, 0, 3 * sizeof bits[0]);
     for (uint32_t row = 0; row < count; row += MINI_ROWS) {
         uint32_t rows = BB_MIN(count - row, MINI_ROWS);
         uint32_t skipped = rows > WINDOW_ROWS ? (rows - WINDOW_ROWS) / 2 : 0;
-        s_estimate_mini(offsets + row + skipped, BB_MIN(rows, WINDOW_ROWS), bits);
+        rows = BB_MIN(rows, WINDOW_ROWS);
+        s_estimate_mini(offsets + row + skipped, rows, bits);
+        seen += rows;
     }
+    return seen;
 }
 
 static uint32_t s_best_order(const uint32_t bits[3], uint32_t count, uint32_t orders)
@@ -441,34 +475,69 @@ static uint32_t s_order_wide(const uint64_t *offsets, uint32_t count, uint32_t o
     return s_best_order(estimates, count, orders);
 }
 
-size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
-                        uint32_t orders, bool scaled, uint8_t *out)
+// The number in the middle of a sample: for what is mostly the same, that.
+static int32_t s_usual(const int32_t *numbers, uint32_t count)
 {
-    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
-    BB_ASSERT(orders != 0);
-    uint64_t range = s_range(integers, count);
-    uint64_t scale = scaled && range > 1 ? bb_divisor_of(integers, count) : 1;
-    bool is_wide = range / scale >= NARROW_LIMIT;
-    uint32_t order;
-    uint64_t slope;
-    if (is_wide || scale > 1) {
-        bb_divisor_apply(integers, count, scale, self->wide);
-    }
-    if (is_wide) {
-        order = s_order_wide(self->wide, count, orders);
-        slope = s_differences_wide(self->wide, count, order);
-    } else {
-        uint32_t bits[3];
-        if (scale > 1) {
-            s_narrow(self->wide, count, self->offsets);
-        } else {
-            s_narrow(integers, count, self->offsets);
+    int32_t sample[SAMPLE] = {0};
+    uint32_t taken = BB_MIN(count, SAMPLE);
+    for (uint32_t i = 0; i < taken; i++) {
+        int32_t number = numbers[(uint64_t)i * count / taken];
+        uint32_t place = i;
+        for (; place > 0 && sample[place - 1] > number; place--) {
+            sample[place] = sample[place - 1];
         }
-        s_estimate(self->offsets, count, bits);
-        order = s_best_order(bits, count, orders);
-        slope = (uint64_t)(int64_t)s_differences(self->offsets, count, order, self->residuals);
+        sample[place] = number;
     }
+    return sample[taken / 2];
+}
 
+// The most bytes that the entropy form may take instead of that many of minis.
+static size_t s_entropy_limit(size_t mini_bytes, uint32_t count)
+{
+    size_t saving = (size_t)count * ENTROPY_SAVING / ESTIMATE_ONE / 8;
+    size_t left = mini_bytes > saving ? mini_bytes - saving : 0;
+    return BB_MIN(left, mini_bytes * ENTROPY_LEFT / 16);
+}
+
+// Whether it may be worth a look, given the mean logarithm of the residuals in sixteenths of a bit.
+// What follows a bell has an entropy of 2 bits above that; what is mostly zero, less.
+static bool s_may_pay(uint32_t log2_mean, size_t mini_bytes, uint32_t count)
+{
+    uint32_t guess = log2_mean + 3 * ESTIMATE_ONE / 2 * log2_mean / (log2_mean + ESTIMATE_ONE);
+    size_t limit = s_entropy_limit(mini_bytes, count);
+    return count >= ENTROPY_COUNT_MIN && limit > ENTROPY_HEAD &&
+           (limit - ENTROPY_HEAD) * 8 * ESTIMATE_ONE >= (size_t)count * guess;
+}
+
+// Replaces the minis by the entropy form of the residuals, if that is enough smaller. Returns the
+// bytes, or 0. *shift: what is added to the base (order 0), or comes in place of the slope (order
+// 1).
+static size_t s_put_entropy(bb_packer_t *self, uint32_t order, uint32_t count, size_t mini_bytes,
+                            int32_t *shift)
+{
+    if (order == 0) {
+        *shift = s_usual(self->residuals, count);
+        for (uint32_t i = 0; i < count; i++) {
+            self->residuals[i] -= *shift;
+        }
+    } else if (order == 1) {
+        *shift = self->residuals[0];
+        self->residuals[0] = 0;
+    }
+    size_t limit = s_entropy_limit(mini_bytes, count);
+    if (!self->may_surprise) {
+        size_t bytes = bb_entropy_estimate(&self->entropy, self->residuals, count);
+        self->has_surprises |= bytes > 0 && bytes <= limit;
+        return 0;
+    }
+    size_t bytes = bb_entropy_encode(&self->entropy, self->residuals, count, limit, self->minis);
+    self->has_surprises |= bytes > 0;
+    return bytes;
+}
+
+// Writes the minis; returns their bytes.
+static size_t s_put_minis(bb_packer_t *self, bool is_wide, uint32_t order, uint32_t count)
+{
     uint64_t reference = 0;
     uint8_t *mini = self->minis;
     for (uint32_t row = 0; row < count; row += MINI_ROWS) {
@@ -482,12 +551,49 @@ size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t co
             mini = s_put_tail(self, row, rows, mini, &reference);
         }
     }
+    return (size_t)(mini - self->minis);
+}
+
+size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
+                        uint32_t orders, bool scaled, uint8_t *out)
+{
+    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    BB_ASSERT(orders != 0);
+    uint64_t range = s_range(integers, count);
+    uint64_t scale = scaled && range > 1 ? bb_divisor_of(integers, count) : 1;
+    bool is_wide = range / scale >= NARROW_LIMIT;
+    bool may_pay = false;
+    uint32_t order;
+    uint64_t slope;
+    size_t bytes;
+    if (is_wide || scale > 1) {
+        bb_divisor_apply(integers, count, scale, self->wide);
+    }
+    if (is_wide) {
+        order = s_order_wide(self->wide, count, orders);
+        slope = s_differences_wide(self->wide, count, order);
+        bytes = s_put_minis(self, is_wide, order, count);
+    } else {
+        uint32_t bits[3];
+        s_narrow(scale > 1 ? self->wide : integers, count, self->offsets);
+        uint32_t seen = s_estimate(self->offsets, count, bits);
+        order = s_best_order(bits, count, orders);
+        slope = (uint64_t)(int64_t)s_differences(self->offsets, count, order, self->residuals);
+        bytes = s_put_minis(self, is_wide, order, count);
+        may_pay = s_may_pay(bits[order] / seen, bytes, count);
+    }
 
     uint64_t base = order == 0 ? integers[0] : integers[0] - scale * slope;
+    int32_t shift = 0;
+    size_t entropy_bytes = may_pay ? s_put_entropy(self, order, count, bytes, &shift) : 0;
+    if (entropy_bytes > 0) {
+        bytes = entropy_bytes;
+        base += scale * (uint64_t)(int64_t)shift;
+    }
     bool in_units = scale > 1 && (int64_t)scale > 0 && (int64_t)base % (int64_t)scale == 0;
     uint8_t *at = out;
     *at++ = (uint8_t)(order | (is_wide ? FLAG_WIDE : 0) | (scale > 1 ? FLAG_SCALE : 0) |
-                      (in_units ? FLAG_UNITS : 0));
+                      (in_units ? FLAG_UNITS : 0) | (entropy_bytes > 0 ? FLAG_ENTROPY : 0));
     at = bb_put_signed(at, in_units ? (uint64_t)((int64_t)base / (int64_t)scale) : base);
     if (order == 2) {
         at = bb_put_signed(at, slope);
@@ -495,9 +601,8 @@ size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t co
     if (scale > 1) {
         at = bb_put_varint(at, scale);
     }
-    size_t mini_bytes = (size_t)(mini - self->minis);
-    memcpy(at, self->minis, mini_bytes);
-    at += mini_bytes;
+    memcpy(at, self->minis, bytes);
+    at += bytes;
     BB_ASSERT((size_t)(at - out) <= BB_PACKED_BYTES_MAX(count));
     return (size_t)(at - out);
 }

@@ -115,17 +115,74 @@ def unpack_lanes(data, width):
     return [lanes[i % 8][i // 8] for i in range(256)]
 
 
-def read_packed(data, count):
+WEIGHTS = (0, 1, 2, 3, 4, 7, 12, 19, 32, 52, 86, 141, 231, 380, 623, 1024)
+
+
+def read_levels(reader):
+    tokens, levels = reader.fixed(1), []
+    need(tokens <= 84, "entropy: tokens")
+    nibbles = (n for byte in iter(lambda: reader.fixed(1), None) for n in (byte & 15, byte >> 4))
+    while len(levels) < tokens:
+        level = next(nibbles)
+        levels += [level] if level else [0] * (1 + next(nibbles))
+    need(len(levels) == tokens and (not levels or levels[-1]), "entropy: levels")
+    return levels
+
+
+def entropy_table(levels):
+    """Of each state: token, bits that lead to the next state, what they are added to."""
+    weights = [WEIGHTS[level] for level in levels]
+    if not weights:
+        return [(0, 0, 0)] * 256
+    shares = [max(1, w * 256 // sum(weights)) if w else 0 for w in weights]
+    shares[weights.index(max(weights))] += max(0, 256 - sum(shares))
+    token = 0
+    while sum(shares) > 256:
+        shares[token] -= shares[token] > 1
+        token = (token + 1) % len(shares)
+    order = [t for t, share in enumerate(shares) for _ in range(share)]
+    tokens = [0] * 256
+    for i, t in enumerate(order):
+        tokens[i * 163 % 256] = t
+    ranks, table = list(shares), []
+    for t in tokens:
+        bits = 8 - (ranks[t].bit_length() - 1)
+        table.append((t, bits, (ranks[t] << bits) - 256))
+        ranks[t] += 1
+    return table
+
+
+def read_entropy(data, count):
     reader = Reader(data)
     flags = reader.fixed(1)
-    need(flags < 0x20 and flags & 3 < 3, "packed: flags")
-    order, is_wide = flags & 3, bool(flags & 4)
-    base = reader.signed()
-    slope = reader.signed() if order == 2 else 0
-    scale = reader.varint() if flags & 8 else 1
-    base = base * scale if flags & 16 else base
-    reference = total = 0
-    out = []
+    need(flags < 2, "entropy: flags")
+    tables = [entropy_table(read_levels(reader)) for _ in range(1 + flags)]
+    states = [(0, reader.fixed(1)) for _ in range(4)]  # table, state
+    rest = reader.rest()
+    stream, used = int.from_bytes(rest, "little"), 0
+    each = count // 4
+    rows = [lane * each + i for i in range(each) for lane in range(4)] + list(range(each * 4, count))
+    numbers = [0] * count
+    for place, row in enumerate(rows):
+        lane = place % 4 if place < each * 4 else 3
+        table, state = states[lane]
+        token, lead, to = tables[table][state]
+        low = 0 if token < 8 else (token - 8) // 4 + 1
+        folded = token if token < 8 else (4 + (token - 8) % 4) << low
+        folded += stream & (1 << low) - 1
+        stream >>= low
+        states[lane] = (flags if token else 0, to + (stream & (1 << lead) - 1))
+        stream >>= lead
+        used += low + lead
+        numbers[row] = folded >> 1 ^ -(folded & 1)
+    need(all(state == 0 for _, state in states), "entropy: last states")
+    need((used + 7) // 8 == len(rest) and stream == 0, "entropy: bytes left over")
+    return numbers
+
+
+def read_minis(reader, count, order, is_wide):
+    """Residuals in the order of rows."""
+    reference, out = 0, []
     while len(out) < count:
         rows = min(256, count - len(out))
         is_laned = rows == 256 and not is_wide
@@ -143,17 +200,33 @@ def read_packed(data, count):
             numbers[place] = reference + (folded >> 1 ^ -(folded & 1))
         if is_laned and order > 0:  # by columns of lanes
             numbers = [numbers[i % 32 * 8 + i // 32] for i in range(256)]
-        for number in numbers:
-            if order == 0:
-                total = number
-            elif order == 1:
-                total += number
-            else:
-                slope += number
-                total += slope
-            offset = total if is_wide else to_i32(total)
-            out.append((base + scale * offset) & (2**64 - 1))
-    need(reader.at == len(data), "packed: bytes left over")
+        out += numbers
+    need(reader.at == len(reader.data), "packed: bytes left over")
+    return out
+
+
+def read_packed(data, count):
+    reader = Reader(data)
+    flags = reader.fixed(1)
+    need(flags < 0x40 and flags & 3 < 3 and flags & 0x24 != 0x24, "packed: flags")
+    order, is_wide = flags & 3, bool(flags & 4)
+    base = reader.signed()
+    slope = reader.signed() if order == 2 else 0
+    scale = reader.varint() if flags & 8 else 1
+    base = base * scale if flags & 16 else base
+    is_entropy = flags & 0x20
+    numbers = read_entropy(reader.rest(), count) if is_entropy else read_minis(reader, count, order, is_wide)
+    total, out = 0, []
+    for number in numbers:
+        if order == 0:
+            total = number
+        elif order == 1:
+            total += number
+        else:
+            slope += number
+            total += slope
+        offset = total if is_wide else to_i32(total)
+        out.append((base + scale * offset) & (2**64 - 1))
     return out
 
 

@@ -237,6 +237,39 @@ static void test_unknown_ids_are_named(void **context)
                      BB_ERR_CORRUPT);
 }
 
+// The entropy form is for columns that keep calling for it: the block in which they begin to is
+// still packed, as is any block behind one that had no use for it.
+static void test_entropy_needs_a_block_before(void **context)
+{
+    (void)context;
+    static uint64_t jumps[BB_BLOCK_ROWS_MAX], calm[BB_BLOCK_ROWS_MAX], decoded[BB_BLOCK_ROWS_MAX];
+    uint8_t out[BB_ENCODING_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
+    bb_random_t random = bb_random_seed(77);
+    int64_t level = 7000;
+    for (uint32_t i = 0; i < BB_BLOCK_ROWS_MAX; i++) {
+        level += test_below(&random, 8) == 0 ? (int64_t)test_below(&random, 800) - 400 : 0;
+        jumps[i] = bb_bits_of_double((double)level / 10);
+        calm[i] = bb_bits_of_double((double)(100 + test_below(&random, 60)) / 10);
+    }
+    const uint64_t *const blocks[] = {jumps, jumps, jumps, calm, jumps, jumps};
+    size_t lengths[BB_COUNT_OF(blocks)];
+    uint32_t hint = 0;
+    for (uint32_t i = 0; i < BB_COUNT_OF(blocks); i++) {
+        const bb_encoding_input_t input = {
+            .kind = BB_ENCODING_FLOAT64, .words = blocks[i], .count = BB_BLOCK_ROWS_MAX};
+        uint8_t id;
+        lengths[i] = bb_encoder_encode(s_encoder, &input, &hint, out, &id);
+        assert_int_equal(id, BB_ENCODING_DECIMALS);
+        assert_int_equal(
+            s_decode(id, BB_ENCODING_FLOAT64, out, lengths[i], BB_BLOCK_ROWS_MAX, decoded), BB_OK);
+        assert_memory_equal(decoded, blocks[i], sizeof decoded);
+    }
+    assert_true(lengths[1] < lengths[0] * 3 / 4);
+    assert_int_equal(lengths[2], lengths[1]);
+    assert_int_equal(lengths[4], lengths[0]);
+    assert_int_equal(lengths[5], lengths[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_damaged_bytes_are_safe),
         cmocka_unit_test(test_random_bytes_are_safe),
         cmocka_unit_test(test_unknown_ids_are_named),
+        cmocka_unit_test(test_entropy_needs_a_block_before),
     };
     s_encoder = bb_encoder_new();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: what the id of an encoding means never changes. Method: one block of each id, kept with the
-// words that it holds; tests/golden/disk/read_disk.py reads the same file with Python alone.
-// `test_bb_encoding_golden --write-golden` writes it and is used once per new id.
+// Goal: what the id of an encoding means never changes. Method: one block of each id, and one in
+// the entropy form, kept with the words that they hold; tests/golden/disk/read_disk.py reads the
+// same file with Python alone. `test_bb_encoding_golden --write-golden` writes it and is used once
+// per new id.
 //
 //   encodings_v2.bin   u32 count; two peers, count words each (the first of kind FLOAT64, the
 //   second
@@ -81,11 +82,35 @@ static void s_words(bb_encoding_id_t id, uint64_t peers[2][S_COUNT], uint64_t *w
     }
 }
 
-static const bb_encoding_id_t s_ids[] = {
-    BB_ENCODING_CONSTANT, BB_ENCODING_RAW,   BB_ENCODING_INTEGERS,   BB_ENCODING_DECIMALS,
-    BB_ENCODING_FLOATS,   BB_ENCODING_RUNS,  BB_ENCODING_DICTIONARY, BB_ENCODING_TIMES,
-    BB_ENCODING_XOR,      BB_ENCODING_SPLIT, BB_ENCODING_PREDICTED,
+// Decimals that move now and then, and then far: their packed integers take the entropy form.
+static void s_surprising_words(uint64_t *words)
+{
+    int64_t number = 7000;
+    for (uint32_t row = 0; row < S_COUNT; row++) {
+        bool is_moving = s_noise(row / 8) < 90;
+        number += is_moving && row % 3 != 0 ? (int64_t)s_noise(row) * 9 - 1100 : 0;
+        words[row] = bb_bits_of_double((double)number / 10.0);
+    }
+}
+
+static const struct {
+    bb_encoding_id_t id;
+    bool is_surprising;
+} s_blocks[] = {
+    {BB_ENCODING_CONSTANT, false},   {BB_ENCODING_RAW, false},       {BB_ENCODING_INTEGERS, false},
+    {BB_ENCODING_DECIMALS, false},   {BB_ENCODING_FLOATS, false},    {BB_ENCODING_RUNS, false},
+    {BB_ENCODING_DICTIONARY, false}, {BB_ENCODING_TIMES, false},     {BB_ENCODING_XOR, false},
+    {BB_ENCODING_SPLIT, false},      {BB_ENCODING_PREDICTED, false}, {BB_ENCODING_DECIMALS, true},
 };
+
+static void s_block_words(size_t i, uint64_t peers[2][S_COUNT], uint64_t *words,
+                          bb_encoding_kind_t *kind)
+{
+    s_words(s_blocks[i].id, peers, words, kind);
+    if (s_blocks[i].is_surprising) {
+        s_surprising_words(words);
+    }
+}
 
 // The encoder finds out by itself that the last of three columns follows from the second.
 static uint32_t s_encode_predicted(bb_encoder_t *encoder, uint64_t peers[2][S_COUNT],
@@ -122,18 +147,19 @@ static int s_write_golden(void)
     s_peers(peers);
     fwrite(&count, sizeof count, 1, file);
     fwrite(peers, sizeof peers, 1, file);
-    for (size_t i = 0; i < BB_COUNT_OF(s_ids); i++) {
+    for (size_t i = 0; i < BB_COUNT_OF(s_blocks); i++) {
         bb_encoding_kind_t kind;
-        s_words(s_ids[i], peers, words, &kind);
+        s_block_words(i, peers, words, &kind);
         bb_encoding_input_t input = {.kind = kind, .words = words, .count = S_COUNT};
-        uint32_t length = s_ids[i] == BB_ENCODING_PREDICTED
-                              ? s_encode_predicted(encoder, peers, &input, block)
-                              : (uint32_t)bb_encoder_encode_as(encoder, s_ids[i], &input, block);
+        uint32_t length =
+            s_blocks[i].id == BB_ENCODING_PREDICTED
+                ? s_encode_predicted(encoder, peers, &input, block)
+                : (uint32_t)bb_encoder_encode_as(encoder, s_blocks[i].id, &input, block);
         if (length == 0) {
-            fprintf(stderr, "encoding %u cannot hold its words\n", (unsigned)s_ids[i]);
+            fprintf(stderr, "encoding %u cannot hold its words\n", (unsigned)s_blocks[i].id);
             return 1;
         }
-        const uint8_t head[4] = {(uint8_t)s_ids[i], (uint8_t)kind, 0, 0};
+        const uint8_t head[4] = {(uint8_t)s_blocks[i].id, (uint8_t)kind, 0, 0};
         fwrite(head, sizeof head, 1, file);
         fwrite(&length, sizeof length, 1, file);
         fwrite(block, length, 1, file);
@@ -157,22 +183,27 @@ static void s_test_golden(void **state)
     s_peers(peers);
     assert_memory_equal(bytes + 4, peers, sizeof peers);
     size_t at = 4 + sizeof peers;
-    for (size_t i = 0; i < BB_COUNT_OF(s_ids); i++) {
+    for (size_t i = 0; i < BB_COUNT_OF(s_blocks); i++) {
         bb_encoding_kind_t kind;
         uint32_t block_bytes;
-        s_words(s_ids[i], peers, wanted, &kind);
-        assert_int_equal(bytes[at], s_ids[i]);
+        s_block_words(i, peers, wanted, &kind);
+        assert_int_equal(bytes[at], s_blocks[i].id);
         assert_int_equal(bytes[at + 1], kind);
         memcpy(&block_bytes, bytes + at + 4, 4);
         bb_slice_t block = bb_slice(bytes + at + 8, block_bytes);
+        if (s_blocks[i].id == BB_ENCODING_DECIMALS) { // exponent, then the flags of packed integers
+            uint32_t flags = bytes[at + 8 + 1];
+            assert_true(!s_blocks[i].is_surprising || flags & 0x20);
+        }
         uint32_t named[BB_ENCODING_PEERS_MAX];
         uint32_t named_count = 0;
-        assert_int_equal(bb_encoding_peers(s_ids[i], block, 2, named, &named_count), BB_OK);
+        assert_int_equal(bb_encoding_peers(s_blocks[i].id, block, 2, named, &named_count), BB_OK);
         const uint64_t *given[BB_ENCODING_PEERS_MAX] = {NULL, NULL};
         for (uint32_t p = 0; p < named_count; p++) {
             given[p] = peers[named[p]];
         }
-        assert_int_equal(bb_encoding_decode(s_ids[i], kind, block, S_COUNT, given, words), BB_OK);
+        assert_int_equal(bb_encoding_decode(s_blocks[i].id, kind, block, S_COUNT, given, words),
+                         BB_OK);
         assert_memory_equal(words, wanted, sizeof words);
         at += 8 + block_bytes + sizeof words;
     }

@@ -130,12 +130,60 @@ static void test_widths_are_of_minis(void **context)
     assert_in_range(length, 256 * 10 / 8, 256 * 10 / 8 + 16);
 }
 
+// A battery that stands still and jumps: what packing takes for jumps alone is halved. A caller
+// that does not want it now is told that it would have paid.
+static void test_rare_jumps_take_the_entropy_form(void **context)
+{
+    (void)context;
+    uint8_t out[BB_PACKED_BYTES_MAX(1024)];
+    uint64_t integers[1024];
+    bb_random_t random = bb_random_seed(43);
+    uint64_t level = 100000;
+    for (uint32_t i = 0; i < 1024; i++) {
+        level += test_below(&random, 8) == 0 ? (uint64_t)test_below(&random, 800) - 400 : 0;
+        integers[i] = level;
+    }
+    s_check(integers, 1024, 7, true);
+    bb_packer_set_surprises(s_packer, true);
+    assert_false(bb_packer_has_surprises(s_packer));
+    size_t length = bb_packed_encode(s_packer, integers, 1024, 7, true, out);
+    assert_true(out[0] & 0x20);
+    assert_true(bb_packer_has_surprises(s_packer));
+    // log2(800) for each of 128 jumps and 0.54 bits a row to say where.
+    assert_in_range(length, (128 * 10 + 1024 * 54 / 100) / 8 - 20, 270);
+
+    bb_packer_set_surprises(s_packer, false);
+    size_t packed = bb_packed_encode(s_packer, integers, 1024, 7, true, out);
+    assert_false(out[0] & 0x20);
+    assert_true(bb_packer_has_surprises(s_packer));
+    assert_true(length < packed * 3 / 4);
+    bb_packer_set_surprises(s_packer, true);
+}
+
+// Noise of one kind: packing is nearly as short and a third of the work.
+static void test_even_noise_stays_packed(void **context)
+{
+    (void)context;
+    uint8_t out[BB_PACKED_BYTES_MAX(1024)];
+    uint64_t integers[1024];
+    bb_random_t random = bb_random_seed(44);
+    for (uint32_t i = 0; i < 1024; i++) {
+        integers[i] = 5000 + test_below(&random, 30) + test_below(&random, 30);
+    }
+    bb_packer_set_surprises(s_packer, true);
+    bb_packed_encode(s_packer, integers, 1024, 7, true, out);
+    assert_false(out[0] & 0x20);
+    assert_false(bb_packer_has_surprises(s_packer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_order_comes_back),
         cmocka_unit_test(test_short_columns_are_short),
         cmocka_unit_test(test_widths_are_of_minis),
+        cmocka_unit_test(test_rare_jumps_take_the_entropy_form),
+        cmocka_unit_test(test_even_noise_stays_packed),
     };
     s_packer = bb_packer_new();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
