@@ -394,6 +394,8 @@ size_t bb_duration_format(int64_t duration_ns, char out[BB_DURATION_TEXT_BYTES])
 
 // ---- epoch and relative ----
 
+#define S_TIME_FORMS "a time is RFC 3339, a number with ns, us, ms or s, or now-1h"
+
 // A number, its unit (given or `unit_ns`) and nothing behind it.
 static bb_error_t s_read_epoch(s_reader_t *reader, int64_t unit_ns, bool may_name_unit,
                                int64_t *wall_ns)
@@ -402,13 +404,13 @@ static bb_error_t s_read_epoch(s_reader_t *reader, int64_t unit_ns, bool may_nam
     s_decimal_t decimal;
     bb_error_t error = s_read_decimal(reader, &decimal);
     if (error != BB_OK) {
-        return error;
+        return may_name_unit && error == BB_ERR_SYNTAX ? s_fail(reader, error, S_TIME_FORMS)
+                                                       : error;
     }
     if (may_name_unit && !s_is_end(reader)) {
         unit_ns = s_read_unit(reader);
         if (unit_ns == 0 || unit_ns > BB_NS_PER_S) {
-            return s_fail(reader, BB_ERR_SYNTAX,
-                          "a time is RFC 3339, a number with ns, us, ms or s, or now-1h");
+            return s_fail(reader, BB_ERR_SYNTAX, S_TIME_FORMS);
         }
     }
     if (!s_is_end(reader)) {

@@ -525,7 +525,12 @@ int cli_loader_finish(cli_loader_t **loader, bool as_json)
            (unsigned long long)unknown_points, (unsigned long long)self->empty_cells, seconds);
     int exit_status = rejected_points + rejected_frames > 0 ? CLI_EXIT_REJECTED : CLI_EXIT_OK;
     if (self->failed_status != BUSBAR_OK) {
-        cli_complain("%s (%s)", self->failed_detail, busbar_status_name(self->failed_status));
+        const char *name = busbar_status_name(self->failed_status);
+        const char *detail = self->failed_detail;
+        size_t length = strlen(name); // an answer of a node begins with it
+        detail += strncmp(detail, name, length) == 0 && detail[length] == ':' ? length + 2 : 0;
+        cli_complain("%s (%s)", *detail ? detail : busbar_status_message(self->failed_status),
+                     name);
         exit_status = cli_exit_of(self->failed_status);
     }
     if (unknown_points > 0 || (closed != BUSBAR_OK && exit_status == CLI_EXIT_OK)) {

@@ -33,8 +33,9 @@ static void s_status_json(const busbar_cluster_t *cluster)
 
 static void s_status_table(const busbar_cluster_t *cluster)
 {
-    static const char *const columns[] = {"node",   "dc",         "state",         "lag chunks",
-                                          "points", "head bytes", "journal bytes", "segment bytes"};
+    static const char *const columns[] = {"node",          "dc",           "state",
+                                          "lag chunks",    "points taken", "head bytes",
+                                          "journal bytes", "segment bytes"};
     printf(
         "cluster %s, epoch %u, %u partitions, %u under-replicated, %llu points in quarantine\n\n",
         cluster->cluster, cluster->epoch, cluster->partitions, cluster->under_replicated,

@@ -186,7 +186,11 @@ static bb_error_t s_add_segments(const s_options_t *options, bb_inspect_segment_
     }
     bb_vfs_t *vfs = bb_vfs_posix();
     bb_error_t error = vfs->list(vfs, window.folder, s_window_folder, &window);
-    error = error == BB_OK ? window.error : error;
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "%s: cannot list the folder: %s", window.folder,
+                            bb_error_message(error));
+    }
+    error = window.error;
     if (error == BB_OK && found->segment_count == 0) {
         error = bb_fault_set(fault, BB_ERR_NOT_FOUND, "%s: there is no segment of that day",
                              options->path);
@@ -215,12 +219,23 @@ static int s_segments(const s_options_t *options)
 // ---- verify ----------------------------------------------------------------------------------
 typedef struct {
     bb_report_t *report;
-    int pipe; // in a child: findings are written here; -1: reported
+    bb_report_form_t form;
+    bool is_begun; // the report: not before there is something to say
+    int pipe;      // in a child: findings are written here; -1: reported
 } s_sink_t;
+
+static void s_begin(s_sink_t *sink)
+{
+    if (!sink->is_begun) {
+        sink->is_begun = true;
+        bb_report_open(sink->report, stdout, sink->form);
+        bb_report_list(sink->report, "findings");
+    }
+}
 
 static void s_on_finding(void *context, const bb_verify_finding_t *finding)
 {
-    const s_sink_t *sink = context;
+    s_sink_t *sink = context;
     if (sink->pipe >= 0) {
         // A finding is smaller than what a pipe takes as one piece.
         static_assert(sizeof *finding <= 4096, "written whole or not at all");
@@ -229,6 +244,7 @@ static void s_on_finding(void *context, const bb_verify_finding_t *finding)
         }
         return;
     }
+    s_begin(sink);
     bb_report_row(sink->report);
     bb_report_slice(sink->report, "where", bb_slice(finding->where, strlen(finding->where)));
     bb_report_slice(sink->report, "what", bb_slice(finding->what, strlen(finding->what)));
@@ -247,7 +263,7 @@ static void s_child(const bb_verify_options_t *options, bb_verify_work_fn work, 
 {
     s_outcome_t outcome;
     memset(&outcome, 0, sizeof outcome);
-    s_sink_t sink = {NULL, pipes[1]};
+    s_sink_t sink = {.pipe = pipes[1]};
     bb_verify_options_t inner = *options;
     inner.context = &sink;
     inner.guard = NULL;
@@ -353,7 +369,8 @@ static int s_verify(const s_options_t *options)
     bb_report_t report;
     bb_fault_t fault = {0};
     bb_verify_totals_t totals = {0};
-    s_sink_t sink = {&report, -1};
+    s_sink_t sink = {
+        .report = &report, .form = options->is_json ? BB_REPORT_JSON : BB_REPORT_PLAIN, .pipe = -1};
     bb_verify_options_t wanted = {.vfs = bb_vfs_posix(),
                                   .kv = bb_kv_lmdb(),
                                   .directory = options->path,
@@ -362,10 +379,12 @@ static int s_verify(const s_options_t *options)
                                   .context = &sink,
                                   .guard = options->is_window ? NULL : s_guard};
     s_limit(options);
-    bb_report_open(&report, stdout, options->is_json ? BB_REPORT_JSON : BB_REPORT_PLAIN);
-    bb_report_list(&report, "findings");
     bb_error_t error = options->is_window ? bb_verify_window_folder(&wanted, &totals, &fault)
                                           : bb_verify_folder(&wanted, &totals, &fault);
+    if (error != BB_OK && !sink.is_begun && totals.store_count == 0 && !options->is_window) {
+        return s_fail(&fault, error); // nothing was looked at
+    }
+    s_begin(&sink);
     bb_report_end(&report);
     s_totals(&report, &totals);
     bb_report_close(&report);
