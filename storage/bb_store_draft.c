@@ -61,25 +61,29 @@ static bb_error_t s_close_segment(bb_store_draft_t *self)
     return BB_OK;
 }
 
-static bool s_is_full(const bb_store_draft_t *self, size_t run_bytes)
+static bool s_is_full(const bb_store_draft_t *self, size_t bytes)
 {
     // A quarter stays for the tree and for pages that a commit must leave alone.
     size_t map_bytes = bb_segment_pool_map_bytes(self->pool);
-    return bb_segment_writer_file_bytes(self->writer) + run_bytes > map_bytes - map_bytes / 4;
+    return bb_segment_writer_file_bytes(self->writer) + bytes > map_bytes - map_bytes / 4;
 }
 
-bb_error_t bb_store_draft_put(bb_store_draft_t *self, uint32_t partition, uint32_t battery,
-                              bb_slice_t run, uint64_t point_count)
+bb_error_t bb_store_draft_put(bb_store_draft_t *self, const bb_segment_entry_t *entries,
+                              uint32_t entry_count, const bb_slice_t *runs, uint32_t run_count)
 {
     bb_error_t error = BB_OK;
-    if (self->segment && s_is_full(self, run.length)) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < run_count; i++) {
+        bytes += runs[i].length;
+    }
+    if (self->segment && s_is_full(self, bytes)) {
         error = s_close_segment(self);
     }
     if (error == BB_OK && !self->segment) {
         error = s_open_segment(self);
     }
     return error == BB_OK
-               ? bb_segment_writer_add(self->writer, partition, battery, run, point_count)
+               ? bb_segment_writer_add_group(self->writer, entries, entry_count, runs, run_count)
                : error;
 }
 

@@ -27,10 +27,11 @@ typedef struct {
 // commit or sync that fails other than by a full disk. Nothing is made before the first _put.
 void bb_store_draft_begin(bb_store_draft_t *self, bb_segment_pool_t *pool, bb_kv_driver_t *kv,
                           bb_window_id_t id, uint64_t number, bool *must_fence);
-// Takes a copy of the run. Ascending by (partition, battery). Errors: those of the driver and of
-// making folders.
-BB_MUST_CHECK bb_error_t bb_store_draft_put(bb_store_draft_t *self, uint32_t partition,
-                                            uint32_t battery, bb_slice_t run, uint64_t point_count);
+// Takes copies of the runs of a group, which stay in one segment (bb_segment_writer_add_group).
+// Groups ascend. Errors: those of the driver and of making folders.
+BB_MUST_CHECK bb_error_t bb_store_draft_put(bb_store_draft_t *self,
+                                            const bb_segment_entry_t *entries, uint32_t entry_count,
+                                            const bb_slice_t *runs, uint32_t run_count);
 // Completes the segment being filled. Who takes the references of `window` sets part_count to 0.
 BB_MUST_CHECK bb_error_t bb_store_draft_end(bb_store_draft_t *self);
 // Removes what was made. After a failed commit or sync complete segments keep their folders: a

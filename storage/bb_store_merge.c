@@ -7,8 +7,8 @@
 #include "storage/bb_store_draft.h"
 #include "storage/bb_store_fingerprint.h"
 #include "storage/bb_store_seal.h"
-#include "storage/head/bb_arena.h"
-#include "storage/segment/bb_run_merge.h"
+#include "storage/segment/bb_group_merge.h"
+#include "storage/segment/bb_run_reader.h"
 #include "storage/segment/bb_segment_cursor.h"
 
 // So many segments of about one size are joined; a window never has more than about
@@ -37,16 +37,11 @@ struct bb_merge {
     bool *must_fence;
     bb_fault_t fault; // of opening what is read
     bb_segment_cursor_t *cursor;
-    bb_run_merger_t *merger;
+    bb_group_merger_t *merger;
+    uint32_t group_bits;
     uint32_t partition, battery; // at hand
-    bb_slice_t *encoded;         // its runs
-    bb_run_t *runs;
-    uint32_t run_count, run_capacity;
-    bool has_damage; // a run of it does not verify
-    // What merging the battery gave, kept until it is known to be complete.
-    bb_arena_t outputs;
-    bb_slice_t *output;
-    uint32_t output_count, output_capacity;
+    bb_shared_run_t *shared;     // being fingerprinted
+    const void *shared_of;       // its bytes; NULL = none
 };
 
 // ---- choosing --------------------------------------------------------------------------------
@@ -157,6 +152,7 @@ bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all)
     self->is_chosen = bb_alloc_zero(window->part_count, sizeof *self->is_chosen);
     self->is_whole = s_choose_parts(store, window, is_all, self->is_chosen) == window->part_count;
     self->fingerprint_key = store->fingerprint_key;
+    self->group_bits = bb_run_group_bits(store->partition_count);
     return self;
 }
 
@@ -207,112 +203,94 @@ void bb_merge_publish(bb_merge_t *self, bb_store_t *store)
 }
 
 // ---- writing ---------------------------------------------------------------------------------
-static void s_fingerprint(bb_merge_t *self, const bb_run_t *run)
+// Every point of what was put, battery by battery.
+static bb_error_t s_fingerprint(bb_merge_t *self, const bb_segment_entry_t *entry,
+                                bb_slice_t encoded)
 {
-    if (self->fingerprinter &&
-        bb_fingerprinter_add(self->fingerprinter, self->partition, self->battery, run) != BB_OK) {
-        bb_fingerprinter_destroy(&self->fingerprinter);
+    bb_run_t run;
+    uint32_t partition = (uint32_t)(entry->place >> 32);
+    uint32_t battery = (uint32_t)entry->place;
+    if (!bb_run_is_shared(encoded)) {
+        bb_error_t error = bb_run_open(&run, encoded, NULL);
+        return error == BB_OK ? bb_fingerprinter_add(self->fingerprinter, partition, battery, &run)
+                              : error;
     }
+    if (self->shared_of != encoded.data) {
+        self->shared_of = NULL;
+        bb_error_t error = bb_shared_run_open(self->shared, encoded, NULL);
+        if (error != BB_OK) {
+            return error;
+        }
+        self->shared_of = encoded.data;
+    }
+    uint32_t member = bb_shared_run_find(self->shared, partition, battery);
+    bb_error_t error =
+        member == UINT32_MAX ? BB_ERR_CORRUPT : bb_shared_run_view(self->shared, member, &run);
+    return error == BB_OK ? bb_fingerprinter_add(self->fingerprinter, partition, battery, &run)
+                          : error;
 }
 
-static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
+static bb_error_t s_put(void *context, const bb_segment_entry_t *entries, uint32_t entry_count,
+                        const bb_slice_t *runs, uint32_t run_count)
 {
     bb_merge_t *self = context;
-    (void)revision;
-    if (self->output_count == self->output_capacity) {
-        self->output_capacity = self->output_capacity ? self->output_capacity * 2 : 8;
-        self->output = bb_realloc(self->output, self->output_capacity * sizeof *self->output);
-    }
-    self->output[self->output_count++] =
-        bb_slice(bb_arena_copy(&self->outputs, encoded.data, encoded.length), encoded.length);
-    return BB_OK;
-}
-
-static bb_error_t s_put_outputs(bb_merge_t *self)
-{
-    bb_error_t error = BB_OK;
-    for (uint32_t i = 0; i < self->output_count && error == BB_OK; i++) {
-        bb_run_t run;
-        error = bb_run_open(&run, self->output[i], NULL);
-        BB_ASSERT(error == BB_OK); // checked on both sides of the boundary
-        s_fingerprint(self, &run);
-        error = bb_store_draft_put(&self->draft, self->partition, self->battery, self->output[i],
-                                   run.point_count);
-    }
-    return error;
-}
-
-// The runs of the battery at hand, as they are.
-static bb_error_t s_carry_over(bb_merge_t *self)
-{
-    bb_error_t error = BB_OK;
-    for (uint32_t i = 0; i < self->run_count && error == BB_OK; i++) {
-        error = bb_store_draft_put(&self->draft, self->partition, self->battery, self->encoded[i],
-                                   self->runs[i].point_count);
-        if (self->run_count > 1 || self->has_damage) {
-            bb_fingerprinter_destroy(&self->fingerprinter); // not merged
-        } else {
-            s_fingerprint(self, &self->runs[i]);
+    self->shared_of = NULL;
+    for (uint32_t i = 0; i < entry_count && self->fingerprinter; i++) {
+        if (s_fingerprint(self, &entries[i], runs[entries[i].run]) != BB_OK) {
+            bb_fingerprinter_destroy(&self->fingerprinter);
         }
     }
-    return error;
+    return bb_store_draft_put(&self->draft, entries, entry_count, runs, run_count);
 }
 
-static bb_error_t s_finish_battery(bb_merge_t *self)
+// What was collected of a group of batteries.
+static bb_error_t s_finish_group(bb_merge_t *self)
 {
-    if (self->run_count <= 1 || self->has_damage) {
-        return s_carry_over(self);
+    bb_group_merge_result_t result = {0};
+    bb_error_t error = bb_group_merger_finish(self->merger, &result);
+    self->value_conflicts += result.conflict_count;
+    if (result.has_unmerged) {
+        bb_fingerprinter_destroy(&self->fingerprinter);
     }
-    bb_run_merge_result_t result = {0};
-    bb_arena_reset(&self->outputs);
-    self->output_count = 0;
-    bb_error_t error =
-        bb_run_merger_merge(self->merger, self->runs, self->run_count, s_emit, self, &result);
-    if (error == BB_OK) {
-        self->value_conflicts += result.conflict_count;
-        return s_put_outputs(self);
-    }
-    return error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT ? s_carry_over(self) : error;
+    bb_segment_cursor_hold(self->cursor);
+    return error;
 }
 
 static void s_add_run(bb_merge_t *self, bb_slice_t encoded)
 {
-    if (self->run_count == self->run_capacity) {
-        self->run_capacity = self->run_capacity ? self->run_capacity * 2 : 16;
-        self->encoded = bb_realloc(self->encoded, self->run_capacity * sizeof *self->encoded);
-        self->runs = bb_realloc(self->runs, self->run_capacity * sizeof *self->runs);
-    }
-    bb_run_t *run = &self->runs[self->run_count];
-    self->encoded[self->run_count++] = encoded;
-    if (bb_run_open(run, encoded, NULL) != BB_OK) {
-        *run = (bb_run_t){0};
-        self->has_damage = true;
-    }
+    bb_run_t run;
+    bb_error_t error = bb_segment_cursor_open_run(self->cursor, encoded, &run, NULL);
+    bb_group_merger_add(self->merger, self->partition, self->battery, encoded,
+                        error == BB_OK ? &run : NULL);
 }
 
-// Battery by battery. BB_ERR_CORRUPT: a segment is damaged, as bb_segment_cursor_is_damaged says.
+// Group by group. BB_ERR_CORRUPT: a segment is damaged, as bb_segment_cursor_is_damaged says.
 static bb_error_t s_rewrite(bb_merge_t *self)
 {
     bb_error_t error = BB_OK;
+    uint64_t group = UINT64_MAX;
+    bb_segment_cursor_hold(self->cursor);
     while (error == BB_OK) {
         error = bb_segment_cursor_walk(self->cursor, &self->partition, &self->battery);
         if (error != BB_OK) {
             break;
         }
-        self->run_count = 0;
-        self->has_damage = false;
+        uint64_t of_battery = bb_run_group_of(self->group_bits, self->partition, self->battery);
+        if (of_battery != group) {
+            error = s_finish_group(self);
+            group = of_battery;
+        }
         bb_slice_t encoded;
-        while ((error = bb_segment_cursor_next(self->cursor, &encoded)) == BB_OK) {
+        while (error == BB_OK &&
+               (error = bb_segment_cursor_next(self->cursor, &encoded)) == BB_OK) {
             s_add_run(self, encoded);
         }
-        if (error == BB_ERR_NOT_FOUND) {
-            error = s_finish_battery(self);
-        }
+        error = error == BB_ERR_NOT_FOUND ? BB_OK : error;
     }
     if (error == BB_ERR_NOT_FOUND) {
-        error = bb_store_draft_end(&self->draft);
+        error = s_finish_group(self);
     }
-    return error;
+    return error == BB_OK ? bb_store_draft_end(&self->draft) : error;
 }
 
 // ---- the steps -------------------------------------------------------------------------------
@@ -419,7 +397,8 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
     self->must_fence = must_fence;
     bb_store_draft_begin(&self->draft, self->pool, self->kv, self->before.id,
                          self->before.number_next, must_fence);
-    self->merger = bb_run_merger_new();
+    self->merger = bb_group_merger_new(self->group_bits, s_put, self);
+    self->shared = bb_shared_run_new();
     if (self->is_whole) {
         self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
     }
@@ -443,11 +422,8 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
                              cause->text[0] ? cause->text : bb_error_message(error));
     }
     bb_fingerprinter_destroy(&self->fingerprinter);
-    bb_run_merger_destroy(&self->merger);
-    bb_arena_free(&self->outputs);
-    free(self->encoded);
-    free(self->runs);
-    free(self->output);
+    bb_group_merger_destroy(&self->merger);
+    bb_shared_run_destroy(&self->shared);
     self->is_done = error == BB_OK;
     return error;
 }

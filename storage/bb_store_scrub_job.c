@@ -87,13 +87,11 @@ static void s_hash_begin(bb_scrub_job_t *self)
     }
 }
 
-static void s_hash_run(void *context, uint32_t partition, uint32_t battery, bb_slice_t encoded)
+static void s_hash_run(void *context, uint32_t partition, uint32_t battery, const bb_run_t *run)
 {
     bb_scrub_job_t *self = context;
-    bb_run_t run;
     if (self->fingerprinter &&
-        (bb_run_open(&run, encoded, NULL) != BB_OK ||
-         bb_fingerprinter_add(self->fingerprinter, partition, battery, &run) != BB_OK)) {
+        bb_fingerprinter_add(self->fingerprinter, partition, battery, run) != BB_OK) {
         bb_fingerprinter_destroy(&self->fingerprinter);
     }
 }

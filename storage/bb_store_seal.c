@@ -5,6 +5,8 @@
 
 #include "storage/bb_store_draft.h"
 #include "storage/bb_store_fingerprint.h"
+#include "storage/segment/bb_run_group.h"
+#include "storage/segment/bb_run_reader.h"
 
 struct bb_seal {
     // What a job needs of the store; none of it changes while the store is open, but `windows`,
@@ -29,7 +31,8 @@ struct bb_seal {
     // The window being written.
     bool is_begun;
     bb_store_draft_t draft;
-    bb_run_writer_t *runs;
+    bb_run_group_t *group;
+    uint32_t group_bits;
     bb_fingerprinter_t *fingerprinter; // NULL: the window will have no fingerprints
 };
 
@@ -43,6 +46,7 @@ bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
     self->windows = &store->windows;
     self->fingerprint_key = store->fingerprint_key;
     self->newest_day = bb_day_of(BB_MAX(store->newest_wall_ns, 0));
+    self->group_bits = bb_run_group_bits(store->partition_count);
     self->sealed_through = sealed_through;
     self->version = store->version;
     bb_dictionary_drain(store->dictionary, bb_meta_batch_name, &self->names);
@@ -72,7 +76,7 @@ void bb_seal_destroy(bb_seal_t **self)
     bb_meta_batch_free(&seal->record);
     bb_meta_batch_free(&seal->fingerprints);
     bb_store_windows_free(&seal->fresh);
-    bb_run_writer_destroy(&seal->runs);
+    bb_run_group_destroy(&seal->group);
     bb_store_draft_free(&seal->draft);
     free(seal);
     *self = NULL;
@@ -187,6 +191,25 @@ bool bb_seal_has_window(const bb_seal_t *self, bb_window_id_t id)
     return found;
 }
 
+static bb_error_t s_put(void *context, const bb_segment_entry_t *entries, uint32_t entry_count,
+                        const bb_slice_t *runs, uint32_t run_count)
+{
+    bb_seal_t *self = context;
+    uint64_t entry_points = 0;
+    uint64_t run_points = 0;
+    for (uint32_t i = 0; i < run_count; i++) {
+        bb_run_t run;
+        bb_error_t error = bb_run_open_any(&run, runs[i], NULL);
+        BB_ASSERT(error == BB_OK); // checked on both sides of the boundary: what we wrote can be
+        run_points += run.point_count; // read, and is what came in
+    }
+    for (uint32_t i = 0; i < entry_count; i++) {
+        entry_points += entries[i].point_count;
+    }
+    BB_ASSERT(entry_points == run_points);
+    return bb_store_draft_put(&self->draft, entries, entry_count, runs, run_count);
+}
+
 bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_fence,
                                 bb_fault_t *fault)
 {
@@ -198,8 +221,8 @@ bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_f
     bb_store_draft_begin(&self->draft, self->pool, self->kv, id,
                          found ? self->windows->items[at].number_next : 1, must_fence);
     self->is_begun = true;
-    if (!self->runs) {
-        self->runs = bb_run_writer_new();
+    if (!self->group) {
+        self->group = bb_run_group_new(self->group_bits, s_put, self);
     }
     // The newest day is flushed into again soon: hashing it now would cost a tenth of sealing, and
     // a merge does it once. If there is none, scrubbing does.
@@ -210,24 +233,15 @@ bb_error_t bb_seal_window_begin(bb_seal_t *self, bb_window_id_t id, bool *must_f
     return BB_OK;
 }
 
-static uint64_t s_point_count(bb_slice_t encoded)
-{
-    bb_run_t run;
-    bb_error_t error = bb_run_open(&run, encoded, NULL);
-    BB_ASSERT(error == BB_OK); // checked on both sides of the boundary: what we wrote can be read
-    return run.point_count;
-}
-
 bb_error_t bb_seal_add(bb_seal_t *self, uint32_t partition, uint32_t battery,
                        const bb_run_input_t *input)
 {
     BB_ASSERT(self->is_begun);
-    bb_slice_t encoded = bb_run_writer_encode(self->runs, input);
     if (self->fingerprinter &&
         bb_fingerprinter_add_input(self->fingerprinter, partition, battery, input) != BB_OK) {
         bb_fingerprinter_destroy(&self->fingerprinter);
     }
-    return bb_store_draft_put(&self->draft, partition, battery, encoded, s_point_count(encoded));
+    return bb_run_group_add(self->group, partition, battery, input);
 }
 
 static void s_record_fingerprints(bb_seal_t *self)
@@ -245,6 +259,10 @@ bb_error_t bb_seal_window_end(bb_seal_t *self, bb_error_t error, bb_fault_t *fau
     BB_ASSERT(self->is_begun);
     self->is_begun = false;
     bb_store_window_t *window = &self->draft.window;
+    if (error == BB_OK) {
+        error = bb_run_group_flush(self->group);
+    }
+    bb_run_group_clear(self->group); // of an attempt that failed
     if (error == BB_OK) {
         error = bb_store_draft_end(&self->draft);
     }

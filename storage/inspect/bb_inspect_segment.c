@@ -78,53 +78,85 @@ static void s_add_stats(bb_inspect_column_t *column, const bb_block_stats_t *sta
     }
 }
 
-static bool s_block(bb_inspect_segment_t *self, const bb_run_t *run, uint32_t c, uint32_t b)
+// What the values of a block are: of a run, or of one battery of a shared one.
+static bool s_block_stats(bb_inspect_segment_t *self, const bb_run_t *run, uint32_t c, uint32_t b)
 {
-    bb_slice_t bytes;
-    uint8_t encoding;
     bb_block_stats_t stats;
-    if (bb_run_raw_block(run, bb_run_slot(c), b, &bytes, &encoding) != BB_OK ||
-        bb_run_block_stats(run, c, b, &stats) != BB_OK) {
+    if (bb_run_block_stats(run, c, b, &stats) != BB_OK) {
         return false;
     }
-    if (stats.count == 0) {
-        return true;
+    if (stats.count > 0) {
+        bb_run_column_info_t info = bb_run_column(run, c);
+        s_add_stats(s_column(self, info.metric, info.type), &stats);
     }
-    bb_run_column_info_t info = bb_run_column(run, c);
-    bb_inspect_column_t *column = s_column(self, info.metric, info.type);
-    s_add(&column->sum, stats.count, bytes.length);
-    s_add(&self->encodings[encoding & BB_RUN_ENCODING_MASK], stats.count, bytes.length);
-    column->lacking_count += (encoding & BB_RUN_LACKS_ROWS) != 0;
-    s_add_stats(column, &stats);
     return true;
 }
 
-static void s_run(bb_inspect_segment_t *self, uint32_t battery, bb_slice_t encoded)
+// How a block lies on disk.
+static bool s_block_bytes(bb_inspect_segment_t *self, const bb_run_t *run, uint32_t c, uint32_t b)
+{
+    bb_slice_t bytes;
+    uint8_t encoding;
+    uint32_t count;
+    if (bb_run_raw_block(run, bb_run_slot(c), b, &bytes, &encoding) != BB_OK ||
+        bb_run_raw_count(run, c, b, &count) != BB_OK) {
+        return false;
+    }
+    if (count > 0) {
+        bb_run_column_info_t info = bb_run_column(run, c);
+        bb_inspect_column_t *column = s_column(self, info.metric, info.type);
+        s_add(&column->sum, count, bytes.length);
+        s_add(&self->encodings[encoding & BB_RUN_ENCODING_MASK], count, bytes.length);
+        column->lacking_count += (encoding & BB_RUN_LACKS_ROWS) != 0;
+    }
+    return true;
+}
+
+static bool s_blocks(bb_inspect_segment_t *self, const bb_run_t *run)
+{
+    bool all_sound = true;
+    for (uint32_t b = 0; b < run->block_count; b++) {
+        bb_slice_t bytes;
+        uint8_t encoding;
+        bool is_sound = bb_run_raw_block(run, 0, b, &bytes, &encoding) == BB_OK;
+        if (is_sound) {
+            s_add(&self->times, bb_run_block_rows(run, b), bytes.length);
+            s_add(&self->encodings[encoding & BB_RUN_ENCODING_MASK], bb_run_block_rows(run, b),
+                  bytes.length);
+        }
+        for (uint32_t c = 0; is_sound && c < run->column_count; c++) {
+            is_sound = s_block_bytes(self, run, c, b);
+        }
+        all_sound &= is_sound;
+    }
+    return all_sound;
+}
+
+// A run of the battery that the cursor is at. The bytes of a shared one count with its first.
+static void s_run(bb_inspect_segment_t *self, bb_segment_cursor_t *cursor, uint32_t battery,
+                  bb_slice_t encoded)
 {
     bb_run_t run;
     bb_fault_t fault = {0};
     self->run_count++;
-    self->run_bytes += encoded.length;
-    if (bb_run_open(&run, encoded, &fault) != BB_OK) {
+    if (bb_segment_cursor_open_run(cursor, encoded, &run, &fault) != BB_OK) {
+        self->run_bytes += encoded.length;
         s_damage(self, battery, fault.text);
         return;
     }
     self->point_count += run.point_count;
+    bool is_sound = true;
+    if (!run.shared || run.member == 0) {
+        self->run_bytes += encoded.length;
+        is_sound = s_blocks(self, run.shared ? bb_shared_run_whole(run.shared) : &run);
+    }
     for (uint32_t b = 0; b < run.block_count; b++) {
-        bb_slice_t bytes;
-        uint8_t encoding;
-        bool is_sound = bb_run_raw_block(&run, 0, b, &bytes, &encoding) == BB_OK;
-        if (is_sound) {
-            s_add(&self->times, bb_run_block_rows(&run, b), bytes.length);
-            s_add(&self->encodings[encoding & BB_RUN_ENCODING_MASK], bb_run_block_rows(&run, b),
-                  bytes.length);
-        }
         for (uint32_t c = 0; is_sound && c < run.column_count; c++) {
-            is_sound = s_block(self, &run, c, b);
+            is_sound = s_block_stats(self, &run, c, b);
         }
-        if (!is_sound) {
-            s_damage(self, battery, "a block does not verify");
-        }
+    }
+    if (!is_sound) {
+        s_damage(self, battery, "a block does not verify");
     }
 }
 
@@ -155,7 +187,7 @@ bb_error_t bb_inspect_segment_add(bb_inspect_segment_t *self, bb_kv_driver_t *kv
         self->battery_count++;
         while ((error = bb_segment_cursor_next(cursor, &run)) != BB_ERR_NOT_FOUND) {
             if (error == BB_OK) {
-                s_run(self, battery, run);
+                s_run(self, cursor, battery, run);
             }
         }
     }

@@ -164,7 +164,7 @@ static void s_add_run(bb_battery_view_t *self, uint32_t window_index, bb_slice_t
         .window = window_index,
         .is_quarantine = window->is_quarantine,
     };
-    if (bb_run_open(&run.run, value, NULL) != BB_OK) {
+    if (bb_segment_cursor_open_run(window->cursor, value, &run.run, NULL) != BB_OK) {
         bb_battery_view_note_damage(self, &run);
         return;
     }

@@ -33,26 +33,13 @@ static bool s_unreadable_block(const bb_run_t *run, char *text)
     return false;
 }
 
-bool bb_run_is_damaged(bb_slice_t encoded, uint64_t *point_count, bb_damage_reason_t *reason,
-                       char *text)
+bool bb_run_is_damaged(const bb_run_t *run, bb_damage_reason_t *reason, char *text)
 {
-    bb_run_t run;
-    bb_fault_t fault = {0};
-    *point_count = 0;
-    bb_error_t error = bb_run_open(&run, encoded, &fault);
-    if (error != BB_OK) {
-        *reason = bb_damage_reason_of(error);
-        snprintf(text, S_TEXT_BYTES, "%.200s",
-                 fault.text[0] ? fault.text : bb_error_message(error));
-        return true;
-    }
-    *point_count = run.point_count;
-    error = bb_run_verify(&run);
-    if (error == BB_OK) {
+    if (bb_run_verify(run) == BB_OK) {
         return false;
     }
     *reason = BB_DAMAGE_CHECKSUM;
-    if (!s_unreadable_block(&run, text)) {
+    if (!s_unreadable_block(run, text)) {
         *reason = BB_DAMAGE_STATISTICS;
         snprintf(text, S_TEXT_BYTES, "statistics are not those of the values");
     }
@@ -68,6 +55,31 @@ static void s_found(const bb_window_check_t *self, bb_window_check_totals_t *tot
     self->found(self->context, partition, battery, reason, text);
 }
 
+// A run of the battery that the cursor is at.
+static void s_run(const bb_window_check_t *self, uint32_t partition, uint32_t battery,
+                  bb_slice_t encoded, bb_window_check_totals_t *totals)
+{
+    char text[S_TEXT_BYTES];
+    bb_damage_reason_t reason;
+    bb_run_t run;
+    bb_fault_t fault = {0};
+    totals->run_count++;
+    bb_error_t error = bb_segment_cursor_open_run(self->cursor, encoded, &run, &fault);
+    if (error != BB_OK) {
+        totals->run_bytes += encoded.length;
+        snprintf(text, sizeof text, "%.200s", fault.text[0] ? fault.text : bb_error_message(error));
+        s_found(self, totals, partition, battery, bb_damage_reason_of(error), text);
+        return;
+    }
+    totals->run_bytes += run.shared ? encoded.length / run.member_count : encoded.length;
+    totals->point_count += run.point_count;
+    if (bb_run_is_damaged(&run, &reason, text)) {
+        s_found(self, totals, partition, battery, reason, text);
+    } else if (self->run) {
+        self->run(self->context, partition, battery, &run);
+    }
+}
+
 static void s_battery(const bb_window_check_t *self, uint32_t partition, uint32_t battery,
                       bb_window_check_totals_t *totals)
 {
@@ -80,18 +92,8 @@ static void s_battery(const bb_window_check_t *self, uint32_t partition, uint32_
                     "a part of the window that may hold it does not verify");
             continue;
         }
-        char text[S_TEXT_BYTES];
-        bb_damage_reason_t reason;
-        uint64_t point_count;
         has_run = true;
-        totals->run_count++;
-        totals->run_bytes += encoded.length;
-        if (bb_run_is_damaged(encoded, &point_count, &reason, text)) {
-            s_found(self, totals, partition, battery, reason, text);
-        } else if (self->run) {
-            self->run(self->context, partition, battery, encoded);
-        }
-        totals->point_count += point_count;
+        s_run(self, partition, battery, encoded, totals);
     }
     totals->battery_count += has_run;
 }

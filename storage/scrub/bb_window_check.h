@@ -29,7 +29,7 @@ typedef void (*bb_window_check_found_fn)(void *context, uint32_t partition, uint
 
 // A run that verifies, in the order of batteries.
 typedef void (*bb_window_check_run_fn)(void *context, uint32_t partition, uint32_t battery,
-                                       bb_slice_t encoded);
+                                       const bb_run_t *run);
 
 typedef struct {
     bb_segment_cursor_t *cursor;
@@ -43,8 +43,8 @@ typedef struct {
 bool bb_window_check_step(const bb_window_check_t *self, bb_window_check_at_t *at,
                           bb_window_check_totals_t *totals);
 
-// What is wrong with one run: false = nothing. `text` has room for BB_DAMAGE_TEXT_BYTES_MAX + 1.
-bool bb_run_is_damaged(bb_slice_t encoded, uint64_t *point_count, bb_damage_reason_t *reason,
-                       char *text);
+// What is wrong with a run that was opened: false = nothing. `text` has room for
+// BB_DAMAGE_TEXT_BYTES_MAX + 1.
+bool bb_run_is_damaged(const bb_run_t *run, bb_damage_reason_t *reason, char *text);
 
 #endif

@@ -50,6 +50,20 @@ void bb_run_writer_destroy(bb_run_writer_t **self);
 // above. Bound: 4 GiB for one run (aborts); cut runs at about BB_RUN_ROWS_MAX rows.
 bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *input);
 
+// Rows of neighbouring batteries that have the same columns and revision: in `rows` they lie one
+// battery behind the other, and the times ascend for each battery alone.
+typedef struct {
+    bb_run_input_t rows;
+    uint32_t partition;
+    uint32_t member_count;       // >= 1
+    const uint32_t *batteries;   // member_count, strictly ascending
+    const uint32_t *member_rows; // of each: [1, BB_BLOCK_ROWS_MAX]
+} bb_run_shared_input_t;
+
+// The same as one run for all of them (bb_shared_run.h): what a run costs besides its values is
+// paid once. It has no statistics.
+bb_slice_t bb_run_writer_encode_shared(bb_run_writer_t *self, const bb_run_shared_input_t *input);
+
 typedef struct {
     uint32_t metric;
     bb_type_t type;
@@ -63,7 +77,11 @@ typedef struct {
     uint64_t first, last;
 } bb_block_stats_t;
 
+struct bb_shared_run;
+
 // A verified view. The head is checked at open (small runs: all of it); each block when it is read.
+// One that bb_shared_run_view gave is that of one battery of a shared run: it reads like a run of
+// its own, borrows what bb_shared_run.h says, and is read by one thread at a time.
 typedef struct {
     bb_slice_t encoded; // without what followed the run
     uint64_t revision;
@@ -81,11 +99,17 @@ typedef struct {
     const uint8_t *blocks_raw;
     size_t stats_bytes;
     uint32_t text_count;
+    // Of a shared run: who shares it (bb_run_format.h).
+    uint32_t partition, member_count;
+    const uint8_t *members_raw;
+    size_t members_bytes;
+    struct bb_shared_run *shared; // NULL: not a view of one battery
+    uint32_t member;              // if shared
 } bb_run_t;
 
 // BB_ERR_CORRUPT (checksum, lengths) or BB_ERR_FORMAT (newer version, unknown encoding id).
 // `encoded.data` must be 4-byte aligned and outlive self. Up to three bytes of zeros may follow the
-// run, so that others can stand behind it aligned.
+// run, so that others can stand behind it aligned. A shared run is not opened by this: CORRUPT.
 BB_MUST_CHECK bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault);
 bb_run_column_info_t bb_run_column(const bb_run_t *self, uint32_t column_index);
 // First column with that metric, or UINT32_MAX; other types of the metric follow it.

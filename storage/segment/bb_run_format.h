@@ -8,7 +8,7 @@
 //   varints         revision, rows, columns, points that are absent, first time (units), last time
 //   -
 //                   first time (units); if MANY: blocks; if STATS: bytes of statistics; if TEXTS:
-//                   texts, bytes of texts
+//                   texts, bytes of texts; if SHARED: partition, members, bytes of members
 //   metrics         columns x 1, 2 or 4 bytes; if CONSECUTIVE only the first
 //   types           columns x 2 bits: bb_type_t - 1, rounded up to bytes
 //   blocks          [column][block], the times as column 0, so (columns + 1) x blocks entries:
@@ -19,6 +19,10 @@
 //                   column's blocks, times first
 //   if STATS        lengths, u8 each: [column][whole run if MANY, block ...]; if MANY u32 offset of
 //                   each column's statistics; the statistics (bb_packed_stats.h)
+//   if SHARED       members, all varints: battery of the first, then battery - battery of the one
+//                   before - 1 of each other; for each block: first member, members from it on that
+//                   may have rows in it, rows of each of them (0: they differ, and the rows of each
+//                   follow)
 //   if TEXTS        zeros up to a multiple of 4; u32 offset of each text from the start of the run;
 //                   texts: u32 length, bytes, zeros up to a multiple of 4
 //   ---------------------------------------------------- the head ends here
@@ -26,6 +30,9 @@
 //
 // The checksum of the head covers bytes [0, 4) and [8, end of the head); WHOLE: [8, end of the
 // run).
+// A shared run has the rows of several batteries, in each block one battery behind the other. Times
+// ascend for each battery alone, from block to block too; the first and last time of a block and of
+// the run are the smallest and the largest. It has no statistics.
 #ifndef BB_RUN_FORMAT_H
 #define BB_RUN_FORMAT_H
 
@@ -39,8 +46,6 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as 
 #define BB_RUN_MAGIC       'R'
 #define BB_RUN_VERSION     '2'
 #define BB_RUN_FIXED_BYTES 8u
-// Behind the fixed bytes: six numbers, and up to four more.
-#define BB_RUN_HEAD_NUMBERS_MAX 10u
 
 // Flags. A reader refuses others.
 #define BB_RUN_WHOLE       0x01u // one checksum over everything, none for each block
@@ -49,7 +54,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as 
 #define BB_RUN_TEXTS       0x08u
 #define BB_RUN_CONSECUTIVE 0x10u // metric numbers without a gap
 #define BB_RUN_LONG        0x20u // times of blocks need 8 bytes
-#define BB_RUN_FLAGS       0x3fu
+#define BB_RUN_SHARED      0x40u // by several batteries
+#define BB_RUN_FLAGS       0x7fu
 
 // Widths: bits 0-1 log2 of the bytes of a metric number, bit 2 lengths of blocks have two bytes,
 // bits 4-7 the power of ten of a unit.

@@ -74,6 +74,8 @@ struct bb_run_merger {
     s_rows_t waiting;      // to be encoded
     uint32_t *top_ranks;   // per row: rank of the highest revision of one metric
     bb_text_table_t texts; // the union
+    uint32_t rows_limit;
+    bb_run_emit_rows_fn emit_rows;
 
     // Of one merge.
     s_input_t *inputs;
@@ -340,22 +342,30 @@ static bb_error_t s_begin_block(s_merge_t *self, uint32_t rows)
     return error;
 }
 
+// The rows that wait, as they are.
+static bb_run_input_t s_waiting(s_merge_t *self)
+{
+    const s_rows_t *rows = &self->waiting;
+    for (uint32_t i = 0; i < self->column_count; i++) {
+        self->columns[i] = (bb_run_column_t){self->infos[i].metric, self->infos[i].type,
+                                             s_values(rows, i), s_presence(rows, i)};
+    }
+    return (bb_run_input_t){
+        .revision = self->revisions[self->rank],
+        .row_count = rows->row_count,
+        .times_wall_ns = rows->times,
+        .column_count = self->column_count,
+        .columns = self->columns,
+    };
+}
+
 // Encodes rows that wait while there are more than `keep_max` of them.
 static bb_error_t s_write_waiting(s_merge_t *self, uint32_t keep_max)
 {
     s_rows_t *rows = &self->waiting;
     uint32_t done = 0;
     bb_error_t error = BB_OK;
-    bb_run_input_t input = {
-        .row_count = rows->row_count,
-        .times_wall_ns = rows->times,
-        .column_count = self->column_count,
-        .columns = self->columns,
-    };
-    for (uint32_t i = 0; i < self->column_count; i++) {
-        self->columns[i] = (bb_run_column_t){self->infos[i].metric, self->infos[i].type,
-                                             s_values(rows, i), s_presence(rows, i)};
-    }
+    bb_run_input_t input = s_waiting(self);
     while (error == BB_OK && rows->row_count - done > keep_max) {
         uint32_t count = bb_run_writer_cut(rows->times, done, rows->row_count);
         error = s_begin_block(self, count);
@@ -373,6 +383,11 @@ static bb_error_t s_write_waiting(s_merge_t *self, uint32_t keep_max)
 // Columns that lack in every row of what is emitted stay in the run without a value.
 static bb_error_t s_end_revision(s_merge_t *self)
 {
+    if (self->emit_rows && self->revision_count == 1 && !self->is_begun &&
+        self->waiting.row_count > 0 && self->waiting.row_count < self->rows_limit) {
+        bb_run_input_t rows = s_waiting(self);
+        return self->emit_rows(self->context, &rows);
+    }
     bb_error_t error = s_write_waiting(self, 0);
     return error == BB_OK ? s_emit_run(self) : error;
 }
@@ -799,6 +814,13 @@ void bb_run_merger_destroy(bb_run_merger_t **self)
     bb_text_table_free(&merger->texts);
     free(merger);
     *self = NULL;
+}
+
+void bb_run_merger_rows(bb_run_merger_t *self, uint32_t rows_limit, bb_run_emit_rows_fn emit_rows)
+{
+    BB_ASSERT(rows_limit <= BB_BLOCK_ROWS_MAX);
+    self->rows_limit = rows_limit;
+    self->emit_rows = emit_rows;
 }
 
 bb_error_t bb_run_merger_merge(bb_run_merger_t *self, const bb_run_t *runs, uint32_t run_count,

@@ -33,10 +33,19 @@ typedef struct {
     uint64_t copied_count; // points of blocks that were copied
 } bb_run_merge_result_t;
 
+// Instead of a run: the rows that would be all of it. Borrowed for the call, and with it all of the
+// merge that comes of this battery.
+typedef bb_error_t (*bb_run_emit_rows_fn)(void *context, const bb_run_input_t *rows);
+
 // Memory for merges, kept from one to the next. One thread.
 typedef struct bb_run_merger bb_run_merger_t;
 bb_run_merger_t *bb_run_merger_new(void);
 void bb_run_merger_destroy(bb_run_merger_t **self);
+
+// From now on, when the outcome is of one revision and has fewer than `rows_limit` rows, none of
+// them copied, they are given to `emit_rows` in place of `emit`: whoever encodes them otherwise
+// saves encoding them twice. NULL: never.
+void bb_run_merger_rows(bb_run_merger_t *self, uint32_t rows_limit, bb_run_emit_rows_fn emit_rows);
 
 // run_count >= 1; metric numbers mean the same in all runs. result may be NULL. Errors: those of
 // `emit`, or BB_ERR_CORRUPT when a block of an input does not verify; what was emitted until then

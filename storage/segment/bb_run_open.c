@@ -51,10 +51,15 @@ static bool s_read_numbers(bb_run_t *self, s_bytes_t *bytes, uint64_t *text_byte
     uint64_t stats_bytes = self->flags & BB_RUN_STATS ? s_number(bytes) : 0;
     uint64_t texts = self->flags & BB_RUN_TEXTS ? s_number(bytes) : 0;
     *text_bytes = self->flags & BB_RUN_TEXTS ? s_number(bytes) : 0;
+    bool is_shared = (self->flags & BB_RUN_SHARED) != 0;
+    uint64_t partition = is_shared ? s_number(bytes) : 0;
+    uint64_t members = is_shared ? s_number(bytes) : 0;
+    uint64_t member_bytes = is_shared ? s_number(bytes) : 0;
     int64_t last;
     if (bytes->is_short || rows == 0 || rows > UINT32_MAX || columns == 0 || columns > UINT16_MAX ||
         blocks == 0 || blocks > BB_RUN_BLOCKS_MAX || absent > rows * columns ||
-        texts > UINT32_MAX / 8 || stats_bytes > UINT32_MAX ||
+        texts > UINT32_MAX / 8 || stats_bytes > UINT32_MAX || partition > UINT16_MAX ||
+        members > member_bytes || member_bytes > UINT32_MAX || (is_shared && members == 0) ||
         __builtin_mul_overflow(first, unit_ns, &first) || span > INT64_MAX / (uint64_t)unit_ns ||
         __builtin_add_overflow(first, (int64_t)(span * (uint64_t)unit_ns), &last)) {
         return false;
@@ -67,6 +72,9 @@ static bool s_read_numbers(bb_run_t *self, s_bytes_t *bytes, uint64_t *text_byte
     self->last_wall_ns = last;
     self->stats_bytes = stats_bytes;
     self->text_count = (uint32_t)texts;
+    self->partition = (uint32_t)partition;
+    self->member_count = (uint32_t)members;
+    self->members_bytes = member_bytes;
     return true;
 }
 
@@ -99,6 +107,9 @@ static bool s_lay_out(bb_run_t *self, s_bytes_t *bytes)
             self->stats_offsets_raw = s_take(bytes, self->column_count, 4);
         }
         self->stats_raw = s_take(bytes, self->stats_bytes, 1);
+    }
+    if (self->flags & BB_RUN_SHARED) {
+        self->members_raw = s_take(bytes, self->members_bytes, 1);
     }
     if (self->flags & BB_RUN_TEXTS) {
         size_t done = (size_t)(bytes->at - (const uint8_t *)self->encoded.data);
@@ -150,6 +161,7 @@ static bool s_check_blocks(const bb_run_t *self)
     if (self->block_count == 1) {
         return self->row_count <= BB_BLOCK_ROWS_MAX && !(self->flags & BB_RUN_MANY);
     }
+    bool is_shared = (self->flags & BB_RUN_SHARED) != 0;
     uint64_t rows = 0;
     int64_t before = 0;
     for (uint32_t block = 0; block < self->block_count; block++) {
@@ -157,14 +169,15 @@ static bool s_check_blocks(const bb_run_t *self)
         int64_t first = bb_run_raw_block_time(self, 0, block);
         int64_t last = bb_run_raw_block_time(self, 1, block);
         if (of_block > BB_BLOCK_ROWS_MAX || first > last || first < self->first_wall_ns ||
-            last > self->last_wall_ns || (block > 0 && first <= before)) {
+            last > self->last_wall_ns || (!is_shared && block > 0 && first <= before)) {
             return false;
         }
         rows += of_block;
         before = last;
     }
-    return rows == self->row_count && bb_run_raw_block_time(self, 0, 0) == self->first_wall_ns &&
-           before == self->last_wall_ns;
+    return rows == self->row_count &&
+           (is_shared || (bb_run_raw_block_time(self, 0, 0) == self->first_wall_ns &&
+                          before == self->last_wall_ns));
 }
 
 static bool s_check_columns(const bb_run_t *self)
@@ -253,11 +266,12 @@ static bool s_find_parts(bb_run_t *self, bb_slice_t encoded)
     *self = (bb_run_t){.encoded = encoded, .flags = bytes[2], .widths = bytes[3]};
     s_bytes_t head = {.at = bytes + BB_RUN_FIXED_BYTES, .limit = bytes + encoded.length};
     return (self->widths & 3) != 3 && !(self->widths & BB_RUN_WIDTHS_SPARE) &&
-           self->widths >> 4 <= BB_RUN_EXPONENT_MAX && s_lay_out(self, &head) &&
-           s_check_parts(self);
+           self->widths >> 4 <= BB_RUN_EXPONENT_MAX &&
+           (self->flags & (BB_RUN_SHARED | BB_RUN_STATS)) != (BB_RUN_SHARED | BB_RUN_STATS) &&
+           s_lay_out(self, &head) && s_check_parts(self);
 }
 
-bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault)
+bb_error_t bb_run_open_any(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault)
 {
     BB_ASSERT((uintptr_t)encoded.data % 4 == 0);
     const uint8_t *bytes = encoded.data;
@@ -286,6 +300,14 @@ bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault)
         *self = run;
     }
     return error;
+}
+
+bb_error_t bb_run_open(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault)
+{
+    if (bb_run_is_shared(encoded)) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "run: it is shared by several batteries");
+    }
+    return bb_run_open_any(self, encoded, fault);
 }
 
 bool bb_run_sign(uint8_t *bytes, size_t length)

@@ -8,6 +8,7 @@
 #include "protocol/bb_crc32c.h"
 #include "storage/segment/bb_packed_stats.h"
 #include "storage/segment/bb_peer_cache.h"
+#include "storage/segment/bb_shared_run.h"
 #include "storage/segment/bb_stats.h"
 
 // ---- directory -------------------------------------------------------------------------------
@@ -37,6 +38,9 @@ uint32_t bb_run_find(const bb_run_t *self, uint32_t metric)
 uint32_t bb_run_block_rows(const bb_run_t *self, uint32_t block_index)
 {
     BB_ASSERT(block_index < self->block_count);
+    if (self->shared) {
+        return bb_shared_run_stretch(self, block_index).rows;
+    }
     return self->rows_raw ? bb_run_format_u16(self->rows_raw + (size_t)block_index * 2) + 1u
                           : self->row_count;
 }
@@ -55,6 +59,10 @@ void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *fir
                         int64_t *last_wall_ns)
 {
     BB_ASSERT(block_index < self->block_count);
+    if (self->shared) {
+        bb_shared_run_range(self, block_index, first_wall_ns, last_wall_ns);
+        return;
+    }
     *first_wall_ns =
         self->times_raw ? bb_run_raw_block_time(self, 0, block_index) : self->first_wall_ns;
     *last_wall_ns =
@@ -147,6 +155,10 @@ static bool s_is_ascending(const int64_t *times_wall_ns, uint32_t count)
 
 bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_t *out_wall_ns)
 {
+    if (self->shared) {
+        bb_shared_run_times(self, block_index, out_wall_ns);
+        return BB_OK;
+    }
     bb_slice_t block;
     uint8_t encoding;
     uint32_t rows = bb_run_block_rows(self, block_index);
@@ -157,6 +169,9 @@ bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_
     }
     if (error != BB_OK) {
         return error;
+    }
+    if (self->flags & BB_RUN_SHARED) {
+        return BB_OK; // in order for each battery alone, which bb_shared_run_open sees to
     }
     // Merging relies on the order of times: a block that verifies but was written wrong stops here.
     bool ascends = s_is_ascending(out_wall_ns, rows);
@@ -204,6 +219,15 @@ static bb_error_t s_open_values(const bb_run_t *self, uint32_t column_index, uin
         values->rows % 8 == 0 || values->bitmap[bytes - 1] >> values->rows % 8 == 0;
     return spare_is_zero && values->count > 0 && values->count < values->rows ? BB_OK
                                                                               : BB_ERR_CORRUPT;
+}
+
+bb_error_t bb_run_raw_count(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                            uint32_t *count)
+{
+    s_values_t values;
+    bb_error_t error = s_open_values(self, column_index, block_index, &values);
+    *count = values.count;
+    return error;
 }
 
 // ---- peers -----------------------------------------------------------------------------------
@@ -338,6 +362,9 @@ uint32_t bb_run_block_exponent(const bb_run_t *self, uint32_t column_index, uint
 bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
                                uint64_t *out, uint64_t *presence, bool *all_present)
 {
+    if (self->shared) {
+        return bb_shared_run_values(self, column_index, block_index, out, presence, all_present);
+    }
     s_values_t values;
     bb_type_t type = bb_run_raw_type(self, column_index);
     bb_error_t error = s_open_values(self, column_index, block_index, &values);
@@ -531,6 +558,10 @@ bb_error_t bb_run_block_aggregate(const bb_run_t *self, uint32_t column_index, u
                                   uint32_t row_first, uint32_t row_limit,
                                   const int64_t *block_times_wall_ns, bb_block_stats_t *stats)
 {
+    if (self->shared) {
+        return bb_shared_run_aggregate(self, column_index, block_index, row_first, row_limit,
+                                       stats);
+    }
     bb_error_t error = s_aggregate(self, column_index, block_index, row_first, row_limit,
                                    block_times_wall_ns, stats);
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
@@ -553,6 +584,10 @@ bb_error_t bb_run_raw_block_stats(const bb_run_t *self, uint32_t column_index, u
 bb_error_t bb_run_block_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
                               bb_block_stats_t *stats)
 {
+    if (self->shared) {
+        return bb_shared_run_aggregate(self, column_index, block_index, 0,
+                                       bb_run_block_rows(self, block_index), stats);
+    }
     bb_error_t error = bb_run_raw_block_stats(self, column_index, block_index, stats);
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
 }

@@ -54,6 +54,23 @@ static inline int64_t bb_run_raw_block_time(const bb_run_t *self, uint32_t end,
     return (int64_t)((uint64_t)self->first_wall_ns + units * (uint64_t)self->unit_ns);
 }
 
+// ---- shared runs -----------------------------------------------------------------------------
+// By the bytes alone: nothing is checked.
+static inline bool bb_run_is_shared(bb_slice_t encoded)
+{
+    const uint8_t *bytes = encoded.data;
+    return encoded.length >= BB_RUN_FIXED_BYTES && bytes[0] == BB_RUN_MAGIC &&
+           bytes[1] == BB_RUN_VERSION && bytes[2] & BB_RUN_SHARED;
+}
+
+// bb_run_open, but a shared run as well, as one of all its rows: bb_run_block_times and
+// bb_run_block_values give those of whole blocks.
+BB_MUST_CHECK bb_error_t bb_run_open_any(bb_run_t *self, bb_slice_t encoded, bb_fault_t *fault);
+
+// How many values a block has, by its bitmap. BB_ERR_CORRUPT.
+BB_MUST_CHECK bb_error_t bb_run_raw_count(const bb_run_t *self, uint32_t column_index,
+                                          uint32_t block_index, uint32_t *count);
+
 // ---- blocks and statistics -------------------------------------------------------------------
 
 // The bytes of a block and the byte of its encoding (bb_run_format.h), its checksum tested.

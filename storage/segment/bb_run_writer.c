@@ -69,6 +69,10 @@ struct bb_run_writer {
     s_part_t *parts; // [block][slot]
     size_t part_capacity;
     s_buffer_t payload, stats;
+    // If it is shared.
+    const uint32_t *batteries; // NULL: it is not
+    uint32_t partition, member_count;
+    s_buffer_t member_rows; // of each block, as written
     uint64_t point_count;
     uint32_t row_count;
 
@@ -114,6 +118,7 @@ void bb_run_writer_destroy(bb_run_writer_t **self)
     free(writer->parts);
     free(writer->payload.bytes);
     free(writer->stats.bytes);
+    free(writer->member_rows.bytes);
     free(writer->run.bytes);
     free(writer);
     *self = NULL;
@@ -153,11 +158,24 @@ void bb_run_writer_begin(bb_run_writer_t *self, uint64_t revision,
     self->column_count = column_count;
     self->texts = texts;
     self->is_without_stats = false;
+    self->batteries = NULL;
     self->block_count = 0;
     self->row_count = 0;
     self->point_count = 0;
     self->payload.length = 0;
     self->stats.length = 0;
+    self->member_rows.length = 0;
+}
+
+void bb_run_writer_share(bb_run_writer_t *self, uint32_t partition, const uint32_t *batteries,
+                         uint32_t member_count)
+{
+    BB_ASSERT(member_count >= 1);
+    BB_ASSERT(self->block_count == 0);
+    self->is_without_stats = true;
+    self->partition = partition;
+    self->batteries = batteries;
+    self->member_count = member_count;
 }
 
 uint32_t bb_run_writer_rows(const bb_run_writer_t *self)
@@ -176,7 +194,7 @@ static s_part_t *s_next_block(bb_run_writer_t *self, uint32_t rows, int64_t firs
 {
     BB_ASSERT(rows >= 1 && rows <= BB_BLOCK_ROWS_MAX);
     BB_ASSERT(self->block_count < BB_RUN_BLOCKS_MAX);
-    BB_ASSERT(self->block_count == 0 ||
+    BB_ASSERT(self->block_count == 0 || self->batteries ||
               self->blocks[self->block_count - 1].last_wall_ns < first_wall_ns);
     if (self->block_count == self->block_capacity) {
         self->block_capacity = self->block_capacity ? self->block_capacity * 2 : 16;
@@ -424,15 +442,12 @@ static void s_add_column(bb_run_writer_t *self, s_part_t *part, const bb_run_inp
     s_merge_stats(&self->totals[index], type, &stats);
 }
 
-void bb_run_writer_add(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
-                       uint32_t row_count)
+static void s_add_block(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
+                        uint32_t row_count, int64_t first_wall_ns, int64_t last_wall_ns)
 {
     BB_ASSERT(input->column_count == self->column_count);
     const int64_t *times = input->times_wall_ns + row_first;
-    for (uint32_t row = 1; row < row_count; row++) {
-        BB_ASSERT(times[row - 1] < times[row]);
-    }
-    s_part_t *parts = s_next_block(self, row_count, times[0], times[row_count - 1]);
+    s_part_t *parts = s_next_block(self, row_count, first_wall_ns, last_wall_ns);
     parts[0] = (s_part_t){.offset = self->payload.length};
     memcpy(self->values, times, (size_t)row_count * sizeof *times);
     bb_encoding_input_t block = {
@@ -447,7 +462,74 @@ void bb_run_writer_add(bb_run_writer_t *self, const bb_run_input_t *input, uint3
     self->row_count += row_count;
 }
 
+void bb_run_writer_add(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
+                       uint32_t row_count)
+{
+    BB_ASSERT(!self->batteries);
+    const int64_t *times = input->times_wall_ns + row_first;
+    for (uint32_t row = 1; row < row_count; row++) {
+        BB_ASSERT(times[row - 1] < times[row]);
+    }
+    s_add_block(self, input, row_first, row_count, times[0], times[row_count - 1]);
+}
+
+// ---- rows of several batteries ---------------------------------------------------------------
+static void s_note_members(bb_run_writer_t *self, uint32_t row_count, uint32_t member_first,
+                           uint32_t member_count, const uint32_t *member_rows)
+{
+    s_buffer_t *out = &self->member_rows;
+    bool is_each = true;
+    uint32_t rows = 0;
+    BB_ASSERT(member_count >= 1 && member_first <= self->member_count - member_count);
+    for (uint32_t i = 0; i < member_count; i++) {
+        is_each &= member_rows[i] == member_rows[0] && member_rows[i] > 0;
+        rows += member_rows[i];
+    }
+    BB_ASSERT(rows == row_count);
+    out->length += bb_varint_put(s_reserve(out, BB_VARINT_BYTES_MAX), member_first);
+    out->length += bb_varint_put(s_reserve(out, BB_VARINT_BYTES_MAX), member_count);
+    out->length += bb_varint_put(s_reserve(out, BB_VARINT_BYTES_MAX), is_each ? member_rows[0] : 0);
+    for (uint32_t i = 0; !is_each && i < member_count; i++) {
+        out->length += bb_varint_put(s_reserve(out, BB_VARINT_BYTES_MAX), member_rows[i]);
+    }
+}
+
+void bb_run_writer_add_shared(bb_run_writer_t *self, const bb_run_input_t *input,
+                              uint32_t row_first, uint32_t row_count, uint32_t member_first,
+                              uint32_t member_count, const uint32_t *member_rows)
+{
+    BB_ASSERT(self->batteries);
+    const int64_t *times = input->times_wall_ns + row_first;
+    int64_t first_wall_ns = INT64_MAX;
+    int64_t last_wall_ns = INT64_MIN;
+    for (uint32_t row = 0; row < row_count; row++) {
+        first_wall_ns = BB_MIN(first_wall_ns, times[row]);
+        last_wall_ns = BB_MAX(last_wall_ns, times[row]);
+    }
+    for (uint32_t i = 0, row = 0; i < member_count; row += member_rows[i++]) {
+        for (uint32_t r = 1; r < member_rows[i]; r++) {
+            BB_ASSERT(times[row + r - 1] < times[row + r]);
+        }
+    }
+    s_add_block(self, input, row_first, row_count, first_wall_ns, last_wall_ns);
+    s_note_members(self, row_count, member_first, member_count, member_rows);
+}
+
 // ---- blocks that are copied ------------------------------------------------------------------
+static bb_error_t s_copy_part(bb_run_writer_t *self, const bb_run_t *run, uint32_t slot,
+                              uint32_t block_index, s_part_t *part)
+{
+    bb_slice_t block;
+    *part = (s_part_t){.offset = self->payload.length};
+    bb_error_t error = bb_run_raw_block(run, slot, block_index, &block, &part->encoding);
+    if (error == BB_OK && block.length > 0) {
+        memcpy(s_reserve(&self->payload, block.length), block.data, block.length);
+        self->payload.length += block.length;
+        part->length = (uint16_t)block.length;
+    }
+    return error;
+}
+
 bb_error_t bb_run_writer_copy(bb_run_writer_t *self, const bb_run_t *run, uint32_t block_index)
 {
     BB_ASSERT(run->column_count == self->column_count);
@@ -461,15 +543,8 @@ bb_error_t bb_run_writer_copy(bb_run_writer_t *self, const bb_run_t *run, uint32
     s_part_t *parts = s_next_block(self, rows, first_wall_ns, last_wall_ns);
     bb_error_t error = BB_OK;
     for (uint32_t slot = 0; error == BB_OK && slot <= self->column_count; slot++) {
-        bb_slice_t block;
         s_part_t *part = &parts[slot];
-        *part = (s_part_t){.offset = self->payload.length};
-        error = bb_run_raw_block(run, slot, block_index, &block, &part->encoding);
-        if (error == BB_OK && block.length > 0) {
-            memcpy(s_reserve(&self->payload, block.length), block.data, block.length);
-            self->payload.length += block.length;
-            part->length = (uint16_t)block.length;
-        }
+        error = s_copy_part(self, run, slot, block_index, part);
         if (error == BB_OK && slot > 0) {
             bb_slice_t stats = bb_run_raw_stats(run, slot - 1, block_index);
             part->stats_offset = (uint32_t)self->stats.length;
@@ -495,6 +570,40 @@ bb_error_t bb_run_writer_copy(bb_run_writer_t *self, const bb_run_t *run, uint32
         self->point_count += stats[i].count;
     }
     self->row_count += rows;
+    return BB_OK;
+}
+
+bb_error_t bb_run_writer_copy_shared(bb_run_writer_t *self, const bb_run_t *run,
+                                     uint32_t block_index, uint32_t member_first,
+                                     uint32_t member_count, const uint32_t *member_rows)
+{
+    BB_ASSERT(self->batteries && run->flags & BB_RUN_SHARED && !run->shared);
+    BB_ASSERT(run->column_count == self->column_count);
+    size_t payload_before = self->payload.length;
+    int64_t first_wall_ns;
+    int64_t last_wall_ns;
+    uint32_t rows = bb_run_block_rows(run, block_index);
+    uint64_t points = 0;
+    bb_run_block_range(run, block_index, &first_wall_ns, &last_wall_ns);
+    s_part_t *parts = s_next_block(self, rows, first_wall_ns, last_wall_ns);
+    bb_error_t error = BB_OK;
+    for (uint32_t slot = 0; error == BB_OK && slot <= self->column_count; slot++) {
+        s_part_t *part = &parts[slot];
+        error = s_copy_part(self, run, slot, block_index, part);
+        uint32_t count = part->encoding == BB_ENCODING_NONE ? 0 : rows;
+        if (error == BB_OK && slot > 0 && part->encoding & BB_RUN_LACKS_ROWS) {
+            error = bb_run_raw_count(run, slot - 1, block_index, &count);
+        }
+        points += slot > 0 ? count : 0;
+    }
+    if (error != BB_OK) {
+        self->block_count--;
+        self->payload.length = payload_before;
+        return error;
+    }
+    self->point_count += points;
+    self->row_count += rows;
+    s_note_members(self, rows, member_first, member_count, member_rows);
     return BB_OK;
 }
 
@@ -533,6 +642,10 @@ static void s_find_shape(bb_run_writer_t *self, s_shape_t *shape)
         .first_wall_ns = self->blocks[0].first_wall_ns,
         .last_wall_ns = self->blocks[self->block_count - 1].last_wall_ns,
     };
+    for (uint32_t i = 0; self->batteries && i < self->block_count; i++) {
+        shape->first_wall_ns = BB_MIN(shape->first_wall_ns, self->blocks[i].first_wall_ns);
+        shape->last_wall_ns = BB_MAX(shape->last_wall_ns, self->blocks[i].last_wall_ns);
+    }
     s_find_unit(self, shape);
     bool is_many = self->block_count > 1;
     uint64_t span =
@@ -546,6 +659,7 @@ static void s_find_shape(bb_run_writer_t *self, s_shape_t *shape)
     shape->flags = (is_whole ? BB_RUN_WHOLE : 0) | (is_many ? BB_RUN_MANY : 0) |
                    (self->is_without_stats ? 0 : BB_RUN_STATS) | (has_texts ? BB_RUN_TEXTS : 0) |
                    (is_consecutive ? BB_RUN_CONSECUTIVE : 0) |
+                   (self->batteries ? BB_RUN_SHARED : 0) |
                    (is_many && span > UINT32_MAX ? BB_RUN_LONG : 0);
     uint32_t metric_max = self->columns[self->column_count - 1].metric;
     shape->metric_log2 = metric_max <= UINT8_MAX ? 0 : metric_max <= UINT16_MAX ? 1 : 2;
@@ -596,6 +710,16 @@ static void s_put_u32(s_buffer_t *run, size_t number)
     s_put(run, &narrow, sizeof narrow);
 }
 
+static size_t s_member_bytes(const bb_run_writer_t *self)
+{
+    uint8_t spare[BB_VARINT_BYTES_MAX];
+    size_t bytes = self->member_rows.length + bb_varint_put(spare, self->batteries[0]);
+    for (uint32_t i = 1; i < self->member_count; i++) {
+        bytes += bb_varint_put(spare, self->batteries[i] - self->batteries[i - 1] - 1);
+    }
+    return bytes;
+}
+
 static void s_put_numbers(bb_run_writer_t *self, const s_shape_t *shape)
 {
     s_buffer_t *run = &self->run;
@@ -619,6 +743,21 @@ static void s_put_numbers(bb_run_writer_t *self, const s_shape_t *shape)
         s_put_varint(run, self->texts->sorted_count);
         s_put_varint(run, shape->text_bytes - (size_t)self->texts->sorted_count * 4);
     }
+    if (shape->flags & BB_RUN_SHARED) {
+        s_put_varint(run, self->partition);
+        s_put_varint(run, self->member_count);
+        s_put_varint(run, s_member_bytes(self));
+    }
+}
+
+static void s_put_members(bb_run_writer_t *self)
+{
+    s_put_varint(&self->run, self->batteries[0]);
+    for (uint32_t i = 1; i < self->member_count; i++) {
+        BB_ASSERT(self->batteries[i - 1] < self->batteries[i]);
+        s_put_varint(&self->run, self->batteries[i] - self->batteries[i - 1] - 1);
+    }
+    s_put(&self->run, self->member_rows.bytes, self->member_rows.length);
 }
 
 static void s_put_columns(bb_run_writer_t *self, const s_shape_t *shape)
@@ -758,6 +897,9 @@ bb_slice_t bb_run_writer_finish(bb_run_writer_t *self)
         s_put_stats(self, &shape);
     }
     free(shape.whole);
+    if (shape.flags & BB_RUN_SHARED) {
+        s_put_members(self);
+    }
     if (shape.flags & BB_RUN_TEXTS) {
         s_put_texts(self);
     }
@@ -777,32 +919,7 @@ bb_slice_t bb_run_writer_finish(bb_run_writer_t *self)
     return bb_slice(run->bytes, run->length);
 }
 
-// ---- a run from rows -------------------------------------------------------------------------
-uint32_t bb_run_writer_cut(const int64_t *times_wall_ns, uint32_t row_first, uint32_t row_limit)
-{
-    const int64_t hour_ns = INT64_C(3600) * BB_NS_PER_S;
-    uint32_t full = BB_MIN(row_limit - row_first, (uint32_t)BB_BLOCK_ROWS_MAX);
-    const int64_t *times = times_wall_ns + row_first;
-    // Dense: at this rate a full block is shorter than an hour.
-    bool is_dense =
-        (uint64_t)(times[full - 1] - times[0]) / full < (uint64_t)hour_ns / BB_BLOCK_ROWS_MAX;
-    int64_t hour = times[0] / hour_ns;
-    if (!is_dense || times[full - 1] / hour_ns == hour) {
-        return full;
-    }
-    uint32_t begin = 1;
-    uint32_t limit = full - 1;
-    while (begin < limit) {
-        uint32_t middle = begin + (limit - begin) / 2;
-        if (times[middle] / hour_ns == hour) {
-            begin = middle + 1;
-        } else {
-            limit = middle;
-        }
-    }
-    return begin;
-}
-
+// ---- beginning with the texts of rows ----------------------------------------------------------
 static void s_collect_texts(bb_run_writer_t *self, const bb_run_input_t *input)
 {
     bb_text_table_clear(&self->own_texts);
@@ -827,7 +944,7 @@ static void s_collect_texts(bb_run_writer_t *self, const bb_run_input_t *input)
     bb_text_table_sort(&self->own_texts);
 }
 
-bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *input)
+void bb_run_writer_begin_input(bb_run_writer_t *self, const bb_run_input_t *input, bool has_stats)
 {
     BB_ASSERT(input->row_count >= 1);
     BB_ASSERT(input->column_count >= 1);
@@ -840,11 +957,5 @@ bb_slice_t bb_run_writer_encode(bb_run_writer_t *self, const bb_run_input_t *inp
     }
     s_collect_texts(self, input);
     bb_run_writer_begin(self, input->revision, self->infos, input->column_count, &self->own_texts);
-    self->is_without_stats = input->row_count < BB_RUN_STATS_ROWS_MIN;
-    for (uint32_t row = 0; row < input->row_count;) {
-        uint32_t rows = bb_run_writer_cut(input->times_wall_ns, row, input->row_count);
-        bb_run_writer_add(self, input, row, rows);
-        row += rows;
-    }
-    return bb_run_writer_finish(self);
+    self->is_without_stats = !has_stats;
 }

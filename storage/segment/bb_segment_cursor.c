@@ -5,6 +5,10 @@
 
 #include "storage/head/bb_arena.h"
 #include "storage/segment/bb_pack.h"
+#include "storage/segment/bb_run_reader.h"
+
+// So many shared runs stay open though the battery at hand has no part in them: its neighbours may.
+#define S_OPEN_KEPT 2u
 
 // One segment. `pack` and `entry` are the first entry at or after the battery that was turned to,
 // once the part is_placed; then no pack means that there is none.
@@ -24,6 +28,14 @@ typedef struct {
     bb_arena_t copies; // of packs that the map did not align
 } s_part_t;
 
+// A shared run that is open.
+typedef struct {
+    bb_shared_run_t *shared;
+    bb_slice_t encoded; // length 0: none
+    uint32_t part;      // the segment that it is of
+    uint64_t turn;      // the last in which it was asked for
+} s_open_t;
+
 struct bb_segment_cursor {
     bb_kv_driver_t *kv;
     s_part_t *parts;
@@ -31,7 +43,99 @@ struct bb_segment_cursor {
     uint32_t part; // the one that _next looks into
     uint64_t place;
     bool is_walking; // `place` was turned to by _walk: behind it is the next
+    uint32_t found;  // the part that gave the last run
+    s_open_t *opened;
+    uint32_t open_count, open_capacity;
+    uint64_t turn; // views of this one are valid
+    bool is_held;  // turns begin when the owner says so, not with each battery
 };
+
+// ---- shared runs -----------------------------------------------------------------------------
+// One that is not in use, or a new one.
+static s_open_t *s_find_open(bb_segment_cursor_t *self)
+{
+    s_open_t *oldest = NULL;
+    for (uint32_t i = 0; i < self->open_count; i++) {
+        s_open_t *open = &self->opened[i];
+        if (open->turn != self->turn && (!oldest || open->turn < oldest->turn)) {
+            oldest = open;
+        }
+    }
+    if (oldest && (self->open_count > S_OPEN_KEPT || oldest->encoded.length == 0)) {
+        return oldest;
+    }
+    if (self->open_count == self->open_capacity) {
+        self->open_capacity = self->open_capacity ? self->open_capacity * 2 : 4;
+        self->opened = bb_realloc(self->opened, self->open_capacity * sizeof *self->opened);
+    }
+    s_open_t *fresh = &self->opened[self->open_count++];
+    *fresh = (s_open_t){.shared = bb_shared_run_new()};
+    return fresh;
+}
+
+static bb_error_t s_open_shared(bb_segment_cursor_t *self, bb_slice_t encoded,
+                                bb_shared_run_t **shared, bb_fault_t *fault)
+{
+    for (uint32_t i = 0; i < self->open_count; i++) {
+        s_open_t *open = &self->opened[i];
+        if (open->encoded.data == encoded.data && open->encoded.length == encoded.length) {
+            open->turn = self->turn;
+            *shared = open->shared;
+            return BB_OK;
+        }
+    }
+    s_open_t *open = s_find_open(self);
+    open->encoded.length = 0;
+    open->turn = 0;
+    bb_error_t error = bb_shared_run_open(open->shared, encoded, fault);
+    if (error == BB_OK) {
+        open->encoded = encoded;
+        open->part = self->found;
+        open->turn = self->turn;
+        *shared = open->shared;
+    }
+    return error;
+}
+
+// The copies of a segment's packs go, and with them what is open of them.
+static void s_forget_copies(bb_segment_cursor_t *self, s_part_t *part)
+{
+    bb_arena_reset(&part->copies);
+    for (uint32_t i = 0; i < self->open_count; i++) {
+        if (self->opened[i].part == part - self->parts) {
+            self->opened[i].encoded.length = 0;
+            self->opened[i].turn = 0;
+        }
+    }
+}
+
+bb_error_t bb_segment_cursor_open_run(bb_segment_cursor_t *self, bb_slice_t encoded, bb_run_t *run,
+                                      bb_fault_t *fault)
+{
+    if (!bb_run_is_shared(encoded)) {
+        return bb_run_open(run, encoded, fault);
+    }
+    bb_shared_run_t *shared;
+    bb_error_t error = s_open_shared(self, encoded, &shared, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    uint32_t member =
+        bb_shared_run_find(shared, (uint32_t)(self->place >> 32), (uint32_t)self->place);
+    if (member == UINT32_MAX) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "run: the battery is not among its members");
+    }
+    error = bb_shared_run_view(shared, member, run);
+    return error == BB_OK
+               ? BB_OK
+               : bb_fault_set(fault, error, "run: a bitmap of a shared block does not verify");
+}
+
+void bb_segment_cursor_hold(bb_segment_cursor_t *self)
+{
+    self->is_held = true;
+    self->turn++;
+}
 
 // ---- packs of one segment --------------------------------------------------------------------
 static void s_damage(s_part_t *part, bb_error_t error)
@@ -121,7 +225,9 @@ static void s_place(bb_segment_cursor_t *self, s_part_t *part, uint64_t place)
     bb_slice_t key;
     bb_slice_t value;
     part->has_pack = false;
-    bb_arena_reset(&part->copies);
+    if (part->copies.used_bytes > 0) {
+        s_forget_copies(self, part);
+    }
     bb_pack_key_encode(wanted, place, 0);
     bb_error_t error = self->kv->seek(part->cursor, bb_slice(wanted, sizeof wanted), &key, &value);
     if (error != BB_OK) {
@@ -163,6 +269,7 @@ bb_error_t bb_segment_cursor_open(bb_kv_driver_t *kv, const bb_segment_part_t *p
 {
     bb_segment_cursor_t *self = bb_alloc_zero(1, sizeof *self);
     self->kv = kv;
+    self->turn = 1;
     self->part_count = part_count;
     self->parts = bb_alloc_zero(part_count + 1, sizeof *self->parts);
     for (uint32_t i = 0; i < part_count; i++) {
@@ -205,6 +312,10 @@ void bb_segment_cursor_close(bb_segment_cursor_t **self)
         cursor->kv->abort(&part->txn);
         bb_arena_free(&part->copies);
     }
+    for (uint32_t i = 0; i < cursor->open_count; i++) {
+        bb_shared_run_destroy(&cursor->opened[i].shared);
+    }
+    free(cursor->opened);
     free(cursor->parts);
     free(cursor);
     *self = NULL;
@@ -219,6 +330,7 @@ bool bb_segment_cursor_is_damaged(const bb_segment_cursor_t *self, uint32_t part
 void bb_segment_cursor_seek(bb_segment_cursor_t *self, uint32_t partition, uint32_t battery)
 {
     self->place = bb_pack_place(partition, battery);
+    self->turn++;
     self->is_walking = false;
     self->part = 0;
     for (uint32_t i = 0; i < self->part_count; i++) {
@@ -243,6 +355,7 @@ bb_error_t bb_segment_cursor_next(bb_segment_cursor_t *self, bb_slice_t *run)
         }
         if (part->has_pack && bb_pack_entry_place(&part->pack, part->entry) == self->place) {
             *run = bb_pack_entry_run(&part->pack, part->entry);
+            self->found = self->part;
             s_advance(self, part);
             return BB_OK;
         }
@@ -289,6 +402,7 @@ bb_error_t bb_segment_cursor_walk(bb_segment_cursor_t *self, uint32_t *partition
         return BB_ERR_NOT_FOUND;
     }
     self->place = next;
+    self->turn += !self->is_held;
     self->is_walking = true;
     *partition = (uint32_t)(next >> 32);
     *battery = (uint32_t)next;

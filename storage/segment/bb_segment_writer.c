@@ -46,8 +46,7 @@ bb_error_t bb_segment_writer_begin(bb_segment_writer_t *self, bb_kv_driver_t *kv
     self->kv = kv;
     self->env = env;
     self->must_fence = must_fence;
-    self->pack.entry_count = 0;
-    self->pack.length = 0;
+    bb_pack_writer_clear(&self->pack);
     self->before = BB_PACK_NONE;
     self->place = BB_PACK_NONE;
     self->uncommitted_bytes = 0;
@@ -89,19 +88,17 @@ static bb_error_t s_write_pack(bb_segment_writer_t *self)
     return error == BB_OK ? self->kv->begin(self->env, true, &self->txn) : error;
 }
 
-bb_error_t bb_segment_writer_add(bb_segment_writer_t *self, uint32_t partition, uint32_t battery,
-                                 bb_slice_t run, uint64_t point_count)
+// Ends the pack if it has no room for so many bytes and runs more.
+static bb_error_t s_make_room(bb_segment_writer_t *self, size_t bytes, uint32_t run_count)
 {
-    uint64_t place = bb_pack_place(partition, battery);
+    bool is_full = bb_pack_writer_bytes(&self->pack) + bytes + S_PAGE_HEAD_BYTES > BB_PACK_BYTES ||
+                   self->pack.run_count + run_count > BB_PACK_RUNS_MAX;
+    return is_full && self->pack.entry_count > 0 ? s_write_pack(self) : BB_OK;
+}
+
+static void s_count_entry(bb_segment_writer_t *self, uint64_t place, uint64_t point_count)
+{
     BB_ASSERT(self->place == BB_PACK_NONE || self->place <= place);
-    size_t entry_bytes = run.length + 16;
-    if (self->pack.entry_count > 0 &&
-        bb_pack_writer_bytes(&self->pack) + entry_bytes + S_PAGE_HEAD_BYTES > BB_PACK_BYTES) {
-        bb_error_t error = s_write_pack(self);
-        if (error != BB_OK) {
-            return error;
-        }
-    }
     if (self->info.run_count == 0) {
         self->info.first = place;
     }
@@ -109,8 +106,42 @@ bb_error_t bb_segment_writer_add(bb_segment_writer_t *self, uint32_t partition, 
     self->info.run_count++;
     self->info.point_count += point_count;
     self->place = place;
-    bb_pack_writer_add(&self->pack, place, run);
-    return BB_OK;
+}
+
+bb_error_t bb_segment_writer_add(bb_segment_writer_t *self, uint32_t partition, uint32_t battery,
+                                 bb_slice_t run, uint64_t point_count)
+{
+    uint64_t place = bb_pack_place(partition, battery);
+    bb_error_t error = s_make_room(self, run.length + 16, 1);
+    if (error == BB_OK) {
+        s_count_entry(self, place, point_count);
+        bb_pack_writer_add(&self->pack, place, run);
+    }
+    return error;
+}
+
+bb_error_t bb_segment_writer_add_group(bb_segment_writer_t *self, const bb_segment_entry_t *entries,
+                                       uint32_t entry_count, const bb_slice_t *runs,
+                                       uint32_t run_count)
+{
+    BB_ASSERT(run_count >= 1 && run_count <= entry_count && run_count <= BB_PACK_RUNS_MAX);
+    size_t bytes = (size_t)entry_count * 8;
+    for (uint32_t i = 0; i < run_count; i++) {
+        bytes += runs[i].length + 8;
+    }
+    bb_error_t error = s_make_room(self, bytes, run_count);
+    uint32_t first = self->pack.run_count;
+    for (uint32_t i = 0; error == BB_OK && i < entry_count; i++) {
+        const bb_segment_entry_t *entry = &entries[i];
+        uint32_t run = first + entry->run;
+        BB_ASSERT(run <= self->pack.run_count); // named in their order
+        if (run == self->pack.run_count) {
+            bb_pack_writer_put(&self->pack, runs[entry->run]);
+        }
+        s_count_entry(self, entry->place, entry->point_count);
+        bb_pack_writer_name(&self->pack, entry->place, run);
+    }
+    return error;
 }
 
 uint64_t bb_segment_writer_file_bytes(const bb_segment_writer_t *self)

@@ -16,7 +16,7 @@
 typedef struct {
     uint64_t first, last; // partition << 32 | battery of the first and the last run
     uint64_t pack_count;
-    uint64_t run_count;
+    uint64_t run_count; // a shared run counts once for each battery
     uint64_t battery_count;
     uint64_t point_count;
     uint64_t bytes; // of packs
@@ -42,6 +42,19 @@ BB_MUST_CHECK bb_error_t bb_segment_writer_begin(bb_segment_writer_t *self, bb_k
 BB_MUST_CHECK bb_error_t bb_segment_writer_add(bb_segment_writer_t *self, uint32_t partition,
                                                uint32_t battery, bb_slice_t run,
                                                uint64_t point_count);
+// One battery's part of a group of runs.
+typedef struct {
+    uint64_t place;       // partition << 32 | battery
+    uint32_t run;         // of the group
+    uint64_t point_count; // of this battery
+} bb_segment_entry_t;
+
+// Takes copies of runs, some of which may be shared by several batteries; they stay in one pack.
+// Entries ascend by place; runs are numbered in the order in which entries name them first.
+BB_MUST_CHECK bb_error_t bb_segment_writer_add_group(bb_segment_writer_t *self,
+                                                     const bb_segment_entry_t *entries,
+                                                     uint32_t entry_count, const bb_slice_t *runs,
+                                                     uint32_t run_count);
 // What the file of the map will have at least: a map of this size would be full.
 uint64_t bb_segment_writer_file_bytes(const bb_segment_writer_t *self);
 // Writes what is left. At least one run was added.

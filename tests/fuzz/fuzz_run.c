@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fuzz_run - any bytes as a run; every block that is handed out is read, then merged.
+// fuzz_run - any bytes as a run; every block that is handed out is read, then merged. A shared run
+// is read and merged battery by battery.
 //
 // Checksums would stop nearly every input at the door, so they are made right first: what lies
 // behind them must hold against any bytes as well.
@@ -8,6 +9,7 @@
 
 #include "storage/segment/bb_run_merge.h"
 #include "storage/segment/bb_run_reader.h"
+#include "storage/segment/bb_shared_run.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -19,6 +21,14 @@ static bb_error_t s_emit(void *context, uint64_t revision, bb_slice_t encoded)
     BB_ASSERT(run.revision == revision);
     BB_ASSERT(bb_run_verify(&run) == BB_OK);
     return BB_OK;
+}
+
+static void s_read(const bb_run_t *run)
+{
+    bb_error_t verified = bb_run_verify(run);
+    bb_run_t twice[2] = {*run, *run};
+    bb_error_t merged = bb_run_merge(twice, 2, s_emit, NULL, NULL);
+    BB_ASSERT(verified != BB_OK || merged == BB_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -34,12 +44,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bb_run_sign(copy, size);
     bb_run_t run;
     bb_fault_t fault;
+    bb_shared_run_t *shared = bb_shared_run_new();
     if (bb_run_open(&run, bb_slice(copy, size), &fault) == BB_OK) {
-        bb_error_t verified = bb_run_verify(&run);
-        bb_run_t twice[2] = {run, run};
-        bb_error_t merged = bb_run_merge(twice, 2, s_emit, NULL, NULL);
-        BB_ASSERT(verified != BB_OK || merged == BB_OK);
+        s_read(&run);
+    } else if (bb_shared_run_open(shared, bb_slice(copy, size), &fault) == BB_OK) {
+        uint32_t member_count = bb_shared_run_whole(shared)->member_count;
+        for (uint32_t m = 0; m < BB_MIN(member_count, 64u); m++) {
+            if (bb_shared_run_view(shared, m, &run) == BB_OK) {
+                s_read(&run);
+            }
+        }
     }
+    bb_shared_run_destroy(&shared);
     free(copy);
     return 0;
 }

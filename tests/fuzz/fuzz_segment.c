@@ -16,17 +16,19 @@
 static void s_sign(uint8_t *bytes, size_t length, uint8_t choice)
 {
     uint32_t entries;
-    if (!(choice & 1) || length < 24) {
+    uint32_t runs;
+    if (!(choice & 1) || length < 28) {
         return;
     }
     memcpy(bytes, "BBP2", 4);
     memcpy(&entries, bytes + 12, 4);
-    uint64_t limit = 24 + ((uint64_t)entries * 10 + 3) / 4 * 4;
-    if (entries == 0 || limit > length) {
+    memcpy(&runs, bytes + 24, 4);
+    uint64_t limit = 28 + (uint64_t)entries * 8 + (uint64_t)runs * 4;
+    if (entries == 0 || runs == 0 || limit > length) {
         return;
     }
     uint32_t offset;
-    memcpy(&offset, bytes + 24 + (size_t)entries * 4, 4);
+    memcpy(&offset, bytes + 28 + (size_t)entries * 4, 4);
     if (choice & 2 && offset >= limit && offset < length) {
         bb_ignore(bb_run_sign(bytes + offset, length - offset), "any outcome is fine");
     }

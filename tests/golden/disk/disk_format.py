@@ -504,13 +504,23 @@ def check_stats(stats, kind, points, table):
 
 
 # ---- a run ----
+class Part:
+    """What one battery has of a shared run: as of a run of its own."""
+
+    def __init__(self, run):
+        self.revision, self.encodings = run.revision, run.encodings
+        self.columns = [(metric, kind, {}) for metric, kind, _ in run.columns]
+        self.points, self.last = 0, None
+
+
 class Run:
-    """One battery, one window, one revision. columns: [(metric, type, {time: value})]."""
+    """One battery, one window, one revision. columns: [(metric, type, {time: value})]. A shared one
+    has parts instead: {battery: Part}, of one partition."""
 
     def __init__(self, data):
         need(data[0:2] == b"R2", "run: magic or version")
         flags, widths = data[2], data[3]
-        need(flags < 64 and widths & 8 == 0, "run: a newer version")
+        need(flags < 128 and widths & 8 == 0, "run: a newer version")
         reader = Reader(data)
         reader.at = 8
         unit = 10 ** (widths >> 4)
@@ -522,6 +532,10 @@ class Run:
         stats_bytes = reader.varint() if has_stats else 0
         texts = reader.varint() if has_texts else 0
         text_bytes = reader.varint() if has_texts else 0
+        self.parts, owners = None, None
+        if flags & 64:
+            need(not has_stats, "run: a shared run with statistics")
+            self.partition, members, member_bytes = (reader.varint() for _ in range(3))
         width = 1 << (widths & 3)
         metrics = [reader.fixed(width) for _ in range(1 if flags & 16 else columns)]
         if flags & 16:
@@ -541,6 +555,8 @@ class Run:
             reader.take(columns * 4 if is_many else 0)
             stats = [reader.take(length) for length in stats_lengths]  # column after column
             need(sum(stats_lengths) == stats_bytes, "run: bytes of statistics")
+        if flags & 64:
+            batteries, owners = self._members(Reader(reader.take(member_bytes)), members, block_rows)
         table = []
         if has_texts:
             reader.take(-reader.at % 4)
@@ -557,17 +573,45 @@ class Run:
             blocks_of.append(block)
         self.encodings = sorted({e & 0x7F for e in encodings if e})
         self.columns = [(m, t, {}) for m, t in zip(metrics, types)]
-        ranges = [self._block(b, blocks, block_rows[b], blocks_of, encodings, table) for b in range(blocks)]
+        if flags & 64:
+            self.parts = {battery: Part(self) for battery in batteries}
+        ranges = [self._block(b, blocks, block_rows[b], blocks_of, encodings, table, owners)
+                  for b in range(blocks)]
         if has_stats:
             self._check_stats(stats, rows, block_rows, ranges, table)
-        self.points = sum(len(values) for _, _, values in self.columns)
+        parts = list(self.parts.values()) if self.parts else [self]
+        for part in self.parts.values() if self.parts else ():
+            part.points = sum(len(values) for _, _, values in part.columns)
+        self.points = sum(len(values) for part in parts for _, _, values in part.columns)
         self.length = reader.at
         need(self.points == rows * columns - absent, "run: points")
-        times = [t for _, _, values in self.columns for t in values]
+        times = [t for part in parts for _, _, values in part.columns for t in values]
         need(min(times) >= first and max(times) <= first + span, "run: range of times")
 
-    def _block(self, b, blocks, rows, blocks_of, encodings, table):
+    @staticmethod
+    def _members(reader, count, block_rows):
+        """(batteries, [the battery of each row of a block])"""
+        batteries, battery, owners = [], -1, []
+        for i in range(count):
+            battery = reader.varint() if i == 0 else battery + 1 + reader.varint()
+            batteries.append(battery)
+        for rows in block_rows:
+            first, members, each = (reader.varint() for _ in range(3))
+            of_block = []
+            for battery in batteries[first:first + members]:
+                of_block += [battery] * (each or reader.varint())
+            need(first + members <= count and len(of_block) == rows, "run: rows of a shared block")
+            owners.append(of_block)
+        need(reader.at == len(reader.data) and batteries[-1] < 2**32, "run: members")
+        need({b for block in owners for b in block} == set(batteries), "run: a member has no rows")
+        return batteries, owners
+
+    def _block(self, b, blocks, rows, blocks_of, encodings, table, owners):
         times = [to_i64(t) for t in decode(encodings[b], blocks_of[b], rows, False)]
+        for battery, time in zip(owners[b] if owners else (), times):
+            part = self.parts[battery]
+            need(part.last is None or part.last < time, "run: times of a battery")
+            part.last = time
         found, waiting = {}, []
         for c, (_, kind, _) in enumerate(self.columns):
             part = (c + 1) * blocks + b
@@ -583,9 +627,10 @@ class Run:
             part = (c + 1) * blocks + b
             found[c] = self._column(encodings[part], blocks_of[part], rows, self.columns[c][1], peers)
         for c, (present, words) in found.items():
-            _, kind, values = self.columns[c]
+            kind = self.columns[c][1]
             for row, word in zip(present, words):
-                values[times[row]] = table[word] if kind == STATE else word
+                part = self.parts[owners[b][row]] if owners else self
+                part.columns[c][2][times[row]] = table[word] if kind == STATE else word
         return times[0], times[-1]
 
     def _check_stats(self, stats, rows, block_rows, ranges, table):
@@ -611,15 +656,17 @@ class Run:
 def read_pack(data):
     """(seq, before, [((partition, battery), run)])"""
     need(data[0:4] == b"BBP2", "pack: magic or version")
-    seq, entries, before = u32(data, 8), u32(data, 12), u64(data, 16)
-    batteries = [u32(data, 24 + 4 * i) for i in range(entries)]
-    offsets = [u32(data, 24 + 4 * (entries + i)) for i in range(entries)]
-    partitions = [u16(data, 24 + 8 * entries + 2 * i) for i in range(entries)]
-    end = 24 + 10 * entries + -(10 * entries) % 4
+    seq, entries, before, runs = u32(data, 8), u32(data, 12), u64(data, 16), u32(data, 24)
+    batteries = [u32(data, 28 + 4 * i) for i in range(entries)]
+    offsets = [u32(data, 28 + 4 * (entries + i)) for i in range(runs)] + [len(data)]
+    at = 28 + 4 * (entries + runs)
+    partitions = [u16(data, at + 2 * i) for i in range(entries)]
+    named = [u16(data, at + 2 * (entries + i)) for i in range(entries)]
+    end = at + 4 * entries
     need(crc32c(data[8:end]) == u32(data, 4), "pack: checksum of the index")
-    limits = offsets[1:] + [len(data)]
-    return seq, before, [((p, b), data[at:limit])
-                         for p, b, at, limit in zip(partitions, batteries, offsets, limits)]
+    need(offsets[0] == end and list(dict.fromkeys(named)) == list(range(runs)), "pack: runs")
+    return seq, before, [((p, b), data[offsets[run]:offsets[run + 1]])
+                         for p, b, run in zip(partitions, batteries, named)]
 
 
 def read_segment(entries):
@@ -629,8 +676,13 @@ def read_segment(entries):
         partition, battery, seq = struct.unpack(">HII", key)
         pack_seq, before, runs = read_pack(value)
         need(seq == index == pack_seq and before == last, "segment: a pack is missing")
+        opened = {run: Run(run) for run in {run for _, run in runs}}
         for place, run in runs:
-            yield (*place, Run(run))
+            one = opened[run]
+            if one.parts is not None:
+                need(place[0] == one.partition and place[1] in one.parts, "segment: who shares a run")
+                one = one.parts[place[1]]
+            yield (*place, one)
         need(runs[-1][0] == (partition, battery), "segment: key")
         last = partition << 32 | battery
 

@@ -6,8 +6,9 @@
 #include "storage/segment/bb_segment_cursor.h"
 
 #include "storage/segment/bb_pack.h"
+#include "storage/segment/bb_run_group.h"
 #include "tests/support/bb_sim_kv.h"
-#include "tests/unit/storage/run_support.h"
+#include "tests/unit/storage/run_table.h"
 
 #define S_SEGMENTS 3u
 #define S_RUNS_MAX 400u
@@ -365,6 +366,105 @@ static void test_segment_that_is_not_there(void **state)
     s_close(&window);
 }
 
+// ---- shared runs -----------------------------------------------------------------------------
+#define S_NEIGHBOURS 90u
+
+static bb_error_t s_put_group(void *context, const bb_segment_entry_t *entries,
+                              uint32_t entry_count, const bb_slice_t *runs, uint32_t run_count)
+{
+    return bb_segment_writer_add_group(context, entries, entry_count, runs, run_count);
+}
+
+// Every segment has some rows of nearly every battery, those of odd ones in another run than those
+// of even ones.
+static void s_fill_shared(s_window_t *self, test_table_t tables[S_SEGMENTS][S_NEIGHBOURS])
+{
+    bb_random_t random = bb_random_seed(12);
+    bb_segment_writer_t *writer = bb_segment_writer_new();
+    bb_run_group_t *group = bb_run_group_new(5, s_put_group, writer);
+    for (uint32_t segment = 0; segment < S_SEGMENTS; segment++) {
+        bool must_fence = false;
+        bb_segment_info_t info;
+        assert_int_equal(
+            bb_segment_writer_begin(writer, self->kv, self->envs[segment], &must_fence), BB_OK);
+        for (uint32_t b = 0; b < S_NEIGHBOURS; b++) {
+            test_table_t *table = &tables[segment][b];
+            test_table_init(table, &random, 1 + test_below(&random, 9), 2 + b % 2);
+            bb_run_input_t input = test_table_input(table, segment);
+            assert_int_equal(bb_run_group_add(group, 4, b, &input), BB_OK);
+        }
+        assert_int_equal(bb_run_group_flush(group), BB_OK);
+        assert_int_equal(bb_segment_writer_finish(writer, &info), BB_OK);
+        assert_int_equal(info.battery_count, S_NEIGHBOURS);
+        assert_int_equal(info.run_count, S_NEIGHBOURS);
+        self->parts[segment] = (bb_segment_part_t){self->envs[segment], info};
+    }
+    bb_run_group_destroy(&group);
+    bb_segment_writer_destroy(&writer);
+}
+
+// Opens the runs of the battery at hand, all of which stay open side by side.
+static void s_open_all(bb_segment_cursor_t *cursor, bb_run_t runs[S_SEGMENTS])
+{
+    bb_slice_t encoded;
+    uint32_t count = 0;
+    while (bb_segment_cursor_next(cursor, &encoded) == BB_OK) {
+        assert_true(count < S_SEGMENTS);
+        assert_int_equal(bb_segment_cursor_open_run(cursor, encoded, &runs[count++], NULL), BB_OK);
+    }
+    assert_int_equal(count, S_SEGMENTS);
+}
+
+static void s_expect_tables(test_table_t tables[S_SEGMENTS][S_NEIGHBOURS], uint32_t battery,
+                            const bb_run_t runs[S_SEGMENTS])
+{
+    for (uint32_t segment = 0; segment < S_SEGMENTS; segment++) {
+        bb_error_t error;
+        assert_int_equal(runs[segment].revision, segment);
+        assert_non_null(runs[segment].shared);
+        assert_true(test_table_equals_run(&tables[segment][battery], &runs[segment], &error));
+    }
+}
+
+// Goal: runs that batteries share are found from each of them, in any order, and stay open as long
+// as is promised: for a battery, or for as many as their owner says. Method: tables per battery.
+static void test_shared_runs(void **state)
+{
+    (void)state;
+    static test_table_t tables[S_SEGMENTS][S_NEIGHBOURS];
+    static bb_run_t runs[S_NEIGHBOURS][S_SEGMENTS];
+    s_window_t window;
+    bb_random_t random = bb_random_seed(3);
+    bb_segment_cursor_t *cursor = NULL;
+    s_open(&window);
+    s_fill_shared(&window, tables);
+    assert_int_equal(bb_segment_cursor_open(window.kv, window.parts, S_SEGMENTS, &cursor), BB_OK);
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t battery = test_below(&random, S_NEIGHBOURS);
+        bb_segment_cursor_seek(cursor, 4, battery);
+        s_open_all(cursor, runs[0]);
+        s_expect_tables(tables, battery, runs[0]);
+    }
+    bb_segment_cursor_seek(cursor, 0, 0);
+    bb_segment_cursor_hold(cursor);
+    uint32_t partition;
+    uint32_t battery;
+    for (uint32_t b = 0; b < S_NEIGHBOURS; b++) {
+        assert_int_equal(bb_segment_cursor_walk(cursor, &partition, &battery), BB_OK);
+        assert_int_equal(battery, b);
+        s_open_all(cursor, runs[b]);
+    }
+    for (uint32_t b = 0; b < S_NEIGHBOURS; b++) {
+        s_expect_tables(tables, b, runs[b]);
+    }
+    assert_int_equal(bb_segment_cursor_walk(cursor, &partition, &battery), BB_ERR_NOT_FOUND);
+    bb_segment_cursor_close(&cursor);
+    for (uint32_t i = 0; i < S_SEGMENTS * S_NEIGHBOURS; i++) {
+        test_table_free(&tables[i / S_NEIGHBOURS][i % S_NEIGHBOURS]);
+    }
+    s_close(&window);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_vanished_packs_are_noticed),
         cmocka_unit_test(test_flipped_bytes_are_noticed_or_harmless),
         cmocka_unit_test(test_segment_that_is_not_there),
+        cmocka_unit_test(test_shared_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 //                    hexadecimal digits, of STATE the text
 #include <inttypes.h>
 
+#include "storage/segment/bb_run_group.h"
 #include "storage/segment/bb_segment_cursor.h"
 #include "tests/support/bb_sim_kv.h"
 #include "tests/unit/storage/run_table.h"
@@ -19,8 +20,10 @@
 #define S_MAP_BYTES (64u << 20)
 #define S_FOLDER    "/segment"
 
-// Battery i is (i / 2, i); 0 to 3 have few rows, 4 and 5 more, 6 more than one block.
-#define S_BATTERIES 7u
+// Battery i is (i / 2, i); 0 to 3 have few rows, 4 and 5 more, 6 more than one block. Behind them
+// come some of partition 9 that share runs, two lists of columns turn and turn about.
+#define S_OWN       7u
+#define S_BATTERIES 25u
 
 typedef struct {
     bb_sim_disk_t *disk;
@@ -48,7 +51,22 @@ static void s_table(uint32_t battery, test_table_t *table)
 {
     bb_random_t random = bb_random_seed(20260101 + battery);
     uint32_t rows = battery < 4 ? 3 + 20 * battery : battery < 6 ? 300 : 1500;
+    if (battery >= S_OWN) {
+        // Some as many as the one before, some not.
+        test_table_init(table, &random, battery < 15 ? 5 : battery, battery % 2 ? 4 : 3);
+        return;
+    }
     test_table_init(table, &random, rows, battery == 6 ? 2 : 8);
+}
+
+static uint32_t s_partition(uint32_t battery)
+{
+    return battery < S_OWN ? battery / 2 : 9;
+}
+
+static uint64_t s_revision(uint32_t battery)
+{
+    return battery < S_OWN ? battery : 100;
 }
 
 // ---- writing ---------------------------------------------------------------------------------
@@ -60,8 +78,9 @@ static void s_write_points(FILE *file, uint32_t battery, const test_table_t *tab
             if (column->presence && !(column->presence[row / 64] >> (row % 64) & 1)) {
                 continue;
             }
-            fprintf(file, "%u %u %u %u %u %" PRId64 " ", battery / 2, battery, battery,
-                    column->metric, (uint32_t)column->type, table->times[row]);
+            fprintf(file, "%u %u %u %u %u %" PRId64 " ", s_partition(battery), battery,
+                    (uint32_t)s_revision(battery), column->metric, (uint32_t)column->type,
+                    table->times[row]);
             if (column->type == BB_TYPE_STATE) {
                 const bb_text_t *text = bb_text_of_bits(column->values[row]);
                 fprintf(file, "%.*s\n", (int)text->length, (const char *)text->bytes);
@@ -91,6 +110,12 @@ static void s_write_map(s_map_t *map, FILE *file)
     map->kv->abort(&txn);
 }
 
+static bb_error_t s_put(void *context, const bb_segment_entry_t *entries, uint32_t entry_count,
+                        const bb_slice_t *runs, uint32_t run_count)
+{
+    return bb_segment_writer_add_group(context, entries, entry_count, runs, run_count);
+}
+
 static int s_write_golden(void)
 {
     s_map_t map;
@@ -98,6 +123,7 @@ static int s_write_golden(void)
     s_open(&map);
     bb_segment_writer_t *writer = bb_segment_writer_new();
     bb_run_writer_t *runs = bb_run_writer_new();
+    bb_run_group_t *group = bb_run_group_new(31, s_put, writer);
     FILE *text = fopen(S_TEXT, "wb");
     FILE *binary = fopen(S_BINARY, "wb");
     assert_true(text && binary);
@@ -105,19 +131,26 @@ static int s_write_golden(void)
     for (uint32_t battery = 0; battery < S_BATTERIES; battery++) {
         test_table_t table;
         s_table(battery, &table);
-        bb_run_input_t input = test_table_input(&table, battery);
-        bb_slice_t run = bb_run_writer_encode(runs, &input);
-        bb_run_t opened;
-        assert_int_equal(bb_run_open(&opened, run, NULL), BB_OK);
-        assert_int_equal(
-            bb_segment_writer_add(writer, battery / 2, battery, run, opened.point_count), BB_OK);
+        bb_run_input_t input = test_table_input(&table, s_revision(battery));
+        if (battery < S_OWN) {
+            bb_slice_t run = bb_run_writer_encode(runs, &input);
+            bb_run_t opened;
+            assert_int_equal(bb_run_open(&opened, run, NULL), BB_OK);
+            assert_int_equal(bb_segment_writer_add(writer, s_partition(battery), battery, run,
+                                                   opened.point_count),
+                             BB_OK);
+        } else {
+            assert_int_equal(bb_run_group_add(group, s_partition(battery), battery, &input), BB_OK);
+        }
         s_write_points(text, battery, &table);
         test_table_free(&table);
     }
+    assert_int_equal(bb_run_group_flush(group), BB_OK);
     assert_int_equal(bb_segment_writer_finish(writer, &map.info), BB_OK);
     s_write_map(&map, binary);
     assert_int_equal(fclose(text) | fclose(binary), 0);
     bb_run_writer_destroy(&runs);
+    bb_run_group_destroy(&group);
     bb_segment_writer_destroy(&writer);
     s_close(&map);
     return 0;
@@ -163,10 +196,11 @@ static void s_test_golden(void **state)
         bb_error_t error;
         assert_int_equal(bb_segment_cursor_walk(cursor, &partition, &battery), BB_OK);
         assert_int_equal(battery, i);
-        assert_int_equal(partition, i / 2);
+        assert_int_equal(partition, s_partition(i));
         assert_int_equal(bb_segment_cursor_next(cursor, &encoded), BB_OK);
-        assert_int_equal(bb_run_open(&run, encoded, NULL), BB_OK);
-        assert_int_equal(run.revision, i);
+        assert_int_equal(bb_segment_cursor_open_run(cursor, encoded, &run, NULL), BB_OK);
+        assert_true(!run.shared == (i < S_OWN));
+        assert_int_equal(run.revision, s_revision(i));
         s_table(i, &table);
         assert_true(test_table_equals_run(&table, &run, &error));
         test_table_free(&table);
