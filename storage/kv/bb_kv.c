@@ -3,8 +3,9 @@
 //
 // A new environment is built under another name, synced and renamed, so that a crash never leaves
 // a half-made one. An environment whose file is shorter than its own page count is refused before
-// anything is mapped that is not there (reading it would be SIGBUS). One process must not open the
-// same folder twice: the second close would drop the first one's file locks.
+// anything is mapped that is not there (reading it would be SIGBUS), and read-only look-ups are
+// guarded (bb_kv_guard.h). One process must not open the same folder twice: the second close would
+// drop the first one's file locks.
 #include "storage/kv/bb_kv.h"
 
 #include <errno.h>
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "storage/kv/bb_kv_guard.h"
 
 #define S_READERS_MAX   512
 #define S_KEY_BYTES_MAX 511
@@ -37,6 +40,7 @@ struct bb_kv_txn {
 
 struct bb_kv_cursor {
     MDB_cursor *lmdb;
+    bool is_guarded; // its transaction is read-only
 };
 
 static bb_error_t s_error(int number)
@@ -157,11 +161,20 @@ static bb_error_t s_check_size(const bb_kv_env_t *env, const char *path, bb_faul
     return BB_OK;
 }
 
+static void s_on_assert(MDB_env *env, const char *message)
+{
+    (void)env;
+    (void)message;
+    bb_kv_guard_leave(); // else LMDB prints it and aborts
+}
+
 static bb_error_t s_open_env(bb_kv_env_t *env, const char *directory, const char *path,
                              size_t map_bytes, bb_fault_t *fault)
 {
     mdb_env_set_mapsize(env->lmdb, map_bytes);
     mdb_env_set_maxreaders(env->lmdb, S_READERS_MAX);
+    mdb_env_set_assert(env->lmdb, s_on_assert);
+    bb_kv_guard_install();
     int number = mdb_env_open(env->lmdb, directory, MDB_NOTLS, 0600);
     if (number != 0) {
         return s_fault(fault, number, directory, "open map");
@@ -282,16 +295,61 @@ static MDB_val s_value(bb_slice_t slice)
     return (MDB_val){slice.length, data.given};
 }
 
+// One look-up: of `txn`, or a move of `cursor`.
+typedef struct {
+    const bb_kv_txn_t *txn;
+    MDB_cursor *cursor;
+    MDB_cursor_op op;
+    MDB_val key, value;
+    int number;
+} s_look_t;
+
+static void s_look_up(void *context)
+{
+    s_look_t *self = context;
+    self->number = self->cursor
+                       ? mdb_cursor_get(self->cursor, &self->key, &self->value, self->op)
+                       : mdb_get(self->txn->lmdb, self->txn->env->map, &self->key, &self->value);
+}
+
+static void s_touch(const MDB_val *value)
+{
+    if (value->mv_size > 0) {
+        const volatile uint8_t *bytes = value->mv_data;
+        (void)bytes[0];
+        (void)bytes[value->mv_size - 1];
+    }
+}
+
+// What was found lies in the file from its first byte to its last, so others can read it.
+static void s_look_up_and_touch(void *context)
+{
+    s_look_t *self = context;
+    s_look_up(self);
+    if (self->number == 0) {
+        s_touch(&self->key);
+        s_touch(&self->value);
+    }
+}
+
+static void s_look(s_look_t *self, bool is_guarded)
+{
+    if (!is_guarded) {
+        s_look_up(self); // between changes: a fault in here must end the process
+    } else if (!bb_kv_guard_run(s_look_up_and_touch, self)) {
+        self->number = MDB_CORRUPTED;
+    }
+}
+
 static bb_error_t s_get(bb_kv_txn_t *txn, bb_slice_t key, bb_slice_t *value)
 {
     BB_ASSERT(key.length >= 1 && key.length <= S_KEY_BYTES_MAX);
-    MDB_val lmdb_key = s_value(key);
-    MDB_val found;
-    int number = mdb_get(txn->lmdb, txn->env->map, &lmdb_key, &found);
-    if (number == 0) {
-        *value = bb_slice(found.mv_data, found.mv_size);
+    s_look_t look = {.txn = txn, .key = s_value(key)};
+    s_look(&look, !txn->writable);
+    if (look.number == 0) {
+        *value = bb_slice(look.value.mv_data, look.value.mv_size);
     }
-    return s_error(number);
+    return s_error(look.number);
 }
 
 static bb_error_t s_changed(bb_kv_txn_t *txn, int number)
@@ -351,7 +409,7 @@ static bb_error_t s_cursor(bb_kv_txn_t *txn, bb_kv_cursor_t **cursor)
         return s_error(number);
     }
     *cursor = bb_alloc_zero(1, sizeof **cursor);
-    (*cursor)->lmdb = lmdb;
+    **cursor = (bb_kv_cursor_t){lmdb, !txn->writable};
     return BB_OK;
 }
 
@@ -367,13 +425,13 @@ static void s_cursor_close(bb_kv_cursor_t **cursor)
 static bb_error_t s_move(bb_kv_cursor_t *cursor, MDB_val key, MDB_cursor_op op,
                          bb_slice_t *found_key, bb_slice_t *value)
 {
-    MDB_val found = {0, NULL};
-    int number = mdb_cursor_get(cursor->lmdb, &key, &found, op);
-    if (number == 0) {
-        *found_key = bb_slice(key.mv_data, key.mv_size);
-        *value = bb_slice(found.mv_data, found.mv_size);
+    s_look_t look = {.cursor = cursor->lmdb, .op = op, .key = key};
+    s_look(&look, cursor->is_guarded);
+    if (look.number == 0) {
+        *found_key = bb_slice(look.key.mv_data, look.key.mv_size);
+        *value = bb_slice(look.value.mv_data, look.value.mv_size);
     }
-    return s_error(number);
+    return s_error(look.number);
 }
 
 static bb_error_t s_seek(bb_kv_cursor_t *cursor, bb_slice_t key, bb_slice_t *found_key,
