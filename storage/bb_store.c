@@ -420,6 +420,7 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
         error = s_tidy(self, BB_WINDOW_QUARANTINE, fault);
     }
     if (error == BB_OK) {
+        bb_store_scrub_opened(self);
         error = bb_rollups_open(self, &self->rollups, fault);
     }
     if (error == BB_OK) {

@@ -45,6 +45,8 @@ typedef struct {
 
 // How often _scrub_tick wants to be called while a window is looked at.
 #define BB_STORE_CHECK_POLL_NS (INT64_C(200) * 1000000)
+// The same while all are trusted: readers in other threads doubt a segment without a word.
+#define BB_STORE_DOUBT_POLL_NS (INT64_C(1000) * 1000000)
 
 typedef struct {
     bb_vfs_t *vfs;
@@ -165,7 +167,8 @@ void bb_store_scrub_start(bb_store_t *self, int64_t now_mono_ns, int64_t now_wal
 
 typedef struct {
     bb_scrub_stats_t scrub;
-    uint32_t barred_count; // windows that are not opened: under examination, or condemned
+    uint32_t barred_count;  // windows that are not opened: under examination, or condemned
+    uint32_t suspect_count; // of them, those that are looked at by another process, or will be
     uint32_t damage_count;
     const bb_damage_entry_t *damage; // borrowed until the next tick or job
 } bb_store_scrub_stats_t;

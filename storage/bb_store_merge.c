@@ -86,7 +86,8 @@ static uint32_t s_choose_parts(const bb_store_t *store, const bb_store_window_t 
     uint64_t sum = 0;
     for (uint32_t i = 0; i < window->part_count; i++) {
         const bb_window_part_t *part = &window->parts[i];
-        if (bb_window_part_is_mergeable(part, store->map_bytes)) {
+        if (bb_window_part_is_mergeable(part, store->map_bytes) &&
+            bb_segment_trust(part->segment) == BB_SEGMENT_TRUSTED) {
             sizes[count++] = (s_size_t){part->info.bytes, i};
             sum += part->info.bytes;
         }
@@ -321,8 +322,10 @@ static bb_error_t s_fill(bb_merge_t *self)
     if (self->cursor) {
         error = s_rewrite(self);
         for (uint32_t i = 0; i < count; i++) {
-            self->before.parts[i].is_damaged |=
-                self->is_chosen[i] && bb_segment_cursor_is_damaged(self->cursor, places[i]);
+            if (self->is_chosen[i] && bb_segment_cursor_is_damaged(self->cursor, places[i])) {
+                self->before.parts[i].is_damaged = true;
+                bb_segment_doubt(self->before.parts[i].segment);
+            }
         }
         bb_segment_cursor_close(&self->cursor);
     }

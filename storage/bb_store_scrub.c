@@ -10,7 +10,7 @@
 
 // A window that has not always been trusted.
 typedef struct {
-    uint64_t id, number;
+    uint64_t id;
     bb_suspect_t suspect;
     int64_t child; // handle of the checker; -1 = none
 } s_doubted_t;
@@ -29,6 +29,7 @@ struct bb_store_scrub {
     uint32_t verified_count, verified_capacity;
     s_doubted_t *doubted;
     uint32_t doubted_count, doubted_capacity;
+    uint64_t doubts_seen; // of those that the pool counts
     bool windows_changed;
     // The step that the core asked for, and how far the window under way is.
     bool is_step_due;
@@ -216,8 +217,23 @@ static void s_windows_set(bb_store_t *store, int64_t now_wall_ns)
 }
 
 // ---- windows that are not trusted ------------------------------------------------------------
+// Named at once; the next step finds the same and writes it down.
+static void s_condemn(bb_store_scrub_t *self, const bb_segment_t *segment, int64_t now_wall_ns)
+{
+    bb_window_id_t window = bb_segment_window(segment);
+    bb_damage_entry_t entry = {.kind = (uint8_t)window.kind,
+                               .class_id = window.class_id,
+                               .day = window.day,
+                               .number = bb_segment_number(segment),
+                               .battery = BB_DAMAGE_BATTERY_ALL,
+                               .reason = BB_DAMAGE_UNREADABLE,
+                               .found_wall_ns = now_wall_ns,
+                               .text = BB_SEGMENT_CONDEMNED_TEXT};
+    bb_ignore(bb_damage_add(&self->damage, &entry), "known already");
+}
+
 static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_event_t event,
-                          int64_t now_mono_ns, int64_t *wake_mono_ns)
+                          int64_t now_mono_ns, int64_t now_wall_ns, int64_t *wake_mono_ns)
 {
     bb_store_scrub_t *self = store->scrub;
     const bb_window_part_t *item = s_part_of(store, doubted->id);
@@ -236,40 +252,87 @@ static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_ev
         doubted->child = -1;
         bb_suspect_step(&doubted->suspect, BB_SUSPECT_KILLED, now_mono_ns, &actions);
     }
-    bb_segment_bar(item->segment, !bb_suspect_may_open(&doubted->suspect));
-    if (doubted->suspect.state == BB_SUSPECT_DAMAGED && before != BB_SUSPECT_DAMAGED) {
-        bb_scrub_hurry(self->core, doubted->id); // it can be read: find out what is damaged
+    bb_suspect_state_t state = doubted->suspect.state;
+    bb_segment_trust_set(item->segment, bb_suspect_may_open(&doubted->suspect) ? BB_SEGMENT_TRUSTED
+                                        : state == BB_SUSPECT_CONDEMNED ? BB_SEGMENT_CONDEMNED
+                                                                        : BB_SEGMENT_SUSPECT);
+    if (state != before && state == BB_SUSPECT_CONDEMNED) {
+        s_condemn(self, item->segment, now_wall_ns);
+    }
+    if (state != before && (state == BB_SUSPECT_DAMAGED || state == BB_SUSPECT_CONDEMNED)) {
+        bb_scrub_hurry(self->core, doubted->id); // so that what is damaged is named
     }
     int64_t wake_ns = doubted->child >= 0 ? now_mono_ns + BB_STORE_CHECK_POLL_NS : actions.wake_ns;
     *wake_mono_ns = BB_MIN(*wake_mono_ns, wake_ns);
 }
 
-static void s_doubt(bb_store_t *store, uint64_t id, uint64_t number)
+static void s_doubted_add(bb_store_scrub_t *self, uint64_t id)
 {
-    bb_store_scrub_t *self = store->scrub;
-    if (!self->checker.spawn) {
-        return; // nobody can look at it: it stays on the list of damage, and is opened as before
-    }
     for (uint32_t i = 0; i < self->doubted_count; i++) {
-        if (self->doubted[i].id == id && self->doubted[i].number == number) {
-            return; // it has been looked at, and a verdict is not asked for twice
+        if (self->doubted[i].id == id) {
+            return;
         }
     }
     if (self->doubted_count == self->doubted_capacity) {
         self->doubted_capacity = BB_MAX(4u, self->doubted_capacity * 2);
         self->doubted = bb_realloc(self->doubted, self->doubted_capacity * sizeof *self->doubted);
     }
-    self->doubted[self->doubted_count++] = (s_doubted_t){.id = id, .number = number, .child = -1};
+    self->doubted[self->doubted_count++] = (s_doubted_t){.id = id, .child = -1};
     bb_suspect_t *suspect = &self->doubted[self->doubted_count - 1].suspect;
     bb_suspect_actions_t actions;
-    bb_suspect_step(suspect, BB_SUSPECT_DOUBT, 0, &actions); // spawned by the next tick
-    bb_segment_bar(s_part_of(store, id)->segment, true);
+    bb_suspect_step(suspect, BB_SUSPECT_DOUBT, 0, &actions); // spawned when it is ticked
 }
 
-static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t *wake_mono_ns)
+// Segments that were doubted since the last time, in whatever thread.
+static void s_doubted_collect(bb_store_t *store)
+{
+    bb_store_scrub_t *self = store->scrub;
+    uint64_t doubt_count = bb_segment_pool_doubt_count(store->pool);
+    if (doubt_count == self->doubts_seen) {
+        return;
+    }
+    self->doubts_seen = doubt_count;
+    for (uint32_t i = 0; i < store->windows.count; i++) {
+        const bb_store_window_t *window = &store->windows.items[i];
+        for (uint32_t part = 0; part < window->part_count; part++) {
+            const bb_segment_t *segment = window->parts[part].segment;
+            if (bb_segment_is_doubted(segment)) {
+                s_doubted_add(self, s_id_of(window->id, bb_segment_number(segment)));
+            }
+        }
+    }
+}
+
+// What was damaged before this process began is not looked at by it first.
+void bb_store_scrub_opened(bb_store_t *store)
+{
+    bb_store_scrub_t *self = store->scrub;
+    if (!self->checker.spawn) {
+        return; // nobody looks at segments: they stay on the list, and are opened as before
+    }
+    bb_segment_pool_watch(store->pool);
+    for (uint32_t i = 0; i < store->windows.count; i++) {
+        const bb_store_window_t *window = &store->windows.items[i];
+        const bb_damage_entry_t *damage =
+            bb_damage_find(&self->damage, (uint8_t)window->id.kind, window->id.class_id,
+                           window->id.day, BB_DAMAGE_BATTERY_ALL);
+        for (uint32_t part = 0; part < window->part_count; part++) {
+            bb_segment_t *segment = window->parts[part].segment;
+            bool is_named = damage && damage->number == bb_segment_number(segment) &&
+                            bb_damage_is_of_environment(damage->reason);
+            if (is_named || window->parts[part].is_damaged) {
+                bb_segment_doubt(segment);
+            }
+        }
+    }
+}
+
+static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_wall_ns,
+                           int64_t *wake_mono_ns)
 {
     bb_store_scrub_t *self = store->scrub;
     uint32_t kept = 0;
+    s_doubted_collect(store);
     for (uint32_t i = 0; i < self->doubted_count; i++) {
         s_doubted_t *doubted = &self->doubted[i];
         if (!s_part_of(store, doubted->id)) {
@@ -285,10 +348,13 @@ static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t *wake
             doubted->child = -1;
             event = verdict;
         }
-        s_doubt_apply(store, doubted, event, now_mono_ns, wake_mono_ns);
+        s_doubt_apply(store, doubted, event, now_mono_ns, now_wall_ns, wake_mono_ns);
         self->doubted[kept++] = *doubted;
     }
     self->doubted_count = kept;
+    if (self->checker.spawn) { // readers in other threads wake nobody
+        *wake_mono_ns = BB_MIN(*wake_mono_ns, now_mono_ns + BB_STORE_DOUBT_POLL_NS);
+    }
 }
 
 // ---- pace ------------------------------------------------------------------------------------
@@ -318,7 +384,7 @@ bool bb_store_scrub_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_wal
     if (self->windows_changed) {
         s_windows_set(store, now_wall_ns);
     }
-    s_doubted_tick(store, now_mono_ns, wake_mono_ns);
+    s_doubted_tick(store, now_mono_ns, now_wall_ns, wake_mono_ns);
     if (self->is_step_due) {
         return true;
     }
@@ -358,7 +424,9 @@ bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *store, int64_t now
                                     .damage_count = self->damage.count,
                                     .damage = self->damage.entries};
     for (uint32_t i = 0; i < self->doubted_count; i++) {
+        bb_suspect_state_t state = self->doubted[i].suspect.state;
         stats.barred_count += !bb_suspect_may_open(&self->doubted[i].suspect);
+        stats.suspect_count += state == BB_SUSPECT_SUSPECT || state == BB_SUSPECT_CHECKING;
     }
     return stats;
 }
@@ -426,7 +494,8 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
     BB_ASSERT(self->is_step_due);
     self->is_step_due = false;
     const bb_window_part_t *item = s_part_of(store, self->step.window_id);
-    if (!item) {
+    if (!item || bb_segment_trust(item->segment) == BB_SEGMENT_SUSPECT) {
+        // Gone, or another process reads all of it: its verdict says whether there is more to do.
         self->has_outcome = true;
         self->outcome_bytes = self->outcome_findings = 0;
         self->outcome_is_end = true;
@@ -490,6 +559,6 @@ void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
         }
     }
     if (self->is_doubtful) {
-        s_doubt(store, self->id, bb_segment_number(self->segment));
+        bb_segment_doubt(self->segment);
     }
 }

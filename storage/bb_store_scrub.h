@@ -23,9 +23,11 @@ void bb_store_scrub_load_damage(bb_store_scrub_t *self, const bb_damage_entry_t 
 void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_id_t window,
                                   const bb_meta_verified_t *verified);
 
+// All of meta is loaded: segments that are known to be damaged are looked at by the checker first.
+void bb_store_scrub_opened(bb_store_t *store);
+
 // The list of windows of the store has changed, or what is in them.
 void bb_store_scrub_windows_changed(bb_store_scrub_t *self);
-// A reader met something odd in a window.
 const bb_damage_t *bb_store_scrub_damage(const bb_store_scrub_t *self);
 
 // The step that bb_store_scrub_tick announced. NULL: its window is gone.

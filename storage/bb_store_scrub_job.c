@@ -29,8 +29,7 @@ static void s_found(void *context, uint32_t partition, uint32_t battery, bb_dama
     (void)partition;
     self->finding_count++;
     // What belongs to no run of a battery is a matter of the environment itself.
-    self->is_doubtful |= battery == BB_DAMAGE_BATTERY_ALL && reason != BB_DAMAGE_COUNT &&
-                         reason != BB_DAMAGE_FINGERPRINT;
+    self->is_doubtful |= battery == BB_DAMAGE_BATTERY_ALL && bb_damage_is_of_environment(reason);
     bb_window_id_t window = bb_segment_window(self->segment);
     bb_damage_entry_t entry = {.kind = (uint8_t)window.kind,
                                .class_id = window.class_id,

@@ -15,6 +15,8 @@ struct bb_segment_pool {
     bb_kv_driver_t *kv;
     char *directory;
     size_t map_bytes;
+    atomic_bool is_watched;
+    atomic_uint_fast64_t doubt_count;
     pthread_mutex_t lock;          // guards everything below and the marked fields of the segments
     bb_segment_t *newest, *oldest; // open ones, most recently used first
     uint32_t open_count;
@@ -26,7 +28,8 @@ struct bb_segment {
     bb_window_id_t window;
     uint64_t number;
     atomic_bool is_doomed;
-    atomic_bool is_barred; // not to be opened
+    atomic_bool is_doubted;
+    atomic_int trust; // bb_segment_trust_t
     // Behind the pool's lock.
     bb_kv_env_t *env;
     uint32_t user_count;
@@ -133,7 +136,8 @@ bb_segment_t *bb_segment_new(bb_segment_pool_t *pool, bb_window_id_t window, uin
     self->pool = pool;
     atomic_init(&self->reference_count, 1);
     atomic_init(&self->is_doomed, false);
-    atomic_init(&self->is_barred, false);
+    atomic_init(&self->is_doubted, false);
+    atomic_init(&self->trust, BB_SEGMENT_TRUSTED);
     self->window = window;
     self->number = number;
     return self;
@@ -191,14 +195,43 @@ void bb_segment_release(bb_segment_t **self)
     free(segment);
 }
 
-void bb_segment_bar(bb_segment_t *self, bool is_barred)
-{
-    atomic_store(&self->is_barred, is_barred);
-}
-
 void bb_segment_doom(bb_segment_t *self)
 {
     atomic_store(&self->is_doomed, true);
+}
+
+// ---- trust -----------------------------------------------------------------------------------
+void bb_segment_pool_watch(bb_segment_pool_t *self)
+{
+    atomic_store(&self->is_watched, true);
+}
+
+void bb_segment_doubt(bb_segment_t *self)
+{
+    if (atomic_load(&self->pool->is_watched) && !atomic_exchange(&self->is_doubted, true)) {
+        atomic_store(&self->trust, BB_SEGMENT_SUSPECT);
+        atomic_fetch_add(&self->pool->doubt_count, 1);
+    }
+}
+
+bool bb_segment_is_doubted(const bb_segment_t *self)
+{
+    return atomic_load(&self->is_doubted);
+}
+
+uint64_t bb_segment_pool_doubt_count(const bb_segment_pool_t *self)
+{
+    return atomic_load(&self->doubt_count);
+}
+
+void bb_segment_trust_set(bb_segment_t *self, bb_segment_trust_t trust)
+{
+    atomic_store(&self->trust, trust);
+}
+
+bb_segment_trust_t bb_segment_trust(const bb_segment_t *self)
+{
+    return (bb_segment_trust_t)atomic_load(&self->trust);
 }
 
 bb_window_id_t bb_segment_window(const bb_segment_t *self)
@@ -253,8 +286,13 @@ bb_error_t bb_segment_env_acquire(bb_segment_t *self, bool create, bb_kv_env_t *
 {
     bb_segment_pool_t *pool = self->pool;
     bb_error_t error = BB_OK;
-    if (atomic_load(&self->is_barred)) {
-        return bb_fault_set(fault, BB_ERR_CORRUPT, "the segment is suspect and not opened");
+    switch (bb_segment_trust(self)) {
+    case BB_SEGMENT_TRUSTED:
+        break;
+    case BB_SEGMENT_SUSPECT:
+        return bb_fault_set(fault, BB_ERR_BUSY, "another process looks at the segment first");
+    case BB_SEGMENT_CONDEMNED:
+        return bb_fault_set(fault, BB_ERR_CORRUPT, BB_SEGMENT_CONDEMNED_TEXT);
     }
     pthread_mutex_lock(&pool->lock);
     if (self->env) {
@@ -275,6 +313,9 @@ bb_error_t bb_segment_env_acquire(bb_segment_t *self, bool create, bb_kv_env_t *
         *env = self->env;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT || error == BB_ERR_NOT_FOUND) {
+        bb_segment_doubt(self);
+    }
     return error;
 }
 

@@ -66,8 +66,26 @@ void bb_segment_retain(bb_segment_t *self);
 // removed.
 void bb_segment_release(bb_segment_t **self);
 void bb_segment_doom(bb_segment_t *self);
-// A barred segment is not opened until it is no longer barred; one that is open stays open.
-void bb_segment_bar(bb_segment_t *self, bool is_barred);
+
+// ---- trust -----------------------------------------------------------------------------------
+// A segment in which something was met that must not be is suspect: this process does not look into
+// it again before another one has read all of it and lived (storage/scrub/bb_suspect.h). Any
+// thread, but for _trust_set, which is the store's.
+#define BB_SEGMENT_CONDEMNED_TEXT "not opened: a process that read it could not, or did not live"
+typedef enum {
+    BB_SEGMENT_TRUSTED,
+    BB_SEGMENT_SUSPECT,   // not opened until it was looked at: BUSY
+    BB_SEGMENT_CONDEMNED, // never opened: CORRUPT
+} bb_segment_trust_t;
+
+// Doubts have an effect from now on: there is somebody who looks at segments.
+void bb_segment_pool_watch(bb_segment_pool_t *self);
+// The first doubt makes the segment suspect; later ones, after a verdict, change nothing.
+void bb_segment_doubt(bb_segment_t *self);
+bool bb_segment_is_doubted(const bb_segment_t *self); // ever
+uint64_t bb_segment_pool_doubt_count(const bb_segment_pool_t *self);
+void bb_segment_trust_set(bb_segment_t *self, bb_segment_trust_t trust);
+bb_segment_trust_t bb_segment_trust(const bb_segment_t *self);
 
 bb_window_id_t bb_segment_window(const bb_segment_t *self);
 uint64_t bb_segment_number(const bb_segment_t *self);
@@ -77,7 +95,8 @@ uint64_t bb_segment_number(const bb_segment_t *self);
 BB_MUST_CHECK bb_error_t bb_segment_make(bb_segment_t *self, bool *must_fence, bb_fault_t *fault);
 
 // The environment, opened if it was not; `create` makes an empty one in its folder. Stays open
-// until as many _env_release as _env_acquire were called. Errors: those of the driver's open.
+// until as many _env_release as _env_acquire were called. Errors: those of the driver's open, after
+// which it is doubted; BUSY (suspect), CORRUPT (condemned).
 BB_MUST_CHECK bb_error_t bb_segment_env_acquire(bb_segment_t *self, bool create, bb_kv_env_t **env,
                                                 bb_fault_t *fault);
 void bb_segment_env_release(bb_segment_t *self);

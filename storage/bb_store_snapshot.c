@@ -429,6 +429,12 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
     }
     for (uint32_t i = 0; i < self->window_count; i++) {
         bb_snapshot_window_t *window = &self->windows[i];
+        for (uint32_t part = 0; part < window->part_count; part++) {
+            if (window->cursor && window->parts[part].is_open &&
+                bb_segment_cursor_is_damaged(window->cursor, part)) {
+                bb_segment_doubt(window->parts[part].segment);
+            }
+        }
         bb_segment_cursor_close(&window->cursor);
         for (uint32_t part = 0; part < window->part_count; part++) {
             if (window->parts[part].is_open) {

@@ -203,20 +203,21 @@ void bb_shard_scrub(bb_shard_t *self, uint64_t ticket, const bb_message_t *messa
     for (uint32_t i = 0; i < line_count; i++) {
         lines[i] = bb_slice(texts[i], bb_store_damage_text(self->store, i, texts[i]));
     }
-    bb_message_t reply = {.kind = BB_KIND_SCRUB_REPLY,
-                          .epoch = self->epoch,
-                          .request_id = message->request_id,
-                          .trace_id = message->trace_id,
-                          .scrub_reply = {.is_running = stats.scrub.is_pass,
-                                          .windows_left = stats.scrub.pass_windows_left,
-                                          .findings = stats.scrub.pass_findings,
-                                          .bytes_total = stats.scrub.bytes_total,
-                                          .findings_total = stats.scrub.findings_total,
-                                          .oldest_age_ns = BB_MAX(stats.scrub.oldest_age_ns, 0),
-                                          .barred_count = stats.barred_count,
-                                          .damage_count = stats.damage_count,
-                                          .damage_line_count = line_count,
-                                          .damage_lines = lines}};
+    bb_message_t reply = {
+        .kind = BB_KIND_SCRUB_REPLY,
+        .epoch = self->epoch,
+        .request_id = message->request_id,
+        .trace_id = message->trace_id,
+        .scrub_reply = {.is_running = stats.scrub.is_pass || stats.suspect_count > 0,
+                        .windows_left = stats.scrub.pass_windows_left,
+                        .findings = stats.scrub.pass_findings,
+                        .bytes_total = stats.scrub.bytes_total,
+                        .findings_total = stats.scrub.findings_total,
+                        .oldest_age_ns = BB_MAX(stats.scrub.oldest_age_ns, 0),
+                        .barred_count = stats.barred_count,
+                        .damage_count = stats.damage_count,
+                        .damage_line_count = line_count,
+                        .damage_lines = lines}};
     bb_shard_answer(self, ticket, &reply, NULL);
     free(texts);
 }

@@ -50,6 +50,11 @@ typedef struct {
 } bb_damage_entry_t;
 
 const char *bb_damage_reason_name(bb_damage_reason_t reason); // "checksum"
+// Damage of the environment itself, which may crash who reads it; the others are of values in it.
+static inline bool bb_damage_is_of_environment(bb_damage_reason_t reason)
+{
+    return reason != BB_DAMAGE_COUNT && reason != BB_DAMAGE_FINGERPRINT;
+}
 // Which reason an error of a reader stands for.
 bb_damage_reason_t bb_damage_reason_of(bb_error_t error);
 

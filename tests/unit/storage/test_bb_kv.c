@@ -483,7 +483,8 @@ static void s_test_lmdb_damaged_pages(void **state)
         for (uint32_t i = 0; i < change_count; i++) {
             size_t page = bb_random_below(&random, length / S_PAGE_BYTES);
             size_t reach = bb_random_chance(&random, 3, 4) ? 32 : S_PAGE_BYTES;
-            copy[page * S_PAGE_BYTES + bb_random_below(&random, reach)] = (uint8_t)bb_random_next(&random);
+            copy[page * S_PAGE_BYTES + bb_random_below(&random, reach)] =
+                (uint8_t)bb_random_next(&random);
         }
         FILE *file = fopen(path, "wb");
         assert_non_null(file);

@@ -521,6 +521,71 @@ static void s_test_checker(void **state)
     }
 }
 
+// Goal: who meets something odd in a segment, whoever it is, makes it suspect: nobody of this
+// process looks into it before the checker has. Method: a query that meets a missing folder.
+static void s_test_failed_read_is_doubt(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    s_checker_t checker = {.event = BB_SUSPECT_CRASHED};
+    char path[256];
+    s_open(&fixture, true);
+    s_reopen_without(&fixture, &checker, "2026-01-01", path);
+    s_scrub(&fixture, s_now_ns + BB_NS_PER_S);
+    assert_int_equal(checker.spawned, 0); // nobody has looked
+    assert_false(s_is_complete(&fixture, 1, 0));
+    s_scrub(&fixture, s_now_ns + BB_NS_PER_S);
+    assert_int_equal(checker.spawned, 1);
+    assert_string_equal(checker.path, path);
+    assert_int_equal(bb_store_scrub_stats(fixture.store, 0).suspect_count, 1);
+    checker.has_ended = true;
+    s_scrub(&fixture, s_now_ns + BB_NS_PER_S);
+    bb_store_scrub_stats_t stats = bb_store_scrub_stats(fixture.store, 0);
+    assert_int_equal(stats.suspect_count, 0);
+    assert_int_equal(stats.barred_count, 1);
+    assert_int_equal(stats.damage_count, 1);
+    assert_int_equal(stats.damage[0].reason, BB_DAMAGE_UNREADABLE);
+    assert_false(s_is_complete(&fixture, 1, 0));
+    assert_true(s_is_complete(&fixture, 1, 1));
+    fixture_close(&fixture);
+}
+
+// Goal: a segment that was damaged before a restart is not opened after it until the checker has
+// read it; with its verdict it is served again, or stays closed and named.
+static void s_test_damage_is_doubt_after_restart(void **state)
+{
+    (void)state;
+    for (uint32_t is_crash = 0; is_crash < 2; is_crash++) {
+        fixture_t fixture;
+        s_checker_t checker = {.event = is_crash ? BB_SUSPECT_CRASHED : BB_SUSPECT_FOUND};
+        s_open(&fixture, true);
+        bb_store_close(&fixture.store);
+        s_damage(&fixture, "2026-01-01", S_VANISH);
+        fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill};
+        fixture_reopen_error(&fixture, BB_OK);
+        assert_int_equal(s_pass(&fixture).damage_count, 1);
+        checker.has_ended = true;
+        s_scrub(&fixture, s_now_ns + BB_NS_PER_S);
+        assert_int_equal(checker.spawned, 1);
+        checker.has_ended = false;
+        fixture_reopen(&fixture);
+        s_scrub(&fixture, s_now_ns + BB_NS_PER_S); // nothing was read
+        bb_store_scrub_stats_t stats = bb_store_scrub_stats(fixture.store, 0);
+        assert_int_equal(checker.spawned, 2);
+        assert_int_equal(stats.suspect_count, 1);
+        assert_int_equal(fixture_job(&fixture, BB_JOB_MERGE), BB_ERR_NOT_FOUND);
+        assert_false(s_is_complete(&fixture, 1, 0));
+        assert_true(s_is_complete(&fixture, 1, 1));
+        checker.has_ended = true;
+        s_scrub(&fixture, s_now_ns + BB_NS_PER_S);
+        stats = bb_store_scrub_stats(fixture.store, 0);
+        assert_int_equal(stats.barred_count, is_crash);
+        assert_int_equal(stats.damage_count, 1);
+        assert_int_equal(checker.spawned, 2);
+        fixture_close(&fixture);
+    }
+}
+
 // Goal: a store that is closed while a child looks at a window does not leave it behind.
 static void s_test_checker_is_killed(void **state)
 {
@@ -551,6 +616,8 @@ int main(void)
         cmocka_unit_test(s_test_folder_removed),
         cmocka_unit_test(s_test_checker),
         cmocka_unit_test(s_test_checker_is_killed),
+        cmocka_unit_test(s_test_failed_read_is_doubt),
+        cmocka_unit_test(s_test_damage_is_doubt_after_restart),
         cmocka_unit_test(s_test_verified_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
