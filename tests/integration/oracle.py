@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the answers must be, calculated from the files by another program.
 
-Reads the same map files with Python's own means: csv, gzip, Decimal for time, math.fsum. The rule
-for several rows with one battery, metric and time is the product's promise: the largest value stays.
+Reads the same map files with Python's own means: csv, gzip, Decimal for time, fractions for sums.
+The rule for several rows with one battery, metric and time is the product's promise: the largest
+value stays. So is what a number counts in a sum: the decimal that it prints as, if that has few
+digits, else the binary fraction that it is; sums and means are rounded once.
 """
 import csv
 import datetime
 import decimal
+import fractions
+import functools
 import gzip
 import math
 
@@ -116,21 +120,34 @@ def order(value):
     return value if isinstance(value, str) else (value, math.copysign(1.0, value))
 
 
+@functools.lru_cache(maxsize=1 << 20)
+def counted(value):
+    """What a finite number counts, times 10^10; an integer if it is a decimal of few digits."""
+    printed = decimal.Decimal(repr(value)).normalize()
+    places = max(0, -printed.as_tuple().exponent)
+    if places <= 10 and abs(printed.scaleb(places)) < 2**51:
+        return int(printed.scaleb(10))
+    return fractions.Fraction(value) * 10**10
+
+
+def mean_of(values, count):
+    """The double next to the sum of the values / count."""
+    return float(fractions.Fraction(sum(map(counted, values)), 10**10 * count))
+
+
 def summary(points):
-    """count, min, max, sum, sum of absolute values; sums are None for text."""
+    """count, min, max, sum; the sum is None for text."""
     values = [value for _, value in points]
     if isinstance(values[0], str):
-        return len(values), min(values), max(values), None, None
-    return (len(values), min(values, key=order), max(values, key=order), math.fsum(values),
-            math.fsum(map(abs, values)))
+        return len(values), min(values), max(values), None
+    return len(values), min(values, key=order), max(values, key=order), mean_of(values, 1)
 
 
 def buckets(points):
-    """{bucket start: (count, mean, mean of absolute values)} of 15 minutes; empty for text."""
+    """{bucket start: (count, mean)} of 15 minutes; empty for text."""
     found = {}
     if isinstance(points[0][1], str):
         return found
     for time_ns, value in points:
         found.setdefault(time_ns // BUCKET_NS * BUCKET_NS, []).append(value)
-    return {start: (len(v), math.fsum(v) / len(v), math.fsum(map(abs, v)) / len(v))
-            for start, v in found.items()}
+    return {start: (len(v), mean_of(v, len(v))) for start, v in found.items()}
