@@ -97,7 +97,8 @@ BB_MUST_CHECK bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *faul
 bool bb_query_compares(const bb_query_t *self, bb_type_t type, uint64_t bits);
 
 // Aggregates of one bucket of one series. min, max, first and last are bits of the series' type.
-// Empty buckets are not sent.
+// Empty buckets are not sent. min and max are 0 if neither was asked for, first and last with their
+// times likewise; only STATE has them all.
 typedef struct {
     int64_t start_wall_ns;
     uint64_t count;

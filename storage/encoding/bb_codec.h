@@ -29,12 +29,23 @@ typedef struct {
     int64_t sum; // exact
 } bb_codec_totals_t;
 
+// Numbers k of a block that stand for k / 10^exponent (FLOAT64), or for themselves: base + scale x
+// offset, or, of a block that is predicted, doubles that are integers below 2^42.
+typedef struct {
+    uint32_t exponent;
+    int64_t base, scale;
+    bool are_doubles;
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
+    double numbers[BB_BLOCK_ROWS_MAX];
+} bb_codec_numbers_t;
+
 // ---- integers: packed words; FLOAT64: in the order of doubles ----
 size_t bb_codec_integers_encode(bb_packer_t *packer, bb_encoding_kind_t kind, const uint64_t *words,
                                 uint32_t count, uint8_t *out);
 bool bb_codec_integers_decode(const bb_codec_block_t *block, uint64_t *out);
 // False as well if the totals cannot be had without decoding.
 bool bb_codec_integers_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
+bool bb_codec_integers_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers);
 
 // ---- floats: doubles that are float32 numbers, packed in the order of those ----
 size_t bb_codec_floats_encode(bb_packer_t *packer, const uint64_t *words, uint32_t count,
@@ -51,6 +62,7 @@ bool bb_codec_decimals_decode(const bb_codec_block_t *block, uint64_t *out);
 bool bb_codec_decimals_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
 // Of a block without exceptions; else UINT32_MAX. Any bytes are safe.
 uint32_t bb_codec_decimals_exponent(bb_slice_t encoded);
+bool bb_codec_decimals_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers);
 uint8_t *bb_codec_put_exceptions(const bb_decimals_t *decimals, uint8_t *at);
 bool bb_codec_skip_exceptions(bb_reader_t *reader, uint32_t count);
 bool bb_codec_apply_exceptions(bb_reader_t *reader, uint32_t count, uint64_t *out);
@@ -75,6 +87,7 @@ size_t bb_codec_predicted_encode(bb_packer_t *packer, const bb_codec_relation_t 
 bool bb_codec_predicted_decode(const bb_codec_block_t *block, uint64_t *out);
 bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
 uint32_t bb_codec_predicted_exponent(bb_slice_t encoded); // as bb_codec_decimals_exponent
+bool bb_codec_predicted_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers);
 bool bb_codec_predicted_peers(bb_slice_t encoded, uint32_t peers[BB_ENCODING_PEERS_MAX],
                               uint32_t *count);
 

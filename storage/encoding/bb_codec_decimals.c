@@ -136,3 +136,16 @@ uint32_t bb_codec_decimals_exponent(bb_slice_t encoded)
     uint32_t head = (uint32_t)bb_reader_fixed(&reader, 1);
     return reader.failed || head & FLAG_EXCEPTIONS ? UINT32_MAX : head;
 }
+
+bool bb_codec_decimals_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers)
+{
+    s_decimals_t self;
+    if (!s_open(&self, block) || self.has_exceptions || !bb_packed_is_plain(&self.packed)) {
+        return false;
+    }
+    numbers->exponent = self.exponent;
+    numbers->base = (int64_t)self.packed.base;
+    numbers->scale = (int64_t)self.packed.scale;
+    numbers->are_doubles = false;
+    return bb_packed_offsets(&self.packed, numbers->offsets);
+}

@@ -52,6 +52,20 @@ bool bb_codec_integers_totals(const bb_codec_block_t *block, bb_codec_totals_t *
     return true;
 }
 
+bool bb_codec_integers_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers)
+{
+    bb_packed_t packed;
+    if (block->kind != BB_ENCODING_INTEGER ||
+        !bb_packed_open(&packed, block->encoded, block->count) || !bb_packed_is_plain(&packed)) {
+        return false;
+    }
+    numbers->exponent = 0;
+    numbers->base = (int64_t)packed.base;
+    numbers->scale = (int64_t)packed.scale;
+    numbers->are_doubles = false;
+    return bb_packed_offsets(&packed, numbers->offsets);
+}
+
 // ---- floats -------------------------------------------------------------------------------------
 
 // Bits of a float32 as a signed integer in the order of the numbers; its own inverse.

@@ -266,6 +266,13 @@ BB_CLONES static void s_add_up(const double *guesses, const int32_t *offsets, do
     }
 }
 
+// A block whose numbers are doubles that add up without rounding.
+static bool s_open_exact(s_predicted_t *self, const bb_codec_block_t *block)
+{
+    return s_open(self, block) && !self->has_exceptions &&
+           self->packed.base + (UINT64_C(1) << 41) <= UINT64_C(1) << 42;
+}
+
 static void s_finish(const s_totals_t *sums, bb_codec_totals_t *totals)
 {
     double min = sums->min[0];
@@ -284,8 +291,7 @@ static void s_finish(const s_totals_t *sums, bb_codec_totals_t *totals)
 bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals)
 {
     s_predicted_t self;
-    if (!s_open(&self, block) || self.has_exceptions ||
-        self.packed.base + (UINT64_C(1) << 41) > UINT64_C(1) << 42) {
+    if (!s_open_exact(&self, block)) {
         return false;
     }
     double base = (double)(int64_t)self.packed.base;
@@ -321,4 +327,32 @@ uint32_t bb_codec_predicted_exponent(bb_slice_t encoded)
     uint32_t head = (uint32_t)bb_reader_fixed(&reader, 1);
     uint32_t exponent = (uint32_t)bb_reader_fixed(&reader, 1);
     return reader.failed || head & FLAG_EXCEPTIONS ? UINT32_MAX : exponent;
+}
+
+BB_CLONES static void s_numbers(const double *guesses, const int32_t *offsets, double base,
+                                uint32_t count, double *numbers)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        numbers[i] = guesses[i] + (base + (double)offsets[i]);
+    }
+}
+
+bool bb_codec_predicted_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers)
+{
+    s_predicted_t self;
+    if (!s_open_exact(&self, block)) {
+        return false;
+    }
+    numbers->exponent = self.exponent;
+    numbers->are_doubles = true;
+    s_step_t step;
+    s_begin(&self, &step);
+    do {
+        if (!s_next(&self, block, &step)) {
+            return false;
+        }
+        s_numbers(step.guesses, step.offsets, (double)(int64_t)self.packed.base, step.rows,
+                  numbers->numbers + step.row);
+    } while (step.rows > 0);
+    return true;
 }

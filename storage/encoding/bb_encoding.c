@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_codec.h"
 #include "storage/encoding/bb_times.h"
 
@@ -40,25 +41,26 @@ typedef struct {
     bool (*decode)(const bb_codec_block_t *block, uint64_t *out);
     // NULL: decode and add up. False may mean as well that this block must be decoded.
     bool (*totals)(const bb_codec_block_t *block, bb_codec_totals_t *totals);
+    bool (*numbers)(const bb_codec_block_t *block, bb_codec_numbers_t *numbers);
 } s_encoding_t;
 
 #define ANY_KIND (BB_ENCODING_INTEGER | BB_ENCODING_FLOAT64)
 
 static const s_encoding_t s_encodings[BB_ENCODING_LAST + 1] = {
-    [BB_ENCODING_CONSTANT] = {"constant", ANY_KIND, s_constant_decode, NULL},
-    [BB_ENCODING_RAW] = {"raw", ANY_KIND, s_raw_decode, NULL},
+    [BB_ENCODING_CONSTANT] = {"constant", ANY_KIND, s_constant_decode, NULL, NULL},
+    [BB_ENCODING_RAW] = {"raw", ANY_KIND, s_raw_decode, NULL, NULL},
     [BB_ENCODING_INTEGERS] = {"integers", ANY_KIND, bb_codec_integers_decode,
-                              bb_codec_integers_totals},
+                              bb_codec_integers_totals, bb_codec_integers_numbers},
     [BB_ENCODING_DECIMALS] = {"decimals", BB_ENCODING_FLOAT64, bb_codec_decimals_decode,
-                              bb_codec_decimals_totals},
-    [BB_ENCODING_FLOATS] = {"floats", BB_ENCODING_FLOAT64, bb_codec_floats_decode, NULL},
-    [BB_ENCODING_RUNS] = {"runs", ANY_KIND, bb_codec_runs_decode, NULL},
-    [BB_ENCODING_DICTIONARY] = {"dictionary", ANY_KIND, bb_codec_dictionary_decode, NULL},
-    [BB_ENCODING_TIMES] = {"times", BB_ENCODING_INTEGER, s_times_decode, NULL},
-    [BB_ENCODING_XOR] = {"xor", BB_ENCODING_FLOAT64, bb_codec_xor_decode, NULL},
-    [BB_ENCODING_SPLIT] = {"split", BB_ENCODING_FLOAT64, bb_codec_split_decode, NULL},
+                              bb_codec_decimals_totals, bb_codec_decimals_numbers},
+    [BB_ENCODING_FLOATS] = {"floats", BB_ENCODING_FLOAT64, bb_codec_floats_decode, NULL, NULL},
+    [BB_ENCODING_RUNS] = {"runs", ANY_KIND, bb_codec_runs_decode, NULL, NULL},
+    [BB_ENCODING_DICTIONARY] = {"dictionary", ANY_KIND, bb_codec_dictionary_decode, NULL, NULL},
+    [BB_ENCODING_TIMES] = {"times", BB_ENCODING_INTEGER, s_times_decode, NULL, NULL},
+    [BB_ENCODING_XOR] = {"xor", BB_ENCODING_FLOAT64, bb_codec_xor_decode, NULL, NULL},
+    [BB_ENCODING_SPLIT] = {"split", BB_ENCODING_FLOAT64, bb_codec_split_decode, NULL, NULL},
     [BB_ENCODING_PREDICTED] = {"predicted", ANY_KIND, bb_codec_predicted_decode,
-                               bb_codec_predicted_totals},
+                               bb_codec_predicted_totals, bb_codec_predicted_numbers},
 };
 
 bool bb_encoding_is_known(uint32_t id)
@@ -218,6 +220,194 @@ bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded
     bb_error_t error = bb_encoding_decode(id, kind, encoded, count, peers, words);
     if (error == BB_OK) {
         bb_encoding_totals_of(type, words + row_first, row_limit - row_first, totals);
+    }
+    return error;
+}
+
+// ---- ranges -------------------------------------------------------------------------------------
+
+typedef int32_t s_offsets_t __attribute__((vector_size(16)));
+typedef int64_t s_sums_t __attribute__((vector_size(32)));
+typedef double s_doubles_t __attribute__((vector_size(32)));
+#define LANES 4u
+
+// Totals of offsets, or of doubles that are integers.
+typedef struct {
+    int64_t sum, min, max;
+} s_part_t;
+
+// Ranges of so few rows are not worth vectors.
+#define SHORT_ROWS 8u
+
+BB_INLINE s_part_t s_offset_part(const int32_t *offsets, uint32_t count, bool has_extremes)
+{
+    int32_t low = offsets[0];
+    int32_t high = low;
+    int64_t sum = 0;
+    uint32_t i = 0;
+    if (count >= SHORT_ROWS) {
+        s_offsets_t min = (s_offsets_t){0} + low;
+        s_offsets_t max = min;
+        s_sums_t sums = {0};
+        for (; i + LANES <= count; i += LANES) {
+            s_offsets_t next;
+            memcpy(&next, offsets + i, sizeof next);
+            sums += __builtin_convertvector(next, s_sums_t);
+#pragma GCC unroll 4
+            for (uint32_t lane = 0; has_extremes && lane < LANES; lane++) {
+                min[lane] = next[lane] < min[lane] ? next[lane] : min[lane];
+                max[lane] = next[lane] > max[lane] ? next[lane] : max[lane];
+            }
+        }
+        sum = sums[0] + sums[1] + sums[2] + sums[3];
+        for (uint32_t lane = 0; has_extremes && lane < LANES; lane++) {
+            low = BB_MIN(low, min[lane]);
+            high = BB_MAX(high, max[lane]);
+        }
+    }
+    for (; i < count; i++) {
+        sum += offsets[i];
+        low = BB_MIN(low, offsets[i]);
+        high = BB_MAX(high, offsets[i]);
+    }
+    return (s_part_t){sum, low, high};
+}
+
+BB_INLINE s_part_t s_double_part(const double *numbers, uint32_t count, bool has_extremes)
+{
+    double low = numbers[0];
+    double high = low;
+    double sum = 0;
+    uint32_t i = 0;
+    if (count >= SHORT_ROWS) {
+        s_doubles_t min = (s_doubles_t){0} + low;
+        s_doubles_t max = min;
+        s_doubles_t sums = {0};
+        for (; i + LANES <= count; i += LANES) {
+            s_doubles_t next;
+            memcpy(&next, numbers + i, sizeof next);
+            sums += next;
+            if (has_extremes) {
+                s_sums_t less = next < min;
+                s_sums_t more = next > max;
+                min = (s_doubles_t)((less & (s_sums_t)next) | (~less & (s_sums_t)min));
+                max = (s_doubles_t)((more & (s_sums_t)next) | (~more & (s_sums_t)max));
+            }
+        }
+        sum = sums[0] + sums[1] + sums[2] + sums[3];
+        for (uint32_t lane = 0; has_extremes && lane < LANES; lane++) {
+            low = BB_MIN(low, min[lane]);
+            high = BB_MAX(high, max[lane]);
+        }
+    }
+    for (; i < count; i++) {
+        sum += numbers[i];
+        low = BB_MIN(low, numbers[i]);
+        high = BB_MAX(high, numbers[i]);
+    }
+    return (s_part_t){(int64_t)sum, (int64_t)low, (int64_t)high};
+}
+
+BB_INLINE void s_parts(const bb_codec_numbers_t *numbers, const uint32_t *row_limits,
+                       uint32_t range_count, bool has_extremes, s_part_t *parts)
+{
+    uint32_t first = 0;
+    if (numbers->are_doubles) {
+        for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
+            parts[r] = s_double_part(numbers->numbers + first, row_limits[r] - first, has_extremes);
+        }
+    } else {
+        for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
+            parts[r] = s_offset_part(numbers->offsets + first, row_limits[r] - first, has_extremes);
+        }
+    }
+}
+
+BB_CLONES static void s_all_parts(const bb_codec_numbers_t *numbers, const uint32_t *row_limits,
+                                  uint32_t range_count, s_part_t *parts)
+{
+    s_parts(numbers, row_limits, range_count, true, parts);
+}
+
+BB_CLONES static void s_sums_of_parts(const bb_codec_numbers_t *numbers, const uint32_t *row_limits,
+                                      uint32_t range_count, s_part_t *parts)
+{
+    s_parts(numbers, row_limits, range_count, false, parts);
+}
+
+static int64_t s_number(const bb_codec_numbers_t *numbers, uint32_t row)
+{
+    return numbers->are_doubles ? (int64_t)numbers->numbers[row]
+                                : numbers->base + numbers->scale * numbers->offsets[row];
+}
+
+// Whatever the offsets are, a sum counts them as the decimals that they are packed as.
+static bool s_are_all_decimals(const bb_codec_numbers_t *numbers)
+{
+    if (numbers->are_doubles) {
+        return true; // below 2^42
+    }
+    int64_t size = numbers->base < 0 ? -numbers->base : numbers->base;
+    return size + numbers->scale * (INT64_C(1) << 31) < BB_SUM_INTEGER_LIMIT;
+}
+
+static void s_totals_of_parts(bb_type_t type, const bb_codec_numbers_t *numbers,
+                              const uint32_t *row_limits, uint32_t range_count, uint32_t wanted,
+                              const s_part_t *parts, bb_encoding_totals_t *totals)
+{
+    uint32_t first = 0;
+    int64_t base = numbers->are_doubles ? 0 : numbers->base;
+    int64_t scale = numbers->are_doubles ? 1 : numbers->scale;
+    for (uint32_t r = 0; r < range_count; r++) {
+        uint32_t limit = row_limits[r];
+        const bb_codec_totals_t from = {
+            .exponent = numbers->exponent,
+            .min = base + scale * parts[r].min,
+            .max = base + scale * parts[r].max,
+        };
+        totals[r] = (bb_encoding_totals_t){.count = limit - first};
+        bb_sum_add_scaled(&totals[r].sum, base * (limit - first) + scale * parts[r].sum,
+                          numbers->exponent);
+        if (wanted & BB_TOTALS_EXTREMES) {
+            totals[r].min = s_word(type, &from, from.min);
+            totals[r].max = s_word(type, &from, from.max);
+        }
+        if (wanted & BB_TOTALS_ENDS) {
+            totals[r].first = s_word(type, &from, s_number(numbers, first));
+            totals[r].last = s_word(type, &from, s_number(numbers, limit - 1));
+        }
+        first = limit;
+    }
+}
+
+bb_error_t bb_encoding_ranges(uint32_t id, bb_type_t type, bb_slice_t encoded, uint32_t count,
+                              const uint64_t *const *peers, const uint32_t *row_limits,
+                              uint32_t range_count, uint32_t wanted, bb_encoding_totals_t *totals)
+{
+    BB_ASSERT(type == BB_TYPE_FLOAT64 || type == BB_TYPE_INT64);
+    BB_ASSERT(range_count >= 1 && row_limits[range_count - 1] == count);
+    bb_encoding_kind_t kind = type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
+    const bb_codec_block_t block = {kind, encoded, count, peers};
+    if (bb_encoding_is_known(id) && s_encodings[id].numbers && (s_encodings[id].kinds & kind)) {
+        bb_codec_numbers_t numbers;
+        s_part_t parts[BB_BLOCK_ROWS_MAX];
+        if (s_encodings[id].numbers(&block, &numbers) &&
+            (type == BB_TYPE_INT64 || s_are_all_decimals(&numbers))) {
+            if (wanted & BB_TOTALS_EXTREMES) {
+                s_all_parts(&numbers, row_limits, range_count, parts);
+            } else {
+                s_sums_of_parts(&numbers, row_limits, range_count, parts);
+            }
+            s_totals_of_parts(type, &numbers, row_limits, range_count, wanted, parts, totals);
+            return BB_OK;
+        }
+    }
+    uint64_t words[BB_BLOCK_ROWS_MAX];
+    bb_error_t error = bb_encoding_decode(id, kind, encoded, count, peers, words);
+    uint32_t first = 0;
+    for (uint32_t r = 0; error == BB_OK && r < range_count; r++) {
+        bb_encoding_totals_of(type, words + first, row_limits[r] - first, &totals[r]);
+        first = row_limits[r];
     }
     return error;
 }

@@ -137,6 +137,15 @@ BB_MUST_CHECK bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_s
                                                uint32_t row_first, uint32_t row_limit,
                                                bb_encoding_totals_t *totals);
 
+// The totals of ranges that follow each other: row_limits[range_count] ascend, the last one is
+// `count`. Counts and sums are always set, the rest if it is wanted. FLOAT64 and INT64 only.
+#define BB_TOTALS_EXTREMES 1u // min, max
+#define BB_TOTALS_ENDS     2u // first, last
+BB_MUST_CHECK bb_error_t bb_encoding_ranges(uint32_t id, bb_type_t type, bb_slice_t encoded,
+                                            uint32_t count, const uint64_t *const *peers,
+                                            const uint32_t *row_limits, uint32_t range_count,
+                                            uint32_t wanted, bb_encoding_totals_t *totals);
+
 // The same of words that are decoded; 1 <= count.
 void bb_encoding_totals_of(bb_type_t type, const uint64_t *words, uint32_t count,
                            bb_encoding_totals_t *totals);

@@ -178,6 +178,40 @@ static void s_integrate_plain(bb_packed_walk_t *walk, uint32_t order, uint32_t r
     walk->slope = slope;
 }
 
+bool bb_packed_bounds(const bb_packed_t *self, int64_t *min, int64_t *max)
+{
+    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
+    if (self->is_wide || self->is_entropy || self->order != 0) {
+        return false;
+    }
+    *min = INT64_MAX;
+    *max = INT64_MIN;
+    while (walk.row < self->count) {
+        uint32_t rows = BB_MIN(self->count - walk.row, MINI_ROWS);
+        s_head_t head;
+        s_patches_t patches;
+        if (!s_begin_mini(&walk, rows, BB_LANES_WIDTH_MAX, &head) ||
+            !bb_reader_take(&walk.minis, bb_bitpack_bytes(rows, head.width)) ||
+            (head.patch_count > 0 && !s_take_patches(&walk, &head, rows, &patches))) {
+            return false;
+        }
+        int64_t low = (int32_t)(uint32_t)walk.reference;
+        int64_t high = low + (INT64_C(1) << head.width) - 1;
+        if (high > INT32_MAX) {
+            return false; // may wrap
+        }
+        for (uint32_t i = 0; i < head.patch_count; i++) {
+            int32_t patch = (int32_t)(uint32_t)s_patch(&walk, &head, &patches, i);
+            low = BB_MIN(low, (int64_t)patch);
+            high = BB_MAX(high, (int64_t)patch);
+        }
+        *min = BB_MIN(*min, low);
+        *max = BB_MAX(*max, high);
+        walk.row += rows;
+    }
+    return bb_reader_is_done(&walk.minis);
+}
+
 static bool s_is_done(const bb_packed_t *self, const bb_packed_walk_t *walk)
 {
     return walk->row == self->count && bb_reader_is_done(&walk->minis);

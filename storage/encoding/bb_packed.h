@@ -96,6 +96,11 @@ bb_packed_walk_t bb_packed_walk(const bb_packed_t *self, int32_t *room);
 BB_MUST_CHECK bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
                                   uint32_t *rows);
 
+// Bounds of the offsets of a narrow form of order 0, from widths and references alone: no offset is
+// outside, and perhaps none is near. False: another form (the one of entropy, too), or not as far
+// as the heads show.
+BB_MUST_CHECK bool bb_packed_bounds(const bb_packed_t *self, int64_t *min, int64_t *max);
+
 // The integers of any form.
 BB_MUST_CHECK bool bb_packed_integers(const bb_packed_t *self, uint64_t *integers);
 

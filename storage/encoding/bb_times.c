@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/encoding/bb_times.h"
 
+#include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_divisor.h"
 
 #define MODE_GRID   0u
@@ -283,4 +284,200 @@ bool bb_times_decode(bb_slice_t encoded, uint32_t count, uint64_t *integers)
     default:
         return false;
     }
+}
+
+// ---- cutting ------------------------------------------------------------------------------------
+
+// Sums of a few of these stay inside of 64 bits.
+#define CUT_LIMIT (INT64_C(1) << 61)
+
+typedef struct {
+    int64_t every;
+    int64_t low, high; // of jitter
+    int64_t start;     // of the bucket at hand
+    bb_times_cuts_t *cuts;
+} s_cutter_t;
+
+// The bucket at hand ends before the row.
+static void s_end_bucket(s_cutter_t *self, uint32_t row)
+{
+    bb_times_cuts_t *cuts = self->cuts;
+    BB_ASSERT(cuts->count < BB_BLOCK_ROWS_MAX);
+    cuts->starts[cuts->count] = self->start;
+    cuts->row_limits[cuts->count++] = row;
+}
+
+// Another bucket begins, with a row of that time.
+static void s_begin_bucket(s_cutter_t *self, int64_t time)
+{
+    self->start += self->every;
+    if (time - self->start >= self->every) {
+        self->start = time / self->every * self->every;
+    }
+}
+
+BB_CLONES static uint32_t s_count_bits(const uint8_t *bytes, uint32_t count)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < count; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes + i, BB_MIN(count - i, 8u));
+        bits += (uint32_t)__builtin_popcountll(word);
+    }
+    return bits;
+}
+
+// The range of jitter; false: only decoding shows it.
+static bool s_jitter_range(bb_reader_t *reader, uint32_t mode, uint64_t scale, uint32_t count,
+                           s_cutter_t *cutter)
+{
+    if (mode == MODE_GRID) {
+        return bb_reader_is_done(reader);
+    }
+    uint32_t off = count;
+    if (mode == MODE_BITMAP) {
+        uint32_t bytes = (count + 7) / 8;
+        const uint8_t *bitmap = bb_reader_take(reader, bytes);
+        if (!bitmap || (count % 8 != 0 && bitmap[bytes - 1] >> count % 8 != 0)) {
+            return false;
+        }
+        off = s_count_bits(bitmap, bytes);
+    }
+    bb_packed_t packed;
+    int64_t low, high;
+    if (off == 0 || mode > MODE_ALL ||
+        !bb_packed_open(&packed, bb_slice(reader->at, bb_reader_left(reader)), off) ||
+        !bb_packed_is_plain(&packed) || !bb_packed_bounds(&packed, &low, &high)) {
+        return false;
+    }
+    // Base below 2^52, packed scale at most 2^20, offsets below 2^31.
+    low = (int64_t)packed.base + (int64_t)packed.scale * low;
+    high = (int64_t)packed.base + (int64_t)packed.scale * high;
+    if (scale > 1u << 30 || low < -(INT64_C(1) << 30) || high > INT64_C(1) << 30) {
+        return false;
+    }
+    bool has_grid = mode == MODE_BITMAP;
+    cutter->low = BB_MIN(low * (int64_t)scale, has_grid ? 0 : INT64_MAX);
+    cutter->high = BB_MAX(high * (int64_t)scale, has_grid ? 0 : INT64_MIN);
+    return true;
+}
+
+// A stretch of the grid without a gap. False: a row may be on either side of a limit.
+static bool s_cut_stretch(s_cutter_t *self, int64_t base, int64_t step, uint32_t row,
+                          uint32_t row_limit)
+{
+    int64_t last = base + step * (int64_t)(row_limit - row - 1);
+    int64_t rows_each = self->every / step; // about so many in a bucket
+    uint32_t first_row = row;
+    for (;;) {
+        int64_t limit = self->start + self->every;
+        if (last + self->high < limit) {
+            return true;
+        }
+        if (last + self->low < limit) {
+            return false;
+        }
+        // The first row whose place on the grid is not before the limit, from a good guess.
+        int64_t ahead = limit - (base + step * (int64_t)(row - first_row));
+        int64_t steps = ahead <= 0 ? 0 : BB_MIN(rows_each, ahead / step);
+        row += (uint32_t)BB_MIN(steps, (int64_t)(row_limit - 1 - row));
+        int64_t time = base + step * (int64_t)(row - first_row);
+        while (time < limit && row + 1 < row_limit) {
+            row++;
+            time += step;
+        }
+        bool has_before = row > first_row;
+        if (time + self->low < limit || (has_before && time - step + self->high >= limit)) {
+            return false;
+        }
+        s_end_bucket(self, row);
+        s_begin_bucket(self, time + self->low);
+    }
+}
+
+// Stretch after stretch.
+static bool s_cut_grid(s_cutter_t *self, bb_reader_t *reader, int64_t base, int64_t step,
+                       uint64_t scale, uint64_t gap_count, uint32_t count)
+{
+    uint32_t row = 0;
+    for (uint64_t i = 0; i <= gap_count; i++) {
+        uint32_t limit = count;
+        int64_t move = 0;
+        if (i < gap_count) {
+            uint64_t rows = bb_reader_varint(reader);
+            int64_t units = (int64_t)bb_reader_signed(reader);
+            limit = row + (uint32_t)rows;
+            if (rows == 0 || rows >= count - row || units > CUT_LIMIT / (int64_t)scale ||
+                units < -CUT_LIMIT / (int64_t)scale) {
+                return false;
+            }
+            move = units * (int64_t)scale;
+            // What goes back by more may not ascend.
+            if (step + move <= self->high - self->low) {
+                return false;
+            }
+        }
+        if (limit > row) {
+            if (!s_cut_stretch(self, base, step, row, limit)) {
+                return false;
+            }
+            base += step * (int64_t)(limit - row);
+        }
+        row = limit;
+        base += move;
+        if (base > CUT_LIMIT) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool bb_times_cut(bb_slice_t encoded, uint32_t count, int64_t first, int64_t last, int64_t every,
+                  bb_times_cuts_t *cuts)
+{
+    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    BB_ASSERT(first >= 0 && every >= 1);
+    bb_reader_t reader = bb_reader(encoded);
+    uint32_t head = (uint32_t)bb_reader_fixed(&reader, 1);
+    uint64_t scale = bb_reader_varint(&reader);
+    int64_t base = (int64_t)(bb_reader_signed(&reader) * (head & MODE_UNITS ? scale : 1));
+    uint64_t units = bb_reader_signed(&reader);
+    uint64_t gap_count = bb_reader_varint(&reader);
+    if (reader.failed || scale == 0 || scale > (uint64_t)CUT_LIMIT || (int64_t)units <= 0 ||
+        gap_count > count || units > (uint64_t)CUT_LIMIT / BB_BLOCK_ROWS_MAX / scale ||
+        every > CUT_LIMIT || base < 0 || base > CUT_LIMIT || last > CUT_LIMIT) {
+        return false;
+    }
+    int64_t step = (int64_t)(units * scale);
+    bb_reader_t gaps = reader;
+    for (uint64_t i = 0; i < gap_count; i++) {
+        bb_reader_varint(&reader);
+        bb_reader_varint(&reader);
+    }
+    cuts->count = 0;
+    s_cutter_t cutter = {.every = every, .start = first / every * every, .cuts = cuts};
+    if (reader.failed || !s_jitter_range(&reader, head & ~MODE_UNITS, scale, count, &cutter) ||
+        step <= cutter.high - cutter.low || first < base + cutter.low ||
+        first > base + cutter.high ||
+        !s_cut_grid(&cutter, &gaps, base, step, scale, gap_count, count)) {
+        return false;
+    }
+    s_end_bucket(&cutter, count);
+    return last >= cutter.start && last - cutter.start < every;
+}
+
+void bb_times_cut_decoded(const int64_t *times, uint32_t count, int64_t every,
+                          bb_times_cuts_t *cuts)
+{
+    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    BB_ASSERT(times[0] >= 0 && every >= 1);
+    cuts->count = 0;
+    s_cutter_t cutter = {.every = every, .start = times[0] / every * every, .cuts = cuts};
+    for (uint32_t row = 1; row < count; row++) {
+        if (times[row] - cutter.start >= every) {
+            s_end_bucket(&cutter, row);
+            s_begin_bucket(&cutter, times[row]);
+        }
+    }
+    s_end_bucket(&cutter, count);
 }

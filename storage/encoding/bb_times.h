@@ -24,4 +24,21 @@ size_t bb_times_encode(bb_packer_t *packer, const uint64_t *integers, uint32_t c
 
 BB_MUST_CHECK bool bb_times_decode(bb_slice_t encoded, uint32_t count, uint64_t *integers);
 
+// Rows of a block by buckets [n x every, (n + 1) x every) of their times; buckets without rows are
+// left out.
+typedef struct {
+    uint32_t count;
+    int64_t starts[BB_BLOCK_ROWS_MAX];
+    uint32_t row_limits[BB_BLOCK_ROWS_MAX]; // ascending; the last one is the number of rows
+} bb_times_cuts_t;
+
+// By arithmetic on the grid, without decoding a time. False: not sure, because a row lies so near
+// to the limit of a bucket that its jitter decides, or because these are not ascending times from 0
+// on that begin with `first` and end with `last`. Then decode them and use the other one.
+bool bb_times_cut(bb_slice_t encoded, uint32_t count, int64_t first, int64_t last, int64_t every,
+                  bb_times_cuts_t *cuts);
+// Of ascending times from 0 on.
+void bb_times_cut_decoded(const int64_t *times, uint32_t count, int64_t every,
+                          bb_times_cuts_t *cuts);
+
 #endif

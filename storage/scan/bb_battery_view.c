@@ -27,6 +27,7 @@ void bb_battery_view_free(bb_battery_view_t *self)
     free(self->rows);
     free(self->series);
     free(self->block_times);
+    free(self->scratch);
     bb_head_gather_destroy(&self->gather);
     free(self->like_columns);
     free(self->like_series);
@@ -234,6 +235,52 @@ const int64_t *bb_battery_view_times(bb_battery_view_t *self, bb_view_run_t *run
         self->block_times_index = block_index;
     }
     return times;
+}
+
+static bool s_cut(bb_battery_view_t *self, bb_view_run_t *run, uint32_t block_index,
+                  int64_t every_ns)
+{
+    if (!self->scratch) {
+        self->scratch = bb_alloc(sizeof *self->scratch);
+    }
+    if (!bb_run_block_cut(&run->run, block_index, every_ns, self->scratch)) {
+        const int64_t *times = bb_battery_view_times(self, run, block_index);
+        if (!times) {
+            return false;
+        }
+        bb_times_cut_decoded(times, bb_run_block_rows(&run->run, block_index), every_ns,
+                             self->scratch);
+    }
+    return true;
+}
+
+const bb_view_cuts_t *bb_battery_view_cuts(bb_battery_view_t *self, bb_view_run_t *run,
+                                           uint32_t block_index, int64_t every_ns)
+{
+    if (run->cuts && run->cuts[block_index].count > 0) {
+        return &run->cuts[block_index];
+    }
+    if (!run->cuts && self->cached_rows + run->run.row_count <= S_CACHED_ROWS_MAX) {
+        self->cached_rows += run->run.row_count;
+        size_t bytes = run->run.block_count * sizeof *run->cuts;
+        run->cuts = bb_arena_alloc(&self->arena, bytes);
+        memset(run->cuts, 0, bytes);
+    }
+    if (!s_cut(self, run, block_index, every_ns)) {
+        return NULL;
+    }
+    const bb_times_cuts_t *made = self->scratch;
+    bb_view_cuts_t *cuts = &self->block_cuts;
+    *cuts = (bb_view_cuts_t){made->count, made->starts, made->row_limits};
+    if (run->cuts) {
+        cuts = &run->cuts[block_index];
+        *cuts = (bb_view_cuts_t){
+            made->count,
+            bb_arena_copy(&self->arena, made->starts, made->count * sizeof *made->starts),
+            bb_arena_copy(&self->arena, made->row_limits, made->count * sizeof *made->row_limits),
+        };
+    }
+    return cuts;
 }
 
 // ---- series ----------------------------------------------------------------------------------

@@ -11,13 +11,21 @@
 #include "storage/scan/bb_snapshot.h"
 #include "storage/segment/bb_run.h"
 
+// A block's rows by buckets: bb_times_cuts_t without the room to spare.
+typedef struct {
+    uint32_t count; // 0: not known yet
+    const int64_t *starts;
+    const uint32_t *row_limits;
+} bb_view_cuts_t;
+
 typedef struct {
     uint32_t day;
     uint32_t window; // index in the snapshot
     bool is_quarantine;
     bb_run_t run;
-    int64_t *times;     // decoded blocks; NULL = not cached
-    uint8_t *has_times; // per block: is in `times`
+    int64_t *times;       // decoded blocks; NULL = not cached
+    uint8_t *has_times;   // per block: is in `times`
+    bb_view_cuts_t *cuts; // per block; NULL = not cached
 } bb_view_run_t;
 
 // Frames of one shape, revision and verdict in the order of their times, which may repeat.
@@ -57,6 +65,8 @@ typedef struct {
     int64_t *block_times;
     const void *block_times_run;
     uint32_t block_times_index;
+    bb_times_cuts_t *scratch;  // NULL until it is needed
+    bb_view_cuts_t block_cuts; // those made last, if they are not cached
 } bb_battery_view_t;
 
 void bb_battery_view_init(bb_battery_view_t *self, bb_snapshot_t *snapshot, int64_t from_wall_ns,
@@ -78,6 +88,10 @@ void bb_battery_view_add_series(bb_battery_view_t *self, uint32_t metric, bb_typ
 // The decoded times of a block; borrowed until the next call. NULL: damaged, noted.
 const int64_t *bb_battery_view_times(bb_battery_view_t *self, bb_view_run_t *run,
                                      uint32_t block_index);
+// The block's rows by buckets of every_ns, which must be the same until the view turns to another
+// battery; borrowed until the next call. NULL: damaged, noted.
+const bb_view_cuts_t *bb_battery_view_cuts(bb_battery_view_t *self, bb_view_run_t *run,
+                                           uint32_t block_index, int64_t every_ns);
 void bb_battery_view_note_damage(bb_battery_view_t *self, const bb_view_run_t *run);
 
 #endif

@@ -66,10 +66,10 @@ static bool s_is_plain(uint64_t bits)
 }
 
 // Merges statistics of numbers; the common case of bb_stats_merge without its questions.
-static void s_merge_numbers(bb_block_stats_t *self, const bb_block_stats_t *other)
+static void s_merge_numbers(bb_block_stats_t *self, const bb_block_stats_t *other, bool has_no_ends)
 {
-    bool is_apart =
-        self->first_wall_ns != other->first_wall_ns && self->last_wall_ns != other->last_wall_ns;
+    bool is_apart = has_no_ends || (self->first_wall_ns != other->first_wall_ns &&
+                                    self->last_wall_ns != other->last_wall_ns);
     if (self->count == 0 || other->count == 0 || !is_apart || !s_is_plain(self->min) ||
         !s_is_plain(self->max) || !s_is_plain(other->min) || !s_is_plain(other->max)) {
         bb_stats_merge(self, BB_TYPE_FLOAT64, other);
@@ -79,6 +79,9 @@ static void s_merge_numbers(bb_block_stats_t *self, const bb_block_stats_t *othe
     bb_sum_merge(&self->sum, &other->sum);
     self->min = s_ordered(other->min) < s_ordered(self->min) ? other->min : self->min;
     self->max = s_ordered(other->max) > s_ordered(self->max) ? other->max : self->max;
+    if (has_no_ends) {
+        return;
+    }
     if (other->first_wall_ns < self->first_wall_ns) {
         self->first_wall_ns = other->first_wall_ns;
         self->first = other->first;
@@ -89,10 +92,11 @@ static void s_merge_numbers(bb_block_stats_t *self, const bb_block_stats_t *othe
     }
 }
 
-static void s_merge(bb_block_stats_t *self, bb_type_t type, const bb_block_stats_t *other)
+static void s_merge(bb_block_stats_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                    const bb_block_stats_t *other)
 {
     if (type == BB_TYPE_FLOAT64) {
-        s_merge_numbers(self, other);
+        s_merge_numbers(self, other, rule.has_no_ends);
     } else {
         bb_stats_merge(self, type, other);
     }
@@ -162,10 +166,37 @@ void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
 void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                           const bb_block_stats_t *stats)
 {
-    s_merge(s_last(self, s_start_after(self, rule, stats->first_wall_ns)), type, stats);
+    s_merge(s_last(self, s_start_after(self, rule, stats->first_wall_ns)), rule, type, stats);
 }
 
-void bb_buckets_merge(bb_buckets_t *self, bb_type_t type, const bb_buckets_t *other)
+void bb_buckets_add_totals(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                           const int64_t *starts_wall_ns, const bb_encoding_totals_t *totals,
+                           uint32_t count)
+{
+    BB_ASSERT(rule.has_no_ends);
+    uint32_t i = 0;
+    if (self->count > 0 && self->items[self->count - 1].start_wall_ns == starts_wall_ns[0]) {
+        const bb_block_stats_t stats = {
+            totals->count, totals->sum, totals->min, totals->max, 0, 0, 0, 0};
+        s_merge(&self->items[self->count - 1].stats, rule, type, &stats);
+        i = 1;
+    }
+    BB_ASSERT(i == count || self->count == 0 ||
+              self->items[self->count - 1].start_wall_ns < starts_wall_ns[i]);
+    s_reserve(self, self->count + count - i);
+    bb_bucket_item_t *item = self->items + self->count;
+    self->count += count - i;
+    for (; i < count; i++, item++) {
+        *item = (bb_bucket_item_t){.start_wall_ns = starts_wall_ns[i]};
+        item->stats.count = totals[i].count;
+        item->stats.sum = totals[i].sum;
+        item->stats.min = totals[i].min;
+        item->stats.max = totals[i].max;
+    }
+}
+
+void bb_buckets_merge(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                      const bb_buckets_t *other)
 {
     size_t fresh = 0;
     size_t i = 0;
@@ -174,7 +205,7 @@ void bb_buckets_merge(bb_buckets_t *self, bb_type_t type, const bb_buckets_t *ot
             i++;
         }
         if (i < self->count && self->items[i].start_wall_ns == other->items[j].start_wall_ns) {
-            s_merge(&self->items[i].stats, type, &other->items[j].stats);
+            s_merge(&self->items[i].stats, rule, type, &other->items[j].stats);
         } else {
             fresh++;
         }

@@ -42,6 +42,7 @@ typedef struct {
 typedef struct {
     int64_t every_ns;     // 0 = one bucket
     int64_t from_wall_ns; // its start, then
+    bool has_no_ends;     // first and last are not wanted: they and their times hold anything
 } bb_bucket_rule_t;
 
 void bb_buckets_free(bb_buckets_t *self);
@@ -53,8 +54,13 @@ void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
 // Statistics of points of one bucket, later than all that were added before.
 void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                           const bb_block_stats_t *stats);
+// Totals of numbers in buckets that do not begin before those added before. has_no_ends only.
+void bb_buckets_add_totals(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                           const int64_t *starts_wall_ns, const bb_encoding_totals_t *totals,
+                           uint32_t count);
 // self = self merged with other, bucket by bucket. Cost: buckets of other, and of self when other
 // has one that self lacks.
-void bb_buckets_merge(bb_buckets_t *self, bb_type_t type, const bb_buckets_t *other);
+void bb_buckets_merge(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                      const bb_buckets_t *other);
 
 #endif

@@ -140,12 +140,39 @@ uint32_t bb_scan_kind(bb_scan_t *self, const bb_view_series_t *series)
     return *known - 1;
 }
 
+// Are some of these aggregates wanted? A query that names none wants all.
+static bool s_wants(const bb_query_t *query, uint32_t aggregates)
+{
+    return query->aggregates == 0 || (query->aggregates & aggregates) != 0;
+}
+
+// Numbers that were not asked for, and that not every way to the answer knows, are 0 in all of
+// them.
+static void s_blank(const bb_query_t *query, bb_bucket_item_t *items, size_t count)
+{
+    bool has_ends = s_wants(query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST);
+    bool has_extremes = s_wants(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        bb_block_stats_t *stats = &items[i].stats;
+        if (!has_ends) {
+            stats->first_wall_ns = stats->last_wall_ns = 0;
+            stats->first = stats->last = 0;
+        }
+        if (!has_extremes) {
+            stats->min = stats->max = 0;
+        }
+    }
+}
+
 void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_series_t *series,
-                          const bb_bucket_item_t *items, size_t count)
+                          bb_bucket_item_t *items, size_t count)
 {
     count = BB_MIN(count, bb_scan_rows_left(self));
     if (count == 0) {
         return;
+    }
+    if (series->type != BB_TYPE_STATE) {
+        s_blank(self->query, items, count);
     }
     if (self->query->every_ns == 0 && battery.length > 0) {
         bb_page_builder_row_bucket(self->page, battery, bb_scan_kind(self, series), &items->bucket);
@@ -157,9 +184,10 @@ void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_ser
     self->rows += count;
 }
 
-static bb_bucket_rule_t s_rule(const bb_scan_t *self)
+bb_bucket_rule_t bb_scan_rule(const bb_scan_t *self)
 {
-    return (bb_bucket_rule_t){self->query->every_ns, self->query->from_wall_ns};
+    return (bb_bucket_rule_t){self->query->every_ns, self->query->from_wall_ns,
+                              !s_wants(self->query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST)};
 }
 
 bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns,
@@ -174,10 +202,14 @@ bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64
     while (!is_cut && bb_series_sweep_next(self->sweep, &step)) {
         if (step.is_stats) {
             self->result->points_scanned += step.stats.count;
-            bb_buckets_add_stats(&self->buckets, s_rule(self), series->type, &step.stats);
+            bb_buckets_add_stats(&self->buckets, bb_scan_rule(self), series->type, &step.stats);
+        } else if (step.cuts) {
+            self->result->points_scanned += step.count;
+            bb_buckets_add_totals(&self->buckets, bb_scan_rule(self), series->type,
+                                  step.cuts->starts, step.totals, step.cuts->count);
         } else {
             self->result->points_scanned += step.count;
-            bb_buckets_add_points(&self->buckets, s_rule(self), series->type, step.exponent,
+            bb_buckets_add_points(&self->buckets, bb_scan_rule(self), series->type, step.exponent,
                                   step.times_wall_ns, step.values, step.count);
         }
         size_t count = self->buckets.count;
@@ -369,6 +401,11 @@ bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_pag
     scan.sweep = bb_series_sweep_new();
     if (query->is_decode_forced) {
         bb_series_sweep_force_decode(scan.sweep);
+    }
+    if (query->mode == BB_QUERY_AGGREGATE &&
+        !s_wants(query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST)) {
+        bool has_extremes = s_wants(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX);
+        bb_series_sweep_allow_totals(scan.sweep, has_extremes ? BB_TOTALS_EXTREMES : 0);
     }
     bb_battery_view_init(&scan.view, snapshot, uses_time ? query->from_wall_ns : 0,
                          uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,

@@ -112,7 +112,7 @@ static void s_group_series(bb_scan_t *self, const bb_view_series_t *series)
     }
     bb_scan_group_t *group = s_group(self, series);
     size_t before = group->buckets.count;
-    bb_buckets_merge(&group->buckets, series->type, &self->buckets);
+    bb_buckets_merge(&group->buckets, bb_scan_rule(self), series->type, &self->buckets);
     self->group_buckets += group->buckets.count - before;
     if (self->group_buckets >= room) {
         s_trim(self);

@@ -36,9 +36,12 @@ struct bb_series_sweep {
     int64_t every_ns;
     bool is_backwards;
     bool is_decode_forced;
-    uint32_t run_next;    // first run of a day not swept yet
-    int64_t next_wall_ns; // frames before this are swept
-    s_source_t *sources;  // of the day at hand
+    bool allows_totals;
+    uint32_t wanted;              // of totals
+    bb_encoding_totals_t *totals; // scratch for them
+    uint32_t run_next;            // first run of a day not swept yet
+    int64_t next_wall_ns;         // frames before this are swept
+    s_source_t *sources;          // of the day at hand
     uint32_t source_count, source_capacity;
     // Cluster scratch.
     s_point_t *points, *merged;
@@ -60,10 +63,21 @@ void bb_series_sweep_force_decode(bb_series_sweep_t *self)
     self->is_decode_forced = true;
 }
 
+void bb_series_sweep_allow_totals(bb_series_sweep_t *self, uint32_t wanted)
+{
+    BB_ASSERT((wanted & BB_TOTALS_ENDS) == 0);
+    self->allows_totals = true;
+    self->wanted = wanted;
+    if (!self->totals) {
+        self->totals = bb_alloc(BB_BLOCK_ROWS_MAX * sizeof *self->totals);
+    }
+}
+
 void bb_series_sweep_destroy(bb_series_sweep_t **self)
 {
     if (*self) {
         free((*self)->sources);
+        free((*self)->totals);
         free((*self)->points);
         free((*self)->merged);
         free((*self)->bounds);
@@ -337,6 +351,39 @@ static void s_decode_block(bb_series_sweep_t *self, const s_source_t *source, bb
             self->values[step->count++] = self->values[row]; // never to a later place
         }
     }
+}
+
+// May a block that stands alone be added up bucket by bucket as it is packed?
+static bool s_is_bucketed(const bb_series_sweep_t *self, const s_source_t *source)
+{
+    int64_t first_wall_ns;
+    int64_t last_wall_ns;
+    bool is_number = source->type == BB_TYPE_FLOAT64 || source->type == BB_TYPE_INT64;
+    if (!self->allows_totals || !is_number || self->every_ns == 0 || self->every_ns == INT64_MAX ||
+        !bb_run_block_has_all(&source->run->run, source->column, source->piece_first)) {
+        return false;
+    }
+    bb_run_block_range(&source->run->run, source->piece_first, &first_wall_ns, &last_wall_ns);
+    return first_wall_ns >= self->from_wall_ns && last_wall_ns < self->to_wall_ns;
+}
+
+static void s_add_up_buckets(bb_series_sweep_t *self, const s_source_t *source,
+                             bb_sweep_step_t *step)
+{
+    const bb_run_t *run = &source->run->run;
+    const bb_view_cuts_t *cuts =
+        bb_battery_view_cuts(self->view, source->run, source->piece_first, self->every_ns);
+    if (!cuts) {
+        return;
+    }
+    if (bb_run_block_ranges(run, source->column, source->piece_first, cuts->row_limits, cuts->count,
+                            self->wanted, self->totals) != BB_OK) {
+        bb_battery_view_note_damage(self->view, source->run);
+        return;
+    }
+    step->cuts = cuts;
+    step->totals = self->totals;
+    step->count = cuts->row_limits[cuts->count - 1];
 }
 
 // Statistics of a block from its values.
@@ -623,6 +670,9 @@ bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
             !s_read_stats(self, front, front->piece_first, &step->stats)) {
             s_aggregate_block(self, front, &step->stats);
         }
+        s_advance(self, front);
+    } else if (front->run && s_is_bucketed(self, front)) {
+        s_add_up_buckets(self, front, step);
         s_advance(self, front);
     } else if (front->run) {
         s_decode_block(self, front, step);

@@ -182,6 +182,20 @@ bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block_index, int64_
     return ascends && matches ? BB_OK : BB_ERR_CORRUPT;
 }
 
+bool bb_run_block_cut(const bb_run_t *self, uint32_t block_index, int64_t every_ns,
+                      bb_times_cuts_t *cuts)
+{
+    bb_slice_t block;
+    uint8_t encoding;
+    int64_t first_wall_ns;
+    int64_t last_wall_ns;
+    bb_run_block_range(self, block_index, &first_wall_ns, &last_wall_ns);
+    return bb_run_raw_block(self, 0, block_index, &block, &encoding) == BB_OK &&
+           encoding == BB_ENCODING_TIMES && first_wall_ns >= 0 &&
+           bb_times_cut(block, bb_run_block_rows(self, block_index), first_wall_ns, last_wall_ns,
+                        every_ns, cuts);
+}
+
 // A block of values, taken apart.
 typedef struct {
     uint32_t rows, count;
@@ -565,6 +579,25 @@ bb_error_t bb_run_block_aggregate(const bb_run_t *self, uint32_t column_index, u
     bb_error_t error = s_aggregate(self, column_index, block_index, row_first, row_limit,
                                    block_times_wall_ns, stats);
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
+}
+
+bb_error_t bb_run_block_ranges(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                               const uint32_t *row_limits, uint32_t range_count, uint32_t wanted,
+                               bb_encoding_totals_t *totals)
+{
+    BB_ASSERT(bb_run_block_has_all(self, column_index, block_index));
+    s_values_t values;
+    s_peers_t peers;
+    bb_error_t error = s_open_values(self, column_index, block_index, &values);
+    if (error == BB_OK) {
+        error = s_read_peers(self, block_index, &values, &peers);
+    }
+    if (error == BB_OK) {
+        error =
+            bb_encoding_ranges(values.encoding, bb_run_raw_type(self, column_index), values.encoded,
+                               values.count, peers.peers, row_limits, range_count, wanted, totals);
+    }
+    return error;
 }
 
 // ---- statistics ------------------------------------------------------------------------------

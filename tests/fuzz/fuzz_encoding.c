@@ -3,8 +3,10 @@
 //
 // Input: u8 choice (bit 0: encode; bits 1 and 2: type), u8 encoding id, u16 count, then the block
 // (decode) or the words (encode). Decoding ends without an access outside of the block, and totals
-// straight from the packed form are those of the decoded words. What is encoded comes back.
+// straight from the packed form are those of the decoded words; so are cuts into buckets. What is
+// encoded comes back.
 #include "storage/encoding/bb_encoding.h"
+#include "storage/encoding/bb_times.h"
 #include "tests/fuzz/fuzz_bytes.h"
 
 // The peers of a prediction: a walk, and numbers that are no numbers among them.
@@ -59,8 +61,55 @@ static void s_decode(bb_type_t type, uint32_t id, uint32_t count, bb_slice_t blo
             BB_ASSERT(plain.min == fused.min);
             BB_ASSERT(plain.max == fused.max);
         }
+        bool is_number = type == BB_TYPE_FLOAT64 || type == BB_TYPE_INT64;
+        uint32_t limits[2] = {(count + 1) / 2, count};
+        bb_encoding_totals_t halves[2];
+        uint32_t half_count = count > 1 ? 2 : 1;
+        if (is_number) {
+            bb_error_t totalled =
+                bb_encoding_ranges(id, type, encoded, count, named, limits, half_count,
+                                   BB_TOTALS_EXTREMES | BB_TOTALS_ENDS, halves);
+            BB_ASSERT(decoded == totalled);
+        }
+        for (uint32_t h = 0; is_number && decoded == BB_OK && h < half_count; h++) {
+            uint32_t first = h == 0 ? 0 : limits[0];
+            bb_encoding_totals_of(type, words + first, limits[h] - first, &plain);
+            BB_ASSERT(plain.count == halves[h].count);
+            BB_ASSERT(plain.first == halves[h].first && plain.last == halves[h].last);
+            BB_ASSERT(plain.min == halves[h].min && plain.max == halves[h].max);
+        }
     }
     free(words);
+    free(copy);
+}
+
+// Cuts of any bytes lie inside of the block; those of ascending times are the right ones.
+static void s_cut(uint32_t count, bb_slice_t block)
+{
+    static bb_times_cuts_t cuts, expected;
+    uint64_t words[BB_BLOCK_ROWS_MAX];
+    const int64_t *times = (const int64_t *)words;
+    uint8_t *copy = fuzz_copy(block.data, block.length);
+    bb_slice_t encoded = bb_slice(copy, block.length);
+    bool is_sound = bb_times_decode(encoded, count, words) && times[0] >= 0;
+    for (uint32_t i = 1; is_sound && i < count; i++) {
+        is_sound = times[i - 1] < times[i];
+    }
+    int64_t first = is_sound ? times[0] : 0;
+    int64_t last = is_sound ? times[count - 1] : INT64_MAX;
+    static const int64_t widths[] = {1, 1000, 60 * BB_NS_PER_S, INT64_MAX};
+    for (uint32_t w = 0; w < BB_COUNT_OF(widths); w++) {
+        if (!bb_times_cut(encoded, count, first, last, widths[w], &cuts)) {
+            continue;
+        }
+        BB_ASSERT(cuts.count >= 1 && cuts.row_limits[cuts.count - 1] == count);
+        if (is_sound) {
+            bb_times_cut_decoded(times, count, widths[w], &expected);
+            BB_ASSERT(cuts.count == expected.count);
+            BB_ASSERT(memcmp(cuts.starts, expected.starts, cuts.count * 8) == 0);
+            BB_ASSERT(memcmp(cuts.row_limits, expected.row_limits, cuts.count * 4) == 0);
+        }
+    }
     free(copy);
 }
 
@@ -112,6 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         s_encode(type, rest);
     } else {
         s_decode(type, id, count, rest);
+        s_cut(count, rest);
     }
     return 0;
 }

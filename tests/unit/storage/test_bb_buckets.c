@@ -44,6 +44,37 @@ static void s_assert_same(const bb_buckets_t *found, const bb_buckets_t *expecte
     }
 }
 
+// Totals of buckets, in blocks of any size, without the ends. Changes `expected`.
+static void s_check_totals(bb_random_t *random, bb_buckets_t *expected, bb_bucket_rule_t rule,
+                           bb_type_t type, const int64_t *times, const uint64_t *values,
+                           uint32_t count)
+{
+    static bb_times_cuts_t cuts;
+    static bb_encoding_totals_t totals[BB_BLOCK_ROWS_MAX];
+    bb_buckets_t found = {0};
+    rule.has_no_ends = true;
+    for (uint32_t first = 0; first < count;) {
+        uint32_t rows = (uint32_t)bb_random_between(random, 1, BB_BLOCK_ROWS_MAX);
+        rows = BB_MIN(rows, count - first);
+        bb_times_cut_decoded(times + first, rows, rule.every_ns, &cuts);
+        for (uint32_t c = 0, row = first; c < cuts.count; row = first + cuts.row_limits[c++]) {
+            bb_encoding_totals_of(type, values + row, first + cuts.row_limits[c] - row, &totals[c]);
+        }
+        bb_buckets_add_totals(&found, rule, type, cuts.starts, totals, cuts.count);
+        first += rows;
+    }
+    bb_buckets_t *both[2] = {&found, expected};
+    for (uint32_t b = 0; b < 2; b++) {
+        for (size_t i = 0; i < both[b]->count; i++) {
+            bb_block_stats_t *stats = &both[b]->items[i].stats;
+            stats->first_wall_ns = stats->last_wall_ns = 0;
+            stats->first = stats->last = 0;
+        }
+    }
+    s_assert_same(&found, expected);
+    bb_buckets_free(&found);
+}
+
 // Goal: points added many at a time, in pieces, and merged from two lists, are what bb_stats_add
 // makes of them one by one.
 static void every_way_is_the_same(void **state)
@@ -57,7 +88,7 @@ static void every_way_is_the_same(void **state)
     uint64_t values[S_POINTS];
     for (uint32_t round = 0; round < 200; round++) {
         bb_type_t type = types[round % BB_COUNT_OF(types)];
-        const bb_bucket_rule_t rule = {widths[round % BB_COUNT_OF(widths)], 77};
+        const bb_bucket_rule_t rule = {widths[round % BB_COUNT_OF(widths)], 77, false};
         uint32_t count = (uint32_t)bb_random_between(&random, 1, S_POINTS);
         int64_t time = (int64_t)bb_random_below(&random, 1000);
         for (uint32_t i = 0; i < count; i++) {
@@ -85,8 +116,11 @@ static void every_way_is_the_same(void **state)
             first = limit;
         }
         s_assert_same(&found, &expected);
-        bb_buckets_merge(&even, type, &odd);
+        bb_buckets_merge(&even, rule, type, &odd);
         s_assert_same(&even, &expected);
+        if (rule.every_ns > 0 && type != BB_TYPE_BOOL) {
+            s_check_totals(&random, &expected, rule, type, times, values, count);
+        }
         bb_buckets_free(&expected);
         bb_buckets_free(&found);
         bb_buckets_free(&even);

@@ -63,6 +63,39 @@ static void s_make(s_battery_t *self, uint64_t seed)
     }
 }
 
+// Ranges of 1, 2, 3... rows, then the rest.
+static void s_check_ranges(const s_battery_t *self, uint32_t column, uint32_t id, bb_slice_t block,
+                           const uint64_t *const *peers)
+{
+    static bb_encoding_totals_t found[ROWS];
+    bb_type_t type = column == ENERGY ? BB_TYPE_INT64 : BB_TYPE_FLOAT64;
+    uint32_t limits[ROWS];
+    uint32_t count = 0;
+    for (uint32_t row = 1; row < ROWS - 40; row += count) {
+        limits[count++] = row;
+    }
+    limits[count++] = ROWS;
+    for (uint32_t wanted = 0; wanted <= (BB_TOTALS_EXTREMES | BB_TOTALS_ENDS); wanted++) {
+        assert_int_equal(
+            bb_encoding_ranges(id, type, block, ROWS, peers, limits, count, wanted, found), BB_OK);
+        uint32_t first = 0;
+        for (uint32_t r = 0; r < count; first = limits[r++]) {
+            bb_encoding_totals_t expected;
+            bb_encoding_totals_of(type, self->words[column] + first, limits[r] - first, &expected);
+            assert_int_equal(found[r].count, expected.count);
+            assert_true(bb_sum_is_equal(&found[r].sum, &expected.sum));
+            if (wanted & BB_TOTALS_EXTREMES) {
+                assert_int_equal(found[r].min, expected.min);
+                assert_int_equal(found[r].max, expected.max);
+            }
+            if (wanted & BB_TOTALS_ENDS) {
+                assert_int_equal(found[r].first, expected.first);
+                assert_int_equal(found[r].last, expected.last);
+            }
+        }
+    }
+}
+
 static void s_check_totals(const s_battery_t *self, uint32_t column, uint32_t id, bb_slice_t block,
                            const uint64_t *const *peers)
 {
@@ -82,6 +115,7 @@ static void s_check_totals(const s_battery_t *self, uint32_t column, uint32_t id
         assert_int_equal(totals.last, expected.last);
         assert_true(bb_sum_is_equal(&totals.sum, &expected.sum));
     }
+    s_check_ranges(self, column, id, block, peers);
 }
 
 static void test_physics_is_found(void **context)

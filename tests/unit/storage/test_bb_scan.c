@@ -59,19 +59,29 @@ static void s_expected_add(s_expected_t *self, const fixture_row_t *point)
     bb_sum_add_value(&self->sum, type, bits);
 }
 
-static void s_assert_bucket(const fixture_row_t *found, const s_expected_t *expected)
+static bool s_is_wanted(const bb_query_t *query, uint32_t aggregates)
 {
+    return query->aggregates == 0 || (query->aggregates & aggregates) != 0;
+}
+
+static void s_assert_bucket(const bb_query_t *query, const fixture_row_t *found,
+                            const s_expected_t *expected)
+{
+    bool has_ends =
+        found->type == BB_TYPE_STATE || s_is_wanted(query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST);
+    bool has_extremes =
+        found->type == BB_TYPE_STATE || s_is_wanted(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX);
     assert_int_equal(found->battery, expected->row.battery);
     assert_int_equal(found->metric, expected->row.metric);
     assert_int_equal(found->type, expected->row.type);
     assert_true(found->time_wall_ns == expected->row.time_wall_ns);
     assert_int_equal(found->bucket.count, expected->count);
-    assert_true(found->bucket.min == expected->min);
-    assert_true(found->bucket.max == expected->max);
-    assert_true(found->bucket.first == expected->first);
-    assert_true(found->bucket.last == expected->last);
-    assert_true(found->bucket.first_wall_ns == expected->first_wall_ns);
-    assert_true(found->bucket.last_wall_ns == expected->last_wall_ns);
+    assert_true(found->bucket.min == (has_extremes ? expected->min : 0));
+    assert_true(found->bucket.max == (has_extremes ? expected->max : 0));
+    assert_true(found->bucket.first == (has_ends ? expected->first : 0));
+    assert_true(found->bucket.last == (has_ends ? expected->last : 0));
+    assert_true(found->bucket.first_wall_ns == (has_ends ? expected->first_wall_ns : 0));
+    assert_true(found->bucket.last_wall_ns == (has_ends ? expected->last_wall_ns : 0));
     assert_true(bb_sum_is_equal(&found->bucket.sum, &expected->sum));
 }
 
@@ -118,7 +128,7 @@ static void s_verify_aggregate(fixture_t *fixture, const bb_query_t *query)
             s_expected_add(&expected, &point);
         }
         assert_true(at < found.count);
-        s_assert_bucket(&found.items[at++], &expected);
+        s_assert_bucket(query, &found.items[at++], &expected);
     }
     assert_int_equal(found.count, at);
     free(points.items);
@@ -246,6 +256,7 @@ static void test_aggregates(void **state)
             query.page_bytes_max = bb_random_chance(&random, 1, 3) ? 700 : 0;
             query.is_decode_forced = bb_random_chance(&random, 1, 2);
             query.accepts_rows = bb_random_chance(&random, 1, 2);
+            query.aggregates = (uint32_t)bb_random_below(&random, BB_AGGREGATE_ALL + 1);
             s_verify_aggregate(&fixture, &query);
         }
         // All in one window and one run per battery: statistics of blocks do the work.
@@ -259,6 +270,8 @@ static void test_aggregates(void **state)
             query.group_by_none = i % 2 == 0;
             s_verify_aggregate(&fixture, &query);
             query.is_decode_forced = true;
+            s_verify_aggregate(&fixture, &query);
+            query.aggregates = BB_AGGREGATE_MEAN | (i % 4 < 2 ? BB_AGGREGATE_MAX : 0);
             s_verify_aggregate(&fixture, &query);
         }
         fixture_close(&fixture);

@@ -12,6 +12,39 @@
 
 static bb_packer_t *s_packer;
 
+// Cuts by arithmetic are those of the decoded times, or there are none. Counts both.
+static uint32_t s_sure, s_unsure;
+
+static void s_check_cuts(bb_slice_t encoded, const int64_t *times, uint32_t count)
+{
+    static bb_times_cuts_t cuts, expected;
+    const int64_t widths[] = {1,
+                              7 * BB_NS_PER_MS + 1,
+                              10 * BB_NS_PER_S,
+                              60 * BB_NS_PER_S,
+                              300 * BB_NS_PER_S,
+                              3600 * BB_NS_PER_S,
+                              INT64_MAX};
+    for (uint32_t i = 1; i < count; i++) {
+        if (times[i] <= times[i - 1]) {
+            return;
+        }
+    }
+    for (uint32_t w = 0; times[0] >= 0 && w < BB_COUNT_OF(widths); w++) {
+        if (!bb_times_cut(encoded, count, times[0], times[count - 1], widths[w], &cuts)) {
+            s_unsure++;
+            continue;
+        }
+        s_sure++;
+        bb_times_cut_decoded(times, count, widths[w], &expected);
+        assert_int_equal(cuts.count, expected.count);
+        assert_memory_equal(cuts.starts, expected.starts, cuts.count * sizeof *cuts.starts);
+        assert_memory_equal(cuts.row_limits, expected.row_limits,
+                            cuts.count * sizeof *cuts.row_limits);
+        assert_int_equal(cuts.row_limits[cuts.count - 1], count);
+    }
+}
+
 static size_t s_check(const int64_t *times, uint32_t count)
 {
     static uint8_t room[BB_TIMES_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
@@ -25,6 +58,7 @@ static size_t s_check(const int64_t *times, uint32_t count)
     assert_true(bb_times_decode(bb_slice(exact, length), count, out));
     assert_memory_equal(out, times, (size_t)count * 8);
     assert_false(bb_times_decode(bb_slice(exact, length - 1), count, out));
+    s_check_cuts(bb_slice(exact, length), times, count);
     free(exact);
     return length;
 }
@@ -71,6 +105,31 @@ static void test_jitter_costs_where_it_is(void **context)
     assert_in_range(s_check(times, COUNT), 1, HEAD + COUNT / 8 + off * 7 / 8 + 16);
 }
 
+// Gaps, restarts and jitter, in every phase to the limits of buckets: nearly all is cut by
+// arithmetic.
+static void test_cuts(void **context)
+{
+    (void)context;
+    int64_t times[COUNT];
+    bb_random_t random = bb_random_seed(53);
+    s_sure = s_unsure = 0;
+    for (uint32_t round = 0; round < 300; round++) {
+        int64_t time = START + (int64_t)test_below(&random, 10000) * BB_NS_PER_MS;
+        uint32_t count = 1 + test_below(&random, COUNT);
+        for (uint32_t i = 0; i < count; i++) {
+            bool is_off = round % 3 > 0 && test_below(&random, 10) < 3;
+            times[i] = time + (is_off ? (int64_t)test_below(&random, 101) - 50 : 0) * BB_NS_PER_MS;
+            time += STEP;
+            if (test_below(&random, 200) == 0) {
+                time += (int64_t)test_below(&random, 90) * (STEP / (round % 2 ? 1 : 3));
+            }
+        }
+        s_check(times, count);
+    }
+    // Buckets of 1 ns, 7 ms and 10 s never, or seldom; the wider four nearly always.
+    assert_true(s_sure > (s_sure + s_unsure) / 2);
+}
+
 static void test_any_times_come_back(void **context)
 {
     (void)context;
@@ -103,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_irregular_costs),
         cmocka_unit_test(test_jitter_costs_where_it_is),
+        cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_any_times_come_back),
         cmocka_unit_test(test_backwards),
     };
