@@ -56,6 +56,8 @@ struct bb_dictionary {
     bb_arena_t texts;
     s_battery_t *batteries;
     uint32_t battery_count, battery_capacity;
+    uint32_t *followers; // of each battery: the one behind it in the last batch that had it
+    uint32_t found_last; // by bb_dictionary_find_all
     s_table_t battery_table;
     s_metric_t *metrics;
     uint32_t metric_count, metric_capacity;
@@ -102,6 +104,7 @@ void bb_dictionary_destroy(bb_dictionary_t **self)
     bb_type_sets_destroy(&dictionary->type_sets);
     bb_arena_free(&dictionary->texts);
     free(dictionary->batteries);
+    free(dictionary->followers);
     free(dictionary->battery_table.slots);
     free(dictionary->metrics);
     free(dictionary->metric_table.slots);
@@ -189,15 +192,62 @@ static void s_find_stride(const bb_dictionary_t *self, const bb_batch_battery_t 
     }
 }
 
-void bb_dictionary_find_all(const bb_dictionary_t *self, const bb_batch_battery_t *batteries,
+// Remembers the order of numbers[first, limit), which were not where they were looked for.
+static void s_learn(bb_dictionary_t *self, const uint32_t *numbers, uint32_t first, uint32_t limit)
+{
+    for (uint32_t i = first; i < limit; i++) {
+        uint32_t before = i == 0 ? self->found_last : numbers[i - 1];
+        if (before != BB_NUMBER_NONE && numbers[i] != BB_NUMBER_NONE) {
+            self->followers[before] = numbers[i];
+        }
+    }
+}
+
+static bool s_is_battery(const bb_dictionary_t *self, uint32_t number, bb_slice_t id)
+{
+    const s_battery_t *battery = &self->batteries[number];
+    return battery->id_length == id.length && memcmp(battery->id, id.data, id.length) == 0;
+}
+
+// As many of the ids as are where the order of an earlier batch says; returns how many.
+static uint32_t s_follow(const bb_dictionary_t *self, uint32_t before,
+                         const bb_batch_battery_t *batteries, uint32_t count, uint32_t *numbers)
+{
+    if (!s_is_battery(self, self->followers[before], batteries[0].id)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        before = self->followers[before];
+        numbers[i] = before;
+        __builtin_prefetch(&self->batteries[before]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        __builtin_prefetch(self->batteries[numbers[i]].id);
+    }
+    uint32_t done = 0;
+    while (done < count && s_is_battery(self, numbers[done], batteries[done].id)) {
+        done++;
+    }
+    return done;
+}
+
+void bb_dictionary_find_all(bb_dictionary_t *self, const bb_batch_battery_t *batteries,
                             uint32_t count, uint32_t *numbers)
 {
     if (self->battery_count == 0) {
         memset(numbers, 0xff, count * sizeof *numbers);
         return;
     }
-    for (uint32_t i = 0; i < count; i += S_STRIDE) {
-        s_find_stride(self, batteries + i, BB_MIN(count - i, S_STRIDE), numbers + i);
+    for (uint32_t i = 0; i < count;) {
+        uint32_t stride = BB_MIN(count - i, S_STRIDE);
+        uint32_t done = s_follow(self, self->found_last, batteries + i, stride, numbers + i);
+        if (done < stride) {
+            s_find_stride(self, batteries + i + done, stride - done, numbers + i + done);
+            s_learn(self, numbers + i, done, stride);
+        }
+        self->found_last =
+            numbers[i + stride - 1] == BB_NUMBER_NONE ? self->found_last : numbers[i + stride - 1];
+        i += stride;
     }
 }
 
@@ -224,8 +274,11 @@ static uint32_t s_battery_add(bb_dictionary_t *self, bb_slice_t id, uint32_t has
         self->battery_capacity = self->battery_capacity ? self->battery_capacity * 2 : 64;
         self->batteries =
             bb_realloc(self->batteries, self->battery_capacity * sizeof *self->batteries);
+        self->followers =
+            bb_realloc(self->followers, self->battery_capacity * sizeof *self->followers);
     }
     uint32_t number = self->battery_count++;
+    self->followers[number] = number; // none known
     self->batteries[number] = (s_battery_t){
         .id = bb_arena_copy(&self->texts, id.data, id.length),
         .hash = hash,

@@ -9,7 +9,7 @@
 // Attributes form a join-semilattice, like points: per key the largest (origin time, value) wins,
 // and of more than BB_ATTRIBUTES_MAX keys the smallest stay, whatever the order of arrival.
 //
-// Memory: 32 bytes and the id per battery, 8 for the tables; types are shared (bb_type_sets.h).
+// Memory: 36 bytes and the id per battery, 8 for the tables; types are shared (bb_type_sets.h).
 #ifndef BB_DICTIONARY_H
 #define BB_DICTIONARY_H
 
@@ -30,8 +30,10 @@ uint32_t bb_dictionary_battery_count(const bb_dictionary_t *self);
 uint32_t bb_dictionary_battery(bb_dictionary_t *self, bb_slice_t id, uint32_t partition);
 uint32_t bb_dictionary_battery_find(const bb_dictionary_t *self, bb_slice_t id); // or NONE
 // The numbers of all batteries of a batch, BB_NUMBER_NONE = not known. Much faster than one by one
-// when there are too many for the cache: their memory is fetched side by side.
-void bb_dictionary_find_all(const bb_dictionary_t *self, const bb_batch_battery_t *batteries,
+// when there are too many for the cache: their memory is fetched side by side, and a client mostly
+// sends its batteries in the order in which it sent them before, so each is first looked for where
+// that says; then nothing is hashed.
+void bb_dictionary_find_all(bb_dictionary_t *self, const bb_batch_battery_t *batteries,
                             uint32_t count, uint32_t *numbers);
 bb_slice_t bb_dictionary_battery_id(const bb_dictionary_t *self, uint32_t battery);
 uint32_t bb_dictionary_battery_partition(const bb_dictionary_t *self, uint32_t battery);
