@@ -279,6 +279,11 @@ size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, u
     return s_finish(self, input, out, id);
 }
 
+void bb_encoder_be_brief(bb_encoder_t *self, bool is_brief)
+{
+    bb_packer_be_brief(self->packer, is_brief);
+}
+
 // One encoding only; leaves the best where it was if that cannot hold the words.
 static void s_try_one(bb_encoder_t *self, bb_encoding_id_t id, const bb_encoding_input_t *input)
 {

@@ -96,6 +96,9 @@ void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, u
 size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, uint32_t *hint,
                          uint8_t *out, uint8_t *id);
 
+// From now on, blocks that will soon be encoded anew: what takes long to find is not looked for.
+void bb_encoder_be_brief(bb_encoder_t *self, bool is_brief);
+
 // The same with an encoding of the caller's choice; 0 if it cannot hold these words within the
 // room.
 size_t bb_encoder_encode_as(bb_encoder_t *self, bb_encoding_id_t id,

@@ -47,6 +47,8 @@ void bb_packer_destroy(bb_packer_t **self);
 // any call since.
 void bb_packer_set_surprises(bb_packer_t *self, bool may);
 bool bb_packer_has_surprises(const bb_packer_t *self);
+// From now on the entropy form is not even looked for.
+void bb_packer_be_brief(bb_packer_t *self, bool is_brief);
 
 // Writes the smallest form that the estimate of orders promises (`orders`: bit set of those that
 // may be used, not empty). `scaled`: look for a common divisor, which costs a little.

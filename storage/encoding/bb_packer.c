@@ -33,6 +33,7 @@ struct bb_packer {
     uint64_t patches[MINI_ROWS];   // folded
     uint8_t minis[BB_PACKED_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
     bb_entropy_t entropy;
+    bool is_brief; // the entropy form is not looked for
     bool may_surprise, has_surprises;
 };
 
@@ -554,6 +555,11 @@ static size_t s_put_minis(bb_packer_t *self, bool is_wide, uint32_t order, uint3
     return (size_t)(mini - self->minis);
 }
 
+void bb_packer_be_brief(bb_packer_t *self, bool is_brief)
+{
+    self->is_brief = is_brief;
+}
+
 size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
                         uint32_t orders, bool scaled, uint8_t *out)
 {
@@ -580,7 +586,7 @@ size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t co
         order = s_best_order(bits, count, orders);
         slope = (uint64_t)(int64_t)s_differences(self->offsets, count, order, self->residuals);
         bytes = s_put_minis(self, is_wide, order, count);
-        may_pay = s_may_pay(bits[order] / seen, bytes, count);
+        may_pay = !self->is_brief && s_may_pay(bits[order] / seen, bytes, count);
     }
 
     uint64_t base = order == 0 ? integers[0] : integers[0] - scale * slope;

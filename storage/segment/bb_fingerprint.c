@@ -7,6 +7,9 @@
 static_assert(crypto_shorthash_siphashx24_KEYBYTES == BB_FINGERPRINT_KEY_BYTES, "the key's size");
 static_assert(crypto_shorthash_siphashx24_BYTES == 16, "two words for each column");
 
+// Keys of so many columns are kept from the first block of a run to the next.
+#define S_KEYS_KEPT 64u
+
 typedef struct {
     uint64_t a, b;
 } s_keys_t;
@@ -95,6 +98,7 @@ bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_n
                                   const bb_run_t *run)
 {
     bb_fingerprint_t sum = {0};
+    s_keys_t kept[S_KEYS_KEPT]; // hashing names costs more than a handful of rows does
     for (uint32_t block = 0; block < run->block_count; block++) {
         int64_t times[BB_BLOCK_ROWS_MAX];
         uint32_t rows = bb_run_block_rows(run, block);
@@ -103,14 +107,16 @@ bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_n
             uint64_t values[BB_BLOCK_ROWS_MAX];
             uint64_t presence[BB_PRESENCE_WORDS];
             bool all_present;
-            s_keys_t keys;
+            s_keys_t spare;
+            s_keys_t *keys = i < S_KEYS_KEPT ? &kept[i] : &spare;
             bb_run_column_info_t column = bb_run_column(run, i);
-            if (!s_column_keys(names, column, run->revision, &keys)) {
+            if ((block == 0 || keys == &spare) &&
+                !s_column_keys(names, column, run->revision, keys)) {
                 return BB_ERR_CORRUPT;
             }
             error = bb_run_block_values(run, i, block, values, presence, &all_present);
             if (error == BB_OK) {
-                s_add_rows(&sum, names, &keys, column.type, times, values,
+                s_add_rows(&sum, names, keys, column.type, times, values,
                            all_present ? NULL : presence, rows);
             }
         }

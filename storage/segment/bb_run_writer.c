@@ -159,6 +159,7 @@ void bb_run_writer_begin(bb_run_writer_t *self, uint64_t revision,
     self->texts = texts;
     self->is_without_stats = false;
     self->batteries = NULL;
+    bb_encoder_be_brief(self->encoder, false);
     self->block_count = 0;
     self->row_count = 0;
     self->point_count = 0;
@@ -173,6 +174,7 @@ void bb_run_writer_share(bb_run_writer_t *self, uint32_t partition, const uint32
     BB_ASSERT(member_count >= 1);
     BB_ASSERT(self->block_count == 0);
     self->is_without_stats = true;
+    bb_encoder_be_brief(self->encoder, true); // until its batteries have runs of their own
     self->partition = partition;
     self->batteries = batteries;
     self->member_count = member_count;
