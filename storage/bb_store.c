@@ -208,6 +208,22 @@ static bb_error_t s_meta_settle(bb_store_t *self, bb_fault_t *fault)
                                          self->directory, bb_error_message(error));
 }
 
+// A segment ends when its map is nearly full, and the next one goes on; there is only one meta.
+#define S_META_GROWTH_MAX 64u // times map_bytes
+
+void bb_store_meta_grow(bb_store_t *self, bool is_refused)
+{
+    BB_ASSERT(!self->is_job_alive);
+    size_t wanted = is_refused ? 2 * self->meta_map_bytes : self->meta_map_bytes;
+    while (self->kv->file_bytes(self->meta) > wanted / 2) {
+        wanted *= 2;
+    }
+    if (wanted > self->meta_map_bytes && wanted / S_META_GROWTH_MAX <= self->map_bytes &&
+        self->kv->grow(self->meta, wanted) == BB_OK) {
+        self->meta_map_bytes = wanted;
+    }
+}
+
 static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
 {
     char path[BB_WINDOW_PATH_BYTES];
@@ -222,6 +238,8 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     error = self->kv->open(self->kv, path, self->map_bytes, true, &self->meta, fault);
     bb_kv_txn_t *txn = NULL;
     if (error == BB_OK) {
+        self->meta_map_bytes = self->map_bytes;
+        bb_store_meta_grow(self, false);
         error = self->kv->begin(self->meta, false, &txn);
     }
     if (error != BB_OK) {

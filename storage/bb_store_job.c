@@ -62,6 +62,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
     if (self->is_fenced) {
         return BB_ERR_FENCED;
     }
+    bb_store_meta_grow(self, false);
     bb_merge_t *merge = NULL;
     bb_scrub_job_t *scrub = NULL;
     bb_rollup_job_t *rollup = NULL;
@@ -141,6 +142,9 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
     BB_ASSERT(self->is_job_alive);
     self->is_job_alive = false;
     self->is_fenced |= (*job)->must_fence;
+    if (error == BB_ERR_DISK_FULL && bb_store_has_room(self, 0)) {
+        bb_store_meta_grow(self, true);
+    }
     if ((*job)->kind == BB_JOB_SCRUB) {
         // What was found counts even if it could not be written down.
         bb_scrub_job_publish((*job)->scrub, self);

@@ -51,6 +51,7 @@ struct bb_store {
     uint32_t partition_count;
     uint64_t memory_bytes;
     size_t map_bytes;         // per environment
+    size_t meta_map_bytes;    // of meta, which grows
     bb_file_t *identity_file; // holds the lock
     bb_kv_env_t *meta;
     bb_journal_t *journal;
@@ -92,6 +93,11 @@ struct bb_store {
     bb_store_scratch_t scratch;
     struct bb_store_scrub *scrub;
 };
+
+// ---- meta ------------------------------------------------------------------------------------
+// Doubles meta's map when half of it is used, or when it was too small for a job (DISK_FULL
+// although the disk has room). Only while no job is alive: nobody has a transaction on meta then.
+void bb_store_meta_grow(bb_store_t *self, bool is_refused);
 
 // ---- snapshots -------------------------------------------------------------------------------
 // As bb_store_snapshot, with at most battery_max batteries; never of a rollup.

@@ -236,6 +236,11 @@ static void s_close(bb_kv_env_t **env)
     }
 }
 
+static bb_error_t s_grow(bb_kv_env_t *env, size_t map_bytes)
+{
+    return s_error(mdb_env_set_mapsize(env->lmdb, map_bytes));
+}
+
 // ---- transactions ----------------------------------------------------------------------------
 static bb_error_t s_begin(bb_kv_env_t *env, bool writable, bb_kv_txn_t **txn)
 {
@@ -469,6 +474,7 @@ bb_kv_driver_t *bb_kv_lmdb(void)
     static const bb_kv_driver_t s_lmdb = {
         .open = s_open,
         .close = s_close,
+        .grow = s_grow,
         .begin = s_begin,
         .commit = s_commit,
         .abort = s_abort,

@@ -2,12 +2,12 @@
 // bb_kv - an ordered, transactional map of bytes to bytes in one folder: LMDB, or its simulation.
 //
 // LMDB rules (measured, see docs): never WRITEMAP, NOSYNC or MAPASYNC; NOTLS; the map is reserved
-// once at open; a failed commit or sync fences the environment for good (BB_ERR_FENCED).
-// Threads: any number of read transactions in any threads, one write transaction at a time. A read
-// transaction may be handed from one thread to another; a write transaction ends in the thread that
-// began it (LMDB holds a mutex for it). A commit returns after its bytes are durable. Values are
-// borrowed until their transaction ends, in a write transaction until its next change; short ones
-// (below half a page) are only 2-byte aligned.
+// at open and grows only while nobody reads it; a failed commit or sync fences the environment for
+// good (BB_ERR_FENCED). Threads: any number of read transactions in any threads, one write
+// transaction at a time. A read transaction may be handed from one thread to another; a write
+// transaction ends in the thread that began it (LMDB holds a mutex for it). A commit returns after
+// its bytes are durable. Values are borrowed until their transaction ends, in a write transaction
+// until its next change; short ones (below half a page) are only 2-byte aligned.
 #ifndef BB_KV_H
 #define BB_KV_H
 
@@ -25,6 +25,8 @@ struct bb_kv_driver {
     bb_error_t (*open)(bb_kv_driver_t *driver, const char *directory, size_t map_bytes, bool create,
                        bb_kv_env_t **env, bb_fault_t *fault);
     void (*close)(bb_kv_env_t **env); // no transaction may be open
+    // Reserves more address space from now on; no transaction may be open.
+    bb_error_t (*grow)(bb_kv_env_t *env, size_t map_bytes);
     bb_error_t (*begin)(bb_kv_env_t *env, bool writable, bb_kv_txn_t **txn);
     bb_error_t (*commit)(bb_kv_txn_t **txn); // durable on BB_OK; on error nothing happened
     void (*abort)(bb_kv_txn_t **txn);        // also ends read transactions; NULL is fine

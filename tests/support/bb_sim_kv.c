@@ -216,6 +216,13 @@ static void s_close(bb_kv_env_t **env)
     *env = NULL;
 }
 
+static bb_error_t s_grow(bb_kv_env_t *env, size_t map_bytes)
+{
+    BB_ASSERT(env->txn_count == 0);
+    env->map_bytes = map_bytes;
+    return BB_OK;
+}
+
 static bool s_is_dead(const bb_kv_env_t *env)
 {
     return env->lives != bb_sim_disk_lives(env->disk);
@@ -483,6 +490,7 @@ bb_kv_driver_t *bb_sim_kv(bb_sim_disk_t *disk)
         .context = disk,
         .open = s_open,
         .close = s_close,
+        .grow = s_grow,
         .begin = s_begin,
         .commit = s_commit,
         .abort = s_abort,

@@ -421,6 +421,74 @@ static void s_test_map_reaches_its_size(void **state)
     fixture_close(&fixture);
 }
 
+// `count` batteries that nobody knows yet, with a frame each.
+static void s_write_batteries(fixture_t *fixture, uint32_t first, uint32_t count)
+{
+    fixture_batch_t batch;
+    memset(&batch, 0, sizeof batch);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    const bb_slice_t metric = fixture_metric(0);
+    const uint8_t type = BB_TYPE_FLOAT64;
+    const uint64_t bits = bb_bits_of_double(1.5);
+    for (uint32_t i = first; i < first + count; i++) {
+        char id[32];
+        uint32_t handle;
+        uint32_t shape;
+        uint32_t order;
+        snprintf(id, sizeof id, "battery-%08u", i);
+        assert_int_equal(bb_batch_builder_battery(builder, i % FIXTURE_PARTITIONS,
+                                                  fixture_slice(id), NULL, 0, &handle, NULL),
+                         BB_OK);
+        assert_int_equal(bb_batch_builder_shape(builder, &metric, &type, 1, &shape, &order, NULL),
+                         BB_OK);
+        assert_int_equal(bb_batch_builder_frame(builder, handle, shape, FIXTURE_START_NS, &bits),
+                         BB_OK);
+    }
+    fixture_seal(fixture, builder, NULL, FIXTURE_START_NS, &batch);
+    bb_batch_builder_destroy(&builder);
+    fixture_write(fixture, &batch);
+    fixture_batch_free(&batch);
+}
+
+// Goal: a meta map that reaches its size grows: the flush that met it is repeated and succeeds,
+// and the store opens again with what it was configured with. Method: maps of 256 KiB, and names of
+// batteries for more than that, all in one flush and then some by some.
+static void s_test_meta_reaches_its_size(void **state)
+{
+    (void)state;
+    for (uint32_t simulated = 0; simulated < 2; simulated++) {
+        fixture_t fixture;
+        s_now_ns = 0;
+        fixture_open(&fixture, simulated);
+        bb_store_close(&fixture.store);
+        fixture.options.kv_map_bytes = 256u << 10;
+        fixture_reopen_error(&fixture, BB_OK);
+        uint32_t battery_count = 0;
+        uint32_t refused_count = 0;
+        for (uint32_t round = 0; round < 6; round++) {
+            uint32_t count = round == 0 ? 8000 : 3000;
+            s_write_batteries(&fixture, battery_count, count);
+            battery_count += count;
+            bb_error_t error;
+            for (uint32_t attempt = 0; (error = fixture_job(&fixture, BB_JOB_FLUSH)) != BB_OK;
+                 attempt++) {
+                assert_int_equal(error, BB_ERR_DISK_FULL);
+                assert_true(attempt < 4);
+                refused_count++;
+            }
+            fixture_reopen(&fixture);
+        }
+        assert_true(refused_count > 0);
+        assert_false(bb_store_is_fenced(fixture.store));
+        bb_store_stats_t stats;
+        bb_store_stats(fixture.store, &stats);
+        assert_int_equal(stats.battery_count, battery_count);
+        assert_int_equal(stats.segment_points, battery_count);
+        assert_int_equal(s_pass(&fixture).damage_count, 0);
+        fixture_close(&fixture);
+    }
+}
+
 // Goal: a pack that vanished without an error is a damaged window, not a battery without points.
 static void s_test_vanished(void **state)
 {
@@ -616,6 +684,7 @@ int main(void)
         cmocka_unit_test(s_test_folder_removed),
         cmocka_unit_test(s_test_checker),
         cmocka_unit_test(s_test_checker_is_killed),
+        cmocka_unit_test(s_test_meta_reaches_its_size),
         cmocka_unit_test(s_test_failed_read_is_doubt),
         cmocka_unit_test(s_test_damage_is_doubt_after_restart),
         cmocka_unit_test(s_test_verified_is_remembered),
