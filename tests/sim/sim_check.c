@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/ingest/bb_shard_internal.h"
 #include "tests/sim/sim_world.h"
 
 // ---- levels ----------------------------------------------------------------------------------
@@ -138,9 +139,10 @@ static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t parti
     } while (op->cursor_length > 0);
 }
 
-// Rows of one series that an aggregate counts must be as many as were read one by one.
+// Rows that an aggregate counts must be as many as were read one by one. `rollup`: empty, or its
+// stored results are asked for as far as they are fresh.
 static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partition,
-                          const sim_op_t *op)
+                          const sim_op_t *op, const char *rollup)
 {
     bb_message_t query = {.kind = BB_KIND_QUERY,
                           .request_id = 1,
@@ -150,25 +152,49 @@ static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partitio
                                     .to_wall_ns = op->to_wall_ns,
                                     .aggregates = BB_AGGREGATE_COUNT,
                                     .partition_count = 1,
-                                    .partitions = &partition}};
-    bb_message_t answer = {0};
-    sim_node_ask(node, &query, &answer);
+                                    .partitions = &partition,
+                                    .rollup = bb_slice(rollup, strlen(rollup))}};
+    uint8_t cursor[sizeof op->cursor];
     uint64_t count = 0;
-    bb_page_t page;
-    if (answer.kind == BB_KIND_RESULT &&
-        bb_page_open(&page, bb_buffer_slice(node->direct_body), NULL) == BB_OK) {
-        for (uint32_t s = 0; s < page.series_count; s++) {
-            for (uint32_t i = 0; i < page.series[s].row_count; i++) {
-                count += page.series[s].buckets[i].count;
+    do {
+        bb_message_t answer = {0};
+        bb_page_t page;
+        sim_node_ask(node, &query, &answer);
+        query.query.cursor = bb_slice(cursor, 0);
+        if (answer.kind == BB_KIND_RESULT &&
+            bb_page_open(&page, bb_buffer_slice(node->direct_body), NULL) == BB_OK) {
+            for (uint32_t s = 0; s < page.series_count; s++) {
+                for (uint32_t i = 0; i < page.series[s].row_count; i++) {
+                    count += page.series[s].buckets[i].count;
+                }
+            }
+            bb_page_close(&page);
+            query.query.cursor.length = answer.result.cursor.length;
+            BB_ASSERT(query.query.cursor.length <= sizeof cursor);
+            if (query.query.cursor.length > 0) {
+                memcpy(cursor, answer.result.cursor.data, query.query.cursor.length);
             }
         }
-        bb_page_close(&page);
-    }
-    bb_message_close(&answer);
+        bb_message_close(&answer);
+    } while (query.query.cursor.length > 0);
     if (count != op->row_count) {
         sim_trace_fail(&self->trace,
-                       "node %u partition %u: an aggregate counts %" PRIu64 " points, a scan %u",
-                       node->index, partition, count, op->row_count);
+                       "node %u partition %u: %s%s counts %" PRIu64 " points, a scan %u",
+                       node->index, partition, rollup[0] ? "rollup " : "an aggregate", rollup,
+                       count, op->row_count);
+    }
+}
+
+// Nothing was flipped: what scrubbing names is a mistake of its own.
+static void s_check_scrub(sim_world_t *self, const sim_node_t *node)
+{
+    bb_store_scrub_stats_t stats = bb_store_scrub_stats(node->shard->store, 0);
+    self->counters.scrubbed_segments += stats.scrub.windows_total;
+    if (stats.damage_count > 0) {
+        char text[BB_STORE_DAMAGE_TEXT_BYTES];
+        bb_store_damage_text(node->shard->store, 0, text);
+        sim_trace_fail(&self->trace, "node %u: scrubbing names %u parts of a sound disk: %s",
+                       node->index, stats.damage_count, text);
     }
 }
 
@@ -189,7 +215,10 @@ static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mo
             sim_client_check_read(self, &op, 0, true, who);
         }
         if (mode == BB_QUERY_RAW && !sim_trace_has_failed(&self->trace)) {
-            s_check_count(self, node, partition, &op);
+            s_check_count(self, node, partition, &op, "");
+        }
+        if (mode == BB_QUERY_RAW && self->policy && !sim_trace_has_failed(&self->trace)) {
+            s_check_count(self, node, partition, &op, SIM_ROLLUP);
         }
         uint64_t held = bb_checker_fingerprint(self->checker);
         sim_trace_line(&self->trace, "node %u partition %u: %u points, fingerprint %016" PRIx64, n,
@@ -212,6 +241,9 @@ void sim_check_replicas(sim_world_t *self)
     for (uint32_t p = 0; p < self->options.partition_count; p++) {
         s_check_partition(self, p, BB_QUERY_RAW);
         s_check_partition(self, p, BB_QUERY_QUARANTINE);
+    }
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        s_check_scrub(self, &self->nodes[n]);
     }
 }
 

@@ -8,13 +8,14 @@
 #include "node/ingest/bb_shard_internal.h"
 #include "tests/sim/sim_world.h"
 
-#define S_HEARTBEAT_NS  (200 * BB_NS_PER_MS)
-#define S_SUSPECT_NS    (1000 * BB_NS_PER_MS)
-#define S_COMMIT_NS     (300 * BB_NS_PER_US) // mean of: mailbox empty, sync done
-#define S_WAKE_NS_MIN   (1 * BB_NS_PER_MS)   // a poll does not return sooner
-#define S_SCAN_NS       (2 * BB_NS_PER_MS)
-#define S_JOB_NS        (10 * BB_NS_PER_MS)
-#define S_TICKET_DIRECT UINT64_MAX
+#define S_HEARTBEAT_NS      (200 * BB_NS_PER_MS)
+#define S_SUSPECT_NS        (1000 * BB_NS_PER_MS)
+#define S_SCRUB_INTERVAL_NS (500 * BB_NS_PER_MS) // segments are read again and again
+#define S_COMMIT_NS         (300 * BB_NS_PER_US) // mean of: mailbox empty, sync done
+#define S_WAKE_NS_MIN       (1 * BB_NS_PER_MS)   // a poll does not return sooner
+#define S_SCAN_NS           (2 * BB_NS_PER_MS)
+#define S_JOB_NS            (10 * BB_NS_PER_MS)
+#define S_TICKET_DIRECT     UINT64_MAX
 
 bb_shard_time_t sim_node_time(const sim_node_t *node)
 {
@@ -238,7 +239,10 @@ static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
                   .store_count = 1,
                   .partition_count = options->partition_count,
                   .memory_bytes = options->memory_bytes,
-                  .journal_file_bytes = options->journal_file_bytes},
+                  .journal_file_bytes = options->journal_file_bytes,
+                  .policy = node->world->policy,
+                  .scrub_bytes_per_s = options->scrub_bytes_per_s,
+                  .scrub_interval_ns = S_SCRUB_INTERVAL_NS},
         .topology = node->topology,
         .stream = node->stream,
         .in_flight_bytes_max = options->in_flight_bytes_max,

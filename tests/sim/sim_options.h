@@ -15,6 +15,7 @@
 #define SIM_BATTERIES_MAX  24
 #define SIM_METRICS        6
 #define SIM_TEXTS          5
+#define SIM_ROLLUP         "hours"
 
 typedef struct {
     uint64_t seed;
@@ -40,6 +41,9 @@ typedef struct {
     int64_t fault_phase_ns, fault_interval_ns;
     uint32_t fault_mask; // bit per kind of sim_fault.c
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
+    // storage
+    bool has_policy;            // a retention class and a rollup
+    uint64_t scrub_bytes_per_s; // 0 = none
 } sim_options_t;
 
 void sim_options_draw(sim_options_t *self, uint64_t seed);

@@ -65,6 +65,20 @@ static void s_build_topology(sim_world_t *self, uint32_t self_index)
     BB_ASSERT(error == BB_OK);
 }
 
+// Volts in a class of their own, kept longer than anything here is old; hours of everything.
+static bb_policy_t *s_build_policy(void)
+{
+    bb_retention_class_t class = {
+        .name = "volts", .selector = {.metric = "volts_v"}, .keep_ns = 30 * BB_NS_PER_DAY};
+    bb_rollup_t rollup = {.name = SIM_ROLLUP,
+                          .every = BB_EVERY_FIXED,
+                          .every_ns = 3600 * BB_NS_PER_S,
+                          .aggregates = BB_AGGREGATE_ALL,
+                          .keep_ns = BB_KEEP_FOREVER_NS};
+    bb_zone_t *zones[1] = {NULL};
+    return bb_policy_new(&class, 1, BB_KEEP_FOREVER_NS, &rollup, zones, 1);
+}
+
 sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines)
 {
     sim_world_t *self = bb_alloc_zero(1, sizeof *self);
@@ -79,6 +93,7 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines)
     self->random_stream = bb_random_seed(bb_random_next(&seeds));
     self->events = sim_events_new(bb_random_next(&seeds));
     self->checker = bb_checker_new();
+    self->policy = options->has_policy ? s_build_policy() : NULL;
     for (uint32_t i = 0; i < 2; i++) {
         uint64_t half = bb_random_next(&seeds);
         memcpy(self->placement_key + 8 * i, &half, sizeof half);
@@ -119,6 +134,7 @@ void sim_world_destroy(sim_world_t **self_pointer)
     free(self->faults);
     sim_events_destroy(&self->events);
     bb_checker_destroy(&self->checker);
+    bb_policy_release(&self->policy);
     free(self);
 }
 

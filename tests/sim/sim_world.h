@@ -148,6 +148,7 @@ typedef struct {
     X(reads_failed)                                                                                \
     X(rows_read)                                                                                   \
     X(jobs)                                                                                        \
+    X(scrubbed_segments)                                                                           \
     X(released_points)                                                                             \
     X(settles)                                                                                     \
     X(pulled_chunks)                                                                               \
@@ -188,6 +189,7 @@ struct sim_world {
     sim_fault_t *faults;
     uint32_t fault_count, fault_capacity;
     bb_checker_t *checker;
+    bb_policy_t *policy; // NULL: none
     uint64_t op_count;
     uint64_t moment;  // counts promises and the beginnings of reads
     bool is_calm;     // faults have stopped
