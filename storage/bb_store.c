@@ -547,7 +547,7 @@ void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy)
 void bb_store_clock(bb_store_t *self, int64_t now_wall_ns)
 {
     bb_store_retention_step(self, now_wall_ns);
-    bb_rollups_step(self->rollups, now_wall_ns);
+    bb_rollups_step(self, now_wall_ns);
 }
 
 bool bb_store_needs_clock(const bb_store_t *self)

@@ -67,6 +67,10 @@ static bb_error_t s_map_open(bb_rollups_t *self, bb_fault_t *fault)
     }
     if (error == BB_OK) {
         error = bb_rollup_map_definitions(self->kv, txn, s_load_definition, self);
+        for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX && error == BB_OK; id++) {
+            error = bb_rollup_map_floor(self->kv, txn, id, &self->floor_days[id]);
+            self->expired_days[id] = self->floor_days[id];
+        }
         self->kv->abort(&txn);
     }
     if (error != BB_OK) {
@@ -254,10 +258,30 @@ uint64_t bb_rollups_stale_count(const bb_rollups_t *self)
 }
 
 // ---- what to do next -------------------------------------------------------------------------
-void bb_rollups_step(bb_rollups_t *self, int64_t now_wall_ns)
+// Number of the first rollup with records of days before *day, which it does not keep;
+// BB_ROLLUP_ID_NONE = none.
+// Answers leave them out already.
+static uint32_t s_find_expired(const bb_store_t *store, uint32_t *day)
 {
+    const bb_rollups_t *self = store->rollups;
+    const bb_policy_t *policy = bb_retention_policy(store->retention);
+    for (uint32_t i = 0; i < bb_policy_rollup_count(policy); i++) {
+        int64_t keep_ns = bb_policy_rollup(policy, i)->keep_ns;
+        *day = bb_day_of(bb_retention_floor(0, keep_ns, self->now_wall_ns));
+        if (self->ids[i] != BB_ROLLUP_ID_NONE && *day > self->expired_days[self->ids[i]]) {
+            return self->ids[i];
+        }
+    }
+    return BB_ROLLUP_ID_NONE;
+}
+
+void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns)
+{
+    bb_rollups_t *self = store->rollups;
+    uint32_t day;
     self->now_wall_ns = BB_MAX(self->now_wall_ns, now_wall_ns);
-    self->is_due = self->env && (self->is_reconcile_due || self->stale_count > 0);
+    self->is_due = self->env && (self->is_reconcile_due || self->stale_count > 0 ||
+                                 s_find_expired(store, &day) != BB_ROLLUP_ID_NONE);
 }
 
 bool bb_rollups_want_job(const bb_rollups_t *self)
@@ -461,8 +485,14 @@ bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)
     job->rollups = self;
     job->policy = bb_policy_retain(bb_retention_policy(store->retention));
     bb_error_t error = BB_OK;
+    uint32_t expired =
+        self->is_reconcile_due ? BB_ROLLUP_ID_NONE : s_find_expired(store, &job->day);
     if (self->is_reconcile_due) {
         s_reconcile(store, job);
+    } else if (expired != BB_ROLLUP_ID_NONE) {
+        job->kind = BB_ROLLUP_EXPIRE;
+        job->id = expired;
+        self->floor_days[expired] = job->day; // not answered while it goes, whatever is kept later
     } else {
         error = s_find_work(store, job);
     }
@@ -530,6 +560,7 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
             if (job->is_dropped[id]) {
                 free(self->definitions[id].bytes);
                 self->definitions[id].bytes = NULL;
+                self->floor_days[id] = self->expired_days[id] = 0;
             }
         }
         for (uint32_t i = 0; i < job->new_count; i++) {
@@ -539,6 +570,12 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
             s_load_definition(self, job->new_ids[i], bb_slice(bytes, length));
         }
         bb_rollups_policy_changed(store); // the policy may be another one by now
+    }
+    if (job->kind == BB_ROLLUP_EXPIRE) {
+        self->expired_days[job->id] = job->day;
+        s_count(self);
+        self->is_due = true;
+        return; // the slice stays where it is
     }
     self->slice = job->next;
     s_count(self);

@@ -45,7 +45,7 @@ void bb_rollups_thaw(bb_rollups_t *self);
 
 // ---- computing -------------------------------------------------------------------------------
 // The clock moved. Days that ended an hour ago are computed; others are still being written.
-void bb_rollups_step(bb_rollups_t *self, int64_t now_wall_ns);
+void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns);
 bool bb_rollups_want_job(const bb_rollups_t *self);
 // True while points of days before `day_limit` wait to be computed: their windows must stay.
 bool bb_rollups_wait_for(const bb_store_t *store, uint32_t day_limit);

@@ -51,15 +51,19 @@ static bb_error_t s_define(bb_rollup_job_t *self, bool *must_fence)
     return s_commit(self, &txn, error, must_fence);
 }
 
-static bb_error_t s_drop(bb_rollup_job_t *self, uint32_t id, bool *must_fence)
+// Removes all of a rollup, or what is of days before day_limit, in transactions of bounded size.
+static bb_error_t s_drop(bb_rollup_job_t *self, uint32_t id, uint32_t day_limit, bool *must_fence)
 {
+    bb_kv_driver_t *kv = self->rollups->kv;
     bb_error_t error = BB_OK;
     bool more = true;
     while (more && error == BB_OK) {
         bb_kv_txn_t *txn = NULL;
-        error = self->rollups->kv->begin(self->rollups->env, true, &txn);
+        error = kv->begin(self->rollups->env, true, &txn);
         if (error == BB_OK) {
-            error = bb_rollup_map_drop(self->rollups->kv, txn, id, BB_ROLLUP_DROP_KEYS, &more);
+            error = day_limit == UINT32_MAX
+                        ? bb_rollup_map_drop(kv, txn, id, BB_ROLLUP_DROP_KEYS, &more)
+                        : bb_rollup_map_expire(kv, txn, id, day_limit, BB_ROLLUP_DROP_KEYS, &more);
         }
         error = s_commit(self, &txn, error, must_fence);
     }
@@ -71,7 +75,7 @@ static bb_error_t s_reconcile(bb_rollup_job_t *self, bool *must_fence)
     bb_error_t error = BB_OK;
     for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX && error == BB_OK; id++) {
         if (self->is_dropped[id]) {
-            error = s_drop(self, id, must_fence);
+            error = s_drop(self, id, UINT32_MAX, must_fence);
         }
     }
     return error == BB_OK ? s_define(self, must_fence) : error;
@@ -204,6 +208,8 @@ bb_error_t bb_rollup_job_run(bb_rollup_job_t *self, bool *must_fence, bb_fault_t
         return s_expand(self, must_fence);
     case BB_ROLLUP_COMPUTE:
         return s_compute(self, must_fence, fault);
+    case BB_ROLLUP_EXPIRE:
+        return s_drop(self, self->id, self->day, must_fence);
     }
     return BB_OK;
 }

@@ -38,6 +38,8 @@ struct bb_rollups {
     int64_t now_wall_ns;
     uint64_t stale_count;
     uint32_t mark_day_first;
+    // By number in the map: nothing of days before is answered, or there any more.
+    uint32_t floor_days[BB_ROLLUP_IDS_MAX], expired_days[BB_ROLLUP_IDS_MAX];
     bb_rollup_slice_t slice;
 };
 
@@ -46,6 +48,7 @@ typedef enum {
     BB_ROLLUP_RECONCILE, // the map gets the definitions of the policy
     BB_ROLLUP_EXPAND,    // a mark of all partitions becomes one for each
     BB_ROLLUP_COMPUTE,   // results of some partitions in one day
+    BB_ROLLUP_EXPIRE,    // records of one rollup that are older than it keeps them
 } bb_rollup_job_kind_t;
 
 struct bb_rollup_job {
@@ -54,7 +57,7 @@ struct bb_rollup_job {
     bb_policy_t *policy;
     const bb_rollup_t *rollup; // of the policy
     bb_calendar_t calendar;
-    uint32_t id, day;
+    uint32_t id, day;     // EXPIRE: the first day that is kept
     uint32_t *partitions; // ascending
     uint32_t partition_count;
     bb_slice_t *batteries;

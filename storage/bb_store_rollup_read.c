@@ -42,9 +42,12 @@ void bb_rollup_view_destroy(bb_rollup_view_t **self)
 }
 
 // ---- on the store's thread -------------------------------------------------------------------
-static void s_range(bb_rollup_view_t *self, const bb_query_t *query, int64_t now_wall_ns)
+// floor_day: records of days before are gone.
+static void s_range(bb_rollup_view_t *self, const bb_query_t *query, int64_t floor_day,
+                    int64_t now_wall_ns)
 {
-    int64_t floor_wall_ns = bb_retention_floor(0, self->rollup->keep_ns, now_wall_ns);
+    int64_t floor_wall_ns =
+        bb_retention_floor(floor_day * BB_NS_PER_DAY, self->rollup->keep_ns, now_wall_ns);
     self->from_wall_ns = BB_MAX(query->from_wall_ns, floor_wall_ns);
     self->to_wall_ns = query->to_wall_ns;
     int64_t start_wall_ns = bb_calendar_start(&self->calendar, self->from_wall_ns);
@@ -111,7 +114,9 @@ bb_error_t bb_rollup_snapshot(bb_store_t *store, const bb_query_t *query, bb_sna
     bb_rollup_view_t *self = bb_alloc_zero(1, sizeof *self);
     bb_error_t error = s_find(store, query, self, fault);
     if (error == BB_OK) {
-        s_range(self, query, store->rollups->now_wall_ns);
+        int64_t floor_day =
+            self->id == BB_ROLLUP_ID_NONE ? 0 : store->rollups->floor_days[self->id];
+        s_range(self, query, floor_day, store->rollups->now_wall_ns);
         self->kv = store->kv;
         self->env = store->rollups->env;
         self->stale.partition_count = store->partition_count;

@@ -38,6 +38,13 @@ static bb_slice_t s_definition_key(uint8_t out[S_DEFINITION_KEY_BYTES], uint32_t
     return bb_slice(out, S_DEFINITION_KEY_BYTES);
 }
 
+static bb_slice_t s_floor_key(uint8_t out[S_DEFINITION_KEY_BYTES], uint32_t id)
+{
+    out[0] = 'E';
+    s_put16(out + 1, id);
+    return bb_slice(out, S_DEFINITION_KEY_BYTES);
+}
+
 static bb_slice_t s_mark_key(uint8_t out[S_MARK_KEY_BYTES], uint32_t id, uint32_t day,
                              uint32_t partition)
 {
@@ -238,22 +245,112 @@ static bb_error_t s_collect(void *context, bb_slice_t key, bb_slice_t value, boo
     return BB_OK;
 }
 
+static s_doomed_t s_doomed(uint32_t budget)
+{
+    return (s_doomed_t){.keys = bb_alloc((size_t)budget * (1 + S_RECORD_KEY_BYTES)),
+                        .budget = budget};
+}
+
+// Removes what was collected; *more: there was no room for all of it.
+static bb_error_t s_remove(bb_kv_driver_t *kv, bb_kv_txn_t *txn, s_doomed_t *doomed,
+                           bb_error_t error, bool *more)
+{
+    for (uint32_t i = 0; i < doomed->count && error == BB_OK; i++) {
+        const uint8_t *at = doomed->keys + (size_t)i * (1 + S_RECORD_KEY_BYTES);
+        error = kv->remove(txn, bb_slice(at + 1, at[0]));
+    }
+    *more = doomed->count == doomed->budget;
+    free(doomed->keys);
+    return error;
+}
+
+// Records of days before the limit. Days of a battery ascend: behind its last one that goes, the
+// next battery is sought.
+static bb_error_t s_collect_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                    uint32_t day_limit, s_doomed_t *doomed)
+{
+    bb_kv_cursor_t *cursor = NULL;
+    bb_error_t error = kv->cursor(txn, &cursor);
+    if (error != BB_OK) {
+        return error;
+    }
+    uint8_t wanted[S_RECORD_KEY_BYTES];
+    bb_slice_t key;
+    bb_slice_t value;
+    bool more = true;
+    error = kv->seek(cursor, s_record_key(wanted, id, 0, 0, 0), &key, &value);
+    while (error == BB_OK && more && key.length == sizeof wanted &&
+           memcmp(key.data, wanted, 3) == 0) {
+        const uint8_t *bytes = key.data;
+        if (s_get32(bytes + 9) < day_limit) {
+            error = s_collect(doomed, key, value, &more);
+            error = error == BB_OK && more ? kv->next(cursor, &key, &value) : error;
+        } else {
+            s_record_key(wanted, id, s_get16(bytes + 3), s_get32(bytes + 5), UINT32_MAX);
+            error = kv->seek(cursor, bb_slice(wanted, sizeof wanted), &key, &value);
+        }
+    }
+    kv->cursor_close(&cursor);
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+typedef struct {
+    s_doomed_t *doomed;
+    uint32_t id;
+} s_old_marks_t;
+
+static bool s_collect_mark(void *context, uint32_t day, uint32_t partition)
+{
+    s_old_marks_t *self = context;
+    uint8_t key[S_MARK_KEY_BYTES];
+    bool more = true;
+    bb_error_t error =
+        s_collect(self->doomed, s_mark_key(key, self->id, day, partition), bb_slice("", 0), &more);
+    BB_ASSERT(error == BB_OK); // its length is that of a mark
+    return more;
+}
+
+bb_error_t bb_rollup_map_expire(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                uint32_t day_limit, uint32_t budget, bool *more)
+{
+    s_doomed_t doomed = s_doomed(budget);
+    s_old_marks_t marks = {&doomed, id};
+    bb_error_t error = bb_rollup_map_marks(kv, txn, id, 0, day_limit, s_collect_mark, &marks);
+    if (error == BB_OK && doomed.count < budget) {
+        error = s_collect_records(kv, txn, id, day_limit, &doomed);
+    }
+    if (error == BB_OK) {
+        uint8_t key[S_DEFINITION_KEY_BYTES];
+        uint8_t day[4];
+        s_put32(day, day_limit);
+        error = kv->put(txn, s_floor_key(key, id), bb_slice(day, sizeof day));
+    }
+    return s_remove(kv, txn, &doomed, error, more);
+}
+
+bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t *day)
+{
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    bb_slice_t value;
+    bb_error_t error = kv->get(txn, s_floor_key(key, id), &value);
+    *day = 0;
+    if (error == BB_OK && value.length == 4) {
+        *day = s_get32(value.data);
+    }
+    return error == BB_OK              ? (value.length == 4 ? BB_OK : BB_ERR_CORRUPT)
+           : error == BB_ERR_NOT_FOUND ? BB_OK
+                                       : error;
+}
+
 bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t budget,
                               bool *more)
 {
-    s_doomed_t doomed = {.keys = bb_alloc((size_t)budget * (1 + S_RECORD_KEY_BYTES)),
-                         .budget = budget};
+    s_doomed_t doomed = s_doomed(budget);
     bb_error_t error = BB_OK;
-    for (const char *kind = "MVD"; *kind && error == BB_OK && doomed.count < budget; kind++) {
+    for (const char *kind = "EMVD"; *kind && error == BB_OK && doomed.count < budget; kind++) {
         uint8_t key[3] = {(uint8_t)*kind};
         s_put16(key + 1, id);
         error = s_walk(kv, txn, bb_slice(key, 3), 3, s_collect, &doomed);
     }
-    for (uint32_t i = 0; i < doomed.count && error == BB_OK; i++) {
-        const uint8_t *at = doomed.keys + (size_t)i * (1 + S_RECORD_KEY_BYTES);
-        error = kv->remove(txn, bb_slice(at + 1, at[0]));
-    }
-    *more = doomed.count == budget;
-    free(doomed.keys);
-    return error;
+    return s_remove(kv, txn, &doomed, error, more);
 }

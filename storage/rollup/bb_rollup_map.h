@@ -4,8 +4,9 @@
 // Pure but for the driver it is given. Numbers in keys are big-endian:
 //
 //   'D' u16 rollup                                       definition, as bb_rollup_definition writes
-//   'M' u16 rollup u32 day u16 partition                 a mark: results may be stale. One zero
-//   byte 'V' u16 rollup u16 partition u32 battery u32 day     bb_rollup_record
+//   'E' u16 rollup                                       u32 day (big-endian): nothing before is
+//   kept 'M' u16 rollup u32 day u16 partition                 a mark: results may be stale. One
+//   zero byte 'V' u16 rollup u16 partition u32 battery u32 day     bb_rollup_record
 //
 // Partition 0xffff of a mark means all of them. A mark is durable before the points that it is for
 // can be read from a window, and goes in the transaction that puts the new results; so a result
@@ -58,6 +59,14 @@ BB_MUST_CHECK bb_error_t bb_rollup_map_records(bb_kv_driver_t *kv, bb_kv_txn_t *
                                                uint32_t partition, uint32_t battery,
                                                uint32_t day_first, uint32_t day_limit,
                                                bb_rollup_record_fn visit, void *context);
+// Removes up to `budget` records and marks of days before day_limit, and writes that day down: what
+// is gone does not come back, however long is kept later. *more: some may be left. Costs a seek a
+// battery.
+BB_MUST_CHECK bb_error_t bb_rollup_map_expire(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                              uint32_t day_limit, uint32_t budget, bool *more);
+// That day; 0: none was ever removed.
+BB_MUST_CHECK bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                             uint32_t *day);
 // Removes up to `budget` keys of a rollup, its definition last; *more: some are left.
 BB_MUST_CHECK bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                             uint32_t budget, bool *more);

@@ -235,10 +235,78 @@ static void rollups_equal_the_points(void **state)
     }
 }
 
+// ---- keeping ---------------------------------------------------------------------------------
+// Records in the rollups' map of a closed store: all, and those of days before `day_limit`.
+static void s_count_records(fixture_t *fixture, uint32_t day_limit, uint32_t *all, uint32_t *old)
+{
+    bb_kv_driver_t *kv = fixture->options.kv;
+    bb_kv_env_t *env = NULL;
+    bb_kv_txn_t *txn = NULL;
+    bb_kv_cursor_t *cursor = NULL;
+    bb_slice_t key;
+    bb_slice_t value;
+    *all = *old = 0;
+    assert_int_equal(kv->open(kv, "/store/rollups", 1u << 26, false, &env, NULL), BB_OK);
+    assert_int_equal(kv->begin(env, false, &txn), BB_OK);
+    assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
+    bb_error_t error = kv->seek(cursor, bb_slice("V", 1), &key, &value);
+    for (; error == BB_OK && *(const uint8_t *)key.data == 'V';
+         error = kv->next(cursor, &key, &value)) {
+        const uint8_t *day = (const uint8_t *)key.data + 9; // big-endian
+        uint32_t number = (uint32_t)day[0] << 24 | (uint32_t)day[1] << 16 | day[2] << 8 | day[3];
+        ++*all;
+        *old += number < day_limit;
+    }
+    kv->cursor_close(&cursor);
+    kv->abort(&txn);
+    kv->close(&env);
+}
+
+// Goal: what a rollup does not keep any more is deleted, and nothing else; late points of such days
+// leave nothing behind. Method: an hourly rollup kept for five days, points of twelve.
+static void records_past_their_keep_go(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    bb_random_t random = bb_random_seed(4);
+    bb_zone_t *zones[1] = {NULL};
+    bb_rollup_t rollup = s_rollup("hours", BB_EVERY_FIXED, BB_NS_PER_DAY / 24, "");
+    int64_t now_wall_ns = FIXTURE_START_NS + 12 * BB_NS_PER_DAY;
+    uint32_t all;
+    uint32_t old;
+    rollup.keep_ns = 5 * BB_NS_PER_DAY;
+    fixture_open(&fixture, true);
+    fixture.day_spread = 12;
+    bb_policy_t *policy = bb_policy_new(NULL, 0, BB_KEEP_FOREVER_NS, &rollup, zones, 1);
+    bb_store_policy_set(fixture.store, policy);
+    fixture.options.policy = policy;
+    bb_store_clock(fixture.store, FIXTURE_START_NS); // nothing is too old yet
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < 10; i++) {
+            fixture_write_random(&fixture, &random, 60, false);
+        }
+        assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        now_wall_ns += round * BB_NS_PER_DAY;
+        uint32_t day_limit = (uint32_t)(now_wall_ns / BB_NS_PER_DAY) - 5;
+        bb_store_clock(fixture.store, now_wall_ns);
+        while (fixture_job(&fixture, BB_JOB_ROLLUP) == BB_OK) {
+            bb_store_clock(fixture.store, now_wall_ns);
+        }
+        bb_store_close(&fixture.store);
+        s_count_records(&fixture, day_limit, &all, &old);
+        assert_true(all > 0);
+        assert_int_equal(old, 0);
+        fixture_reopen_error(&fixture, BB_OK);
+    }
+    bb_policy_release(&fixture.options.policy);
+    fixture_close(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollups_equal_the_points),
+        cmocka_unit_test(records_past_their_keep_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
