@@ -56,6 +56,9 @@ void bb_packer_be_brief(bb_packer_t *self, bool is_brief);
 size_t bb_packed_encode(bb_packer_t *packer, const uint64_t *integers, uint32_t count,
                         uint32_t orders, bool scaled, uint8_t *out);
 
+// The form of `count` times the same integer, at most 16 bytes.
+size_t bb_packed_encode_same(uint64_t integer, uint32_t count, uint8_t *out);
+
 // About how many bits per integer that would take, times count; for comparing alternatives.
 uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint32_t count);
 

@@ -17,7 +17,7 @@
 #define WINDOW_ROWS 64u
 // The entropy form takes three times as long to decode. It must save this many sixteenths of a bit
 // a value, and leave at most this many sixteenths of the bytes.
-#define ENTROPY_SAVING    12u
+#define ENTROPY_SAVING    16u
 #define ENTROPY_LEFT      12u
 #define ENTROPY_COUNT_MIN 64u
 #define ENTROPY_HEAD      10u // bytes of tables and states, at least
@@ -501,10 +501,11 @@ static size_t s_entropy_limit(size_t mini_bytes, uint32_t count)
 }
 
 // Whether it may be worth a look, given the mean logarithm of the residuals in sixteenths of a bit.
-// What follows a bell has an entropy of 2 bits above that; what is mostly zero, less.
+// What follows a bell has an entropy of 2 bits above that; what is mostly zero, less. Guesses are
+// high: a look takes 3 ns a value, and most would be in vain.
 static bool s_may_pay(uint32_t log2_mean, size_t mini_bytes, uint32_t count)
 {
-    uint32_t guess = log2_mean + 3 * ESTIMATE_ONE / 2 * log2_mean / (log2_mean + ESTIMATE_ONE);
+    uint32_t guess = log2_mean + 5 * ESTIMATE_ONE / 2 * log2_mean / (log2_mean + ESTIMATE_ONE);
     size_t limit = s_entropy_limit(mini_bytes, count);
     return count >= ENTROPY_COUNT_MIN && limit > ENTROPY_HEAD &&
            (limit - ENTROPY_HEAD) * 8 * ESTIMATE_ONE >= (size_t)count * guess;
@@ -558,6 +559,17 @@ static size_t s_put_minis(bb_packer_t *self, bool is_wide, uint32_t order, uint3
 void bb_packer_be_brief(bb_packer_t *self, bool is_brief)
 {
     self->is_brief = is_brief;
+}
+
+size_t bb_packed_encode_same(uint64_t integer, uint32_t count, uint8_t *out)
+{
+    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    uint8_t *at = out;
+    *at++ = 0; // order 0, narrow, not scaled
+    at = bb_put_signed(at, integer);
+    uint32_t minis = (count + MINI_ROWS - 1) / MINI_ROWS;
+    memset(at, 0, minis); // no width, no reference
+    return (size_t)(at - out) + minis;
 }
 
 size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
