@@ -58,6 +58,8 @@ bool bb_codec_floats_decode(const bb_codec_block_t *block, uint64_t *out);
 //   integers        packed
 size_t bb_codec_decimals_encode(bb_packer_t *packer, const bb_decimals_t *decimals, uint32_t count,
                                 uint8_t *out);
+// The same of `count` times the first integer, which is no exception.
+size_t bb_codec_decimals_encode_same(const bb_decimals_t *decimals, uint32_t count, uint8_t *out);
 bool bb_codec_decimals_decode(const bb_codec_block_t *block, uint64_t *out);
 bool bb_codec_decimals_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
 // Of a block without exceptions; else UINT32_MAX. Any bytes are safe.

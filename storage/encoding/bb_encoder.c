@@ -16,8 +16,10 @@
 #define PREDICTED_HEAD_BITS 112u
 // Fewer changes than one in so many rows: runs are tried.
 #define RUN_ROWS 16u
-// More bytes than this per word: few distinct words may do better.
+// More bytes than this per word, beside the least head of a dictionary: few distinct words may do
+// better.
 #define DICTIONARY_BYTES 1u
+#define DICTIONARY_HEAD  12u
 
 bb_encoder_t *bb_encoder_new(void)
 {
@@ -173,7 +175,7 @@ static void s_try_few(bb_encoder_t *self, const bb_encoding_input_t *input, uint
                 bb_codec_runs_encode(self->packer, &self->decimals, input->kind, input->words,
                                      input->count, s_room(self)));
     }
-    if (self->best_bytes > (size_t)input->count * DICTIONARY_BYTES) {
+    if (self->best_bytes > (size_t)input->count * DICTIONARY_BYTES + DICTIONARY_HEAD) {
         s_offer(self, BB_ENCODING_DICTIONARY,
                 bb_codec_dictionary_encode(self->packer, &self->decimals, input->kind, input->words,
                                            input->count, s_room(self)));
@@ -253,17 +255,36 @@ static size_t s_finish(bb_encoder_t *self, const bb_encoding_input_t *input, uin
     return self->best_bytes;
 }
 
+// One word, however often: itself, or the few bytes of a small integer.
+static void s_try_same(bb_encoder_t *self, const bb_encoding_input_t *input, uint32_t hint)
+{
+    bb_decimals_t *decimals = &self->decimals;
+    memcpy(s_room(self), input->words, 8);
+    // Ahead of raw for a single word, too.
+    self->best_bytes = 8;
+    self->best_id = BB_ENCODING_CONSTANT;
+    self->best_buffer ^= 1;
+    uint8_t *room = s_room(self);
+    if (input->kind == BB_ENCODING_INTEGER) {
+        s_offer(self, BB_ENCODING_INTEGERS,
+                bb_packed_encode_same(input->words[0], input->count, room));
+    } else if (bb_decimals_make(decimals, input->words, 1, s_usual_exponent(hint)) &&
+               decimals->exception_count == 0) {
+        s_offer(self, BB_ENCODING_DECIMALS,
+                bb_codec_decimals_encode_same(decimals, input->count, room));
+    }
+}
+
 size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, uint32_t *hint,
                          uint8_t *out, uint8_t *id)
 {
     s_begin(self, input);
     uint32_t changes = s_change_count(input->words, input->count);
     if (changes == 0) {
-        memcpy(s_room(self), input->words, 8);
-        // Ahead of raw for a single word, too.
-        self->best_bytes = 8;
-        self->best_id = BB_ENCODING_CONSTANT;
-        self->best_buffer ^= 1;
+        s_try_same(self, input, hint ? *hint : 0);
+        if (!s_is_hard(self, input)) {
+            return s_finish(self, input, out, id);
+        }
     }
     uint32_t no_hint = HINT_SURPRISES;
     hint = hint ? hint : &no_hint;

@@ -4,6 +4,8 @@
 // realistic words of every family and many counts; exact-size buffers; truncation and bit flips.
 #include "storage/encoding/bb_encoding.h"
 
+#include <math.h>
+
 #include "tests/unit/storage/run_support.h"
 
 static bb_encoder_t *s_encoder;
@@ -237,6 +239,24 @@ static void test_unknown_ids_are_named(void **context)
                      BB_ERR_CORRUPT);
 }
 
+// A column that stands still takes a few bytes whatever its length, and the same as any other way.
+static void test_columns_that_stand_still(void **context)
+{
+    (void)context;
+    static uint64_t words[BB_BLOCK_ROWS_MAX];
+    static const uint32_t counts[] = {1, 2, 3, 10, 256, 257, 1024};
+    static const double numbers[] = {0.0, -0.0, 99.5, -3.7, 1.0 / 3, INFINITY};
+    for (uint32_t n = 0; n < BB_COUNT_OF(numbers); n++) {
+        for (uint32_t i = 0; i < BB_BLOCK_ROWS_MAX; i++) {
+            words[i] = bb_bits_of_double(numbers[n]);
+        }
+        for (uint32_t i = 0; i < BB_COUNT_OF(counts); i++) {
+            assert_true(s_round_trip(BB_ENCODING_FLOAT64, words, counts[i]) <= 8);
+            assert_true(s_round_trip(BB_ENCODING_INTEGER, words, counts[i]) <= 8);
+        }
+    }
+}
+
 // The entropy form is for columns that keep calling for it: the block in which they begin to is
 // still packed, as is any block behind one that had no use for it.
 static void test_entropy_needs_a_block_before(void **context)
@@ -279,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_damaged_bytes_are_safe),
         cmocka_unit_test(test_random_bytes_are_safe),
         cmocka_unit_test(test_unknown_ids_are_named),
+        cmocka_unit_test(test_columns_that_stand_still),
         cmocka_unit_test(test_entropy_needs_a_block_before),
     };
     s_encoder = bb_encoder_new();
