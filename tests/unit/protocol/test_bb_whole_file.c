@@ -50,7 +50,7 @@ static void s_expect(const s_place_t *self, const char *content, unsigned mode)
 static void create_makes_new_files_only(void **state)
 {
     (void)state;
-    s_place_t place;
+    s_place_t place = {.folder = ""};
     bb_fault_t fault = {0};
     s_begin(&place);
     mode_t before = umask(0);
@@ -71,7 +71,7 @@ static void create_makes_new_files_only(void **state)
 static void replace_keeps_the_mode(void **state)
 {
     (void)state;
-    s_place_t place;
+    s_place_t place = {.folder = ""};
     bb_fault_t fault = {0};
     s_begin(&place);
     assert_int_equal(bb_whole_file_replace("file", place.path, "x", 1, &fault), BB_ERR_NOT_FOUND);
@@ -90,7 +90,7 @@ static void replace_keeps_the_mode(void **state)
 static void failures_leave_what_was_there(void **state)
 {
     (void)state;
-    s_place_t place;
+    s_place_t place = {.folder = ""};
     bb_fault_t fault = {0};
     s_begin(&place);
     assert_int_equal(bb_whole_file_create("file", place.path, "old", 3, NULL), BB_OK);
