@@ -48,7 +48,7 @@ struct bb_run_group {
     s_collection_t collections[S_COLLECTIONS_MAX];
     uint32_t collection_count;
     bb_arena_t encoded;
-    uint64_t waiting_bytes;
+    uint64_t waiting_bytes; // of runs that are one battery's; a shared one would be put twice
     // What is put.
     bb_segment_entry_t *entries;
     bb_slice_t *runs;
@@ -244,7 +244,6 @@ static bb_run_input_t s_input(const s_collection_t *self)
 // ---- putting ---------------------------------------------------------------------------------
 static bb_slice_t s_keep(bb_run_group_t *self, bb_slice_t encoded)
 {
-    self->waiting_bytes += encoded.length;
     return bb_slice(bb_arena_copy(&self->encoded, encoded.data, encoded.length), encoded.length);
 }
 
@@ -381,6 +380,7 @@ bb_error_t bb_run_group_add_run(bb_run_group_t *self, uint32_t partition, uint32
     }
     if (error == BB_OK) {
         s_next_item(self, place, point_count)->encoded = s_keep(self, encoded);
+        self->waiting_bytes += encoded.length;
     }
     return error;
 }

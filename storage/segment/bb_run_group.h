@@ -54,7 +54,8 @@ BB_MUST_CHECK bb_error_t bb_run_group_add_run(bb_run_group_t *self, uint32_t par
                                               uint32_t battery, bb_slice_t encoded,
                                               uint64_t point_count);
 // A run that others may have added, too: from the same address until the group ends, and copied
-// once. (When very much waits the group is put in parts, and the run with each of them.)
+// once, however large it is. (When very much else waits the group is put in parts, and the run with
+// each of them.)
 BB_MUST_CHECK bb_error_t bb_run_group_add_shared(bb_run_group_t *self, uint32_t partition,
                                                  uint32_t battery, bb_slice_t encoded,
                                                  uint64_t point_count);

@@ -168,6 +168,7 @@ static bool s_list_spans(bb_shared_merger_t *self, bb_shared_run_t *const *runs,
             bb_run_block_range(run, b, &span->first_wall_ns, &last_wall_ns);
         }
     }
+    BB_ASSERT(members > 0);
     qsort(self->spans, self->span_count, sizeof *self->spans, s_compare_spans);
     return rows / members < BB_SHARED_ROWS_MAX &&
            (run_count == 1 || rows / self->span_count >= BB_SHARED_BLOCK_ROWS_MIN);

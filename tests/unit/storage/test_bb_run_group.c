@@ -94,6 +94,26 @@ static void test_errors_are_passed_on(void **state)
     bb_run_group_destroy(&group);
 }
 
+// A run that very many share is put once, even if it is larger than what may wait otherwise.
+static void test_large_shared_run_is_put_once(void **state)
+{
+    (void)state;
+    const uint32_t length = 900u << 10;
+    uint8_t *bytes = bb_alloc_zero(length, 1);
+    bb_run_group_t *group = bb_run_group_new(8, test_put, &s_out);
+    for (uint32_t battery = 0; battery < 256; battery++) {
+        assert_int_equal(bb_run_group_add_shared(group, 1, battery, bb_slice(bytes, length), 3),
+                         BB_OK);
+    }
+    assert_int_equal(bb_run_group_flush(group), BB_OK);
+    assert_int_equal(s_out.entry_count, 256);
+    assert_int_equal(s_out.run_count, 1);
+    assert_int_equal(s_out.put_count, 1);
+    free(bytes);
+    test_put_free(&s_out);
+    bb_run_group_destroy(&group);
+}
+
 static void test_group_sizes(void **state)
 {
     (void)state;
@@ -109,6 +129,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_goes_in_comes_out),
         cmocka_unit_test(test_errors_are_passed_on),
+        cmocka_unit_test(test_large_shared_run_is_put_once),
         cmocka_unit_test(test_group_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
