@@ -179,6 +179,16 @@ static void s_add_binary(bb_sum_t *self, uint64_t bits, uint64_t count)
     }
 }
 
+void bb_sum_add_fractions(bb_sum_t *self, bool has_whole, int64_t whole, __int128 fraction)
+{
+    uint32_t top = has_whole ? S_UNIT_BIN : S_UNIT_BIN - 1;
+    if (!(self->flags & BB_SUM_BINARY) || self->top < top) {
+        s_raise(self, top);
+    }
+    s_add_piece(self, S_UNIT_BIN, whole);
+    s_add_piece(self, S_UNIT_BIN - 1, fraction);
+}
+
 void bb_sum_add_times(bb_sum_t *self, double number, uint64_t count)
 {
     BB_ASSERT(count < UINT64_C(1) << 62);

@@ -67,6 +67,10 @@ void bb_sum_add_times(bb_sum_t *self, double number, uint64_t count);
 // Adds integer / 10^exponent, exponent at most BB_SUM_EXPONENT_MAX: integers (exponent 0), or
 // decimals of one exponent that were added up before. |integer| below 2^120.
 void bb_sum_add_scaled(bb_sum_t *self, __int128 integer, uint32_t exponent);
+// Adds numbers that are no decimals, all binary places of which are from 2^-64 to below 2^63: the
+// sum of their integer parts (towards zero), and of what is left of them, times 2^64. has_whole:
+// one of them is 1 or larger in size.
+void bb_sum_add_fractions(bb_sum_t *self, bool has_whole, int64_t whole, __int128 fraction);
 // Adds a number of a type; STATE adds nothing.
 void bb_sum_add_value(bb_sum_t *self, bb_type_t type, uint64_t bits);
 void bb_sum_merge(bb_sum_t *self, const bb_sum_t *other);

@@ -48,7 +48,12 @@ static bb_block_stats_t *s_last(bb_buckets_t *self, int64_t start_wall_ns)
     if (self->count == 0 || self->items[self->count - 1].start_wall_ns != start_wall_ns) {
         BB_ASSERT(self->count == 0 || self->items[self->count - 1].start_wall_ns < start_wall_ns);
         s_reserve(self, self->count + 1);
-        self->items[self->count++] = (bb_bucket_item_t){.start_wall_ns = start_wall_ns};
+        // Field by field: clearing so many bytes at once costs more than a short bucket's rows.
+        // What is not cleared is set by whoever adds the first point.
+        bb_bucket_item_t *item = &self->items[self->count++];
+        item->start_wall_ns = start_wall_ns;
+        item->stats.count = 0;
+        item->stats.sum = (bb_sum_t){0};
     }
     return &self->items[self->count - 1].stats;
 }
@@ -142,24 +147,85 @@ static uint32_t s_bucket_limit(bb_bucket_rule_t rule, int64_t start_wall_ns,
     return limit;
 }
 
+// The rows of a few buckets that follow each other.
+enum { S_RANGES_MAX = 64 };
+typedef struct {
+    int64_t starts_wall_ns[S_RANGES_MAX];
+    uint32_t limits[S_RANGES_MAX]; // rows
+    uint32_t count;
+} s_ranges_t;
+
+// Cuts the first rows into ranges, at most BB_DOUBLES_WORDS_MAX rows of them.
+static void s_cut_ranges(const bb_buckets_t *self, bb_bucket_rule_t rule,
+                         const int64_t *times_wall_ns, uint32_t row_count, s_ranges_t *ranges)
+{
+    uint32_t count = BB_MIN(row_count, BB_DOUBLES_WORDS_MAX);
+    uint32_t first = 0;
+    uint32_t guess = 1;
+    ranges->count = 0;
+    while (first < count && ranges->count < S_RANGES_MAX) {
+        int64_t start = 0;
+        if (ranges->count == 0) {
+            start = s_start_after(self, rule, times_wall_ns[0]);
+        } else {
+            start = ranges->starts_wall_ns[ranges->count - 1] + rule.every_ns; // never with 0
+            start = times_wall_ns[first] - start < rule.every_ns
+                        ? start
+                        : s_start(rule, times_wall_ns[first]);
+        }
+        uint32_t limit = s_bucket_limit(rule, start, times_wall_ns, first, count, guess);
+        ranges->starts_wall_ns[ranges->count] = start;
+        ranges->limits[ranges->count++] = limit;
+        guess = limit - first;
+        first = limit;
+    }
+}
+
+static void s_add_part(bb_block_stats_t *self, const int64_t *times_wall_ns, const uint64_t *values,
+                       uint32_t count, const bb_doubles_part_t *part, uint32_t exponent)
+{
+    bb_sum_add_scaled(&self->sum, part->sum, exponent);
+    if (self->count == 0) {
+        self->min = part->min;
+        self->max = part->max;
+        self->first_wall_ns = times_wall_ns[0];
+        self->first = values[0];
+    } else {
+        self->min = bb_stats_min(BB_TYPE_FLOAT64, self->min, part->min);
+        self->max = bb_stats_max(BB_TYPE_FLOAT64, self->max, part->max);
+    }
+    self->count += count;
+    self->last_wall_ns = times_wall_ns[count - 1];
+    self->last = values[count - 1];
+}
+
 void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                            uint32_t exponent, const int64_t *times_wall_ns, const uint64_t *values,
                            uint32_t count)
 {
-    uint32_t first = 0;
-    uint32_t guess = 1;
-    while (first < count) {
-        int64_t start = s_start_after(self, rule, times_wall_ns[first]);
-        uint32_t limit = s_bucket_limit(rule, start, times_wall_ns, first, count, guess);
-        bb_block_stats_t *stats = s_last(self, start);
-        if (type == BB_TYPE_FLOAT64) {
-            s_add_numbers(stats, times_wall_ns + first, values + first, limit - first, exponent);
-        } else {
-            bb_stats_add_rows(stats, type, times_wall_ns + first, values + first, NULL,
-                              limit - first);
+    while (count > 0) {
+        s_ranges_t ranges;
+        s_cut_ranges(self, rule, times_wall_ns, count, &ranges);
+        bb_doubles_part_t parts[S_RANGES_MAX];
+        uint32_t used = exponent;
+        bool are_decimals = type == BB_TYPE_FLOAT64 &&
+                            bb_doubles_parts(values, ranges.limits, ranges.count, &used, parts);
+        uint32_t first = 0;
+        for (uint32_t i = 0; i < ranges.count; i++) {
+            bb_block_stats_t *stats = s_last(self, ranges.starts_wall_ns[i]);
+            uint32_t rows = ranges.limits[i] - first;
+            if (are_decimals) {
+                s_add_part(stats, times_wall_ns + first, values + first, rows, &parts[i], used);
+            } else if (type == BB_TYPE_FLOAT64) {
+                s_add_numbers(stats, times_wall_ns + first, values + first, rows, exponent);
+            } else {
+                bb_stats_add_rows(stats, type, times_wall_ns + first, values + first, NULL, rows);
+            }
+            first += rows;
         }
-        guess = limit - first;
-        first = limit;
+        times_wall_ns += first;
+        values += first;
+        count -= first;
     }
 }
 

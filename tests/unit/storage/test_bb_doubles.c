@@ -55,6 +55,27 @@ static void test_every_kind_of_numbers(void **context)
     }
 }
 
+// Binary fractions among decimals: with and without integer parts, with places below 2^-64.
+static void test_binary_fractions(void **context)
+{
+    (void)context;
+    static uint64_t words[300];
+    bb_random_t random = bb_random_seed(5);
+    for (uint32_t round = 0; round < 2000; round++) {
+        uint32_t count = (uint32_t)bb_random_between(&random, 1, 300);
+        int largest = (int)bb_random_between(&random, 1, 70) - 52;
+        int span = (int)bb_random_between(&random, 1, round % 4 == 0 ? 90 : 8);
+        for (uint32_t i = 0; i < count; i++) {
+            double number = ldexp((double)(bb_random_next(&random) >> 11),
+                                  largest - 53 - (int)bb_random_below(&random, (uint64_t)span));
+            number = bb_random_chance(&random, 1, 2) ? number : -number;
+            bool is_decimal = bb_random_chance(&random, 1, 3);
+            words[i] = bb_bits_of_double(is_decimal ? nearbyint(number * 1000) / 1000 : number);
+        }
+        s_check(words, count, BB_DOUBLES_EXPONENT_UNKNOWN);
+    }
+}
+
 // Decimals of one exponent, below and above the limit of what counts as one, known and not.
 static void test_known_exponents(void **context)
 {
@@ -73,6 +94,52 @@ static void test_known_exponents(void **context)
         s_check(words, count, exponent);
         s_check(words, count, BB_DOUBLES_EXPONENT_UNKNOWN);
     }
+}
+
+// Many parts at once: all or nothing, and never wrong.
+static void test_short_parts(void **context)
+{
+    (void)context;
+    static uint64_t words[BB_DOUBLES_WORDS_MAX];
+    bb_random_t random = bb_random_seed(4);
+    uint32_t taken = 0;
+    for (uint32_t round = 0; round < 400; round++) {
+        uint32_t limits[64];
+        uint32_t part_count = (uint32_t)bb_random_between(&random, 1, 64);
+        uint32_t total = 0;
+        for (uint32_t i = 0; i < part_count; i++) {
+            total += (uint32_t)bb_random_between(&random, 1, 32);
+            limits[i] = total;
+        }
+        uint32_t family = round % TEST_FAMILY_COUNT;
+        test_words(&random, family, true, words, total);
+        uint32_t exponent = BB_DOUBLES_EXPONENT_UNKNOWN;
+        if (round % 4 == 0) { // known: large ones too
+            exponent = (uint32_t)bb_random_below(&random, 11);
+            for (uint32_t i = 0; i < total; i++) {
+                double k = (double)(bb_random_next(&random) >> (round % 3 == 0 ? 11 : 40));
+                words[i] = bb_bits_of_double(k / pow(10, exponent));
+            }
+        }
+        bb_doubles_part_t parts[64];
+        if (!bb_doubles_parts(words, limits, part_count, &exponent, parts)) {
+            continue;
+        }
+        taken++;
+        for (uint32_t i = 0; i < part_count; i++) {
+            uint32_t first = i > 0 ? limits[i - 1] : 0;
+            bb_sum_t expected = {0};
+            bb_sum_t found = {0};
+            for (uint32_t row = first; row < limits[i]; row++) {
+                bb_sum_add(&expected, bb_double_of_bits(words[row]));
+            }
+            bb_sum_add_scaled(&found, parts[i].sum, exponent);
+            assert_true(bb_sum_is_equal(&found, &expected));
+            assert_int_equal(parts[i].min, s_slow_extreme(words + first, limits[i] - first, false));
+            assert_int_equal(parts[i].max, s_slow_extreme(words + first, limits[i] - first, true));
+        }
+    }
+    assert_true(taken > 50);
 }
 
 // Blocks of every encoding say the exponent only if it holds, and their totals are exact.
@@ -121,8 +188,8 @@ static void test_blocks_of_every_encoding(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind_of_numbers),
-        cmocka_unit_test(test_known_exponents),
+        cmocka_unit_test(test_every_kind_of_numbers),    cmocka_unit_test(test_binary_fractions),
+        cmocka_unit_test(test_known_exponents),          cmocka_unit_test(test_short_parts),
         cmocka_unit_test(test_blocks_of_every_encoding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
