@@ -78,7 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s_fill(kv, part.env, (fuzz_bytes_t){data, size});
     BB_ASSERT(bb_segment_cursor_open(kv, &part, 1, &cursor) == BB_OK);
     uint64_t found_count = 0;
-    bb_window_check_t check = {cursor, 4096, s_found, &found_count};
+    bb_window_check_t check = {
+        .cursor = cursor, .budget_bytes = 4096, .found = s_found, .context = &found_count};
     bb_window_check_at_t at = {0};
     bb_window_check_totals_t totals = {0};
     uint32_t step_count = 0;

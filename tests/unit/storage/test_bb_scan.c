@@ -402,6 +402,7 @@ static void test_battery_pages(void **state)
     fixture_t fixture;
     s_fill(&fixture, 32, true);
     char expected[256] = "";
+    size_t used = 0;
     fixture_row_t rows[FIXTURE_BATTERIES] = {0};
     for (uint32_t b = 0; b < FIXTURE_BATTERIES; b++) {
         rows[b].battery = b;
@@ -409,8 +410,9 @@ static void test_battery_pages(void **state)
     qsort(rows, FIXTURE_BATTERIES, sizeof *rows, fixture_compare_rows);
     for (uint32_t b = 0; b < FIXTURE_BATTERIES; b++) {
         bb_slice_t id = fixture_battery(rows[b].battery);
-        strncat(expected, id.data, id.length);
-        strcat(expected, " ");
+        used += (size_t)snprintf(expected + used, sizeof expected - used, "%.*s ", (int)id.length,
+                                 (const char *)id.data);
+        assert_true(used < sizeof expected);
     }
     char found[256] = "";
     uint32_t page_count = 0;
