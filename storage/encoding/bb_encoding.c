@@ -335,12 +335,6 @@ BB_CLONES static void s_sums_of_parts(const bb_codec_numbers_t *numbers, const u
     s_parts(numbers, row_limits, range_count, false, parts);
 }
 
-static int64_t s_number(const bb_codec_numbers_t *numbers, uint32_t row)
-{
-    return numbers->are_doubles ? (int64_t)numbers->numbers[row]
-                                : numbers->base + numbers->scale * numbers->offsets[row];
-}
-
 // Whatever the offsets are, a sum counts them as the decimals that they are packed as.
 static bool s_are_all_decimals(const bb_codec_numbers_t *numbers)
 {
@@ -351,63 +345,45 @@ static bool s_are_all_decimals(const bb_codec_numbers_t *numbers)
     return size + numbers->scale * (INT64_C(1) << 31) < BB_SUM_INTEGER_LIMIT;
 }
 
-static void s_totals_of_parts(bb_type_t type, const bb_codec_numbers_t *numbers,
-                              const uint32_t *row_limits, uint32_t range_count, uint32_t wanted,
-                              const s_part_t *parts, bb_encoding_totals_t *totals)
+static void s_finish_ranges(bb_type_t type, const bb_codec_numbers_t *numbers,
+                            const uint32_t *row_limits, uint32_t range_count, bool has_extremes,
+                            const s_part_t *parts, bb_encoding_range_t *ranges)
 {
-    uint32_t first = 0;
     int64_t base = numbers->are_doubles ? 0 : numbers->base;
     int64_t scale = numbers->are_doubles ? 1 : numbers->scale;
-    for (uint32_t r = 0; r < range_count; r++) {
-        uint32_t limit = row_limits[r];
-        const bb_codec_totals_t from = {
-            .exponent = numbers->exponent,
-            .min = base + scale * parts[r].min,
-            .max = base + scale * parts[r].max,
-        };
-        totals[r] = (bb_encoding_totals_t){.count = limit - first};
-        bb_sum_add_scaled(&totals[r].sum, base * (limit - first) + scale * parts[r].sum,
-                          numbers->exponent);
-        if (wanted & BB_TOTALS_EXTREMES) {
-            totals[r].min = s_word(type, &from, from.min);
-            totals[r].max = s_word(type, &from, from.max);
+    const bb_codec_totals_t from = {.exponent = numbers->exponent};
+    uint32_t first = 0;
+    for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
+        uint32_t count = row_limits[r] - first;
+        ranges[r] = (bb_encoding_range_t){count, base * count + scale * parts[r].sum, 0, 0};
+        if (has_extremes) {
+            ranges[r].min = s_word(type, &from, base + scale * parts[r].min);
+            ranges[r].max = s_word(type, &from, base + scale * parts[r].max);
         }
-        if (wanted & BB_TOTALS_ENDS) {
-            totals[r].first = s_word(type, &from, s_number(numbers, first));
-            totals[r].last = s_word(type, &from, s_number(numbers, limit - 1));
-        }
-        first = limit;
     }
 }
 
-bb_error_t bb_encoding_ranges(uint32_t id, bb_type_t type, bb_slice_t encoded, uint32_t count,
-                              const uint64_t *const *peers, const uint32_t *row_limits,
-                              uint32_t range_count, uint32_t wanted, bb_encoding_totals_t *totals)
+bool bb_encoding_ranges(uint32_t id, bb_type_t type, bb_slice_t encoded, uint32_t count,
+                        const uint64_t *const *peers, const uint32_t *row_limits,
+                        uint32_t range_count, bool has_extremes, bb_encoding_ranges_t *ranges)
 {
     BB_ASSERT(type == BB_TYPE_FLOAT64 || type == BB_TYPE_INT64);
     BB_ASSERT(range_count >= 1 && row_limits[range_count - 1] == count);
     bb_encoding_kind_t kind = type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
     const bb_codec_block_t block = {kind, encoded, count, peers};
-    if (bb_encoding_is_known(id) && s_encodings[id].numbers && (s_encodings[id].kinds & kind)) {
-        bb_codec_numbers_t numbers;
-        s_part_t parts[BB_BLOCK_ROWS_MAX];
-        if (s_encodings[id].numbers(&block, &numbers) &&
-            (type == BB_TYPE_INT64 || s_are_all_decimals(&numbers))) {
-            if (wanted & BB_TOTALS_EXTREMES) {
-                s_all_parts(&numbers, row_limits, range_count, parts);
-            } else {
-                s_sums_of_parts(&numbers, row_limits, range_count, parts);
-            }
-            s_totals_of_parts(type, &numbers, row_limits, range_count, wanted, parts, totals);
-            return BB_OK;
-        }
+    bb_codec_numbers_t numbers;
+    s_part_t parts[BB_BLOCK_ROWS_MAX];
+    if (!bb_encoding_is_known(id) || !s_encodings[id].numbers || !(s_encodings[id].kinds & kind) ||
+        !s_encodings[id].numbers(&block, &numbers) ||
+        (type == BB_TYPE_FLOAT64 && !s_are_all_decimals(&numbers))) {
+        return false;
     }
-    uint64_t words[BB_BLOCK_ROWS_MAX];
-    bb_error_t error = bb_encoding_decode(id, kind, encoded, count, peers, words);
-    uint32_t first = 0;
-    for (uint32_t r = 0; error == BB_OK && r < range_count; r++) {
-        bb_encoding_totals_of(type, words + first, row_limits[r] - first, &totals[r]);
-        first = row_limits[r];
+    if (has_extremes) {
+        s_all_parts(&numbers, row_limits, range_count, parts);
+    } else {
+        s_sums_of_parts(&numbers, row_limits, range_count, parts);
     }
-    return error;
+    ranges->exponent = numbers.exponent;
+    s_finish_ranges(type, &numbers, row_limits, range_count, has_extremes, parts, ranges->ranges);
+    return true;
 }

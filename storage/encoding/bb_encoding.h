@@ -140,17 +140,27 @@ BB_MUST_CHECK bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_s
                                                uint32_t row_first, uint32_t row_limit,
                                                bb_encoding_totals_t *totals);
 
-// The totals of ranges that follow each other: row_limits[range_count] ascend, the last one is
-// `count`. Counts and sums are always set, the rest if it is wanted. FLOAT64 and INT64 only.
-#define BB_TOTALS_EXTREMES 1u // min, max
-#define BB_TOTALS_ENDS     2u // first, last
-BB_MUST_CHECK bb_error_t bb_encoding_ranges(uint32_t id, bb_type_t type, bb_slice_t encoded,
-                                            uint32_t count, const uint64_t *const *peers,
-                                            const uint32_t *row_limits, uint32_t range_count,
-                                            uint32_t wanted, bb_encoding_totals_t *totals);
-
 // The same of words that are decoded; 1 <= count.
 void bb_encoding_totals_of(bb_type_t type, const uint64_t *words, uint32_t count,
                            bb_encoding_totals_t *totals);
+
+// Totals of ranges of rows that follow each other, as the block is packed: sums of integers that
+// stand for k / 10^exponent (INT64: exponent 0), exact; min and max as bits, if they are wanted.
+typedef struct {
+    uint32_t count;
+    int64_t sum;
+    uint64_t min, max;
+} bb_encoding_range_t;
+typedef struct {
+    uint32_t exponent;
+    bb_encoding_range_t ranges[BB_BLOCK_ROWS_MAX];
+} bb_encoding_ranges_t;
+
+// row_limits[range_count] ascend, the last one is `count`. FLOAT64 and INT64 only. False: not
+// packed like that, or damaged; then decode.
+BB_MUST_CHECK bool bb_encoding_ranges(uint32_t id, bb_type_t type, bb_slice_t encoded,
+                                      uint32_t count, const uint64_t *const *peers,
+                                      const uint32_t *row_limits, uint32_t range_count,
+                                      bool has_extremes, bb_encoding_ranges_t *ranges);
 
 #endif

@@ -235,15 +235,23 @@ void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t t
     s_merge(s_last(self, s_start_after(self, rule, stats->first_wall_ns)), rule, type, stats);
 }
 
-void bb_buckets_add_totals(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
-                           const int64_t *starts_wall_ns, const bb_encoding_totals_t *totals,
+static void s_set_range(bb_block_stats_t *self, const bb_encoding_range_t *range, uint32_t exponent)
+{
+    self->count = range->count;
+    bb_sum_add_scaled(&self->sum, range->sum, exponent);
+    self->min = range->min;
+    self->max = range->max;
+}
+
+void bb_buckets_add_ranges(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                           const int64_t *starts_wall_ns, const bb_encoding_ranges_t *ranges,
                            uint32_t count)
 {
     BB_ASSERT(rule.has_no_ends);
     uint32_t i = 0;
     if (self->count > 0 && self->items[self->count - 1].start_wall_ns == starts_wall_ns[0]) {
-        const bb_block_stats_t stats = {
-            totals->count, totals->sum, totals->min, totals->max, 0, 0, 0, 0};
+        bb_block_stats_t stats = {0};
+        s_set_range(&stats, &ranges->ranges[0], ranges->exponent);
         s_merge(&self->items[self->count - 1].stats, rule, type, &stats);
         i = 1;
     }
@@ -254,10 +262,7 @@ void bb_buckets_add_totals(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
     self->count += count - i;
     for (; i < count; i++, item++) {
         *item = (bb_bucket_item_t){.start_wall_ns = starts_wall_ns[i]};
-        item->stats.count = totals[i].count;
-        item->stats.sum = totals[i].sum;
-        item->stats.min = totals[i].min;
-        item->stats.max = totals[i].max;
+        s_set_range(&item->stats, &ranges->ranges[i], ranges->exponent);
     }
 }
 

@@ -55,8 +55,8 @@ void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
 void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                           const bb_block_stats_t *stats);
 // Totals of numbers in buckets that do not begin before those added before. has_no_ends only.
-void bb_buckets_add_totals(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
-                           const int64_t *starts_wall_ns, const bb_encoding_totals_t *totals,
+void bb_buckets_add_ranges(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
+                           const int64_t *starts_wall_ns, const bb_encoding_ranges_t *ranges,
                            uint32_t count);
 // self = self merged with other, bucket by bucket. Cost: buckets of other, and of self when other
 // has one that self lacks.

@@ -205,8 +205,8 @@ bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64
             bb_buckets_add_stats(&self->buckets, bb_scan_rule(self), series->type, &step.stats);
         } else if (step.cuts) {
             self->result->points_scanned += step.count;
-            bb_buckets_add_totals(&self->buckets, bb_scan_rule(self), series->type,
-                                  step.cuts->starts, step.totals, step.cuts->count);
+            bb_buckets_add_ranges(&self->buckets, bb_scan_rule(self), series->type,
+                                  step.cuts->starts, step.ranges, step.cuts->count);
         } else {
             self->result->points_scanned += step.count;
             bb_buckets_add_points(&self->buckets, bb_scan_rule(self), series->type, step.exponent,
@@ -404,8 +404,8 @@ bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_pag
     }
     if (query->mode == BB_QUERY_AGGREGATE &&
         !s_wants(query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST)) {
-        bool has_extremes = s_wants(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX);
-        bb_series_sweep_allow_totals(scan.sweep, has_extremes ? BB_TOTALS_EXTREMES : 0);
+        bb_series_sweep_allow_totals(scan.sweep,
+                                     s_wants(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX));
     }
     bb_battery_view_init(&scan.view, snapshot, uses_time ? query->from_wall_ns : 0,
                          uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,

@@ -37,8 +37,8 @@ struct bb_series_sweep {
     bool is_backwards;
     bool is_decode_forced;
     bool allows_totals;
-    uint32_t wanted;              // of totals
-    bb_encoding_totals_t *totals; // scratch for them
+    bool has_extremes;            // of totals
+    bb_encoding_ranges_t *ranges; // scratch for them
     uint32_t run_next;            // first run of a day not swept yet
     int64_t next_wall_ns;         // frames before this are swept
     s_source_t *sources;          // of the day at hand
@@ -63,13 +63,12 @@ void bb_series_sweep_force_decode(bb_series_sweep_t *self)
     self->is_decode_forced = true;
 }
 
-void bb_series_sweep_allow_totals(bb_series_sweep_t *self, uint32_t wanted)
+void bb_series_sweep_allow_totals(bb_series_sweep_t *self, bool has_extremes)
 {
-    BB_ASSERT((wanted & BB_TOTALS_ENDS) == 0);
     self->allows_totals = true;
-    self->wanted = wanted;
-    if (!self->totals) {
-        self->totals = bb_alloc(BB_BLOCK_ROWS_MAX * sizeof *self->totals);
+    self->has_extremes = has_extremes;
+    if (!self->ranges) {
+        self->ranges = bb_alloc(sizeof *self->ranges);
     }
 }
 
@@ -77,7 +76,7 @@ void bb_series_sweep_destroy(bb_series_sweep_t **self)
 {
     if (*self) {
         free((*self)->sources);
-        free((*self)->totals);
+        free((*self)->ranges);
         free((*self)->points);
         free((*self)->merged);
         free((*self)->bounds);
@@ -367,23 +366,24 @@ static bool s_is_bucketed(const bb_series_sweep_t *self, const s_source_t *sourc
     return first_wall_ns >= self->from_wall_ns && last_wall_ns < self->to_wall_ns;
 }
 
-static void s_add_up_buckets(bb_series_sweep_t *self, const s_source_t *source,
+// False: decode it.
+static bool s_add_up_buckets(bb_series_sweep_t *self, const s_source_t *source,
                              bb_sweep_step_t *step)
 {
-    const bb_run_t *run = &source->run->run;
+    if (!s_is_bucketed(self, source)) {
+        return false;
+    }
     const bb_view_cuts_t *cuts =
         bb_battery_view_cuts(self->view, source->run, source->piece_first, self->every_ns);
-    if (!cuts) {
-        return;
-    }
-    if (bb_run_block_ranges(run, source->column, source->piece_first, cuts->row_limits, cuts->count,
-                            self->wanted, self->totals) != BB_OK) {
-        bb_battery_view_note_damage(self->view, source->run);
-        return;
+    if (!cuts ||
+        !bb_run_block_ranges(&source->run->run, source->column, source->piece_first,
+                             cuts->row_limits, cuts->count, self->has_extremes, self->ranges)) {
+        return false;
     }
     step->cuts = cuts;
-    step->totals = self->totals;
+    step->ranges = self->ranges;
     step->count = cuts->row_limits[cuts->count - 1];
+    return true;
 }
 
 // Statistics of a block from its values.
@@ -671,8 +671,7 @@ bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step)
             s_aggregate_block(self, front, &step->stats);
         }
         s_advance(self, front);
-    } else if (front->run && s_is_bucketed(self, front)) {
-        s_add_up_buckets(self, front, step);
+    } else if (front->run && s_add_up_buckets(self, front, step)) {
         s_advance(self, front);
     } else if (front->run) {
         s_decode_block(self, front, step);

@@ -29,7 +29,7 @@ typedef struct {
     bb_block_stats_t stats;
     // NULL, or the totals of the rows of each bucket, borrowed like `values`.
     const bb_view_cuts_t *cuts;
-    const bb_encoding_totals_t *totals;
+    const bb_encoding_ranges_t *ranges;
     const int64_t *times_wall_ns; // ascending, later than all before; valid until the next step
     const uint64_t *values;       // STATE: addresses, valid as long as the view's battery and runs
     uint32_t count;
@@ -46,9 +46,8 @@ void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uin
                            bb_type_t type, int64_t from_wall_ns, int64_t every_ns);
 // From now on statistics are calculated from the values instead of believed.
 void bb_series_sweep_force_decode(bb_series_sweep_t *self);
-// From now on steps may give totals by bucket, in which only what is wanted (BB_TOTALS_EXTREMES or
-// 0) is set beside counts and sums; the times in them are not known.
-void bb_series_sweep_allow_totals(bb_series_sweep_t *self, uint32_t wanted);
+// From now on steps may give totals by bucket: counts, sums, and extremes if they are wanted.
+void bb_series_sweep_allow_totals(bb_series_sweep_t *self, bool has_extremes);
 // False at the end. A step may be empty. Damage is noted in the view and left out.
 bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step);
 

@@ -132,12 +132,12 @@ BB_MUST_CHECK bb_error_t bb_run_block_times(const bb_run_t *self, uint32_t block
 bool bb_run_block_cut(const bb_run_t *self, uint32_t block_index, int64_t every_ns,
                       bb_times_cuts_t *cuts);
 // Totals of the ranges of rows [0, row_limits[0]), [row_limits[0], row_limits[1])... of a column
-// that has all rows of the block (_has_all) and is FLOAT64 or INT64; see bb_encoding_ranges.
-// BB_ERR_CORRUPT.
-BB_MUST_CHECK bb_error_t bb_run_block_ranges(const bb_run_t *self, uint32_t column_index,
-                                             uint32_t block_index, const uint32_t *row_limits,
-                                             uint32_t range_count, uint32_t wanted,
-                                             bb_encoding_totals_t *totals);
+// that has all rows of the block (_has_all) and is FLOAT64 or INT64; see bb_encoding_ranges. False:
+// the values have to be decoded, for one of many reasons, damage among them.
+BB_MUST_CHECK bool bb_run_block_ranges(const bb_run_t *self, uint32_t column_index,
+                                       uint32_t block_index, const uint32_t *row_limits,
+                                       uint32_t range_count, bool has_extremes,
+                                       bb_encoding_ranges_t *ranges);
 // Statistics of a block, from the directory; only runs of few rows carry none and are decoded for
 // them. STATE addresses point into the run's bytes. BB_ERR_CORRUPT.
 BB_MUST_CHECK bb_error_t bb_run_block_stats(const bb_run_t *self, uint32_t column_index,

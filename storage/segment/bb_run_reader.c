@@ -581,23 +581,18 @@ bb_error_t bb_run_block_aggregate(const bb_run_t *self, uint32_t column_index, u
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
 }
 
-bb_error_t bb_run_block_ranges(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
-                               const uint32_t *row_limits, uint32_t range_count, uint32_t wanted,
-                               bb_encoding_totals_t *totals)
+bool bb_run_block_ranges(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                         const uint32_t *row_limits, uint32_t range_count, bool has_extremes,
+                         bb_encoding_ranges_t *ranges)
 {
     BB_ASSERT(bb_run_block_has_all(self, column_index, block_index));
     s_values_t values;
     s_peers_t peers;
-    bb_error_t error = s_open_values(self, column_index, block_index, &values);
-    if (error == BB_OK) {
-        error = s_read_peers(self, block_index, &values, &peers);
-    }
-    if (error == BB_OK) {
-        error =
-            bb_encoding_ranges(values.encoding, bb_run_raw_type(self, column_index), values.encoded,
-                               values.count, peers.peers, row_limits, range_count, wanted, totals);
-    }
-    return error;
+    return s_open_values(self, column_index, block_index, &values) == BB_OK &&
+           s_read_peers(self, block_index, &values, &peers) == BB_OK &&
+           bb_encoding_ranges(values.encoding, bb_run_raw_type(self, column_index), values.encoded,
+                              values.count, peers.peers, row_limits, range_count, has_extremes,
+                              ranges);
 }
 
 // ---- statistics ------------------------------------------------------------------------------
