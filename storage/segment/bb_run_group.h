@@ -9,8 +9,8 @@
 // of one flush have the same members as those of the next, and a merge can put them together
 // without decoding them (bb_shared_merge.h).
 //
-// Measured (a million batteries, 12 metrics, 7 rows each): encoding costs 0.13 us a point in runs
-// of their own and 0.016 us in shared ones, and 2.3 bytes a point become 1.1.
+// Measured (a million batteries, 12 metrics, 4 minutes): the server took 0.302 CPU s a million
+// points and 5.2 bytes a point with runs of their own, 0.163 and 3.8 with shared ones.
 //
 // Memory: the values of one group's short inputs, at most BB_RUN_GROUP_ROWS_MAX rows a collection.
 #ifndef BB_RUN_GROUP_H
@@ -19,8 +19,8 @@
 #include "storage/segment/bb_run.h"
 #include "storage/segment/bb_segment_writer.h"
 
-// An input of so many rows gets a run of its own: at 12 columns of 64 rows the head, the choice of
-// encodings and the checksum are less than a quarter of what the values cost.
+// An input of so many rows gets a run of its own: what a run of 12 columns costs whatever its rows
+// was 5 us of sealing (two rows each, 0.23 us a point); 64 rows of values are 15 us (0.02 a point).
 #define BB_RUN_GROUP_SHORT_ROWS 64u
 // Fewer batteries than this do not share: it would save little, and each read takes all their rows.
 #define BB_RUN_GROUP_MEMBERS_MIN 4u
