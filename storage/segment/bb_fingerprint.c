@@ -107,7 +107,7 @@ bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_n
             uint64_t values[BB_BLOCK_ROWS_MAX];
             uint64_t presence[BB_PRESENCE_WORDS];
             bool all_present;
-            s_keys_t spare;
+            s_keys_t spare = {0};
             s_keys_t *keys = i < S_KEYS_KEPT ? &kept[i] : &spare;
             bb_run_column_info_t column = bb_run_column(run, i);
             if ((block == 0 || keys == &spare) &&
