@@ -24,11 +24,13 @@
 #define S_READERS_MAX   512
 #define S_KEY_BYTES_MAX 511
 #define S_META_PAGES    2
+#define S_REACH_BYTES   (1u << 20) // further than an offset in a page leads
 
 struct bb_kv_env {
     MDB_env *lmdb;
     MDB_dbi map;
-    atomic_bool fenced; // written by whoever commits, read by any thread
+    uint64_t look_bytes_max; // no value of a file that was there when it was opened is longer
+    atomic_bool fenced;      // written by whoever commits, read by any thread
 };
 
 struct bb_kv_txn {
@@ -40,6 +42,7 @@ struct bb_kv_txn {
 
 struct bb_kv_cursor {
     MDB_cursor *lmdb;
+    const bb_kv_env_t *env;
     bool is_guarded; // its transaction is read-only
 };
 
@@ -171,6 +174,15 @@ static void s_on_assert(MDB_env *env, const char *message)
 static bb_error_t s_open_env(bb_kv_env_t *env, const char *directory, const char *path,
                              size_t map_bytes, bb_fault_t *fault)
 {
+    // A damaged value begins in the file and claims to be no longer than that: twice its size, and
+    // what an offset in a page can reach, are reserved, so that it ends inside of the map.
+    struct stat file;
+    env->look_bytes_max = UINT64_MAX;
+    if (stat(path, &file) == 0 && (uint64_t)file.st_size > S_META_PAGES * 4096) {
+        env->look_bytes_max = BB_MAX((uint64_t)file.st_size, map_bytes);
+        map_bytes = BB_MAX(map_bytes, (size_t)file.st_size);
+        map_bytes = 2 * map_bytes + S_REACH_BYTES;
+    }
     mdb_env_set_mapsize(env->lmdb, map_bytes);
     mdb_env_set_maxreaders(env->lmdb, S_READERS_MAX);
     mdb_env_set_assert(env->lmdb, s_on_assert);
@@ -302,6 +314,7 @@ static MDB_val s_value(bb_slice_t slice)
 
 // One look-up: of `txn`, or a move of `cursor`.
 typedef struct {
+    const bb_kv_env_t *env;
     const bb_kv_txn_t *txn;
     MDB_cursor *cursor;
     MDB_cursor_op op;
@@ -331,6 +344,9 @@ static void s_look_up_and_touch(void *context)
 {
     s_look_t *self = context;
     s_look_up(self);
+    if (self->number == 0 && self->value.mv_size > self->env->look_bytes_max) {
+        self->number = MDB_CORRUPTED;
+    }
     if (self->number == 0) {
         s_touch(&self->key);
         s_touch(&self->value);
@@ -349,7 +365,7 @@ static void s_look(s_look_t *self, bool is_guarded)
 static bb_error_t s_get(bb_kv_txn_t *txn, bb_slice_t key, bb_slice_t *value)
 {
     BB_ASSERT(key.length >= 1 && key.length <= S_KEY_BYTES_MAX);
-    s_look_t look = {.txn = txn, .key = s_value(key)};
+    s_look_t look = {.env = txn->env, .txn = txn, .key = s_value(key)};
     s_look(&look, !txn->writable);
     if (look.number == 0) {
         *value = bb_slice(look.value.mv_data, look.value.mv_size);
@@ -414,7 +430,7 @@ static bb_error_t s_cursor(bb_kv_txn_t *txn, bb_kv_cursor_t **cursor)
         return s_error(number);
     }
     *cursor = bb_alloc_zero(1, sizeof **cursor);
-    **cursor = (bb_kv_cursor_t){lmdb, !txn->writable};
+    **cursor = (bb_kv_cursor_t){lmdb, txn->env, !txn->writable};
     return BB_OK;
 }
 
@@ -430,7 +446,7 @@ static void s_cursor_close(bb_kv_cursor_t **cursor)
 static bb_error_t s_move(bb_kv_cursor_t *cursor, MDB_val key, MDB_cursor_op op,
                          bb_slice_t *found_key, bb_slice_t *value)
 {
-    s_look_t look = {.cursor = cursor->lmdb, .op = op, .key = key};
+    s_look_t look = {.env = cursor->env, .cursor = cursor->lmdb, .op = op, .key = key};
     s_look(&look, cursor->is_guarded);
     if (look.number == 0) {
         *found_key = bb_slice(look.key.mv_data, look.key.mv_size);
