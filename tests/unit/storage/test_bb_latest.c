@@ -40,6 +40,31 @@ static void newest_row_wins(void **state)
     bb_latest_destroy(&latest);
 }
 
+// A newest value whose window retention has dropped is no longer given; others stay.
+static void rows_of_dropped_windows_are_forgotten(void **state)
+{
+    (void)state;
+    bb_latest_t *latest = bb_latest_new(-1, 1 << 20);
+    const bb_latest_shape_t *shape = bb_latest_shape(latest, s_metrics, s_types, 2);
+    const bb_latest_shape_t *other = bb_latest_shape(latest, s_metrics, s_types, 1);
+    bb_latest_put(latest, 1, shape, 99, 0, (uint64_t[]){1, 2});
+    bb_latest_put(latest, 2, shape, 100, 0, (uint64_t[]){3, 4});
+    bb_latest_put(latest, 3, shape, 50, 0, (uint64_t[]){5, 6});
+    bb_latest_put(latest, 3, other, 150, 0, (uint64_t[]){7});
+    bb_latest_forget(latest, 100);
+    assert_null(bb_latest_first(latest, 1));
+    assert_non_null(bb_latest_first(latest, 2));
+    assert_true(bb_latest_first(latest, 2)->time_wall_ns == 100);
+    const bb_latest_row_t *row = bb_latest_first(latest, 3);
+    assert_non_null(row);
+    assert_true(row->time_wall_ns == 150 && row->shape == other);
+    assert_null(row->next);
+    // What may be left of what was forgotten is looked up in windows.
+    assert_true(bb_latest_bound(latest, 1) >= 99);
+    assert_true(bb_latest_bound(latest, 3) >= 50);
+    bb_latest_destroy(&latest);
+}
+
 static void texts_are_kept(void **state)
 {
     (void)state;
@@ -146,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest_row_wins),
+        cmocka_unit_test(rows_of_dropped_windows_are_forgotten),
         cmocka_unit_test(texts_are_kept),
         cmocka_unit_test(bound_keeps_its_promise),
     };
