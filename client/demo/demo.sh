@@ -87,8 +87,9 @@ fi
 day_points=$("$busbar" -c "$client" query --from 2023-01-01T00:00:00Z --to 2024-01-01T00:00:00Z --agg count --group-by none -o csv |
     awk -F, 'NR > 1 { n += $3 } END { printf "%d\n", n }')
 say "3. A fleet of $batteries batteries, $hours hours at 10 s, 16 metrics, local_quorum"
+: >"$dir/load.log" # looked into before the loader has begun
 "$busbar" simulate -c "$client" --batteries "$batteries" --duration "${hours}h" --speed "$speed" --timeout 60s -o json \
-    >"$dir/load.json" 2>"$dir/load.log" &
+    >"$dir/load.json" 2>>"$dir/load.log" &
 load=$!
 total=$((batteries * hours * 360 * 16))
 shown=0
