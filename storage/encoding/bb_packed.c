@@ -240,7 +240,8 @@ static bool s_full_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, int3
 {
     uint32_t lanes[MINI_ROWS];
     bool is_flat;
-    if (!s_full_mini(walk, self->order == 0 ? (uint32_t *)offsets : lanes, &is_flat)) {
+    uint32_t *bits = self->order == 0 ? (uint32_t *)offsets : lanes;
+    if (!s_full_mini(walk, bits, &is_flat)) {
         return false;
     }
     if (self->order == 2) {

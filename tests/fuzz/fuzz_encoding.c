@@ -87,10 +87,11 @@ static void s_cut(uint32_t count, bb_slice_t block)
 {
     static bb_times_cuts_t cuts, expected;
     uint64_t words[BB_BLOCK_ROWS_MAX];
-    const int64_t *times = (const int64_t *)words;
     uint8_t *copy = fuzz_copy(block.data, block.length);
     bb_slice_t encoded = bb_slice(copy, block.length);
-    bool is_sound = bb_times_decode(encoded, count, words) && times[0] >= 0;
+    bool is_sound = bb_times_decode(encoded, count, words);
+    const int64_t *times = (const int64_t *)words;
+    is_sound = is_sound && times[0] >= 0;
     for (uint32_t i = 1; is_sound && i < count; i++) {
         is_sound = times[i - 1] < times[i];
     }
