@@ -12,6 +12,7 @@ static_assert(BB_DECIMAL_EXPONENT_MAX == BB_SUM_EXPONENT_MAX, "packed decimals a
 static_assert(BB_SUM_INTEGER_LIMIT == (int64_t)BB_ROUNDING_LIMIT, "rounding is right for them all");
 
 typedef int64_t s_integers_t __attribute__((vector_size(8 * LANES)));
+typedef uint64_t s_words_t __attribute__((vector_size(8 * LANES)));
 typedef double s_doubles_t __attribute__((vector_size(8 * LANES)));
 
 typedef struct {
@@ -42,7 +43,7 @@ BB_INLINE s_pass_t s_run(const uint64_t *words, uint32_t count, double power, bo
 {
     s_integers_t min = {0};
     s_integers_t max = {0};
-    s_integers_t sum = {0};
+    s_words_t sum = {0};
     s_integers_t odd = {0};
     min += INT64_MAX;
     max += INT64_MIN;
@@ -59,7 +60,7 @@ BB_INLINE s_pass_t s_run(const uint64_t *words, uint32_t count, double power, bo
         min = (ordered & smaller) | (min & ~smaller);
         max = (ordered & larger) | (max & ~larger);
         s_doubles_t rounded = number * power + BB_ROUNDING_MAGIC;
-        sum += (s_integers_t)rounded - (int64_t)BB_ROUNDING_MAGIC_BITS;
+        sum += (s_words_t)rounded - BB_ROUNDING_MAGIC_BITS;
         if (!has_proof) {
             odd |= (rounded - BB_ROUNDING_MAGIC) / power != number;
         }
@@ -69,7 +70,7 @@ BB_INLINE s_pass_t s_run(const uint64_t *words, uint32_t count, double power, bo
     for (uint32_t lane = 0; lane < LANES; lane++) {
         pass.min = BB_MIN(pass.min, min[lane]);
         pass.max = BB_MAX(pass.max, max[lane]);
-        total += (uint64_t)sum[lane];
+        total += sum[lane];
     }
     for (; i < count; i++) {
         double number = bb_double_of_bits(words[i]);

@@ -250,7 +250,8 @@ static void test_steps_are_the_whole(void **context)
         bb_prediction_make(&prediction, u, w, ROWS, 1, whole);
         int64_t sum = 0, lone_sum = 0;
         for (uint32_t row = 0; row < ROWS;) {
-            uint32_t rows = BB_MIN(1 + test_below(&random, 300), ROWS - row);
+            uint32_t wanted = 1 + test_below(&random, 300);
+            uint32_t rows = BB_MIN(wanted, ROWS - row);
             bb_prediction_step(&prediction, &sum, u + row, w + row, rows, pieces + row);
             row += rows;
         }
