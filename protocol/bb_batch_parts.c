@@ -28,7 +28,7 @@ typedef struct {
     uint32_t limit; // where the last range ends
 } s_tally_t;
 
-static uint32_t s_number(uint32_t *map, uint32_t count)
+uint32_t bb_batch_parts_number(uint32_t *map, uint32_t count)
 {
     uint32_t used = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -132,9 +132,9 @@ static void s_renumber(s_parts_t *self)
 {
     bb_batch_t *tables = &self->draft.tables;
     const bb_batch_t *from = self->from;
-    s_number(self->shape_map, from->shape_count);
-    tables->battery_count = s_number(self->battery_map, from->battery_count);
-    tables->state_count = s_number(self->state_map, from->state_count);
+    bb_batch_parts_number(self->shape_map, from->shape_count);
+    tables->battery_count = bb_batch_parts_number(self->battery_map, from->battery_count);
+    tables->state_count = bb_batch_parts_number(self->state_map, from->state_count);
     for (uint32_t i = 0; i < from->battery_count; i++) {
         if (self->battery_map[i]) {
             self->batteries[self->battery_map[i] - 1] = from->batteries[i];

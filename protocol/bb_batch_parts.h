@@ -11,4 +11,7 @@
 BB_MUST_CHECK bb_error_t bb_batch_parts(const bb_batch_t *batch, const bool *keep, uint8_t **out,
                                         size_t *out_length);
 
+// Turns marks into new indexes + 1; returns how many there are.
+uint32_t bb_batch_parts_number(uint32_t *map, uint32_t count);
+
 #endif

@@ -276,18 +276,6 @@ static uint64_t *s_fill(const s_filter_t *self)
 
 // ---- tables ----
 
-// Turns marks into new indexes + 1; returns how many there are.
-static uint32_t s_number(uint32_t *map, uint32_t count)
-{
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (map[i]) {
-            map[i] = ++used;
-        }
-    }
-    return used;
-}
-
 static void s_mark_states(uint64_t *words, uint32_t count, uint32_t *map)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -329,9 +317,9 @@ static void s_map(const s_filter_t *self, uint64_t *values, const s_maps_t *maps
         maps->shapes[self->runs[r].shape] = 1;
     }
     s_visit_states(self->shapes, s_shape_count(self), values, maps->states, s_mark_states);
-    to->battery_count = s_number(maps->batteries, self->from->battery_count);
-    to->shape_count = s_number(maps->shapes, s_shape_count(self));
-    to->state_count = s_number(maps->states, self->from->state_count);
+    to->battery_count = bb_batch_parts_number(maps->batteries, self->from->battery_count);
+    to->shape_count = bb_batch_parts_number(maps->shapes, s_shape_count(self));
+    to->state_count = bb_batch_parts_number(maps->states, self->from->state_count);
     s_visit_states(self->shapes, s_shape_count(self), values, maps->states, s_renumber_states);
     for (uint32_t r = 0; r < self->run_count; r++) {
         self->runs[r].battery = maps->batteries[self->runs[r].battery] - 1;

@@ -39,15 +39,8 @@ static uint64_t s_battery_classes(bb_store_t *self, const bb_batch_battery_t *ba
     uint32_t count = battery->attribute_count;
     memcpy(attributes, battery->attributes,
            count * sizeof *attributes); // the first of a key counts
-    bb_dictionary_attribute_t known[BB_ATTRIBUTES_MAX];
-    uint32_t known_count = 0;
     if (number != BB_NUMBER_NONE) {
-        bb_error_t error = bb_dictionary_attributes_unpack(
-            bb_dictionary_attributes(self->dictionary, number), known, &known_count);
-        BB_ASSERT(error == BB_OK); // the dictionary packed them
-    }
-    for (uint32_t i = 0; i < known_count; i++) {
-        attributes[count++] = (bb_attribute_t){known[i].key, known[i].value};
+        count += bb_dictionary_attribute_pairs(self->dictionary, number, attributes + count);
     }
     return bb_policy_battery_classes(policy, attributes, count);
 }

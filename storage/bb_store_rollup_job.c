@@ -10,15 +10,8 @@
 bool bb_rollup_takes_battery(const bb_dictionary_t *dictionary, const bb_rollup_t *rollup,
                              uint32_t battery)
 {
-    bb_dictionary_attribute_t found[BB_ATTRIBUTES_MAX];
     bb_attribute_t attributes[BB_ATTRIBUTES_MAX];
-    uint32_t count = 0;
-    bb_error_t error = bb_dictionary_attributes_unpack(
-        bb_dictionary_attributes(dictionary, battery), found, &count);
-    BB_ASSERT(error == BB_OK); // the dictionary packed them
-    for (uint32_t i = 0; i < count; i++) {
-        attributes[i] = (bb_attribute_t){found[i].key, found[i].value};
-    }
+    uint32_t count = bb_dictionary_attribute_pairs(dictionary, battery, attributes);
     return bb_selector_takes_battery(&rollup->selector, attributes, count);
 }
 

@@ -60,8 +60,8 @@ static void s_range(bb_rollup_view_t *self, const bb_query_t *query, int64_t flo
     self->limit_wall_ns = self->first_wall_ns;
     if (start_wall_ns < self->to_wall_ns) {
         int64_t last_wall_ns = bb_calendar_start(&self->calendar, self->to_wall_ns - 1);
-        self->limit_wall_ns =
-            BB_MIN(bb_calendar_next(&self->calendar, last_wall_ns), BB_TIME_WALL_NS_LIMIT);
+        int64_t limit_wall_ns = bb_calendar_next(&self->calendar, last_wall_ns);
+        self->limit_wall_ns = BB_MIN(limit_wall_ns, BB_TIME_WALL_NS_LIMIT);
     }
 }
 

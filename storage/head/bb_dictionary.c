@@ -454,6 +454,20 @@ bb_error_t bb_dictionary_attributes_unpack(bb_slice_t packed,
     return BB_OK;
 }
 
+uint32_t bb_dictionary_attribute_pairs(const bb_dictionary_t *self, uint32_t battery,
+                                       bb_attribute_t out[BB_ATTRIBUTES_MAX])
+{
+    bb_dictionary_attribute_t list[BB_ATTRIBUTES_MAX];
+    uint32_t count = 0;
+    bb_error_t error =
+        bb_dictionary_attributes_unpack(bb_dictionary_attributes(self, battery), list, &count);
+    BB_ASSERT(error == BB_OK); // packed by us, or checked when it was loaded
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = (bb_attribute_t){list[i].key, list[i].value};
+    }
+    return count;
+}
+
 static uint8_t *s_pack(const bb_dictionary_attribute_t *attributes, uint32_t count)
 {
     uint32_t length = 0;

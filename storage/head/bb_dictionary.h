@@ -67,6 +67,10 @@ typedef struct {
 } bb_dictionary_attribute_t;
 BB_MUST_CHECK bb_error_t bb_dictionary_attributes_unpack(
     bb_slice_t packed, bb_dictionary_attribute_t out[BB_ATTRIBUTES_MAX], uint32_t *count);
+// Those of a battery without their times, as selectors want them; returns how many. Borrowed until
+// the next change of self.
+uint32_t bb_dictionary_attribute_pairs(const bb_dictionary_t *self, uint32_t battery,
+                                       bb_attribute_t out[BB_ATTRIBUTES_MAX]);
 
 // ---- metrics ---------------------------------------------------------------------------------
 uint32_t bb_dictionary_metric_count(const bb_dictionary_t *self);

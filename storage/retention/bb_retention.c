@@ -240,15 +240,8 @@ uint64_t bb_retention_battery(bb_retention_t *self, const bb_dictionary_t *dicti
         self->battery_capacity = capacity;
     }
     if (self->batteries[battery] == 0) {
-        bb_dictionary_attribute_t found[BB_ATTRIBUTES_MAX];
         bb_attribute_t attributes[BB_ATTRIBUTES_MAX];
-        uint32_t count = 0;
-        bb_error_t error = bb_dictionary_attributes_unpack(
-            bb_dictionary_attributes(dictionary, battery), found, &count);
-        BB_ASSERT(error == BB_OK); // the dictionary packed them
-        for (uint32_t i = 0; i < count; i++) {
-            attributes[i] = (bb_attribute_t){found[i].key, found[i].value};
-        }
+        uint32_t count = bb_dictionary_attribute_pairs(dictionary, battery, attributes);
         self->batteries[battery] = bb_policy_battery_classes(self->policy, attributes, count);
     }
     return self->batteries[battery];

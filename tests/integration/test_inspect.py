@@ -147,48 +147,37 @@ def segments(data):
         expect(run("inspect", "window", folder).returncode == 2, "a segment is not a day")
 
 
+def flips(data, files, random_source):
+    """Flips one bit of one of the files, FLIPS times: where, and what `verify` says of it."""
+    for _ in range(FLIPS):
+        path = random_source.choice(files)
+        offset, bit = random_source.randrange(os.path.getsize(path)), random_source.randrange(8)
+        flip(path, offset, bit)
+        status, answer = verify(data)
+        flip(path, offset, bit)
+        yield (path, offset, bit), status, answer
+
+
 def flipped_map(data, random_source):
     """One bit of a segment's file at a time: a finding, or nothing that counts has changed."""
     with case(f"each of {FLIPS} flipped bits of a segment's file is detected, or lies where nothing is"):
         _, sound_answer = verify(data, status=0)
-        files, missed = maps(data), []
-        for _ in range(FLIPS):
-            path = files[random_source.randrange(len(files))]
-            offset, bit = random_source.randrange(os.path.getsize(path)), random_source.randrange(8)
-            flip(path, offset, bit)
-            status, answer = verify(data)
-            if status != 1 and not (status == 0 and answer["totals"] == sound_answer["totals"]):
-                missed.append((path, offset, bit, status))
-            flip(path, offset, bit)
+        missed = [(place, status) for place, status, answer in flips(data, maps(data), random_source)
+                  if status != 1 and not (status == 0 and answer["totals"] == sound_answer["totals"])]
         expect(not missed, f"{len(missed)} were not seen: {missed[:3]}")
         verify(data, status=0)
 
 
 def flipped_meta(data, random_source):
     """Values of the meta map have no checksums of their own: what is asked here is that nobody dies."""
-    stores = sorted(glob.glob(os.path.join(data, "store-*")))
     with case(f"each of {FLIPS} flipped bits of a meta map is a finding or none, never a crash"):
-        odd = []
-        for _ in range(FLIPS):
-            path = os.path.join(random_source.choice(stores), "meta/data.mdb")
-            offset, bit = random_source.randrange(os.path.getsize(path)), random_source.randrange(8)
-            flip(path, offset, bit)
-            status, _ = verify(data)
-            flip(path, offset, bit)
-            if status not in (0, 1, 2):
-                odd.append((path, offset, bit, status))
+        files = sorted(glob.glob(os.path.join(data, "store-*/meta/data.mdb")))
+        odd = [(place, status) for place, status, _ in flips(data, files, random_source) if status not in (0, 1, 2)]
         expect(not odd, f"{odd[:3]}")
         verify(data, status=0)
     with case(f"each of {FLIPS} flipped bits of busbar.store is detected"):
-        missed = []
-        for _ in range(FLIPS):
-            path = os.path.join(random_source.choice(stores), "busbar.store")
-            offset, bit = random_source.randrange(os.path.getsize(path)), random_source.randrange(8)
-            flip(path, offset, bit)
-            status, _ = verify(data)
-            flip(path, offset, bit)
-            if status == 0:
-                missed.append((offset, bit))
+        files = sorted(glob.glob(os.path.join(data, "store-*/busbar.store")))
+        missed = [place for place, status, _ in flips(data, files, random_source) if status == 0]
         expect(not missed, f"{len(missed)} were not seen: {missed[:5]}")
         verify(data, status=0)
 

@@ -65,8 +65,31 @@ static void test_batches_in_any_order(void **state)
     bb_dictionary_destroy(&dictionary);
 }
 
+// Attributes come back by key, each with its newest value; a battery without any has none.
+static void test_attribute_pairs(void **state)
+{
+    (void)state;
+    bb_dictionary_t *dictionary = bb_dictionary_new(1, 16);
+    uint32_t battery = bb_dictionary_battery(dictionary, bb_slice("b1", 2), 0);
+    uint32_t other = bb_dictionary_battery(dictionary, bb_slice("b2", 2), 0);
+    const bb_attribute_t first[] = {{bb_slice("site", 4), bb_slice("aachen", 6)},
+                                    {bb_slice("maker", 5), bb_slice("x", 1)}};
+    const bb_attribute_t newer = {bb_slice("site", 4), bb_slice("bonn", 4)};
+    bb_dictionary_attributes_merge(dictionary, battery, first, 2, 5);
+    bb_dictionary_attributes_merge(dictionary, battery, &newer, 1, 6);
+    bb_attribute_t found[BB_ATTRIBUTES_MAX];
+    assert_int_equal(bb_dictionary_attribute_pairs(dictionary, battery, found), 2);
+    assert_int_equal(bb_dictionary_compare(found[0].key, bb_slice("maker", 5)), 0);
+    assert_int_equal(bb_dictionary_compare(found[0].value, bb_slice("x", 1)), 0);
+    assert_int_equal(bb_dictionary_compare(found[1].key, bb_slice("site", 4)), 0);
+    assert_int_equal(bb_dictionary_compare(found[1].value, bb_slice("bonn", 4)), 0);
+    assert_int_equal(bb_dictionary_attribute_pairs(dictionary, other, found), 0);
+    bb_dictionary_destroy(&dictionary);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batches_in_any_order)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batches_in_any_order),
+                                       cmocka_unit_test(test_attribute_pairs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
