@@ -2,7 +2,7 @@
 #include "node/ingest/bb_pace.h"
 
 #define S_NEWEST_SHARE 0.5 // of the newest flush in the pace
-// What a flush takes on a laptop, until one has been measured: a guess that is wrong costs one
+// Until one has been measured. A guess that is wrong costs one
 // generation, too long or too short.
 #define S_NS_PER_BYTE_FIRST 12.0
 
