@@ -239,6 +239,7 @@ typedef struct {
     uint32_t damaged_partition_count;
     uint32_t damaged_partitions[64]; // partitions whose answer would miss damaged data
     uint64_t points_scanned;
+    uint64_t blocks_decoded; // of columns, because statistics did not do
 } bb_scan_result_t;
 
 // Answers one page of `query` (the one the snapshot was taken for) into `page`. Merged and

@@ -81,6 +81,7 @@ static void s_scan(s_scan_t *self, bb_post_scan_t *scan)
     error = bb_scan_page(scan->snapshot, &request.query, self->page, &result, &fault);
     bb_metrics_add(self->node->metrics, BB_METRIC_SCAN_PAGES, 1);
     bb_metrics_add(self->node->metrics, BB_METRIC_SCAN_POINTS, result.points_scanned);
+    bb_metrics_add(self->node->metrics, BB_METRIC_SCAN_BLOCKS, result.blocks_decoded);
     uint8_t *encoded;
     size_t length;
     bb_page_builder_finish(self->page, &encoded, &length); // empties the builder in any case

@@ -358,6 +358,7 @@ static void s_finish(bb_scan_t *self, bb_error_t error)
     if (error == BB_OK && self->is_full) {
         bb_scan_cursor_encode(&self->next, &self->result->cursor, &self->result->cursor_length);
     }
+    self->result->blocks_decoded = bb_series_sweep_blocks_decoded(self->sweep);
     bb_battery_view_free(&self->view);
     bb_series_sweep_destroy(&self->sweep);
     free(self->times);

@@ -41,6 +41,7 @@ struct bb_series_sweep {
     bb_encoding_ranges_t *ranges; // scratch for them
     uint32_t run_next;            // first run of a day not swept yet
     int64_t next_wall_ns;         // frames before this are swept
+    uint64_t blocks_decoded;      // since the beginning of all
     s_source_t *sources;          // of the day at hand
     uint32_t source_count, source_capacity;
     // Cluster scratch.
@@ -70,6 +71,11 @@ void bb_series_sweep_allow_totals(bb_series_sweep_t *self, bool has_extremes)
     if (!self->ranges) {
         self->ranges = bb_alloc(sizeof *self->ranges);
     }
+}
+
+uint64_t bb_series_sweep_blocks_decoded(const bb_series_sweep_t *self)
+{
+    return self->blocks_decoded;
 }
 
 void bb_series_sweep_destroy(bb_series_sweep_t **self)
@@ -304,6 +310,7 @@ static void s_make_room(bb_series_sweep_t *self, size_t count)
 static uint32_t s_decode_run(bb_series_sweep_t *self, const s_source_t *source, int64_t *times,
                              uint64_t *values)
 {
+    self->blocks_decoded++;
     const int64_t *block_times =
         bb_battery_view_times(self->view, source->run, source->piece_first);
     uint32_t count = 0;
@@ -322,6 +329,7 @@ static void s_decode_block(bb_series_sweep_t *self, const s_source_t *source, bb
     const bb_run_t *run = &source->run->run;
     uint64_t presence[BB_PRESENCE_WORDS];
     bool all_present;
+    self->blocks_decoded++;
     s_make_room(self, BB_BLOCK_ROWS_MAX);
     const int64_t *times = bb_battery_view_times(self->view, source->run, source->piece_first);
     if (!times) {
@@ -380,6 +388,7 @@ static bool s_add_up_buckets(bb_series_sweep_t *self, const s_source_t *source,
                              cuts->row_limits, cuts->count, self->has_extremes, self->ranges)) {
         return false;
     }
+    self->blocks_decoded++;
     step->cuts = cuts;
     step->ranges = self->ranges;
     step->count = cuts->row_limits[cuts->count - 1];
@@ -390,6 +399,7 @@ static bool s_add_up_buckets(bb_series_sweep_t *self, const s_source_t *source,
 static void s_aggregate_block(bb_series_sweep_t *self, const s_source_t *source,
                               bb_block_stats_t *stats)
 {
+    self->blocks_decoded++;
     const bb_run_t *run = &source->run->run;
     uint32_t rows = bb_run_block_rows(run, source->piece_first);
     if (bb_run_block_aggregate(run, source->column, source->piece_first, 0, rows, NULL, stats) !=

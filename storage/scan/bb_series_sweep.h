@@ -48,6 +48,9 @@ void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uin
 void bb_series_sweep_force_decode(bb_series_sweep_t *self);
 // From now on steps may give totals by bucket: counts, sums, and extremes if they are wanted.
 void bb_series_sweep_allow_totals(bb_series_sweep_t *self, bool has_extremes);
+// Blocks of columns whose values were read since _new: what statistics did not spare. Short runs,
+// which carry none and are decoded for them, do not count.
+uint64_t bb_series_sweep_blocks_decoded(const bb_series_sweep_t *self);
 // False at the end. A step may be empty. Damage is noted in the view and left out.
 bool bb_series_sweep_next(bb_series_sweep_t *self, bb_sweep_step_t *step);
 

@@ -145,10 +145,6 @@ BB_MUST_CHECK bb_error_t bb_run_block_stats(const bb_run_t *self, uint32_t colum
 // The same of the column in the whole run (a day, normally), at the same cost.
 BB_MUST_CHECK bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index,
                                              bb_block_stats_t *stats);
-// The same of one hour (wall time / 3600 s) whose points are exactly those of two or more blocks;
-// it costs no decoding. False: the hour is not cut like that (or its statistics do not verify).
-bool bb_run_hour_stats(const bb_run_t *self, uint32_t column_index, int64_t hour,
-                       bb_block_stats_t *stats);
 // Statistics of rows [row_first, row_limit) of a block, counted from its first row, computed from
 // the values as they are packed, without an output array. block_times_wall_ns: what
 // bb_run_block_times gave; NULL: the times are decoded if they are needed (for the first and last

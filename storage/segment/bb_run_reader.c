@@ -655,37 +655,6 @@ bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index, bb_b
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
 }
 
-bool bb_run_hour_stats(const bb_run_t *self, uint32_t column_index, int64_t hour,
-                       bb_block_stats_t *stats)
-{
-    const int64_t hour_ns = INT64_C(3600) * BB_NS_PER_S;
-    bb_block_stats_t total = {0};
-    uint32_t blocks = 0;
-    for (uint32_t block = 0; block < self->block_count; block++) {
-        int64_t first_wall_ns;
-        int64_t last_wall_ns;
-        bb_run_block_range(self, block, &first_wall_ns, &last_wall_ns);
-        if (last_wall_ns / hour_ns < hour) {
-            continue;
-        }
-        if (first_wall_ns / hour_ns > hour) {
-            break;
-        }
-        bb_block_stats_t part;
-        if (first_wall_ns / hour_ns != last_wall_ns / hour_ns ||
-            bb_run_block_stats(self, column_index, block, &part) != BB_OK) {
-            return false;
-        }
-        bb_stats_merge(&total, bb_run_raw_type(self, column_index), &part);
-        blocks++;
-    }
-    if (blocks < 2) {
-        return false;
-    }
-    *stats = total;
-    return true;
-}
-
 // ---- scrubbing -------------------------------------------------------------------------------
 // Sums are exact, thus the same. STATE addresses of one run are equal exactly when the texts are,
 // because its texts are distinct.

@@ -383,7 +383,7 @@ typedef struct {
     size_t count, capacity;
     uint32_t page_count;
     uint32_t damaged_partition_count, damaged_window_count;
-    uint64_t points_scanned;
+    uint64_t points_scanned, blocks_decoded;
 } fixture_rows_t;
 
 static inline void fixture_row_add(fixture_rows_t *rows, fixture_row_t row)
@@ -485,6 +485,7 @@ static inline void fixture_ask(fixture_t *self, const bb_query_t *asked, fixture
         rows->damaged_partition_count += result.damaged_partition_count;
         rows->damaged_window_count += result.damaged_window_count;
         rows->points_scanned += result.points_scanned;
+        rows->blocks_decoded += result.blocks_decoded;
         rows->page_count++;
         assert_true(rows->page_count < 1000000);
     } while (cursor);
