@@ -121,7 +121,7 @@ static bb_error_t s_load_have(void *context, uint32_t partition, bb_slice_t enco
 {
     bb_store_t *self = context;
     if (partition >= self->partition_count) {
-        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: have-set of partition %u", partition);
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "have-set of partition %u", partition);
     }
     // The value may lie at any even address.
     uint8_t *copy = bb_alloc(encoded.length + 1);
@@ -130,7 +130,7 @@ static bb_error_t s_load_have(void *context, uint32_t partition, bb_slice_t enco
     free(copy);
     return error == BB_OK ? BB_OK
                           : bb_fault_set(fault, BB_ERR_CORRUPT,
-                                         "meta: have-set of partition %u is damaged", partition);
+                                         "have-set of partition %u is damaged", partition);
 }
 
 static bb_error_t s_load_name(void *context, bool is_metric, uint32_t number, bb_slice_t record,
@@ -153,7 +153,7 @@ static bb_error_t s_load_window(void *context, bb_window_id_t id, const bb_meta_
         }
     }
     if (!is_valid) {
-        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: window of day %u is damaged", id.day);
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "window of day %u is damaged", id.day);
     }
     bb_store_window_t *window = bb_store_windows_get(&self->windows, id);
     window->number_next = record->number_next;
@@ -183,6 +183,21 @@ static bb_error_t s_load_verified(void *context, bb_window_id_t window,
 {
     (void)fault;
     bb_store_scrub_load_verified(((bb_store_t *)context)->scrub, window, verified);
+    return BB_OK;
+}
+
+static bb_error_t s_load_damaged(void *context, bool is_needed, const char *what, bb_fault_t *fault)
+{
+    bb_store_t *self = context;
+    if (is_needed) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT,
+                            "%s. 'busbar verify' names all of them; put the store's folder back "
+                            "from a copy, or do as for a lost disk",
+                            what);
+    }
+    if (self->meta_damaged_count++ == 0) {
+        snprintf(self->first_meta_damage, sizeof self->first_meta_damage, "%s", what);
+    }
     return BB_OK;
 }
 
@@ -247,10 +262,15 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     }
     bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,     s_load_name,
                                  s_load_window, s_load_damage, s_load_verified, s_load_newest,
-                                 s_load_class};
-    error = bb_meta_read(self->kv, txn, &visitor, fault);
+                                 s_load_class,  s_load_damaged};
+    bb_fault_t cause = {0};
+    error = bb_meta_read(self->kv, txn, &visitor, &cause);
     self->kv->abort(&txn);
-    return error == BB_OK ? s_meta_settle(self, fault) : error;
+    if (error != BB_OK) {
+        return bb_fault_set(fault, error, "%s/data.mdb: %s", path,
+                            cause.text[0] ? cause.text : bb_error_message(error));
+    }
+    return s_meta_settle(self, fault);
 }
 
 // ---- folders ---------------------------------------------------------------------------------
@@ -453,6 +473,8 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
     }
     bb_store_latest_open(self);
     self->is_merge_wanted = bb_merge_is_wanted(self);
+    report->meta_damaged_count = self->meta_damaged_count;
+    memcpy(report->first_meta_damage, self->first_meta_damage, sizeof report->first_meta_damage);
     report->battery_count = bb_dictionary_battery_count(self->dictionary);
     report->window_count = self->windows.count;
     return error;

@@ -66,10 +66,14 @@ typedef struct {
     bb_store_checker_t checker;  // spawn NULL: windows are never looked at elsewhere
 } bb_store_options_t;
 
+#define BB_STORE_META_DAMAGE_BYTES 128u
+
 typedef struct {
     uint64_t journal_records, journal_bytes, torn_bytes, damaged_count, damaged_bytes;
     uint64_t unsynced_count; // of damaged_count: torn by a power loss before anybody was told
     char first_damage[256];
+    uint64_t meta_damaged_count; // records of meta that were left out and are found again
+    char first_meta_damage[BB_STORE_META_DAMAGE_BYTES];
     uint64_t battery_count, window_count;
 } bb_store_report_t;
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "storage/bb_store_private.h"
+#include "storage/kv/bb_kv_record.h"
 
 struct bb_fingerprinter {
     bb_kv_driver_t *kv;
@@ -22,20 +23,25 @@ static bb_error_t s_read_metrics(bb_fingerprinter_t *self)
 {
     bb_kv_cursor_t *cursor = NULL;
     bb_slice_t key;
-    bb_slice_t value;
+    bb_slice_t record;
     bb_error_t error = self->kv->cursor(self->txn, &cursor);
     if (error != BB_OK) {
         return error;
     }
-    error = self->kv->seek(cursor, bb_slice("M", 1), &key, &value);
+    error = self->kv->seek(cursor, bb_slice("M", 1), &key, &record);
     while (error == BB_OK && *(const uint8_t *)key.data == 'M') {
+        bb_slice_t value;
+        error = bb_kv_record_open(key, record, &value);
+        if (error != BB_OK) {
+            break;
+        }
         if (self->metric_count == self->metric_capacity) {
             self->metric_capacity = self->metric_capacity ? self->metric_capacity * 2 : 64;
             self->metrics =
                 bb_realloc(self->metrics, self->metric_capacity * sizeof *self->metrics);
         }
         self->metrics[self->metric_count++] = value; // numbers ascend without a gap
-        error = self->kv->next(cursor, &key, &value);
+        error = self->kv->next(cursor, &key, &record);
     }
     self->kv->cursor_close(&cursor);
     return error == BB_ERR_NOT_FOUND ? BB_OK : error;
@@ -78,7 +84,8 @@ static bb_error_t s_turn_to(bb_fingerprinter_t *self, uint32_t partition, uint32
         uint8_t key[5] = {'N', (uint8_t)(battery >> 24), (uint8_t)(battery >> 16),
                           (uint8_t)(battery >> 8), (uint8_t)battery};
         bb_slice_t record;
-        bb_error_t error = self->kv->get(self->txn, bb_slice(key, sizeof key), &record);
+        bb_error_t error =
+            bb_kv_record_get(self->kv, self->txn, bb_slice(key, sizeof key), &record);
         if (error != BB_OK || !bb_dictionary_record_id(record, &self->id)) {
             return error == BB_OK || error == BB_ERR_NOT_FOUND ? BB_ERR_CORRUPT : error;
         }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/bb_store_meta.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "storage/kv/bb_kv_record.h"
 
 // A waiting record: u32 bytes of the key, u32 bytes of the value, key, value.
 #define S_RECORD_BYTES  8u
@@ -40,8 +43,8 @@ void bb_meta_batch_seal(bb_meta_batch_t *self, uint64_t sealed_through)
 
 void bb_meta_batch_newest(bb_meta_batch_t *self, int64_t newest_wall_ns)
 {
-    bb_meta_newest_t newest = {newest_wall_ns, ~newest_wall_ns};
-    memcpy(s_add(self, (const uint8_t *)"L", 1, sizeof newest), &newest, sizeof newest);
+    memcpy(s_add(self, (const uint8_t *)"L", 1, sizeof newest_wall_ns), &newest_wall_ns,
+           sizeof newest_wall_ns);
 }
 
 void bb_meta_batch_have(bb_meta_batch_t *self, uint32_t partition, const bb_have_set_t *have)
@@ -98,7 +101,7 @@ bb_error_t bb_meta_remove_window(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_window
 {
     bb_error_t error = BB_OK;
     // Fingerprints, times of verifying, the window.
-    for (const char *kind = "FVW"; *kind && error == BB_OK; kind++) {
+    for (const char *kind = "FTW"; *kind && error == BB_OK; kind++) {
         uint8_t key[8];
         s_window_key(key, *kind, id);
         error = kv->remove(txn, bb_slice(key, sizeof key));
@@ -131,7 +134,7 @@ void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_id_t window,
 {
     BB_ASSERT(count > 0);
     uint8_t key[8];
-    s_window_key(key, 'V', window);
+    s_window_key(key, 'T', window);
     memcpy(s_add(self, key, sizeof key, count * sizeof *verified), verified,
            count * sizeof *verified);
 }
@@ -155,7 +158,7 @@ bb_error_t bb_meta_fingerprint_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_wind
     bb_slice_t value;
     uint64_t found;
     s_window_key(key, 'F', window);
-    bb_error_t error = kv->get(txn, bb_slice(key, sizeof key), &value);
+    bb_error_t error = bb_kv_record_get(kv, txn, bb_slice(key, sizeof key), &value);
     if (error != BB_OK) {
         return error;
     }
@@ -193,8 +196,8 @@ bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv, 
         uint32_t lengths[2];
         memcpy(lengths, self->bytes + at, sizeof lengths);
         const uint8_t *key = self->bytes + at + sizeof lengths;
-        bb_error_t error =
-            kv->put(txn, bb_slice(key, lengths[0]), bb_slice(key + lengths[0], lengths[1]));
+        bb_error_t error = bb_kv_record_put(kv, txn, bb_slice(key, lengths[0]),
+                                            bb_slice(key + lengths[0], lengths[1]));
         if (error != BB_OK) {
             return error;
         }
@@ -211,7 +214,7 @@ static uint32_t s_number(const uint8_t *bytes)
     return __builtin_bswap32(big);
 }
 
-// One that does not verify is let pass: what it named is found again.
+// One that cannot be read is let pass: what it named is found again.
 static bb_error_t s_visit_damage(const bb_meta_visitor_t *visitor, bb_slice_t value,
                                  bb_fault_t *fault)
 {
@@ -233,18 +236,6 @@ static bb_error_t s_visit_verified(const bb_meta_visitor_t *visitor, bb_window_i
     return error;
 }
 
-// One that does not verify is let pass: without it the end of the newest day is the bound.
-static bb_error_t s_visit_newest(const bb_meta_visitor_t *visitor, bb_slice_t value,
-                                 bb_fault_t *fault)
-{
-    bb_meta_newest_t newest;
-    memcpy(&newest, value.data, sizeof newest);
-    bool is_sound = newest.check_wall_ns == ~newest.newest_wall_ns;
-    return is_sound && visitor->newest
-               ? visitor->newest(visitor->context, newest.newest_wall_ns, fault)
-               : BB_OK;
-}
-
 static bb_error_t s_visit_window(const bb_meta_visitor_t *visitor, bb_window_id_t id,
                                  bb_slice_t value, bb_fault_t *fault)
 {
@@ -254,7 +245,7 @@ static bb_error_t s_visit_window(const bb_meta_visitor_t *visitor, bb_window_id_
     }
     if (value.length != sizeof window + window.part_count * sizeof(bb_meta_part_t) ||
         window.zero != 0) {
-        return bb_fault_set(fault, BB_ERR_CORRUPT, "meta: window of day %u has %zu bytes", id.day,
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "window of day %u has %zu bytes", id.day,
                             value.length);
     }
     // The value may lie at any even address.
@@ -275,7 +266,7 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
         bb_meta_seal_t seal;
         memcpy(&seal, value.data, sizeof seal);
         if (seal.format != BB_META_FORMAT) {
-            return bb_fault_set(fault, BB_ERR_FORMAT, "meta: format %u, expected %u", seal.format,
+            return bb_fault_set(fault, BB_ERR_FORMAT, "format %u, expected %u", seal.format,
                                 BB_META_FORMAT);
         }
         return visitor->seal(visitor->context, &seal, fault);
@@ -283,8 +274,10 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     if (bytes[0] == 'H' && key.length == 3) {
         return visitor->have(visitor->context, (uint32_t)bytes[1] << 8 | bytes[2], value, fault);
     }
-    if (bytes[0] == 'L' && key.length == 1 && value.length == sizeof(bb_meta_newest_t)) {
-        return s_visit_newest(visitor, value, fault);
+    if (bytes[0] == 'L' && key.length == 1 && value.length == sizeof(int64_t)) {
+        int64_t newest_wall_ns;
+        memcpy(&newest_wall_ns, value.data, sizeof newest_wall_ns);
+        return visitor->newest ? visitor->newest(visitor->context, newest_wall_ns, fault) : BB_OK;
     }
     if ((bytes[0] == 'M' || bytes[0] == 'N') && key.length == 5) {
         return visitor->name(visitor->context, bytes[0] == 'M', s_number(bytes + 1), value, fault);
@@ -307,31 +300,91 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
         if (bytes[0] == 'W') {
             return s_visit_window(visitor, id, value, fault);
         }
-        if (bytes[0] == 'V' && value.length % sizeof(bb_meta_verified_t) == 0) {
+        if (bytes[0] == 'T' && value.length % sizeof(bb_meta_verified_t) == 0) {
             return s_visit_verified(visitor, id, value, fault);
         }
     }
     return bb_fault_set(fault, BB_ERR_CORRUPT,
-                        "meta: a record with key 0x%02x of %zu bytes and a value of %zu bytes",
-                        bytes[0], key.length, value.length);
+                        "a record with key 0x%02x of %zu bytes and a value of %zu bytes", bytes[0],
+                        key.length, value.length);
+}
+
+// ---- damage ----------------------------------------------------------------------------------
+static const char *s_name_of(uint8_t first)
+{
+    switch (first) {
+    case 'C':
+        return "what is sealed";
+    case 'D':
+        return "damage that was found";
+    case 'F':
+        return "fingerprints of a window";
+    case 'H':
+        return "have-set of a partition";
+    case 'K':
+        return "retention class";
+    case 'L':
+        return "time of the newest point";
+    case 'M':
+        return "name of a metric";
+    case 'N':
+        return "name of a battery";
+    case 'T':
+        return "times of scrubbing";
+    case 'W':
+        return "segments of a window";
+    default:
+        return "none of ours";
+    }
+}
+
+static bool s_is_needed(const uint8_t *key, size_t length)
+{
+    switch (key[0]) {
+    case 'D':
+        return length != BB_META_DAMAGE_KEY_BYTES;
+    case 'F':
+    case 'T':
+        return length != 8;
+    case 'L':
+        return length != 1;
+    default:
+        return true;
+    }
+}
+
+static bb_error_t s_visit_damaged(const bb_meta_visitor_t *visitor, bb_slice_t key,
+                                  bb_fault_t *fault)
+{
+    uint8_t bytes[S_KEY_BYTES_MAX] = {0};
+    size_t length = BB_MIN(key.length, sizeof bytes);
+    memcpy(bytes, key.data, length);
+    char hex[2 * S_KEY_BYTES_MAX + 1] = "";
+    for (size_t i = 0; i < length; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    }
+    char what[BB_META_DAMAGE_TEXT_BYTES];
+    snprintf(what, sizeof what, "the record with key 0x%s (%s) does not verify", hex,
+             s_name_of(bytes[0]));
+    bool is_needed = s_is_needed(bytes, key.length);
+    if (visitor->damaged) {
+        return visitor->damaged(visitor->context, is_needed, what, fault);
+    }
+    return is_needed ? bb_fault_set(fault, BB_ERR_CORRUPT, "%s", what) : BB_OK;
+}
+
+static bb_error_t s_visit_record(void *context, bb_slice_t key, bb_slice_t record,
+                                 bb_fault_t *fault)
+{
+    const bb_meta_visitor_t *visitor = context;
+    bb_slice_t value;
+    return bb_kv_record_open(key, record, &value) == BB_OK ? s_visit(visitor, key, value, fault)
+                                                           : s_visit_damaged(visitor, key, fault);
 }
 
 bb_error_t bb_meta_read(bb_kv_driver_t *kv, bb_kv_txn_t *txn, const bb_meta_visitor_t *visitor,
                         bb_fault_t *fault)
 {
-    bb_kv_cursor_t *cursor = NULL;
-    bb_slice_t key;
-    bb_slice_t value;
-    bb_error_t error = kv->cursor(txn, &cursor);
-    if (error == BB_OK) {
-        error = kv->seek(cursor, bb_slice(NULL, 0), &key, &value);
-        while (error == BB_OK) {
-            error = s_visit(visitor, key, value, fault);
-            if (error == BB_OK) {
-                error = kv->next(cursor, &key, &value);
-            }
-        }
-        kv->cursor_close(&cursor);
-    }
-    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+    bb_meta_visitor_t copy = *visitor;
+    return bb_kv_walk(kv, txn, s_visit_record, &copy, fault);
 }

@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_store_meta - the records of a store's meta map, and how they get there.
 //
-// Pure but for the driver it is given. Keys (numbers big-endian, so that they sort) and values
-// (little-endian, no padding):
+// Pure but for the driver it is given. Each record carries a checksum (storage/kv/bb_kv_record.h).
+// Keys (numbers big-endian, so that they sort) and values (little-endian, no padding):
 //
 //   'C'                     bb_meta_seal_t: format version, journal files sealed so far
 //   'D' u8 kind u16 class u32 day u32 battery    bb_damage.h: what is known to be damaged
 //   'F' u8 kind u16 class u32 day     u64 number of a segment, then a bb_meta_fingerprint_t for
-//   each
-//                                     partition that it has, ascending
+//                                     each partition that it has, ascending
 //   'H' u16 partition       have-set, as bb_have_set_encode writes it
 //   'K' u16 class           retention class, as bb_retention_record writes it
-//   'L'                     bb_meta_newest_t: no point in windows is newer
+//   'L'                     i64 time: no point in windows is newer. Written before the points are:
+//                           a bound at any moment
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
-//   'V' u8 kind u16 class u32 day     a bb_meta_verified_t for each segment, ascending by number:
+//   'T' u8 kind u16 class u32 day     a bb_meta_verified_t for each segment, ascending by number:
 //                                     when scrubbing last read all of it
 //   'W' u8 kind u16 class u32 day     bb_meta_window_t and a bb_meta_part_t for each segment: which
 //                                     folders count, and what is in them
 //
 // 'M' sorts before 'N': metrics are known before the batteries whose types name them.
+//
+// A record that does not verify is never believed. Those of 'D', 'F', 'L' and 'T' are left out:
+// what they say is found again. Without one of the others the store would answer wrong or throw
+// away what it has, so it is not opened. No single flipped bit makes one of these a key of those.
 #ifndef BB_STORE_META_H
 #define BB_STORE_META_H
 
@@ -61,13 +65,6 @@ typedef struct {
 } bb_meta_part_t;
 static_assert(sizeof(bb_meta_part_t) == 72, "on-disk layout");
 
-// Written before the points are: a bound at any moment.
-typedef struct {
-    int64_t newest_wall_ns;
-    int64_t check_wall_ns; // ~newest_wall_ns: a flipped bit must not make the bound too low
-} bb_meta_newest_t;
-static_assert(sizeof(bb_meta_newest_t) == 16, "on-disk layout");
-
 typedef struct {
     uint64_t number; // of the segment that was verified
     int64_t wall_ns;
@@ -101,7 +98,7 @@ void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_id_t window,
 void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
                                 const bb_meta_fingerprint_t *sums, uint32_t count);
 // That of a partition in a window that is the one segment `number`. BB_ERR_NOT_FOUND: it was never
-// computed. A partition without points has zeros.
+// computed; CORRUPT: the record does not verify. A partition without points has zeros.
 BB_MUST_CHECK bb_error_t bb_meta_fingerprint_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
                                                  bb_window_id_t window, uint64_t number,
                                                  uint32_t partition, bb_fingerprint_t *sum);
@@ -110,6 +107,8 @@ void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t 
 // Puts all of them.
 BB_MUST_CHECK bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv,
                                              bb_kv_txn_t *txn);
+
+#define BB_META_DAMAGE_TEXT_BYTES 128u // of `what`, its zero included
 
 // What is in the map, as it is met in the order of keys. Any error ends the walk.
 typedef struct {
@@ -127,9 +126,13 @@ typedef struct {
                            bb_fault_t *fault);
     bb_error_t (*newest)(void *context, int64_t newest_wall_ns, bb_fault_t *fault);
     bb_error_t (*retention)(void *context, uint32_t class_id, bb_slice_t record, bb_fault_t *fault);
+    // A record that does not verify; `what` names it in a sentence. NULL: needed ones are CORRUPT,
+    // the others are passed over.
+    bb_error_t (*damaged)(void *context, bool is_needed, const char *what, bb_fault_t *fault);
 } bb_meta_visitor_t;
 
-// BB_ERR_CORRUPT: a key or value that is none of ours; BB_ERR_FORMAT: a newer format.
+// BB_ERR_CORRUPT: a key or value that is none of ours, or records are missing; BB_ERR_FORMAT: a
+// newer format.
 BB_MUST_CHECK bb_error_t bb_meta_read(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
                                       const bb_meta_visitor_t *visitor, bb_fault_t *fault);
 

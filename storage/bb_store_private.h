@@ -54,6 +54,8 @@ struct bb_store {
     size_t meta_map_bytes;    // of meta, which grows
     bb_file_t *identity_file; // holds the lock
     bb_kv_env_t *meta;
+    uint64_t meta_damaged_count; // records that were left out when it was read
+    char first_meta_damage[BB_STORE_META_DAMAGE_BYTES];
     bb_journal_t *journal;
     bb_segment_pool_t *pool;
     bb_store_windows_t windows;

@@ -45,13 +45,38 @@ static void s_count(bb_rollups_t *self)
     self->kv->abort(&txn);
 }
 
+// A mark that does not verify may have been of any day and any rollup: all of them are stale then.
+// Without such a mark nothing is written.
+static bb_error_t s_check_marks(bb_store_t *store)
+{
+    bb_rollups_t *self = store->rollups;
+    bb_kv_txn_t *txn = NULL;
+    uint32_t removed_count = 0;
+    bb_error_t error = self->kv->begin(self->env, true, &txn);
+    if (error == BB_OK) {
+        error = bb_rollup_map_check(self->kv, txn, &removed_count);
+    }
+    for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX && error == BB_OK && removed_count > 0; id++) {
+        for (uint32_t i = 0; self->definitions[id].bytes && i < store->day_count && error == BB_OK;
+             i++) {
+            error = bb_rollup_map_mark(self->kv, txn, id, store->days[i], BB_ROLLUP_ALL_PARTITIONS);
+        }
+    }
+    if (error == BB_OK && removed_count > 0) {
+        error = self->kv->commit(&txn);
+    }
+    self->kv->abort(&txn);
+    return error;
+}
+
 static void s_path(const bb_rollups_t *self, char out[BB_WINDOW_PATH_BYTES])
 {
     snprintf(out, BB_WINDOW_PATH_BYTES, "%s/rollups", self->directory);
 }
 
-static bb_error_t s_map_open(bb_rollups_t *self, bb_fault_t *fault)
+static bb_error_t s_map_open(bb_store_t *store, bb_fault_t *fault)
 {
+    bb_rollups_t *self = store->rollups;
     char path[BB_WINDOW_PATH_BYTES];
     s_path(self, path);
     bb_error_t error = self->vfs->make_directory(self->vfs, path);
@@ -72,6 +97,15 @@ static bb_error_t s_map_open(bb_rollups_t *self, bb_fault_t *fault)
             self->expired_days[id] = self->floor_days[id];
         }
         self->kv->abort(&txn);
+    }
+    if (error == BB_OK) {
+        error = s_check_marks(store);
+    }
+    if (error == BB_ERR_CORRUPT) {
+        return bb_fault_set(fault, error,
+                            "%s/data.mdb: what the results are of does not verify. Put the folder "
+                            "back from a copy; or remove it, and what points say is computed again",
+                            path);
     }
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "%s: cannot be opened: %s", path,
@@ -105,7 +139,7 @@ bb_error_t bb_rollups_open(bb_store_t *store, bb_rollups_t **rollups, bb_fault_t
     if (store->vfs->list(store->vfs, path, s_ignore_name, NULL) != BB_OK) {
         return BB_OK; // there never was a rollup
     }
-    return s_map_open(self, fault);
+    return s_map_open(store, fault);
 }
 
 void bb_rollups_close(bb_rollups_t **rollups)
@@ -142,7 +176,7 @@ void bb_rollups_policy_changed(bb_store_t *store)
     const bb_policy_t *policy = bb_retention_policy(store->retention);
     uint32_t count = bb_policy_rollup_count(policy);
     if (count > 0 && !self->env) {
-        bb_error_t error = s_map_open(self, NULL);
+        bb_error_t error = s_map_open(store, NULL);
         bb_ignore(error, "answers are computed from points until there is one");
         s_touch_everything(store);
     }

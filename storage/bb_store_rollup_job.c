@@ -116,11 +116,9 @@ static bb_error_t s_read_stored(bb_rollup_job_t *self, bb_kv_txn_t *txn, uint32_
                                          of->number, self->day, &record);
     if (error == BB_OK) {
         error = bb_rollup_record_decode(record, battery, NULL, 0, set, NULL);
-        if (error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT) {
-            error = BB_OK; // replaced by what the points say
-        }
     }
-    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+    bool is_replaced = error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT; // by what the points say
+    return error == BB_ERR_NOT_FOUND || is_replaced ? BB_OK : error;
 }
 
 static bb_error_t s_put(bb_rollup_job_t *self, bb_kv_txn_t *txn, const bb_rollup_set_t *set,

@@ -451,6 +451,11 @@ static void s_open(s_store_t *self)
                          BB_LOG_U64("bytes", report.damaged_bytes),
                          BB_LOG_TEXT("first", report.first_damage));
         }
+        if (report.meta_damaged_count > 0) { // nothing of it is needed: it is found again
+            bb_log_error(&self->log, "meta damaged",
+                         BB_LOG_U64("records", report.meta_damaged_count),
+                         BB_LOG_TEXT("first", report.first_meta_damage));
+        }
     }
     s_event(self, BB_EVENT_STORE_OPENED, &fault);
 }

@@ -117,7 +117,7 @@ typedef struct {
     bb_dictionary_t *dictionary;
     s_segment_t *segments;
     uint32_t segment_count, segment_capacity;
-    bool has_seal;
+    bool has_seal, is_damaged;
 } s_meta_t;
 
 static void s_meta_found(s_meta_t *self, const char *what)
@@ -161,7 +161,9 @@ static bb_error_t s_name(void *context, bool is_metric, uint32_t number, bb_slic
     s_meta_t *self = context;
     self->totals->battery_count += !is_metric;
     self->totals->metric_count += is_metric;
-    return bb_dictionary_load(self->dictionary, is_metric, number, record, fault);
+    return self->is_damaged
+               ? BB_OK
+               : bb_dictionary_load(self->dictionary, is_metric, number, record, fault);
 }
 
 static bb_error_t s_window(void *context, bb_window_id_t id, const bb_meta_window_t *window,
@@ -181,6 +183,16 @@ static bb_error_t s_window(void *context, bb_window_id_t id, const bb_meta_windo
     return BB_OK;
 }
 
+// All of them are findings. Names behind one that is damaged are only counted: they are not valid
+// without it.
+static bb_error_t s_meta_damaged(void *context, bool is_needed, const char *what, bb_fault_t *fault)
+{
+    (void)fault;
+    ((s_meta_t *)context)->is_damaged |= is_needed;
+    s_meta_found(context, what);
+    return BB_OK;
+}
+
 static bb_error_t s_meta_work(const bb_verify_options_t *options, void *argument,
                               bb_verify_totals_t *totals, bb_fault_t *fault)
 {
@@ -197,8 +209,12 @@ static bb_error_t s_meta_work(const bb_verify_options_t *options, void *argument
     }
     if (error == BB_OK) {
         self->dictionary = bb_dictionary_new(1, BB_PARTITIONS_MAX);
-        const bb_meta_visitor_t visitor = {
-            .context = self, .seal = s_seal, .have = s_have, .name = s_name, .window = s_window};
+        const bb_meta_visitor_t visitor = {.context = self,
+                                           .seal = s_seal,
+                                           .have = s_have,
+                                           .name = s_name,
+                                           .window = s_window,
+                                           .damaged = s_meta_damaged};
         error = bb_meta_read(kv, txn, &visitor, fault);
         bb_dictionary_destroy(&self->dictionary);
     }
@@ -208,7 +224,7 @@ static bb_error_t s_meta_work(const bb_verify_options_t *options, void *argument
     if (error != BB_OK) {
         s_meta_found(self, fault->text[0] ? fault->text : bb_error_message(error));
         error = BB_OK;
-    } else if (!self->has_seal) {
+    } else if (!self->has_seal && !self->is_damaged) {
         s_meta_found(self, "there is no record of what is sealed");
     }
 out:

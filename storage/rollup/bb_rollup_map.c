@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/kv/bb_kv_record.h"
+
 #define S_DEFINITION_KEY_BYTES 3u
 #define S_MARK_KEY_BYTES       9u
 #define S_RECORD_KEY_BYTES     13u
+#define S_DAMAGED_KEYS_MAX     4096u
 
 // ---- keys ------------------------------------------------------------------------------------
 static void s_put16(uint8_t *out, uint32_t number)
@@ -95,10 +98,11 @@ bb_error_t bb_rollup_map_define(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t i
 {
     BB_ASSERT(id < BB_ROLLUP_IDS_MAX);
     uint8_t key[S_DEFINITION_KEY_BYTES];
-    return kv->put(txn, s_definition_key(key, id), definition);
+    return bb_kv_record_put(kv, txn, s_definition_key(key, id), definition);
 }
 
-// Walks keys from `from` on while they begin with the first `prefix` bytes of it.
+// Walks keys from `from` on while they begin with the first `prefix` bytes of it. Values are as
+// they are stored, with their checksums.
 typedef bb_error_t (*s_walk_fn)(void *context, bb_slice_t key, bb_slice_t value, bool *more);
 
 static bb_error_t s_walk(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_slice_t from, size_t prefix,
@@ -114,7 +118,7 @@ static bb_error_t s_walk(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_slice_t from, 
     error = kv->seek(cursor, from, &key, &value);
     bool more = true;
     while (error == BB_OK && more && key.length >= prefix &&
-           memcmp(key.data, from.data, prefix) == 0) {
+           (prefix == 0 || memcmp(key.data, from.data, prefix) == 0)) {
         error = visit(context, key, value, &more);
         if (error == BB_OK && more) {
             error = kv->next(cursor, &key, &value);
@@ -135,6 +139,9 @@ typedef struct {
 static bb_error_t s_visit_definition(void *context, bb_slice_t key, bb_slice_t value, bool *more)
 {
     s_visit_t *self = context;
+    if (bb_kv_record_open(key, value, &value) != BB_OK) {
+        return BB_ERR_CORRUPT;
+    }
     uint32_t id = key.length == S_DEFINITION_KEY_BYTES ? s_get16((const uint8_t *)key.data + 1)
                                                        : BB_ROLLUP_IDS_MAX;
     if (id >= BB_ROLLUP_IDS_MAX) {
@@ -156,7 +163,7 @@ bb_error_t bb_rollup_map_mark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                               uint32_t partition)
 {
     uint8_t key[S_MARK_KEY_BYTES];
-    return kv->put(txn, s_mark_key(key, id, day, partition), bb_slice("", 1));
+    return bb_kv_record_put(kv, txn, s_mark_key(key, id, day, partition), bb_slice("", 1));
 }
 
 bb_error_t bb_rollup_map_unmark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t day,
@@ -170,9 +177,8 @@ bb_error_t bb_rollup_map_unmark(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t i
 static bb_error_t s_visit_mark(void *context, bb_slice_t key, bb_slice_t value, bool *more)
 {
     s_visit_t *self = context;
-    (void)value;
     const uint8_t *bytes = key.data;
-    if (key.length != S_MARK_KEY_BYTES) {
+    if (key.length != S_MARK_KEY_BYTES || bb_kv_record_open(key, value, &value) != BB_OK) {
         return BB_ERR_CORRUPT;
     }
     uint32_t day = s_get32(bytes + 3);
@@ -194,14 +200,14 @@ bb_error_t bb_rollup_map_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, 
                              uint32_t battery, uint32_t day, bb_slice_t *record)
 {
     uint8_t key[S_RECORD_KEY_BYTES];
-    return kv->get(txn, s_record_key(key, id, partition, battery, day), record);
+    return bb_kv_record_get(kv, txn, s_record_key(key, id, partition, battery, day), record);
 }
 
 bb_error_t bb_rollup_map_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t partition,
                              uint32_t battery, uint32_t day, bb_slice_t record)
 {
     uint8_t key[S_RECORD_KEY_BYTES];
-    return kv->put(txn, s_record_key(key, id, partition, battery, day), record);
+    return bb_kv_record_put(kv, txn, s_record_key(key, id, partition, battery, day), record);
 }
 
 static bb_error_t s_visit_record(void *context, bb_slice_t key, bb_slice_t value, bool *more)
@@ -212,7 +218,11 @@ static bb_error_t s_visit_record(void *context, bb_slice_t key, bb_slice_t value
     }
     uint32_t day = s_get32((const uint8_t *)key.data + 9);
     *more = day < self->day_limit;
-    return *more ? self->record(self->context, day, value) : BB_OK;
+    if (!*more) {
+        return BB_OK;
+    }
+    bb_error_t error = bb_kv_record_open(key, value, &value);
+    return error == BB_OK ? self->record(self->context, day, value) : error;
 }
 
 bb_error_t bb_rollup_map_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
@@ -323,7 +333,7 @@ bb_error_t bb_rollup_map_expire(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t i
         uint8_t key[S_DEFINITION_KEY_BYTES];
         uint8_t day[4];
         s_put32(day, day_limit);
-        error = kv->put(txn, s_floor_key(key, id), bb_slice(day, sizeof day));
+        error = bb_kv_record_put(kv, txn, s_floor_key(key, id), bb_slice(day, sizeof day));
     }
     return s_remove(kv, txn, &doomed, error, more);
 }
@@ -332,7 +342,7 @@ bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id
 {
     uint8_t key[S_DEFINITION_KEY_BYTES];
     bb_slice_t value;
-    bb_error_t error = kv->get(txn, s_floor_key(key, id), &value);
+    bb_error_t error = bb_kv_record_get(kv, txn, s_floor_key(key, id), &value);
     *day = 0;
     if (error == BB_OK && value.length == 4) {
         *day = s_get32(value.data);
@@ -340,6 +350,43 @@ bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id
     return error == BB_OK              ? (value.length == 4 ? BB_OK : BB_ERR_CORRUPT)
            : error == BB_ERR_NOT_FOUND ? BB_OK
                                        : error;
+}
+
+static bb_error_t s_check(void *context, bb_slice_t key, bb_slice_t value, bool *more)
+{
+    const uint8_t first = *(const uint8_t *)key.data;
+    if (first == 'V') {
+        *more = false; // those are checked when they are read
+        return BB_OK;
+    }
+    size_t wanted = first == 'D' || first == 'E' ? S_DEFINITION_KEY_BYTES
+                    : first == 'M'               ? S_MARK_KEY_BYTES
+                                                 : 0;
+    if (key.length == wanted && bb_kv_record_open(key, value, &value) == BB_OK) {
+        return BB_OK;
+    }
+    // Its length says what it was, whatever its first byte is now.
+    return key.length == S_MARK_KEY_BYTES || key.length == S_RECORD_KEY_BYTES
+               ? s_collect(context, key, value, more)
+               : BB_ERR_CORRUPT;
+}
+
+bb_error_t bb_rollup_map_check(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t *removed_count)
+{
+    bool more = true;
+    *removed_count = 0;
+    s_doomed_t doomed = s_doomed(S_DAMAGED_KEYS_MAX);
+    bb_error_t error = s_walk(kv, txn, bb_slice(NULL, 0), 0, s_check, &doomed);
+    if (error == BB_OK && doomed.count < doomed.budget) {
+        error = s_walk(kv, txn, bb_slice("W", 1), 0, s_check, &doomed);
+    }
+    uint32_t count = doomed.count;
+    error = s_remove(kv, txn, &doomed, error, &more);
+    if (error == BB_ERR_NOT_FOUND || more) {
+        return BB_ERR_CORRUPT; // met and not found again, or too many: the map itself is damaged
+    }
+    *removed_count = error == BB_OK ? count : 0;
+    return error;
 }
 
 bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t budget,

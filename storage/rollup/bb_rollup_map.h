@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_rollup_map - what a store keeps of its rollups: an ordered map of its own, beside the windows.
 //
-// Pure but for the driver it is given. Numbers in keys are big-endian:
+// Pure but for the driver it is given. Each record carries a checksum (storage/kv/bb_kv_record.h).
+// Numbers in keys are big-endian:
 //
-//   'D' u16 rollup                                       definition, as bb_rollup_definition writes
-//   'E' u16 rollup                                       u32 day (big-endian): nothing before is
-//   kept 'M' u16 rollup u32 day u16 partition                 a mark: results may be stale. One
-//   zero byte 'V' u16 rollup u16 partition u32 battery u32 day     bb_rollup_record
+//   'D' u16 rollup                       definition, as bb_rollup_definition writes
+//   'E' u16 rollup                       u32 day (big-endian): nothing before is kept
+//   'M' u16 rollup u32 day u16 partition   a mark: results may be stale. One zero byte
+//   'V' u16 rollup u16 partition u32 battery u32 day     bb_rollup_record
+//
+// A result that does not verify is computed again from points, as are all days when a mark does
+// not: which day it was of is not known. Without a definition or a floor nobody knows what the
+// results are; they may be all that is left of points that are gone, so the map is not opened then.
 //
 // Partition 0xffff of a mark means all of them. A mark is durable before the points that it is for
 // can be read from a window, and goes in the transaction that puts the new results; so a result
@@ -30,7 +35,8 @@ size_t bb_rollup_definition(const bb_rollup_t *rollup, uint8_t out[BB_ROLLUP_DEF
 
 BB_MUST_CHECK bb_error_t bb_rollup_map_define(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                               bb_slice_t definition);
-// Calls `visit` for each definition; false from it ends the walk. CORRUPT: a key of none of ours.
+// Calls `visit` for each definition; false from it ends the walk. CORRUPT: a key or value of none
+// of ours.
 typedef bool (*bb_rollup_definition_fn)(void *context, uint32_t id, bb_slice_t definition);
 BB_MUST_CHECK bb_error_t bb_rollup_map_definitions(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
                                                    bb_rollup_definition_fn visit, void *context);
@@ -46,14 +52,20 @@ BB_MUST_CHECK bb_error_t bb_rollup_map_marks(bb_kv_driver_t *kv, bb_kv_txn_t *tx
                                              uint32_t day_first, uint32_t day_limit,
                                              bb_rollup_mark_fn visit, void *context);
 
-// NOT_FOUND. Borrowed as bb_kv says.
+// Looks at everything but the records. Marks that do not verify are removed, and records under a
+// key that cannot be theirs; *removed_count of them: every day of every rollup is stale then.
+// CORRUPT: a definition or a floor does not verify.
+BB_MUST_CHECK bb_error_t bb_rollup_map_check(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                             uint32_t *removed_count);
+
+// NOT_FOUND; CORRUPT: it does not verify. Borrowed as bb_kv says.
 BB_MUST_CHECK bb_error_t bb_rollup_map_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                            uint32_t partition, uint32_t battery, uint32_t day,
                                            bb_slice_t *record);
 BB_MUST_CHECK bb_error_t bb_rollup_map_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                            uint32_t partition, uint32_t battery, uint32_t day,
                                            bb_slice_t record);
-// Records of one battery with day in [first, limit), ascending.
+// Records of one battery with day in [first, limit), ascending. CORRUPT: one does not verify.
 typedef bb_error_t (*bb_rollup_record_fn)(void *context, uint32_t day, bb_slice_t record);
 BB_MUST_CHECK bb_error_t bb_rollup_map_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                                uint32_t partition, uint32_t battery,

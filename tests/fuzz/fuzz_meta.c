@@ -2,8 +2,10 @@
 // fuzz_meta - any keys and values as the meta map of a store: the reader ends, calls back only with
 // what it understood, and have-sets and names inside are decoded as a store does at its opening.
 //
-// Input: per record u8 length of the key, u8 length of the value / 2, both.
+// Input: per record u8 length of the key (bit 7: the value is stored as it is, without a sound
+// checksum), u8 length of the value / 2, both.
 #include "storage/bb_store_meta.h"
+#include "storage/kv/bb_kv_record.h"
 #include "tests/fuzz/fuzz_bytes.h"
 #include "tests/support/bb_sim_kv.h"
 
@@ -65,17 +67,28 @@ static bb_error_t s_verified(void *context, bb_window_id_t window,
     return verified->number == UINT64_MAX ? BB_ERR_CORRUPT : BB_OK;
 }
 
+static bb_error_t s_damaged(void *context, bool is_needed, const char *what, bb_fault_t *fault)
+{
+    (void)context;
+    (void)fault;
+    BB_ASSERT(what[0] != '\0');
+    return is_needed ? BB_ERR_CORRUPT : BB_OK;
+}
+
 static void s_fill(bb_kv_driver_t *kv, bb_kv_env_t *env, fuzz_bytes_t bytes)
 {
     bb_kv_txn_t *txn = NULL;
     BB_ASSERT(kv->begin(env, true, &txn) == BB_OK);
     while (bytes.left >= 3) {
-        size_t key_length = fuzz_take_word(&bytes, 1) % 12 + 1;
+        uint64_t head = fuzz_take_word(&bytes, 1);
+        size_t key_length = (head & 0x7f) % 12 + 1;
         size_t value_length = (size_t)fuzz_take_word(&bytes, 1) * 2;
         bb_slice_t key = fuzz_take(&bytes, key_length);
         bb_slice_t value = fuzz_take(&bytes, value_length);
         if (key.length > 0) {
-            BB_ASSERT(kv->put(txn, key, value) == BB_OK);
+            bb_error_t error =
+                head & 0x80 ? kv->put(txn, key, value) : bb_kv_record_put(kv, txn, key, value);
+            BB_ASSERT(error == BB_OK);
         }
     }
     BB_ASSERT(kv->commit(&txn) == BB_OK);
@@ -100,7 +113,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                        .name = s_name,
                                        .window = s_window,
                                        .damage = s_damage,
-                                       .verified = s_verified};
+                                       .verified = s_verified,
+                                       .damaged = s_damaged};
     bb_error_t error = bb_meta_read(kv, txn, &visitor, &fault);
     BB_ASSERT(error != BB_ERR_FORMAT || fault.text[0] != '\0');
     kv->abort(&txn);

@@ -806,6 +806,17 @@ def read_chunks(data):
             "seqs": table.numbers(4, "Q"), "quarantined": table.numbers(5, "I")}
 
 
+# ---- the meta map, the map of rollups ----
+def read_records(entries):
+    """Entries as stored -> {key: value}: keys ascend, and each value's checksum is taken off."""
+    found, last = {}, b""
+    for key, record in entries:
+        need(key > last, "record: order of keys")
+        need(len(record) >= 4 and crc32c(record[:-4], crc32c(key)) == u32(record, len(record) - 4), f"record {key!r}")
+        found[key], last = record[:-4], key
+    return found
+
+
 # ---- a journal file ----
 def read_journal(data):
     """(header, [(seq, group, chunks, batch)]); ends where records end."""

@@ -134,7 +134,15 @@ def store():
     maps = {}
     for which, key, value in entries_of(data, 128, 1):
         maps.setdefault(which, []).append((key, value))
-    meta = dict(maps[0])
+    meta = disk.read_records(maps[0])
+    for index, (key, record) in enumerate(maps[0]):
+        bad = bytearray(key + record)
+        bad[index % len(bad)] ^= 1 << index % 8
+        try:
+            disk.read_records([(bytes(bad[:len(key)]), bytes(bad[len(key):]))])
+        except disk.Damage:
+            continue
+        assert False, f"a flipped bit of {key!r} was not seen"
     assert struct.unpack("<IIQ", meta[b"C"])[0] == 2
     metrics = [value for key, value in sorted(meta.items()) if key[:1] == b"M"]
     assert len(metrics) == 4, f"{metrics}"
