@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "protocol/bb_bitpack.h"
 #include "storage/encoding/bb_clones.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are loaded as they lie on disk");
@@ -264,12 +265,13 @@ BB_INLINE bool s_are_within(const s_signed_t *a, const s_signed_t *b, uint32_t b
 }
 
 // Of rows that are large: in two halves, so that 32 of them never overflow.
-BB_INLINE void s_sum_large(const uint32_t *lanes, bool is_integrated, s_totals_t *totals)
+BB_INLINE void s_sum_large(const uint32_t *lanes, uint32_t rows, bool is_integrated,
+                           s_totals_t *totals)
 {
     s_row_t sum = SPLAT(0);
     s_signed_t high = {0};
     s_signed_t low = {0};
-    for (uint32_t row = 0; row < ROWS; row++) {
+    for (uint32_t row = 0; row < rows; row++) {
         s_row_t next;
         LOAD(next, lanes + row * LANES);
         sum = is_integrated ? sum + next : next;
@@ -283,15 +285,15 @@ BB_INLINE void s_sum_large(const uint32_t *lanes, bool is_integrated, s_totals_t
     totals->sum_high += b * 65536;
 }
 
-// `last`: the sums of the lanes.
-BB_INLINE void s_add_up(const uint32_t *lanes, bool is_integrated, s_totals_t *totals,
-                        s_row_t *last)
+// At most 32 rows. `last`: the sums of the lanes.
+BB_INLINE void s_add_up(const uint32_t *lanes, uint32_t rows, bool is_integrated,
+                        s_totals_t *totals, s_row_t *last)
 {
     s_row_t sum = SPLAT(0);
     s_signed_t min = (s_signed_t){0} + INT32_MAX;
     s_signed_t max = (s_signed_t){0} + INT32_MIN;
     s_row_t sums = SPLAT(0);
-    for (uint32_t row = 0; row < ROWS; row++) {
+    for (uint32_t row = 0; row < rows; row++) {
         s_row_t next;
         LOAD(next, lanes + row * LANES);
         sum = is_integrated ? sum + next : next;
@@ -305,7 +307,7 @@ BB_INLINE void s_add_up(const uint32_t *lanes, bool is_integrated, s_totals_t *t
     s_signed_t narrow = (s_signed_t)sums;
     s_widen(&narrow, &totals->sum_low, &totals->sum_high);
     if (!s_are_within(&min, &max, SMALL_BITS)) {
-        s_sum_large(lanes, is_integrated, totals);
+        s_sum_large(lanes, rows, is_integrated, totals);
     }
 }
 
@@ -333,16 +335,17 @@ BB_INLINE void s_join(bb_lanes_totals_t *self, const s_totals_t *totals, const s
     STORE(self->sum + LANES / 2, sum_high);
 }
 
-void bb_lanes_totals_clear(bb_lanes_totals_t *totals)
+BB_INLINE void s_clear(bb_lanes_totals_t *totals)
 {
-    *totals = (bb_lanes_totals_t){.overflowed = false};
-    for (uint32_t lane = 0; lane < LANES; lane++) {
-        totals->min[lane] = INT32_MAX;
-        totals->max[lane] = INT32_MIN;
-    }
+    s_signed_t min = (s_signed_t){0} + INT32_MAX;
+    s_signed_t max = (s_signed_t){0} + INT32_MIN;
+    STORE(totals->min, min);
+    STORE(totals->max, max);
+    memset(totals->sum, 0, sizeof totals->sum);
+    totals->overflowed = false;
 }
 
-bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals)
+BB_INLINE bb_lanes_total_t s_together(const bb_lanes_totals_t *totals)
 {
     bb_lanes_total_t total = {INT32_MAX, INT32_MIN, 0};
     for (uint32_t lane = 0; lane < LANES; lane++) {
@@ -353,12 +356,22 @@ bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals)
     return total;
 }
 
+BB_CLONES void bb_lanes_totals_clear(bb_lanes_totals_t *totals)
+{
+    s_clear(totals);
+}
+
+BB_CLONES bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals)
+{
+    return s_together(totals);
+}
+
 BB_CLONES void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals)
 {
     s_totals_t sums;
     s_row_t offsets = SPLAT(0);
     s_row_t last;
-    s_add_up(integers, false, &sums, &last);
+    s_add_up(integers, ROWS, false, &sums, &last);
     s_join(totals, &sums, &offsets);
 }
 
@@ -367,7 +380,7 @@ BB_CLONES uint32_t bb_lanes_integrate_totals(const uint32_t *lanes, uint32_t bef
 {
     s_totals_t sums;
     s_row_t sum, offsets;
-    s_add_up(lanes, true, &sums, &sum);
+    s_add_up(lanes, ROWS, true, &sums, &sum);
     uint32_t last = s_offsets(&sum, before, &offsets);
     s_join(totals, &sums, &offsets);
     // Numbers of this size do not wrap when two are added. A step that wraps on its way shows as
@@ -376,4 +389,133 @@ BB_CLONES uint32_t bb_lanes_integrate_totals(const uint32_t *lanes, uint32_t bef
     totals->overflowed |=
         !s_are_within(&sums.min, &sums.max, 30) || !s_are_within(&starts, &starts, 30);
     return last;
+}
+
+BB_CLONES bb_lanes_total_t bb_lanes_total_of(const int32_t *integers, uint32_t count)
+{
+    bb_lanes_totals_t totals;
+    s_totals_t sums;
+    s_row_t last;
+    const s_row_t offsets = SPLAT(0);
+    uint32_t i = 0;
+    s_clear(&totals);
+    for (; i + BB_LANES_COUNT <= count; i += BB_LANES_COUNT) {
+        s_add_up((const uint32_t *)integers + i, ROWS, false, &sums, &last);
+        s_join(&totals, &sums, &offsets);
+    }
+    if (i + LANES <= count) {
+        s_add_up((const uint32_t *)integers + i, (count - i) / LANES, false, &sums, &last);
+        s_join(&totals, &sums, &offsets);
+        i += (count - i) / LANES * LANES;
+    }
+    bb_lanes_total_t total = s_together(&totals);
+    for (; i < count; i++) {
+        total.min = BB_MIN(total.min, integers[i]);
+        total.max = BB_MAX(total.max, integers[i]);
+        total.sum += integers[i];
+    }
+    return total;
+}
+
+// ---- fewer than 256 -----------------------------------------------------------------------------
+
+typedef uint8_t s_bytes_t __attribute__((vector_size(16)));
+typedef uint32_t s_four_t __attribute__((vector_size(16)));
+
+// Wider integers do not lie in four bytes, whatever bit they begin with.
+#define SHORT_WIDTH_MAX 25u
+// Four integers begin in these bytes and lie in 16.
+#define SHORT_LOAD_BYTES (4u * SHORT_WIDTH_MAX / 8 + 16u)
+
+// Where four integers that begin with bit `first` of a byte are: their bytes in its order, shifts.
+BB_INLINE void s_find_four(uint32_t first, uint32_t width, s_bytes_t *places, s_four_t *shifts)
+{
+    s_four_t bits = (s_four_t){0, 1, 2, 3} * width + first;
+    *places = (s_bytes_t)((bits >> 3) * 0x01010101u + 0x03020100u);
+    *shifts = bits & 7;
+}
+
+BB_INLINE void s_unpack_four(const uint8_t *at, const s_bytes_t *places, const s_four_t *shifts,
+                             uint32_t mask, uint32_t base, uint32_t *out)
+{
+    s_bytes_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    s_four_t integers = (s_four_t)__builtin_shuffle(bytes, *places) >> *shifts;
+    integers = (integers & mask) + base;
+    memcpy(out, &integers, sizeof integers);
+}
+
+// Eight integers at a time, which begin with a byte: from `first` on, up to `limit`.
+BB_CLONES static void s_unpack_short(const uint8_t *packed, uint32_t first, uint32_t limit,
+                                     uint32_t width, uint32_t base, uint32_t *out)
+{
+    s_bytes_t places, places_high;
+    s_four_t shifts, shifts_high;
+    uint32_t mask = (UINT32_C(1) << width) - 1;
+    s_find_four(0, width, &places, &shifts);
+    s_find_four(4 * width % 8, width, &places_high, &shifts_high);
+    for (uint32_t i = first; i < limit; i += LANES, packed += width) {
+        s_unpack_four(packed, &places, &shifts, mask, base, out + i);
+        s_unpack_four(packed + 4 * width / 8, &places_high, &shifts_high, mask, base, out + i + 4);
+    }
+}
+
+// Of any width, one by one.
+static void s_unpack_wide(const uint8_t *packed, size_t bytes, uint32_t count, uint32_t width,
+                          uint32_t base, uint32_t *out)
+{
+    uint64_t numbers[BB_LANES_COUNT];
+    bb_bitpack_unpack_range(packed, bytes, width, 0, count, numbers);
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = base + (uint32_t)numbers[i];
+    }
+    memset(out + count, 0, (BB_LANES_COUNT - count) * sizeof *out);
+}
+
+bool bb_lanes_unpack_short(const uint8_t *packed, size_t bytes, uint32_t count, uint32_t width,
+                           uint32_t base, uint32_t *out)
+{
+    BB_ASSERT(count < BB_LANES_COUNT && width <= BB_LANES_WIDTH_MAX);
+    size_t length = bb_bitpack_bytes(count, width);
+    BB_ASSERT(length <= bytes);
+    if (width > SHORT_WIDTH_MAX) {
+        s_unpack_wide(packed, bytes, count, width, base, out);
+    } else if (width == 0) {
+        for (uint32_t i = 0; i < BB_LANES_COUNT; i++) {
+            out[i] = base;
+        }
+    } else {
+        uint32_t near = 0; // those that can be read where they lie
+        if (bytes >= SHORT_LOAD_BYTES) {
+            near = (uint32_t)((bytes - SHORT_LOAD_BYTES) / width + 1) * LANES;
+            near = BB_MIN(near, (count + LANES - 1) / LANES * LANES);
+            s_unpack_short(packed, 0, near, width, base, out);
+        }
+        if (near < count) {
+            size_t done = (size_t)near / LANES * width;
+            uint8_t rest[2 * SHORT_LOAD_BYTES] = {0}; // fewer are left than one load takes
+            memcpy(rest, packed + done, length - done);
+            s_unpack_short(rest, near, count, width, base, out);
+        }
+    }
+    uint32_t used = (uint32_t)((uint64_t)count * width % 8);
+    return used == 0 || packed[length - 1] >> used == 0;
+}
+
+BB_CLONES uint32_t bb_lanes_integrate_short(uint32_t *rows, uint32_t count, uint32_t before)
+{
+    const s_row_t zeros = SPLAT(0);
+    s_row_t start = SPLAT(before);
+    for (uint32_t i = 0; i < count; i += LANES) {
+        s_row_t sums;
+        LOAD(sums, rows + i);
+        sums += __builtin_shufflevector(zeros, sums, 0, 8, 9, 10, 11, 12, 13, 14);
+        sums += __builtin_shufflevector(zeros, sums, 0, 0, 8, 9, 10, 11, 12, 13);
+        sums += __builtin_shufflevector(zeros, sums, 0, 0, 0, 0, 8, 9, 10, 11);
+        s_row_t all = __builtin_shufflevector(sums, sums, 7, 7, 7, 7, 7, 7, 7, 7);
+        sums += start;
+        start += all;
+        STORE(rows + i, sums);
+    }
+    return count == 0 ? before : rows[count - 1];
 }

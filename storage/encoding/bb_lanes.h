@@ -70,4 +70,19 @@ typedef struct {
 } bb_lanes_total_t;
 bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals);
 
+// The totals of any number of signed integers, count >= 1.
+bb_lanes_total_t bb_lanes_total_of(const int32_t *integers, uint32_t count);
+
+// ---- fewer than 256 -------------------------------------------------------------------------
+// out[i] = base + integer i of a stream that protocol/bb_bitpack.h describes, modulo 2^32; the
+// stream lies in packed[0, bytes), which holds them all and of which nothing else is read. `out`
+// has room for BB_LANES_COUNT, and what lies behind the integers is anything. False: spare bits of
+// the stream are not zero.
+BB_MUST_CHECK bool bb_lanes_unpack_short(const uint8_t *packed, size_t bytes, uint32_t count,
+                                         uint32_t width, uint32_t base, uint32_t *out);
+
+// Differences become running sums, modulo 2^32, in place; `rows` has room for BB_LANES_COUNT.
+// `before`: the sum before the first. Returns the last.
+uint32_t bb_lanes_integrate_short(uint32_t *rows, uint32_t count, uint32_t before);
+
 #endif

@@ -4,6 +4,7 @@
 // oracle.
 #include "storage/encoding/bb_lanes.h"
 
+#include "protocol/bb_bitpack.h"
 #include "tests/unit/storage/run_support.h"
 
 #define ROWS  32u
@@ -113,12 +114,79 @@ static void test_sums_and_totals(void **context)
     }
 }
 
+// Fewer than 256: every width and number of integers, with nothing behind the stream and with some.
+static void test_short_streams(void **context)
+{
+    (void)context;
+    bb_random_t random = bb_random_seed(33);
+    uint64_t integers[BB_LANES_COUNT];
+    uint32_t out[BB_LANES_COUNT];
+    for (uint32_t width = 0; width <= BB_LANES_WIDTH_MAX; width++) {
+        for (uint32_t count = 1; count < BB_LANES_COUNT; count++) {
+            for (uint32_t i = 0; i < count; i++) {
+                integers[i] = bb_random_next(&random) & ((UINT64_C(1) << width) - 1);
+            }
+            size_t length = bb_bitpack_bytes(count, width);
+            size_t bytes = length + (count % 2 ? 0 : test_below(&random, 60));
+            uint8_t *packed = bb_alloc(bytes + 1);
+            memset(packed, 0xff, bytes + 1);
+            bb_bitpack_pack(integers, count, width, packed);
+            uint8_t *exact = bb_alloc(bytes); // so that a reader past the end is seen
+            memcpy(exact, packed, bytes);
+            assert_true(bb_lanes_unpack_short(exact, bytes, count, width, 0xfffffff0u, out));
+            for (uint32_t i = 0; i < count; i++) {
+                assert_int_equal(out[i], (uint32_t)integers[i] + 0xfffffff0u);
+            }
+            if ((uint64_t)count * width % 8 != 0) {
+                exact[length - 1] |= 0x80;
+                assert_false(bb_lanes_unpack_short(exact, bytes, count, width, 0, out));
+            }
+            uint32_t sum = (uint32_t)bb_random_next(&random);
+            uint32_t before = sum;
+            uint32_t sums[BB_LANES_COUNT] = {0};
+            for (uint32_t i = 0; i < count; i++) {
+                sums[i] = (uint32_t)integers[i];
+            }
+            uint32_t last = bb_lanes_integrate_short(sums, count, before);
+            for (uint32_t i = 0; i < count; i++) {
+                sum += (uint32_t)integers[i];
+                assert_int_equal(sums[i], sum);
+            }
+            assert_int_equal(last, sum);
+            free(exact);
+            free(packed);
+        }
+    }
+}
+
+// Any number of integers, small and large, against a plain loop.
+static void test_totals_of_any_number(void **context)
+{
+    (void)context;
+    bb_random_t random = bb_random_seed(34);
+    for (uint32_t count = 1; count <= 1100; count++) {
+        int32_t integers[1100];
+        bb_lanes_total_t expected = {INT32_MAX, INT32_MIN, 0};
+        uint32_t shift = test_below(&random, 32);
+        for (uint32_t i = 0; i < count; i++) {
+            integers[i] = (int32_t)(uint32_t)bb_random_next(&random) >> shift;
+            expected.min = BB_MIN(expected.min, integers[i]);
+            expected.max = BB_MAX(expected.max, integers[i]);
+            expected.sum += integers[i];
+        }
+        bb_lanes_total_t total = bb_lanes_total_of(integers, count);
+        assert_int_equal(total.min, expected.min);
+        assert_int_equal(total.max, expected.max);
+        assert_true(total.sum == expected.sum);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_width),
-        cmocka_unit_test(test_rows_and_columns),
-        cmocka_unit_test(test_sums_and_totals),
+        cmocka_unit_test(test_every_width),          cmocka_unit_test(test_rows_and_columns),
+        cmocka_unit_test(test_sums_and_totals),      cmocka_unit_test(test_short_streams),
+        cmocka_unit_test(test_totals_of_any_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
