@@ -30,13 +30,11 @@ typedef struct {
 } bb_codec_totals_t;
 
 // Numbers k of a block that stand for k / 10^exponent (FLOAT64), or for themselves: base + scale x
-// offset, or, of a block that is predicted, doubles that are integers below 2^42.
+// offset.
 typedef struct {
     uint32_t exponent;
     int64_t base, scale;
-    bool are_doubles;
     int32_t offsets[BB_BLOCK_ROWS_MAX];
-    double numbers[BB_BLOCK_ROWS_MAX];
 } bb_codec_numbers_t;
 
 // ---- integers: packed words; FLOAT64: in the order of doubles ----

@@ -153,6 +153,5 @@ bool bb_codec_decimals_numbers(const bb_codec_block_t *block, bb_codec_numbers_t
     numbers->exponent = self.exponent;
     numbers->base = (int64_t)self.packed.base;
     numbers->scale = (int64_t)self.packed.scale;
-    numbers->are_doubles = false;
     return bb_packed_offsets(&self.packed, numbers->offsets);
 }

@@ -62,7 +62,6 @@ bool bb_codec_integers_numbers(const bb_codec_block_t *block, bb_codec_numbers_t
     numbers->exponent = 0;
     numbers->base = (int64_t)packed.base;
     numbers->scale = (int64_t)packed.scale;
-    numbers->are_doubles = false;
     return bb_packed_offsets(&packed, numbers->offsets);
 }
 

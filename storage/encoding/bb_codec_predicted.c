@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_codec.h"
-#include "storage/encoding/bb_rounding.h"
+#include "storage/encoding/bb_lanes.h"
 
 #define MODEL_MASK      0x0fu
 #define FLAG_INTEGER    0x10u // of the first peer; of the second: the bit above
@@ -137,39 +137,29 @@ static const double *s_peer(const uint64_t *words, bb_encoding_kind_t kind, uint
     return room;
 }
 
-// The next rows of a block: guesses and differences to them, near enough to stay in the cache.
+// The peers as doubles.
 typedef struct {
-    bb_packed_walk_t walk;
-    int64_t sum; // of the model
-    uint32_t row, rows;
-    int32_t offsets[BB_PACKED_STEP_ROWS];
-    int32_t room[BB_BLOCK_ROWS_MAX]; // of the walk
-    double guesses[BB_PACKED_STEP_ROWS];
-} s_step_t;
+    const double *list[BB_ENCODING_PEERS_MAX];
+    double room[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX]; // of those that are integers
+} s_peers_t;
 
-static void s_begin(const s_predicted_t *self, s_step_t *step)
+static void s_read_peers(const s_predicted_t *self, const bb_codec_block_t *block, s_peers_t *peers)
 {
-    step->walk = bb_packed_walk(&self->packed, step->room);
-    step->sum = 0;
-    step->row = step->rows = 0;
+    peers->list[0] = peers->list[1] = NULL;
+    for (uint32_t i = 0; i < self->peer_count; i++) {
+        peers->list[i] =
+            s_peer(block->peers[i], self->relation.peer_kinds[i], block->count, peers->room[i]);
+    }
 }
 
-// False: corrupt. No rows: that was all.
-static bool s_next(const s_predicted_t *self, const bb_codec_block_t *block, s_step_t *step)
+// The integers less the base, if they are small: that is all that is ever written for measurements.
+// False: they are not, or the block is corrupt.
+static bool s_near_integers(const s_predicted_t *self, const bb_codec_block_t *block,
+                            const s_peers_t *peers, int32_t *integers)
 {
-    double room[BB_ENCODING_PEERS_MAX][BB_PACKED_STEP_ROWS];
-    const double *peers[BB_ENCODING_PEERS_MAX] = {NULL};
-    step->row += step->rows;
-    if (!bb_packed_step(&self->packed, &step->walk, step->offsets, &step->rows)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < self->peer_count; i++) {
-        peers[i] =
-            s_peer(block->peers[i] + step->row, self->relation.peer_kinds[i], step->rows, room[i]);
-    }
-    bb_prediction_step(&self->relation.prediction, &step->sum, peers[0], peers[1], step->rows,
-                       step->guesses);
-    return true;
+    return bb_packed_offsets(&self->packed, integers) &&
+           bb_prediction_add(&self->relation.prediction, peers->list[0], peers->list[1],
+                             block->count, integers);
 }
 
 // Guess, base and offset add up without rounding below 2^53.
@@ -189,135 +179,86 @@ BB_CLONES static void s_decimals(const double *guesses, const int32_t *offsets, 
     }
 }
 
+// Integers of any size. False: corrupt.
+static bool s_decode_far(const s_predicted_t *self, const bb_codec_block_t *block,
+                         const s_peers_t *peers, uint64_t *out)
+{
+    int32_t offsets[BB_BLOCK_ROWS_MAX];
+    double guesses[BB_BLOCK_ROWS_MAX];
+    double base = (double)(int64_t)self->packed.base;
+    if (!bb_packed_offsets(&self->packed, offsets)) {
+        return false;
+    }
+    bb_prediction_make(&self->relation.prediction, peers->list[0], peers->list[1], block->count, 1,
+                       guesses);
+    if (block->kind == BB_ENCODING_INTEGER) {
+        s_integers(guesses, offsets, base, block->count, out);
+    } else {
+        s_decimals(guesses, offsets, base, bb_decimal_power(self->exponent), block->count, out);
+    }
+    return true;
+}
+
 bool bb_codec_predicted_decode(const bb_codec_block_t *block, uint64_t *out)
 {
     s_predicted_t self;
+    s_peers_t peers;
+    int32_t integers[BB_BLOCK_ROWS_MAX];
     if (!s_open(&self, block)) {
         return false;
     }
-    double base = (double)(int64_t)self.packed.base;
-    double power = bb_decimal_power(self.exponent);
-    s_step_t step;
-    s_begin(&self, &step);
-    do {
-        if (!s_next(&self, block, &step)) {
+    s_read_peers(&self, block, &peers);
+    if (!s_near_integers(&self, block, &peers, integers)) {
+        if (!s_decode_far(&self, block, &peers, out)) {
             return false;
         }
-        uint64_t *words = out + step.row;
-        if (block->kind == BB_ENCODING_INTEGER) {
-            s_integers(step.guesses, step.offsets, base, step.rows, words);
-        } else {
-            s_decimals(step.guesses, step.offsets, base, power, step.rows, words);
+    } else if (block->kind == BB_ENCODING_INTEGER) {
+        for (uint32_t i = 0; i < block->count; i++) {
+            out[i] = self.packed.base + (uint64_t)(int64_t)integers[i];
         }
-    } while (step.rows > 0);
+    } else {
+        bb_decimals_of_offsets(self.exponent, (int64_t)self.packed.base, 1, integers, block->count,
+                               out);
+    }
     return !self.has_exceptions || bb_codec_apply_exceptions(&self.exceptions, block->count, out);
 }
 
-// ---- totals -------------------------------------------------------------------------------------
-
-#define LANES  4u
-#define CHAINS 2u // so that an addition does not wait for the one before
-typedef double s_doubles_t __attribute__((vector_size(32)));
-typedef int64_t s_masks_t __attribute__((vector_size(32)));
-typedef int32_t s_offsets_t __attribute__((vector_size(16)));
-
-#define CHOOSE(mask, a, b) ((s_doubles_t)(((mask) & (s_masks_t)(a)) | (~(mask) & (s_masks_t)(b))))
-
-typedef struct {
-    double min[CHAINS * LANES], max[CHAINS * LANES], sum[CHAINS * LANES];
-} s_totals_t;
-
-// Integers are below 2^53 / 2^10: their sum is exact in any order.
-BB_CLONES static void s_add_up(const double *guesses, const int32_t *offsets, double base,
-                               uint32_t count, s_totals_t *totals)
+bool bb_codec_predicted_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers)
 {
-    s_doubles_t min[CHAINS], max[CHAINS], sum[CHAINS];
-#pragma GCC unroll 2
-    for (uint32_t k = 0; k < CHAINS; k++) {
-        memcpy(&min[k], totals->min + k * LANES, sizeof min[k]);
-        memcpy(&max[k], totals->max + k * LANES, sizeof max[k]);
-        memcpy(&sum[k], totals->sum + k * LANES, sizeof sum[k]);
+    s_predicted_t self;
+    s_peers_t peers;
+    if (!s_open(&self, block) || self.has_exceptions) {
+        return false;
     }
-    uint32_t i = 0;
-    for (; i + LANES * CHAINS <= count; i += LANES * CHAINS) {
-#pragma GCC unroll 2
-        for (uint32_t k = 0; k < CHAINS; k++) {
-            s_doubles_t next;
-            s_offsets_t steps;
-            memcpy(&next, guesses + i + k * LANES, sizeof next);
-            memcpy(&steps, offsets + i + k * LANES, sizeof steps);
-            next += __builtin_convertvector(steps, s_doubles_t) + base;
-            min[k] = CHOOSE(next < min[k], next, min[k]);
-            max[k] = CHOOSE(next > max[k], next, max[k]);
-            sum[k] += next;
-        }
-    }
-#pragma GCC unroll 2
-    for (uint32_t k = 0; k < CHAINS; k++) {
-        memcpy(totals->min + k * LANES, &min[k], sizeof min[k]);
-        memcpy(totals->max + k * LANES, &max[k], sizeof max[k]);
-        memcpy(totals->sum + k * LANES, &sum[k], sizeof sum[k]);
-    }
-    for (; i < count; i++) {
-        double next = guesses[i] + (base + (double)offsets[i]);
-        totals->min[0] = BB_MIN(totals->min[0], next);
-        totals->max[0] = BB_MAX(totals->max[0], next);
-        totals->sum[0] += next;
-    }
-}
-
-// A block whose numbers are doubles that add up without rounding.
-static bool s_open_exact(s_predicted_t *self, const bb_codec_block_t *block)
-{
-    return s_open(self, block) && !self->has_exceptions &&
-           self->packed.base + (UINT64_C(1) << 41) <= UINT64_C(1) << 42;
-}
-
-static void s_finish(const s_totals_t *sums, bb_codec_totals_t *totals)
-{
-    double min = sums->min[0];
-    double max = sums->max[0];
-    double sum = sums->sum[0];
-    for (uint32_t k = 1; k < LANES * CHAINS; k++) {
-        min = BB_MIN(min, sums->min[k]);
-        max = BB_MAX(max, sums->max[k]);
-        sum += sums->sum[k];
-    }
-    totals->min = (int64_t)min;
-    totals->max = (int64_t)max;
-    totals->sum = (int64_t)sum;
+    s_read_peers(&self, block, &peers);
+    numbers->exponent = self.exponent;
+    numbers->base = (int64_t)self.packed.base;
+    numbers->scale = 1;
+    return s_near_integers(&self, block, &peers, numbers->offsets);
 }
 
 bool bb_codec_predicted_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals)
 {
     s_predicted_t self;
-    if (!s_open_exact(&self, block)) {
+    s_peers_t peers;
+    int32_t integers[BB_BLOCK_ROWS_MAX];
+    if (!s_open(&self, block) || self.has_exceptions) {
         return false;
     }
-    double base = (double)(int64_t)self.packed.base;
-    double first = 0;
-    double last = 0;
-    s_totals_t sums = {.sum = {0}};
-    s_step_t step;
-    s_begin(&self, &step);
-    do {
-        if (!s_next(&self, block, &step)) {
-            return false;
-        }
-        if (step.rows > 0) {
-            last = step.guesses[step.rows - 1] + (base + (double)step.offsets[step.rows - 1]);
-        }
-        if (step.row == 0 && step.rows > 0) {
-            first = step.guesses[0] + (base + (double)step.offsets[0]);
-            for (uint32_t k = 0; k < LANES * CHAINS; k++) {
-                sums.min[k] = sums.max[k] = first;
-            }
-        }
-        s_add_up(step.guesses, step.offsets, base, step.rows, &sums);
-    } while (step.rows > 0);
+    s_read_peers(&self, block, &peers);
+    if (!s_near_integers(&self, block, &peers, integers)) {
+        return false;
+    }
+    int64_t base = (int64_t)self.packed.base;
+    bb_lanes_total_t sums = bb_lanes_total_of(integers, block->count);
     *totals = (bb_codec_totals_t){
-        .exponent = self.exponent, .first = (int64_t)first, .last = (int64_t)last};
-    s_finish(&sums, totals);
+        .exponent = self.exponent,
+        .min = base + sums.min,
+        .max = base + sums.max,
+        .first = base + integers[0],
+        .last = base + integers[block->count - 1],
+        .sum = base * block->count + sums.sum,
+    };
     return true;
 }
 
@@ -327,32 +268,4 @@ uint32_t bb_codec_predicted_exponent(bb_slice_t encoded)
     uint32_t head = (uint32_t)bb_reader_fixed(&reader, 1);
     uint32_t exponent = (uint32_t)bb_reader_fixed(&reader, 1);
     return reader.failed || head & FLAG_EXCEPTIONS ? UINT32_MAX : exponent;
-}
-
-BB_CLONES static void s_numbers(const double *guesses, const int32_t *offsets, double base,
-                                uint32_t count, double *numbers)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        numbers[i] = guesses[i] + (base + (double)offsets[i]);
-    }
-}
-
-bool bb_codec_predicted_numbers(const bb_codec_block_t *block, bb_codec_numbers_t *numbers)
-{
-    s_predicted_t self;
-    if (!s_open_exact(&self, block)) {
-        return false;
-    }
-    numbers->exponent = self.exponent;
-    numbers->are_doubles = true;
-    s_step_t step;
-    s_begin(&self, &step);
-    do {
-        if (!s_next(&self, block, &step)) {
-            return false;
-        }
-        s_numbers(step.guesses, step.offsets, (double)(int64_t)self.packed.base, step.rows,
-                  numbers->numbers + step.row);
-    } while (step.rows > 0);
-    return true;
 }

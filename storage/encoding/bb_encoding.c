@@ -228,10 +228,9 @@ bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded
 
 typedef int32_t s_offsets_t __attribute__((vector_size(16)));
 typedef int64_t s_sums_t __attribute__((vector_size(32)));
-typedef double s_doubles_t __attribute__((vector_size(32)));
 #define LANES 4u
 
-// Totals of offsets, or of doubles that are integers.
+// Totals of offsets.
 typedef struct {
     int64_t sum, min, max;
 } s_part_t;
@@ -273,53 +272,12 @@ BB_INLINE s_part_t s_offset_part(const int32_t *offsets, uint32_t count, bool ha
     return (s_part_t){sum, low, high};
 }
 
-BB_INLINE s_part_t s_double_part(const double *numbers, uint32_t count, bool has_extremes)
-{
-    double low = numbers[0];
-    double high = low;
-    double sum = 0;
-    uint32_t i = 0;
-    if (count >= SHORT_ROWS) {
-        s_doubles_t min = (s_doubles_t){0} + low;
-        s_doubles_t max = min;
-        s_doubles_t sums = {0};
-        for (; i + LANES <= count; i += LANES) {
-            s_doubles_t next;
-            memcpy(&next, numbers + i, sizeof next);
-            sums += next;
-            if (has_extremes) {
-                s_sums_t less = next < min;
-                s_sums_t more = next > max;
-                min = (s_doubles_t)((less & (s_sums_t)next) | (~less & (s_sums_t)min));
-                max = (s_doubles_t)((more & (s_sums_t)next) | (~more & (s_sums_t)max));
-            }
-        }
-        sum = sums[0] + sums[1] + sums[2] + sums[3];
-        for (uint32_t lane = 0; has_extremes && lane < LANES; lane++) {
-            low = BB_MIN(low, min[lane]);
-            high = BB_MAX(high, max[lane]);
-        }
-    }
-    for (; i < count; i++) {
-        sum += numbers[i];
-        low = BB_MIN(low, numbers[i]);
-        high = BB_MAX(high, numbers[i]);
-    }
-    return (s_part_t){(int64_t)sum, (int64_t)low, (int64_t)high};
-}
-
 BB_INLINE void s_parts(const bb_codec_numbers_t *numbers, const uint32_t *row_limits,
                        uint32_t range_count, bool has_extremes, s_part_t *parts)
 {
     uint32_t first = 0;
-    if (numbers->are_doubles) {
-        for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
-            parts[r] = s_double_part(numbers->numbers + first, row_limits[r] - first, has_extremes);
-        }
-    } else {
-        for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
-            parts[r] = s_offset_part(numbers->offsets + first, row_limits[r] - first, has_extremes);
-        }
+    for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
+        parts[r] = s_offset_part(numbers->offsets + first, row_limits[r] - first, has_extremes);
     }
 }
 
@@ -338,9 +296,6 @@ BB_CLONES static void s_sums_of_parts(const bb_codec_numbers_t *numbers, const u
 // Whatever the offsets are, a sum counts them as the decimals that they are packed as.
 static bool s_are_all_decimals(const bb_codec_numbers_t *numbers)
 {
-    if (numbers->are_doubles) {
-        return true; // below 2^42
-    }
     int64_t size = numbers->base < 0 ? -numbers->base : numbers->base;
     return size + numbers->scale * (INT64_C(1) << 31) < BB_SUM_INTEGER_LIMIT;
 }
@@ -349,16 +304,15 @@ static void s_finish_ranges(bb_type_t type, const bb_codec_numbers_t *numbers,
                             const uint32_t *row_limits, uint32_t range_count, bool has_extremes,
                             const s_part_t *parts, bb_encoding_range_t *ranges)
 {
-    int64_t base = numbers->are_doubles ? 0 : numbers->base;
-    int64_t scale = numbers->are_doubles ? 1 : numbers->scale;
     const bb_codec_totals_t from = {.exponent = numbers->exponent};
     uint32_t first = 0;
     for (uint32_t r = 0; r < range_count; first = row_limits[r++]) {
         uint32_t count = row_limits[r] - first;
-        ranges[r] = (bb_encoding_range_t){count, base * count + scale * parts[r].sum, 0, 0};
+        ranges[r] = (bb_encoding_range_t){
+            count, numbers->base * count + numbers->scale * parts[r].sum, 0, 0};
         if (has_extremes) {
-            ranges[r].min = s_word(type, &from, base + scale * parts[r].min);
-            ranges[r].max = s_word(type, &from, base + scale * parts[r].max);
+            ranges[r].min = s_word(type, &from, numbers->base + numbers->scale * parts[r].min);
+            ranges[r].max = s_word(type, &from, numbers->base + numbers->scale * parts[r].max);
         }
     }
 }

@@ -84,12 +84,12 @@ typedef double s_doubles_t __attribute__((vector_size(8 * LANES)));
 typedef int64_t s_masks_t __attribute__((vector_size(8 * LANES)));
 typedef uint64_t s_words_t __attribute__((vector_size(8 * LANES)));
 
-// The same terms and sums, four at a time; `sum` begins with the phase and is returned.
-BB_CLONES static int64_t s_make_integral(double a, double b, const double *u, uint32_t count,
-                                         int64_t sum, double *guesses)
+// The same terms and sums, four at a time; the sum begins with the phase.
+BB_CLONES static void s_make_integral(double a, double b, const double *u, uint32_t count,
+                                      uint32_t phase, double *guesses)
 {
     const s_words_t zeros = {0};
-    s_words_t before = zeros + (uint64_t)sum;
+    s_words_t before = zeros + phase;
     uint32_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         s_doubles_t x;
@@ -110,17 +110,16 @@ BB_CLONES static int64_t s_make_integral(double a, double b, const double *u, ui
         s_doubles_t guess = (s_doubles_t)sums - BB_ROUNDING_MAGIC;
         memcpy(guesses + i, &guess, sizeof guess);
     }
-    sum = (int64_t)before[0];
+    int64_t sum = (int64_t)before[0];
     for (; i < count; i++) {
         double term = u[i] * (u[i] > 0 ? a : b);
         sum += bb_rounded_integer(fabs(term) < TERM_LIMIT ? term : 0.0);
         guesses[i] = s_shifted(sum);
     }
-    return sum;
 }
 
-void bb_prediction_step(const bb_prediction_t *self, int64_t *sum, const double *u, const double *w,
-                        uint32_t count, double *guesses)
+static void s_make(const bb_prediction_t *self, const double *u, const double *w, uint32_t count,
+                   double *guesses)
 {
     double a = (double)self->a;
     double b = (double)self->b;
@@ -134,11 +133,9 @@ void bb_prediction_step(const bb_prediction_t *self, int64_t *sum, const double 
     case BB_PREDICTION_PRODUCT:
         s_make_product(a, b, u, w, count, guesses);
         break;
-    case BB_PREDICTION_INTEGRAL: {
-        int64_t phase = (int64_t)self->phase;
-        *sum = s_make_integral(a, b, u, count, *sum + phase, guesses) - phase;
+    case BB_PREDICTION_INTEGRAL:
+        s_make_integral(a, b, u, count, self->phase, guesses);
         break;
-    }
     case BB_PREDICTION_NONE:
         break;
     }
@@ -149,9 +146,8 @@ void bb_prediction_make(const bb_prediction_t *self, const double *u, const doub
 {
     BB_ASSERT(count <= ROWS_MAX && rows_step >= 1);
     BB_ASSERT(rows_step == 1 || self->model != BB_PREDICTION_INTEGRAL);
-    int64_t sum = 0;
     if (rows_step == 1) {
-        bb_prediction_step(self, &sum, u, w, count, guesses);
+        s_make(self, u, w, count, guesses);
         return;
     }
     double near[ROWS_MAX], far[ROWS_MAX];
@@ -160,7 +156,175 @@ void bb_prediction_make(const bb_prediction_t *self, const double *u, const doub
         near[taken] = u[i];
         far[taken] = w ? w[i] : 0.0;
     }
-    bb_prediction_step(self, &sum, near, far, taken, guesses);
+    s_make(self, near, far, taken, guesses);
+}
+
+// ---- guesses of small integers ------------------------------------------------------------------
+
+// A guess is what 32 bits of a rounded double hold: the low half of the double, or, of an integral,
+// bits 16 to 47 of a sum of doubles as integers, because the constant that rounds has none of the
+// lower 48 bits and each term adds to those alone.
+#define NEAR_LIMIT      0x1p29
+#define NEAR_TERM_LIMIT 0x1p35 // 2^10 of them, shifted, stay below 2^29
+#define NEAR_OFFSET     (1u << 29)
+static_assert(BB_ROUNDING_MAGIC_BITS % (UINT64_C(1) << 48) == 0, "terms add to the lower bits");
+
+typedef uint32_t s_row_t __attribute__((vector_size(8 * LANES)));
+
+// What was seen of a block's rows.
+typedef struct {
+    s_masks_t is_near; // all of them
+    s_row_t offsets;   // bits 30 and 31: some offset is not
+} s_seen_t;
+
+BB_INLINE void s_see(const s_doubles_t *number, double limit, s_seen_t *seen)
+{
+    seen->is_near &= (s_doubles_t)((s_masks_t)*number & INT64_MAX) < limit;
+}
+
+BB_INLINE bool s_is_all_near(const s_seen_t *seen)
+{
+    bool is_near = true;
+    for (uint32_t lane = 0; lane < LANES; lane++) {
+        is_near &= seen->is_near[lane] != 0;
+    }
+    uint32_t high = 0;
+    for (uint32_t lane = 0; lane < 2 * LANES; lane++) {
+        high |= seen->offsets[lane];
+    }
+    return is_near && high >> 30 == 0;
+}
+
+// Adds the low halves of eight words to the offsets.
+BB_INLINE void s_add_low(const s_words_t words[2], int32_t *offsets, s_seen_t *seen)
+{
+    s_row_t numbers;
+    memcpy(&numbers, offsets, sizeof numbers);
+    seen->offsets |= numbers + NEAR_OFFSET;
+    numbers +=
+        __builtin_shufflevector((s_row_t)words[0], (s_row_t)words[1], 0, 2, 4, 6, 8, 10, 12, 14);
+    memcpy(offsets, &numbers, sizeof numbers);
+}
+
+// The same of one row.
+BB_INLINE bool s_add_one(bool is_near, uint64_t word, int32_t *offset)
+{
+    uint32_t number = (uint32_t)*offset;
+    *offset = (int32_t)(number + (uint32_t)word);
+    return is_near && (number + NEAR_OFFSET) >> 30 == 0;
+}
+
+// `model` is a constant wherever this is inlined.
+BB_INLINE bool s_add_lines(bb_prediction_model_t model, const bb_prediction_t *self,
+                           const double *u, const double *w, uint32_t count, int32_t *offsets)
+{
+    double a = (double)self->a;
+    double b = (double)self->b;
+    s_seen_t seen = {~(s_masks_t){0}, {0}};
+    uint32_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        s_words_t words[2];
+#pragma GCC unroll 2
+        for (uint32_t k = 0; k < 2; k++) {
+            s_doubles_t x, y;
+            memcpy(&x, u + i + k * LANES, sizeof x);
+            if (model != BB_PREDICTION_LINEAR) {
+                memcpy(&y, w + i + k * LANES, sizeof y);
+                x = model == BB_PREDICTION_QUOTIENT ? x / y : x * y;
+            }
+            x = a * x + b;
+            s_see(&x, NEAR_LIMIT, &seen);
+            words[k] = (s_words_t)(x + BB_ROUNDING_MAGIC);
+        }
+        s_add_low(words, offsets + i, &seen);
+    }
+    bool is_near = s_is_all_near(&seen);
+    for (; i < count; i++) {
+        double x = model == BB_PREDICTION_LINEAR     ? u[i]
+                   : model == BB_PREDICTION_QUOTIENT ? u[i] / w[i]
+                                                     : u[i] * w[i];
+        x = a * x + b;
+        is_near &=
+            s_add_one(fabs(x) < NEAR_LIMIT, bb_bits_of_double(x + BB_ROUNDING_MAGIC), &offsets[i]);
+    }
+    return is_near;
+}
+
+BB_CLONES static bool s_add_linear(const bb_prediction_t *self, const double *u, uint32_t count,
+                                   int32_t *offsets)
+{
+    return s_add_lines(BB_PREDICTION_LINEAR, self, u, NULL, count, offsets);
+}
+
+BB_CLONES static bool s_add_quotient(const bb_prediction_t *self, const double *u, const double *w,
+                                     uint32_t count, int32_t *offsets)
+{
+    return s_add_lines(BB_PREDICTION_QUOTIENT, self, u, w, count, offsets);
+}
+
+BB_CLONES static bool s_add_product(const bb_prediction_t *self, const double *u, const double *w,
+                                    uint32_t count, int32_t *offsets)
+{
+    return s_add_lines(BB_PREDICTION_PRODUCT, self, u, w, count, offsets);
+}
+
+BB_CLONES static bool s_add_integral(const bb_prediction_t *self, const double *u, uint32_t count,
+                                     int32_t *offsets)
+{
+    double a = (double)self->a;
+    double b = (double)self->b;
+    const s_words_t zeros = {0};
+    s_words_t before = zeros + self->phase;
+    s_seen_t seen = {~(s_masks_t){0}, {0}};
+    uint32_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        s_words_t words[2];
+#pragma GCC unroll 2
+        for (uint32_t k = 0; k < 2; k++) {
+            s_doubles_t x;
+            memcpy(&x, u + i + k * LANES, sizeof x);
+            s_masks_t is_positive = x > 0;
+            s_masks_t factor = (is_positive & (s_masks_t)((s_doubles_t){0} + a)) |
+                               (~is_positive & (s_masks_t)((s_doubles_t){0} + b));
+            x *= (s_doubles_t)factor;
+            s_see(&x, NEAR_TERM_LIMIT, &seen);
+            s_words_t sums = (s_words_t)(x + BB_ROUNDING_MAGIC);
+            sums += __builtin_shufflevector(zeros, sums, 0, 4, 5, 6);
+            sums += __builtin_shufflevector(zeros, sums, 0, 1, 4, 5);
+            s_words_t all = __builtin_shufflevector(sums, sums, 3, 3, 3, 3);
+            sums += before;
+            before += all;
+            words[k] = sums >> PHASE_BITS;
+        }
+        s_add_low(words, offsets + i, &seen);
+    }
+    bool is_near = s_is_all_near(&seen);
+    uint64_t sum = before[0];
+    for (; i < count; i++) {
+        double term = u[i] * (u[i] > 0 ? a : b);
+        sum += bb_bits_of_double(term + BB_ROUNDING_MAGIC);
+        is_near &= s_add_one(fabs(term) < NEAR_TERM_LIMIT, sum >> PHASE_BITS, &offsets[i]);
+    }
+    return is_near;
+}
+
+bool bb_prediction_add(const bb_prediction_t *self, const double *u, const double *w,
+                       uint32_t count, int32_t *offsets)
+{
+    BB_ASSERT(count <= ROWS_MAX);
+    switch (self->model) {
+    case BB_PREDICTION_LINEAR:
+        return s_add_linear(self, u, count, offsets);
+    case BB_PREDICTION_QUOTIENT:
+        return s_add_quotient(self, u, w, count, offsets);
+    case BB_PREDICTION_PRODUCT:
+        return s_add_product(self, u, w, count, offsets);
+    case BB_PREDICTION_INTEGRAL:
+        return s_add_integral(self, u, count, offsets);
+    case BB_PREDICTION_NONE:
+        break;
+    }
+    return false;
 }
 
 // ---- fits ---------------------------------------------------------------------------------------

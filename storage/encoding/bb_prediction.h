@@ -52,9 +52,10 @@ bool bb_prediction_fit(bb_prediction_t *self, const int64_t *integers, const dou
 void bb_prediction_make(const bb_prediction_t *self, const double *u, const double *w,
                         uint32_t count, uint32_t rows_step, double *guesses);
 
-// The guesses for the next rows of a block, one stretch after the other. `sum`: of the terms before
-// (integral), 0 at the block's first row.
-void bb_prediction_step(const bb_prediction_t *self, int64_t *sum, const double *u, const double *w,
-                        uint32_t count, double *guesses);
+// Adds the guess to the offset of every row, the integers being small: the same guesses as above,
+// in a quarter of the time. False: some guess or offset is not below 2^29 in size (integral: or
+// some row's term is not below 2^19); then offsets hold anything.
+BB_MUST_CHECK bool bb_prediction_add(const bb_prediction_t *self, const double *u, const double *w,
+                                     uint32_t count, int32_t *offsets);
 
 #endif

@@ -228,39 +228,71 @@ static void test_integral_is_the_sum(void **context)
     }
 }
 
-// Any cut into stretches, special doubles among the peers: the same bits as row by row.
-static void test_steps_are_the_whole(void **context)
+// Guesses row by row from their definition. Returns whether all of them are small
+// (bb_prediction_add).
+static bool s_guess(const bb_prediction_t *self, const double *u, const double *w, uint32_t count,
+                    double *guesses)
+{
+    bool is_integral = self->model == BB_PREDICTION_INTEGRAL;
+    bool is_near = true;
+    int64_t sum = self->phase;
+    for (uint32_t i = 0; i < count; i++) {
+        double a = (double)self->a, b = (double)self->b;
+        double term = self->model == BB_PREDICTION_LINEAR     ? a * u[i] + b
+                      : self->model == BB_PREDICTION_QUOTIENT ? a * (u[i] / w[i]) + b
+                      : self->model == BB_PREDICTION_PRODUCT  ? a * (u[i] * w[i]) + b
+                                                              : u[i] * (u[i] > 0 ? a : b);
+        is_near &= fabs(term) < (is_integral ? 0x1p35 : 0x1p29);
+        double rounded = fabs(term) < 0x1p40 ? nearbyint(term) : 0.0;
+        sum += (int64_t)rounded;
+        guesses[i] = is_integral ? floor((double)sum / 65536) : rounded;
+    }
+    return is_near;
+}
+
+// Both ways to guesses against their definition: any model, size and number of rows; special
+// doubles among the peers; sizes around the limit of those that are added to small integers.
+static void test_guesses_are_as_defined(void **context)
 {
     (void)context;
     static const double odd[] = {NAN, INFINITY, -INFINITY, -0.0, 0x1p60, -0x1p60, 0x1p-1074};
+    static const double sizes[] = {0.001, 1, 1000, 1e5, 1e6, 0x1p29, 0x1p35};
     bb_random_t random = bb_random_seed(77);
-    for (uint32_t round = 0; round < 200; round++) {
+    uint32_t near_count = 0;
+    for (uint32_t round = 0; round < 2000; round++) {
+        double size = sizes[test_below(&random, BB_COUNT_OF(sizes))];
         bb_prediction_t prediction = {
             .model = (bb_prediction_model_t)(1 + round % BB_PREDICTION_LAST),
             .a = (float)s_noise(&random, 1000),
             .b = (float)s_noise(&random, 1000),
             .phase = test_below(&random, 1u << 16),
         };
-        double u[ROWS], w[ROWS], whole[ROWS], pieces[ROWS], alone[ROWS];
-        for (uint32_t i = 0; i < ROWS; i++) {
-            bool is_odd = test_below(&random, 50) == 0;
-            u[i] = is_odd ? odd[test_below(&random, BB_COUNT_OF(odd))] : s_noise(&random, 700);
+        uint32_t count = round < 100 ? 1 + round : 1 + test_below(&random, ROWS);
+        bool has_odd = test_below(&random, 4) == 0;
+        uint32_t far_offset =
+            test_below(&random, 20) == 0 ? test_below(&random, count) : UINT32_MAX;
+        double u[ROWS], w[ROWS], expected[ROWS], guesses[ROWS];
+        int32_t offsets[ROWS], sums[ROWS];
+        for (uint32_t i = 0; i < count; i++) {
+            bool is_odd = has_odd && test_below(&random, 50) == 0;
+            u[i] = is_odd ? odd[test_below(&random, BB_COUNT_OF(odd))] : s_noise(&random, size);
             w[i] = s_noise(&random, 100);
+            offsets[i] = (int32_t)test_below(&random, 1u << 30) - (1 << 29);
         }
-        bb_prediction_make(&prediction, u, w, ROWS, 1, whole);
-        int64_t sum = 0, lone_sum = 0;
-        for (uint32_t row = 0; row < ROWS;) {
-            uint32_t wanted = 1 + test_below(&random, 300);
-            uint32_t rows = BB_MIN(wanted, ROWS - row);
-            bb_prediction_step(&prediction, &sum, u + row, w + row, rows, pieces + row);
-            row += rows;
+        if (far_offset != UINT32_MAX) {
+            offsets[far_offset] = test_below(&random, 2) ? 1 << 29 : -(1 << 29) - 1;
         }
-        for (uint32_t row = 0; row < ROWS; row++) {
-            bb_prediction_step(&prediction, &lone_sum, u + row, w + row, 1, alone + row);
+        bool is_near = s_guess(&prediction, u, w, count, expected) && far_offset == UINT32_MAX;
+        bb_prediction_make(&prediction, u, w, count, 1, guesses);
+        memcpy(sums, offsets, sizeof sums);
+        assert_int_equal(bb_prediction_add(&prediction, u, w, count, sums), is_near);
+        near_count += is_near;
+        for (uint32_t i = 0; i < count; i++) {
+            assert_true(guesses[i] == expected[i]);
+            assert_true(!is_near || (int64_t)sums[i] == (int64_t)expected[i] + offsets[i]);
         }
-        assert_memory_equal(pieces, whole, sizeof whole);
-        assert_memory_equal(alone, whole, sizeof whole);
     }
+    assert_in_range(near_count, 500, 1500);
 }
 
 int main(void)
@@ -269,7 +301,7 @@ int main(void)
         cmocka_unit_test(test_physics_is_found),
         cmocka_unit_test(test_odd_peers_do_no_harm),
         cmocka_unit_test(test_integral_is_the_sum),
-        cmocka_unit_test(test_steps_are_the_whole),
+        cmocka_unit_test(test_guesses_are_as_defined),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
