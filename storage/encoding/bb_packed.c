@@ -40,12 +40,25 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
            !(self->is_wide && self->is_entropy);
 }
 
-bb_packed_walk_t bb_packed_walk(const bb_packed_t *self, int32_t *room)
+// Goes through the minis.
+typedef struct {
+    bb_reader_t minis;
+    uint32_t row;        // first row that is left
+    uint64_t reference;  // of the mini before
+    uint64_t sum, slope; // integrals so far: of order 1 and 2
+} s_walk_t;
+
+static s_walk_t s_walk(const bb_packed_t *self)
 {
-    return (bb_packed_walk_t){.minis = self->minis, .slope = self->slope, .room = room};
+    return (s_walk_t){.minis = self->minis, .slope = self->slope};
 }
 
-static bool s_begin_mini(bb_packed_walk_t *walk, uint32_t rows, uint32_t width_max, s_head_t *head)
+static bool s_is_done(const bb_packed_t *self, const s_walk_t *walk)
+{
+    return walk->row == self->count && bb_reader_is_done(&walk->minis);
+}
+
+static bool s_begin_mini(s_walk_t *walk, uint32_t rows, uint32_t width_max, s_head_t *head)
 {
     uint32_t bits = (uint32_t)bb_reader_fixed(&walk->minis, 1);
     *head = (s_head_t){.width = bits & MINI_WIDTH};
@@ -69,7 +82,7 @@ typedef struct {
     const uint8_t *rows, *values;
 } s_patches_t;
 
-static bool s_take_patches(bb_packed_walk_t *walk, const s_head_t *head, uint32_t rows,
+static bool s_take_patches(s_walk_t *walk, const s_head_t *head, uint32_t rows,
                            s_patches_t *patches)
 {
     patches->rows = bb_reader_take(&walk->minis, head->patch_count);
@@ -85,8 +98,8 @@ static bool s_take_patches(bb_packed_walk_t *walk, const s_head_t *head, uint32_
     return patches->rows[head->patch_count - 1] < rows;
 }
 
-static uint64_t s_patch(const bb_packed_walk_t *walk, const s_head_t *head,
-                        const s_patches_t *patches, uint32_t i)
+static uint64_t s_patch(const s_walk_t *walk, const s_head_t *head, const s_patches_t *patches,
+                        uint32_t i)
 {
     const uint8_t *at = patches->values + (size_t)i * head->patch_bytes;
     uint64_t folded = 0;
@@ -100,8 +113,48 @@ static uint64_t s_patch(const bb_packed_walk_t *walk, const s_head_t *head,
     return walk->reference + bb_unfold(folded);
 }
 
+// Patches of `bytes` bytes each, which is a constant wherever this is inlined. True: rows ascend.
+BB_INLINE bool s_put_patches(const s_patches_t *patches, uint32_t count, uint32_t bytes,
+                             uint32_t reference, uint32_t *residuals)
+{
+    uint32_t disorder = 0;
+    uint32_t limit = 0; // behind the row before
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t folded = 0;
+        memcpy(&folded, patches->values + (size_t)i * bytes, bytes);
+        uint32_t row = patches->rows[i];
+        disorder |= row < limit;
+        limit = row + 1;
+        residuals[row] = reference + (folded >> 1 ^ (0u - (folded & 1)));
+    }
+    return disorder == 0;
+}
+
+// Patches a narrow mini; `residuals` has room for any row of a byte. False: corrupt.
+static bool s_patch_narrow(s_walk_t *walk, const s_head_t *head, uint32_t rows, uint32_t *residuals)
+{
+    const s_patches_t patches = {
+        bb_reader_take(&walk->minis, head->patch_count),
+        bb_reader_take(&walk->minis, (size_t)head->patch_count * head->patch_bytes)};
+    if (walk->minis.failed || patches.rows[head->patch_count - 1] >= rows) {
+        return false;
+    }
+    uint32_t count = head->patch_count;
+    uint32_t reference = (uint32_t)walk->reference;
+    switch (head->patch_bytes) {
+    case 1:
+        return s_put_patches(&patches, count, 1, reference, residuals);
+    case 2:
+        return s_put_patches(&patches, count, 2, reference, residuals);
+    case 3:
+        return s_put_patches(&patches, count, 3, reference, residuals);
+    default:
+        return s_put_patches(&patches, count, 4, reference, residuals);
+    }
+}
+
 // The residuals of a full narrow mini, as they lie. *is_flat: all are the reference.
-static bool s_full_mini(bb_packed_walk_t *walk, uint32_t *residuals, bool *is_flat)
+static bool s_full_mini(s_walk_t *walk, uint32_t *residuals, bool *is_flat)
 {
     s_head_t head;
     if (!s_begin_mini(walk, MINI_ROWS, BB_LANES_WIDTH_MAX, &head)) {
@@ -114,25 +167,31 @@ static bool s_full_mini(bb_packed_walk_t *walk, uint32_t *residuals, bool *is_fl
     walk->row += MINI_ROWS;
     *is_flat = head.width == 0 && head.patch_count == 0;
     bb_lanes_unpack(bits, head.width, (uint32_t)walk->reference, residuals);
-    if (head.patch_count == 0) {
-        return true;
-    }
-    s_patches_t patches;
-    if (!s_take_patches(walk, &head, MINI_ROWS, &patches)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < head.patch_count; i++) {
-        residuals[patches.rows[i]] = (uint32_t)s_patch(walk, &head, &patches, i);
-    }
-    return true;
+    return head.patch_count == 0 || s_patch_narrow(walk, &head, MINI_ROWS, residuals);
 }
 
-// The residuals of a short mini, or of a wide one.
-static bool s_plain_mini(bb_packed_walk_t *walk, uint32_t rows, uint32_t width_max,
-                         uint64_t *residuals)
+// The residuals of a short narrow mini; there is room for MINI_ROWS.
+static bool s_short_mini(s_walk_t *walk, uint32_t rows, uint32_t *residuals)
 {
     s_head_t head;
-    if (!s_begin_mini(walk, rows, width_max, &head)) {
+    if (!s_begin_mini(walk, rows, BB_LANES_WIDTH_MAX, &head)) {
+        return false;
+    }
+    size_t left = bb_reader_left(&walk->minis);
+    const uint8_t *bits = bb_reader_take(&walk->minis, bb_bitpack_bytes(rows, head.width));
+    if (!bits || !bb_lanes_unpack_short(bits, left, rows, head.width, (uint32_t)walk->reference,
+                                        residuals)) {
+        return false;
+    }
+    walk->row += rows;
+    return head.patch_count == 0 || s_patch_narrow(walk, &head, rows, residuals);
+}
+
+// The residuals of a wide mini.
+static bool s_wide_mini(s_walk_t *walk, uint32_t rows, uint64_t *residuals)
+{
+    s_head_t head;
+    if (!s_begin_mini(walk, rows, 64, &head)) {
         return false;
     }
     const uint8_t *bits = bb_reader_take(&walk->minis, bb_bitpack_bytes(rows, head.width));
@@ -156,9 +215,8 @@ static bool s_plain_mini(bb_packed_walk_t *walk, uint32_t rows, uint32_t width_m
     return true;
 }
 
-// Residuals of a plain mini become offsets.
-static void s_integrate_plain(bb_packed_walk_t *walk, uint32_t order, uint32_t rows,
-                              uint64_t *numbers)
+// Residuals of a wide mini become offsets.
+static void s_integrate_wide(s_walk_t *walk, uint32_t order, uint32_t rows, uint64_t *numbers)
 {
     uint64_t sum = walk->sum;
     uint64_t slope = walk->slope;
@@ -180,7 +238,7 @@ static void s_integrate_plain(bb_packed_walk_t *walk, uint32_t order, uint32_t r
 
 bool bb_packed_bounds(const bb_packed_t *self, int64_t *min, int64_t *max)
 {
-    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
+    s_walk_t walk = s_walk(self);
     if (self->is_wide || self->is_entropy || self->order != 0) {
         return false;
     }
@@ -212,35 +270,26 @@ bool bb_packed_bounds(const bb_packed_t *self, int64_t *min, int64_t *max)
     return bb_reader_is_done(&walk.minis);
 }
 
-static bool s_is_done(const bb_packed_t *self, const bb_packed_walk_t *walk)
+static bool s_short_offsets(const bb_packed_t *self, s_walk_t *walk, uint32_t rows,
+                            uint32_t offsets[MINI_ROWS])
 {
-    return walk->row == self->count && bb_reader_is_done(&walk->minis);
-}
-
-BB_CLONES static void s_narrow(const uint64_t *numbers, uint32_t rows, int32_t *offsets)
-{
-    for (uint32_t i = 0; i < rows; i++) {
-        offsets[i] = (int32_t)(uint32_t)numbers[i];
-    }
-}
-
-static bool s_short_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, uint32_t rows,
-                            int32_t *offsets)
-{
-    uint64_t numbers[MINI_ROWS];
-    if (!s_plain_mini(walk, rows, BB_LANES_WIDTH_MAX, numbers)) {
+    if (!s_short_mini(walk, rows, offsets)) {
         return false;
     }
-    s_integrate_plain(walk, self->order, rows, numbers);
-    s_narrow(numbers, rows, offsets);
+    if (self->order == 2) {
+        walk->slope = bb_lanes_integrate_short(offsets, rows, (uint32_t)walk->slope);
+    }
+    if (self->order >= 1) {
+        walk->sum = bb_lanes_integrate_short(offsets, rows, (uint32_t)walk->sum);
+    }
     return true;
 }
 
-static bool s_full_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets)
+static bool s_full_offsets(const bb_packed_t *self, s_walk_t *walk, uint32_t *offsets)
 {
     uint32_t lanes[MINI_ROWS];
     bool is_flat;
-    uint32_t *bits = self->order == 0 ? (uint32_t *)offsets : lanes;
+    uint32_t *bits = self->order == 0 ? offsets : lanes;
     if (!s_full_mini(walk, bits, &is_flat)) {
         return false;
     }
@@ -248,12 +297,10 @@ static bool s_full_offsets(const bb_packed_t *self, bb_packed_walk_t *walk, int3
         walk->slope = bb_lanes_integrate(lanes, (uint32_t)walk->slope);
     }
     if (self->order >= 1) {
-        walk->sum = bb_lanes_integrate_rows(lanes, (uint32_t)walk->sum, (uint32_t *)offsets);
+        walk->sum = bb_lanes_integrate_rows(lanes, (uint32_t)walk->sum, offsets);
     }
     return true;
 }
-
-static_assert(BB_PACKED_STEP_ROWS == MINI_ROWS, "a step is a mini");
 
 // Offsets of the entropy form, modulo 2^32.
 static bool s_entropy_offsets(const bb_packed_t *self, int32_t *offsets)
@@ -279,59 +326,34 @@ static bool s_entropy_offsets(const bb_packed_t *self, int32_t *offsets)
     return true;
 }
 
-// All of the entropy form is decoded by the first step: its lanes are as long as the block.
-static bool s_entropy_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
-                           uint32_t rows)
-{
-    if (walk->row == 0 && !s_entropy_offsets(self, walk->room)) {
-        return false;
-    }
-    memcpy(offsets, walk->room + walk->row, rows * sizeof *offsets);
-    walk->row += rows;
-    return true;
-}
-
-bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
-                    uint32_t *rows)
-{
-    BB_ASSERT(!self->is_wide);
-    *rows = BB_MIN(self->count - walk->row, MINI_ROWS);
-    if (self->is_entropy) {
-        return s_entropy_step(self, walk, offsets, *rows);
-    }
-    if (*rows == 0) {
-        return bb_reader_is_done(&walk->minis);
-    }
-    return *rows == MINI_ROWS ? s_full_offsets(self, walk, offsets)
-                              : s_short_offsets(self, walk, *rows, offsets);
-}
-
 bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets)
 {
     BB_ASSERT(!self->is_wide);
     if (self->is_entropy) {
         return s_entropy_offsets(self, offsets);
     }
-    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
-    uint32_t rows;
-    do {
-        if (!bb_packed_step(self, &walk, offsets + walk.row, &rows)) {
+    s_walk_t walk = s_walk(self);
+    while (walk.row < self->count) {
+        uint32_t rows = BB_MIN(self->count - walk.row, MINI_ROWS);
+        uint32_t *out = (uint32_t *)offsets + walk.row;
+        if (rows == MINI_ROWS ? !s_full_offsets(self, &walk, out)
+                              : !s_short_offsets(self, &walk, rows, out)) {
             return false;
         }
-    } while (rows > 0);
-    return true;
+    }
+    return s_is_done(self, &walk);
 }
 
 static bool s_wide_integers(const bb_packed_t *self, uint64_t *integers)
 {
-    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
+    s_walk_t walk = s_walk(self);
     while (walk.row < self->count) {
         uint32_t rows = BB_MIN(self->count - walk.row, MINI_ROWS);
         uint64_t *out = integers + walk.row;
-        if (!s_plain_mini(&walk, rows, 64, out)) {
+        if (!s_wide_mini(&walk, rows, out)) {
             return false;
         }
-        s_integrate_plain(&walk, self->order, rows, out);
+        s_integrate_wide(&walk, self->order, rows, out);
     }
     for (uint32_t i = 0; i < self->count; i++) {
         integers[i] = self->base + self->scale * integers[i];
@@ -366,21 +388,8 @@ bool bb_packed_integers(const bb_packed_t *self, uint64_t *integers)
     return true;
 }
 
-BB_CLONES static void s_add_short(const int32_t *offsets, uint32_t rows, bb_lanes_total_t *totals)
-{
-    int32_t min = totals->min;
-    int32_t max = totals->max;
-    int64_t sum = 0;
-    for (uint32_t i = 0; i < rows; i++) {
-        min = offsets[i] < min ? offsets[i] : min;
-        max = offsets[i] > max ? offsets[i] : max;
-        sum += offsets[i];
-    }
-    *totals = (bb_lanes_total_t){min, max, totals->sum + sum};
-}
-
 // A line of 256 steps from here does not leave 32 bits.
-static bool s_is_small(const bb_packed_walk_t *walk)
+static bool s_is_small(const s_walk_t *walk)
 {
     int64_t step = (int64_t)walk->reference;
     int32_t start = (int32_t)(uint32_t)walk->sum;
@@ -388,7 +397,7 @@ static bool s_is_small(const bb_packed_walk_t *walk)
 }
 
 // A mini whose residuals are all the reference: constant or a line. Returns its last offset.
-static uint32_t s_add_line(bb_packed_walk_t *walk, uint32_t order, bb_lanes_total_t *totals)
+static uint32_t s_add_line(s_walk_t *walk, uint32_t order, bb_lanes_total_t *totals)
 {
     int32_t step = order == 1 ? (int32_t)walk->reference : 0;
     int32_t before = order == 1 ? (int32_t)(uint32_t)walk->sum : (int32_t)walk->reference;
@@ -407,7 +416,7 @@ typedef struct {
     uint32_t first, last;    // offsets
 } s_totals_t;
 
-static bool s_add_full(const bb_packed_t *self, bb_packed_walk_t *walk, s_totals_t *totals)
+static bool s_add_full(const bb_packed_t *self, s_walk_t *walk, s_totals_t *totals)
 {
     uint32_t residuals[MINI_ROWS];
     bool is_first = walk->row == 0;
@@ -437,11 +446,10 @@ static bool s_add_full(const bb_packed_t *self, bb_packed_walk_t *walk, s_totals
 static bool s_entropy_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
 {
     int32_t offsets[BB_BLOCK_ROWS_MAX];
-    bb_lanes_total_t all = {INT32_MAX, INT32_MIN, 0};
     if (!s_entropy_offsets(self, offsets)) {
         return false;
     }
-    s_add_short(offsets, self->count, &all);
+    bb_lanes_total_t all = bb_lanes_total_of(offsets, self->count);
     *totals = (bb_packed_totals_t){all.min, all.max, offsets[0], offsets[self->count - 1], all.sum};
     return true;
 }
@@ -452,7 +460,7 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
     if (self->is_entropy) {
         return s_entropy_totals(self, totals);
     }
-    bb_packed_walk_t walk = bb_packed_walk(self, NULL);
+    s_walk_t walk = s_walk(self);
     s_totals_t sums = {.flat = {INT32_MAX, INT32_MIN, 0}};
     bb_lanes_totals_clear(&sums.lanes);
     while (self->count - walk.row >= MINI_ROWS) {
@@ -463,13 +471,16 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
     uint32_t rows = self->count - walk.row;
     if (rows > 0) {
         bool is_first = walk.row == 0;
-        int32_t offsets[MINI_ROWS];
+        uint32_t offsets[MINI_ROWS];
         if (!s_short_offsets(self, &walk, rows, offsets)) {
             return false;
         }
-        s_add_short(offsets, rows, &sums.flat);
-        sums.first = is_first ? (uint32_t)offsets[0] : sums.first;
-        sums.last = (uint32_t)offsets[rows - 1];
+        bb_lanes_total_t part = bb_lanes_total_of((const int32_t *)offsets, rows);
+        sums.flat.min = BB_MIN(sums.flat.min, part.min);
+        sums.flat.max = BB_MAX(sums.flat.max, part.max);
+        sums.flat.sum += part.sum;
+        sums.first = is_first ? offsets[0] : sums.first;
+        sums.last = offsets[rows - 1];
     }
     bb_lanes_total_t rest = bb_lanes_total(&sums.lanes);
     *totals = (bb_packed_totals_t){

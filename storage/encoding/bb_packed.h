@@ -82,24 +82,9 @@ static inline bool bb_packed_is_plain(const bb_packed_t *self)
 }
 
 // The offsets of a narrow form in their order: integer = base + scale x offset, as signed numbers
-// modulo 2^64. False: corrupt; then `offsets` holds anything, as below.
+// modulo 2^64. There is room for BB_BLOCK_ROWS_MAX, and behind the last one lies anything. False:
+// corrupt; then all of `offsets` holds anything.
 BB_MUST_CHECK bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets);
-
-// The same offsets piece by piece, 256 at a time but for the last piece, so that they stay near.
-typedef struct {
-    bb_reader_t minis;
-    uint32_t row;        // first row that is left
-    uint64_t reference;  // of the mini before
-    uint64_t sum, slope; // integrals so far: of order 1 and 2
-    int32_t *room;
-} bb_packed_walk_t;
-#define BB_PACKED_STEP_ROWS 256u
-// `room`: for BB_BLOCK_ROWS_MAX offsets, which the entropy form needs; borrowed until the last
-// step.
-bb_packed_walk_t bb_packed_walk(const bb_packed_t *self, int32_t *room);
-// *rows: how many; 0 = that was all. False: corrupt.
-BB_MUST_CHECK bool bb_packed_step(const bb_packed_t *self, bb_packed_walk_t *walk, int32_t *offsets,
-                                  uint32_t *rows);
 
 // Bounds of the offsets of a narrow form of order 0, from widths and references alone: no offset is
 // outside, and perhaps none is near. False: another form (the one of entropy, too), or not as far
