@@ -9,12 +9,12 @@
 
 struct bb_fingerprinter {
     bb_kv_driver_t *kv;
-    bb_kv_txn_t *txn; // of meta; names are borrowed from it
+    bb_kv_txn_t *txn; // of meta
     const uint8_t *key;
-    bb_slice_t *metrics;
+    bb_fingerprint_name_t *metrics;
     uint32_t metric_count, metric_capacity;
     uint64_t battery; // partition << 32 | battery whose id is `id`; UINT64_MAX = none yet
-    bb_slice_t id;
+    bb_fingerprint_name_t id;
     bb_meta_fingerprint_t *sums; // by partition
     uint32_t sum_count, sum_capacity;
 };
@@ -40,7 +40,8 @@ static bb_error_t s_read_metrics(bb_fingerprinter_t *self)
             self->metrics =
                 bb_realloc(self->metrics, self->metric_capacity * sizeof *self->metrics);
         }
-        self->metrics[self->metric_count++] = value; // numbers ascend without a gap
+        self->metrics[self->metric_count++] = // numbers ascend without a gap
+            bb_fingerprint_name(self->key, BB_FINGERPRINT_METRIC, value);
         error = self->kv->next(cursor, &key, &record);
     }
     self->kv->cursor_close(&cursor);
@@ -84,11 +85,13 @@ static bb_error_t s_turn_to(bb_fingerprinter_t *self, uint32_t partition, uint32
         uint8_t key[5] = {'N', (uint8_t)(battery >> 24), (uint8_t)(battery >> 16),
                           (uint8_t)(battery >> 8), (uint8_t)battery};
         bb_slice_t record;
+        bb_slice_t id;
         bb_error_t error =
             bb_kv_record_get(self->kv, self->txn, bb_slice(key, sizeof key), &record);
-        if (error != BB_OK || !bb_dictionary_record_id(record, &self->id)) {
+        if (error != BB_OK || !bb_dictionary_record_id(record, &id)) {
             return error == BB_OK || error == BB_ERR_NOT_FOUND ? BB_ERR_CORRUPT : error;
         }
+        self->id = bb_fingerprint_name(self->key, BB_FINGERPRINT_BATTERY, id);
         self->battery = place;
     }
     if (self->sum_count == 0 || self->sums[self->sum_count - 1].partition != partition) {

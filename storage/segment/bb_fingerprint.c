@@ -4,41 +4,50 @@
 #include <sodium.h>
 #include <string.h>
 
-static_assert(crypto_shorthash_siphashx24_KEYBYTES == BB_FINGERPRINT_KEY_BYTES, "the key's size");
-static_assert(crypto_shorthash_siphashx24_BYTES == 16, "two words for each column");
+#include "storage/segment/bb_run_reader.h"
+#include "storage/segment/bb_shared_run.h"
 
-// Keys of so many columns are kept from the first block of a run to the next.
-#define S_KEYS_KEPT 64u
+static_assert(crypto_shorthash_siphashx24_KEYBYTES == BB_FINGERPRINT_KEY_BYTES, "the key's size");
 
 typedef struct {
     uint64_t a, b;
 } s_keys_t;
 
-// length of the id, id, type, revision, name: no two columns have the same message.
+bb_fingerprint_name_t bb_fingerprint_name(const uint8_t *key, bb_fingerprint_kind_t kind,
+                                          bb_slice_t name)
+{
+    uint8_t key_of_kind[BB_FINGERPRINT_KEY_BYTES];
+    uint8_t hash[crypto_shorthash_siphashx24_BYTES];
+    bb_fingerprint_name_t out;
+    memcpy(key_of_kind, key, sizeof key_of_kind);
+    key_of_kind[0] ^= (uint8_t)kind;
+    crypto_shorthash_siphashx24(hash, name.length > 0 ? name.data : key_of_kind, name.length,
+                                key_of_kind);
+    memcpy(&out, hash, sizeof out);
+    return out;
+}
+static_assert(sizeof(bb_fingerprint_name_t) == crypto_shorthash_siphashx24_BYTES, "two words");
+
+static inline uint64_t s_fold(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+// Of what the words of name, battery, type and revision come to, which no two columns are likely to
+// have alike.
 static bool s_column_keys(const bb_fingerprint_names_t *names, bb_run_column_info_t column,
                           uint64_t revision, s_keys_t *keys)
 {
-    uint8_t message[1 + BB_BATTERY_ID_BYTES_MAX + 1 + 8 + BB_METRIC_NAME_BYTES_MAX];
-    size_t length = 0;
-    if (column.metric >= names->metric_count || names->battery.length > BB_BATTERY_ID_BYTES_MAX ||
-        names->metrics[column.metric].length > BB_METRIC_NAME_BYTES_MAX) {
+    if (column.metric >= names->metric_count) {
         return false;
     }
-    message[length++] = (uint8_t)names->battery.length;
-    memcpy(message + length, names->battery.data, names->battery.length);
-    length += names->battery.length;
-    message[length++] = (uint8_t)column.type;
-    memcpy(message + length, &revision, sizeof revision);
-    length += sizeof revision;
-    bb_slice_t name = names->metrics[column.metric];
-    if (name.length > 0) {
-        memcpy(message + length, name.data, name.length);
-        length += name.length;
-    }
-    uint8_t hash[crypto_shorthash_siphashx24_BYTES];
-    crypto_shorthash_siphashx24(hash, message, length, names->key);
-    memcpy(&keys->a, hash, sizeof keys->a);
-    memcpy(&keys->b, hash + sizeof keys->a, sizeof keys->b);
+    const bb_fingerprint_name_t *battery = &names->battery;
+    const bb_fingerprint_name_t *metric = &names->metrics[column.metric];
+    uint64_t left = battery->a ^ metric->a ^ revision;
+    uint64_t right = battery->b ^ metric->b ^ (uint64_t)column.type;
+    keys->a = s_fold(left, right);
+    keys->b = s_fold(left ^ metric->b, right ^ battery->a);
     return true;
 }
 
@@ -49,9 +58,8 @@ static inline void s_add(bb_fingerprint_t *sum, const s_keys_t *keys, int64_t ti
         (unsigned __int128)((uint64_t)time_wall_ns ^ keys->a) * (word ^ keys->b);
     uint64_t low = (uint64_t)first;
     uint64_t high = (uint64_t)(first >> 64);
-    unsigned __int128 second = (unsigned __int128)(low ^ keys->b) * (high ^ keys->a);
     sum->low += low ^ high;
-    sum->high += (uint64_t)second ^ (uint64_t)(second >> 64);
+    sum->high += s_fold(low ^ keys->b, high ^ keys->a);
 }
 
 // A state stands for its text, not for an address.
@@ -94,31 +102,44 @@ bb_error_t bb_fingerprint_add_input(bb_fingerprint_t *self, const bb_fingerprint
     return BB_OK;
 }
 
+// One block of one column. Views of shared runs are looked at where they lie: their few rows would
+// take longer to copy than to hash.
+static bb_error_t s_add_block(bb_fingerprint_t *sum, const bb_fingerprint_names_t *names,
+                              const s_keys_t *keys, const bb_run_t *run, uint32_t column,
+                              uint32_t block, const int64_t *times_wall_ns)
+{
+    uint64_t copies[BB_BLOCK_ROWS_MAX];
+    uint64_t presence[BB_PRESENCE_WORDS];
+    const uint64_t *values = copies;
+    bool all_present;
+    bb_error_t error =
+        run->shared ? bb_shared_run_borrow(run, column, block, &values, presence, &all_present)
+                    : bb_run_block_values(run, column, block, copies, presence, &all_present);
+    if (error == BB_OK) {
+        s_add_rows(sum, names, keys, bb_run_raw_type(run, column), times_wall_ns, values,
+                   all_present ? NULL : presence, bb_run_block_rows(run, block));
+    }
+    return error;
+}
+
 bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_names_t *names,
                                   const bb_run_t *run)
 {
     bb_fingerprint_t sum = {0};
-    s_keys_t kept[S_KEYS_KEPT]; // hashing names costs more than a handful of rows does
     for (uint32_t block = 0; block < run->block_count; block++) {
-        int64_t times[BB_BLOCK_ROWS_MAX];
-        uint32_t rows = bb_run_block_rows(run, block);
-        bb_error_t error = bb_run_block_times(run, block, times);
+        int64_t copies[BB_BLOCK_ROWS_MAX];
+        const int64_t *times = copies;
+        bb_error_t error = BB_OK;
+        if (run->shared) {
+            times = bb_shared_run_borrow_times(run, block);
+        } else {
+            error = bb_run_block_times(run, block, copies);
+        }
         for (uint32_t i = 0; error == BB_OK && i < run->column_count; i++) {
-            uint64_t values[BB_BLOCK_ROWS_MAX];
-            uint64_t presence[BB_PRESENCE_WORDS];
-            bool all_present;
-            s_keys_t spare = {0};
-            s_keys_t *keys = i < S_KEYS_KEPT ? &kept[i] : &spare;
-            bb_run_column_info_t column = bb_run_column(run, i);
-            if ((block == 0 || keys == &spare) &&
-                !s_column_keys(names, column, run->revision, keys)) {
-                return BB_ERR_CORRUPT;
-            }
-            error = bb_run_block_values(run, i, block, values, presence, &all_present);
-            if (error == BB_OK) {
-                s_add_rows(&sum, names, keys, column.type, times, values,
-                           all_present ? NULL : presence, rows);
-            }
+            s_keys_t keys;
+            error = s_column_keys(names, bb_run_column(run, i), run->revision, &keys)
+                        ? s_add_block(&sum, names, &keys, run, i, block, times)
+                        : BB_ERR_CORRUPT;
         }
         if (error != BB_OK) {
             return error;

@@ -444,14 +444,20 @@ void bb_shared_run_range(const bb_run_t *view, uint32_t block_index, int64_t *fi
     *last_wall_ns = times[stretch.rows - 1];
 }
 
+const int64_t *bb_shared_run_borrow_times(const bb_run_t *view, uint32_t block_index)
+{
+    bb_shared_stretch_t stretch = bb_shared_run_stretch(view, block_index);
+    return s_times(view->shared, &stretch);
+}
+
 void bb_shared_run_times(const bb_run_t *view, uint32_t block_index, int64_t *out_wall_ns)
 {
     bb_shared_stretch_t stretch = bb_shared_run_stretch(view, block_index);
     memcpy(out_wall_ns, s_times(view->shared, &stretch), stretch.rows * sizeof *out_wall_ns);
 }
 
-bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index, uint32_t block_index,
-                                uint64_t *out, uint64_t *presence, bool *all_present)
+bb_error_t bb_shared_run_borrow(const bb_run_t *view, uint32_t column_index, uint32_t block_index,
+                                const uint64_t **values, uint64_t *presence, bool *all_present)
 {
     bb_shared_run_t *self = view->shared;
     BB_ASSERT(column_index < view->column_count);
@@ -461,8 +467,7 @@ bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index, uin
     if (error != BB_OK) {
         return error;
     }
-    memcpy(out, self->values[column_index] + self->block_first[stretch.block] + stretch.first,
-           stretch.rows * sizeof *out);
+    *values = self->values[column_index] + self->block_first[stretch.block] + stretch.first;
     *all_present = true;
     if (state == BLOCK_LACKING) {
         uint64_t cut[BB_PRESENCE_WORDS] = {0};
@@ -473,6 +478,18 @@ bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index, uin
         }
     }
     return BB_OK;
+}
+
+bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index, uint32_t block_index,
+                                uint64_t *out, uint64_t *presence, bool *all_present)
+{
+    const uint64_t *values;
+    bb_error_t error =
+        bb_shared_run_borrow(view, column_index, block_index, &values, presence, all_present);
+    if (error == BB_OK) {
+        memcpy(out, values, bb_run_block_rows(view, block_index) * sizeof *out);
+    }
+    return error;
 }
 
 bb_error_t bb_shared_run_aggregate(const bb_run_t *view, uint32_t column_index,

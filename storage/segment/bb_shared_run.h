@@ -67,6 +67,11 @@ void bb_shared_run_times(const bb_run_t *view, uint32_t block_index, int64_t *ou
 BB_MUST_CHECK bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index,
                                               uint32_t block_index, uint64_t *out,
                                               uint64_t *presence, bool *all_present);
+// The same without a copy of times and values: valid as long as the view.
+const int64_t *bb_shared_run_borrow_times(const bb_run_t *view, uint32_t block_index);
+BB_MUST_CHECK bb_error_t bb_shared_run_borrow(const bb_run_t *view, uint32_t column_index,
+                                              uint32_t block_index, const uint64_t **values,
+                                              uint64_t *presence, bool *all_present);
 BB_MUST_CHECK bb_error_t bb_shared_run_aggregate(const bb_run_t *view, uint32_t column_index,
                                                  uint32_t block_index, uint32_t row_first,
                                                  uint32_t row_limit, bb_block_stats_t *stats);

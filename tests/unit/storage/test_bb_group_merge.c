@@ -34,10 +34,12 @@ typedef struct {
 static void s_add_content(s_content_t *content, const bb_run_t *run)
 {
     static const uint8_t key[BB_FINGERPRINT_KEY_BYTES] = {1};
-    static bb_slice_t metrics[64];
-    bb_fingerprint_names_t names = {key, bb_slice("b", 1), metrics, BB_COUNT_OF(metrics)};
+    static bb_fingerprint_name_t metrics[64];
+    bb_fingerprint_names_t names = {
+        key, bb_fingerprint_name(key, BB_FINGERPRINT_BATTERY, bb_slice("b", 1)), metrics,
+        BB_COUNT_OF(metrics)};
     for (uint32_t i = 0; i < BB_COUNT_OF(metrics); i++) {
-        metrics[i] = bb_slice("metric", 6);
+        metrics[i] = bb_fingerprint_name(key, BB_FINGERPRINT_METRIC, bb_slice("metric", 6));
     }
     assert_int_equal(bb_fingerprint_add_run(&content->sum, &names, run), BB_OK);
     content->points += run->point_count;
