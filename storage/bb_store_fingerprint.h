@@ -3,8 +3,9 @@
 // describe.
 //
 // Private to bb_store*.c. A fingerprint (storage/segment/bb_fingerprint.h) a partition is recorded,
-// together with the number of the segment, by a merge that makes one segment of a whole window, by
-// a flush that makes the first segment of an older day, and by scrubbing, when it has read a window
+// together with the number of the segment, by a merge that makes one segment of a whole window (one
+// of the newest day must have been asked for, or the day be complete), by a flush that makes the
+// first segment of an older day, and by scrubbing, when it has read a window
 // of one segment that has none yet. They are those of the window as long as it is that segment
 // alone: with the next flush into it the window is dirty, until it is merged again. Scrubbing
 // compares them with what it reads of the segment as long as that is there.

@@ -30,7 +30,7 @@ struct bb_merge {
     uint64_t value_conflicts;
     bool is_done;
     const uint8_t *fingerprint_key;
-    bool is_whole;                     // all parts of the window are joined
+    bool is_hashed;                    // the outcome is to have fingerprints
     bb_fingerprinter_t *fingerprinter; // NULL: the outcome has no fingerprints
 
     // While it runs.
@@ -76,6 +76,18 @@ static uint32_t s_count_worthwhile(const s_size_t *sizes, uint32_t count)
     return best == 0 && count > S_SEGMENTS_MAX ? S_SEGMENTS_MIN : best;
 }
 
+static bool s_is_cold(const bb_store_t *store, const bb_store_window_t *window)
+{
+    return store->flush_seq >= window->flush_seq + S_FLUSHES_COLD;
+}
+
+// The newest day is flushed into and merged again soon: it is hashed when it is complete.
+static bool s_is_busy(const bb_store_t *store, const bb_store_window_t *window)
+{
+    return window->id.day == bb_day_of(BB_MAX(store->newest_wall_ns, 0)) &&
+           !s_is_cold(store, window);
+}
+
 // Marks the parts of the window to be merged; returns how many. is_chosen has room for all, or is
 // NULL.
 static uint32_t s_choose_parts(const bb_store_t *store, const bb_store_window_t *window,
@@ -97,8 +109,8 @@ static uint32_t s_choose_parts(const bb_store_t *store, const bb_store_window_t 
     }
     uint32_t chosen = count > 1 ? s_count_worthwhile(sizes, count) : 0;
     // Complete, and what came late is worth writing the whole window once more.
-    bool is_cold = store->flush_seq >= window->flush_seq + S_FLUSHES_COLD && count > 1 &&
-                   (sum - sizes[count - 1].bytes) >= sum / 8;
+    bool is_cold =
+        s_is_cold(store, window) && count > 1 && (sum - sizes[count - 1].bytes) >= sum / 8;
     if ((is_all || is_cold) && count > 1) {
         chosen = count;
     }
@@ -151,7 +163,8 @@ bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all)
         bb_store_window_add(&self->before, part->segment, &part->info, part->is_damaged);
     }
     self->is_chosen = bb_alloc_zero(window->part_count, sizeof *self->is_chosen);
-    self->is_whole = s_choose_parts(store, window, is_all, self->is_chosen) == window->part_count;
+    bool is_whole = s_choose_parts(store, window, is_all, self->is_chosen) == window->part_count;
+    self->is_hashed = is_whole && (is_all || !s_is_busy(store, window));
     self->fingerprint_key = store->fingerprint_key;
     self->group_bits = bb_run_group_bits(store->partition_count);
     return self;
@@ -402,7 +415,7 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
                          self->before.number_next, must_fence);
     self->merger = bb_group_merger_new(self->group_bits, s_put, self);
     self->shared = bb_shared_run_new();
-    if (self->is_whole) {
+    if (self->is_hashed) {
         self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
     }
     bb_error_t error = s_fill(self);
