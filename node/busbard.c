@@ -85,10 +85,14 @@ static int s_run(const s_options_t *options)
 }
 
 // Blocks of a generation go back to the system when it is freed: left to itself, malloc takes
-// larger and larger blocks from heaps that can only shrink at their end.
+// larger and larger blocks from heaps that can only shrink at their end. What comes and goes all
+// the time (packs on their way into a segment, messages) is smaller and stays in the heaps, which
+// keep a little at their end: else each use of it faults its pages in again.
 static void s_keep_memory_small(void)
 {
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
+    mallopt(M_TOP_PAD, 1 << 20);
     mallopt(M_ARENA_MAX, 4);
 }
 
