@@ -111,7 +111,7 @@ static bb_error_t s_segment_work(const bb_verify_options_t *options, void *argum
 
 // ---- meta ------------------------------------------------------------------------------------
 typedef struct {
-    const bb_verify_options_t *options;
+    const bb_verify_options_t *options; // of the work; where findings go
     const bb_verify_store_t *store;
     bb_verify_totals_t *totals;
     bb_dictionary_t *dictionary;
@@ -201,6 +201,7 @@ static bb_error_t s_meta_work(const bb_verify_options_t *options, void *argument
     bb_kv_env_t *env = NULL;
     bb_kv_txn_t *txn = NULL;
     char path[BB_WINDOW_PATH_BYTES];
+    self->options = options; // behind a guard, those that lead out of it
     self->totals = totals;
     snprintf(path, sizeof path, "%s/meta", self->store->store);
     bb_error_t error = kv->open(kv, path, self->store->map_bytes, false, &env, fault);
