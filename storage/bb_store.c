@@ -186,6 +186,14 @@ static bb_error_t s_load_verified(void *context, bb_window_id_t window,
     return BB_OK;
 }
 
+static bb_error_t s_load_fresh(void *context, bb_window_id_t window, uint64_t number,
+                               bb_fault_t *fault)
+{
+    (void)fault;
+    bb_store_scrub_load_fresh(((bb_store_t *)context)->scrub, window, number);
+    return BB_OK;
+}
+
 static bb_error_t s_load_damaged(void *context, bool is_needed, const char *what, bb_fault_t *fault)
 {
     bb_store_t *self = context;
@@ -262,7 +270,7 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     }
     bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,     s_load_name,
                                  s_load_window, s_load_damage, s_load_verified, s_load_newest,
-                                 s_load_class,  s_load_damaged};
+                                 s_load_class,  s_load_fresh,  s_load_damaged};
     bb_fault_t cause = {0};
     error = bb_meta_read(self->kv, txn, &visitor, &cause);
     self->kv->abort(&txn);
@@ -558,6 +566,24 @@ void bb_store_close(bb_store_t **store)
     free(self->directory);
     free(self);
     *store = NULL;
+}
+
+void bb_store_sign_off(bb_store_t *self)
+{
+    BB_ASSERT(!self->is_job_alive);
+    if (self->is_fenced || bb_store_scrub_is_any_suspect(self->scrub)) {
+        return;
+    }
+    bb_kv_txn_t *txn = NULL;
+    bb_error_t error = self->kv->begin(self->meta, true, &txn);
+    if (error == BB_OK) {
+        error = bb_meta_remove_fresh(self->kv, txn);
+    }
+    if (error == BB_OK) {
+        error = self->kv->commit(&txn);
+    }
+    self->kv->abort(&txn);
+    bb_ignore(error, "what was put last is looked at once more");
 }
 
 void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy)

@@ -41,10 +41,14 @@ typedef struct {
     // True: it has ended, the handle is void, and *event says how (bb_suspect_event_of_exit).
     bool (*poll)(void *context, int64_t handle, bb_suspect_event_t *event);
     void (*kill)(void *context, int64_t handle); // and forget it
+    // How long a reader in another thread waits for the verdict on a segment that it needs; 0 = not
+    // at all. Whoever calls _scrub_tick must not read.
+    int64_t wait_ns;
 } bb_store_checker_t;
 
 // How often _scrub_tick wants to be called while a window is looked at.
-#define BB_STORE_CHECK_POLL_NS (INT64_C(200) * 1000000)
+#define BB_STORE_CHECK_POLL_NS                                                                     \
+    (INT64_C(200) * 1000000) // at most; a child that is young is asked sooner
 // The same while all are trusted: readers in other threads doubt a segment without a word.
 #define BB_STORE_DOUBT_POLL_NS (INT64_C(1000) * 1000000)
 
@@ -81,6 +85,11 @@ typedef struct {
 BB_MUST_CHECK bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *report,
                                        bb_store_t **store, bb_fault_t *fault);
 void bb_store_close(bb_store_t **self); // no job or snapshot may be alive; nothing is flushed
+
+// The process ends in good order: what was written last is not suspect at the next opening. Before
+// bb_store_close; a store that was not signed off lets a checker read the segments that it put last
+// before anybody else does.
+void bb_store_sign_off(bb_store_t *self);
 
 // Other retention classes and rollups from now on. Keeps a reference.
 void bb_store_policy_set(bb_store_t *self, bb_policy_t *policy);
@@ -161,6 +170,10 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error);
 // Windows are read again from time to time (bb_scrub.h paces it); what does not verify is kept on a
 // list in the meta map, and answers that touch it are partial.
 //
+// Tells those who look at suspect segments the time; also while a job is alive. Returns when to
+// call again.
+int64_t bb_store_suspect_tick(bb_store_t *self, int64_t now_mono_ns, int64_t now_wall_ns);
+
 // Tells the scrubber the time. True: a step is due, begin a BB_JOB_SCRUB for it. False:
 // *wake_mono_ns says when to call again (BB_NEVER_NS: when a job has ended).
 bool bb_store_scrub_tick(bb_store_t *self, int64_t now_mono_ns, int64_t now_wall_ns,

@@ -363,6 +363,9 @@ static bb_error_t s_record(bb_merge_t *self)
 {
     bb_meta_batch_t batch = {0};
     bb_meta_batch_window(&batch, &self->after);
+    if (self->draft.window.part_count > 0) {
+        bb_meta_batch_fresh(&batch, &(bb_store_windows_t){&self->draft.window, 1, 1});
+    }
     if (self->fingerprinter && self->after.part_count == 1) {
         bb_fingerprinter_record(self->fingerprinter, self->after.id,
                                 bb_segment_number(self->after.parts[0].segment), &batch);

@@ -151,6 +151,32 @@ void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, ui
     }
 }
 
+void bb_meta_batch_fresh(bb_meta_batch_t *self, const bb_store_windows_t *windows)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < windows->count; i++) {
+        count += windows->items[i].part_count;
+    }
+    uint8_t *room = s_add(self, (const uint8_t *)"P", 1, count * sizeof(bb_meta_fresh_t));
+    for (uint32_t i = 0; i < windows->count; i++) {
+        const bb_store_window_t *window = &windows->items[i];
+        for (uint32_t part = 0; part < window->part_count; part++) {
+            bb_meta_fresh_t fresh = {.number = bb_segment_number(window->parts[part].segment),
+                                     .day = window->id.day,
+                                     .class_id = window->id.class_id,
+                                     .kind = (uint8_t)window->id.kind};
+            memcpy(room, &fresh, sizeof fresh);
+            room += sizeof fresh;
+        }
+    }
+}
+
+bb_error_t bb_meta_remove_fresh(bb_kv_driver_t *kv, bb_kv_txn_t *txn)
+{
+    bb_error_t error = kv->remove(txn, bb_slice("P", 1));
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
 bb_error_t bb_meta_fingerprint_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_window_id_t window,
                                    uint64_t number, uint32_t partition, bb_fingerprint_t *sum)
 {
@@ -236,6 +262,22 @@ static bb_error_t s_visit_verified(const bb_meta_visitor_t *visitor, bb_window_i
     return error;
 }
 
+static bb_error_t s_visit_fresh(const bb_meta_visitor_t *visitor, bb_slice_t value,
+                                bb_fault_t *fault)
+{
+    bb_error_t error = BB_OK;
+    for (size_t at = 0; visitor->fresh && error == BB_OK && at < value.length;
+         at += sizeof(bb_meta_fresh_t)) {
+        bb_meta_fresh_t fresh;
+        memcpy(&fresh, (const uint8_t *)value.data + at, sizeof fresh);
+        if (fresh.kind < BB_WINDOW_KIND_COUNT) {
+            bb_window_id_t id = {(bb_window_kind_t)fresh.kind, fresh.class_id, fresh.day};
+            error = visitor->fresh(visitor->context, id, fresh.number, fault);
+        }
+    }
+    return error;
+}
+
 static bb_error_t s_visit_window(const bb_meta_visitor_t *visitor, bb_window_id_t id,
                                  bb_slice_t value, bb_fault_t *fault)
 {
@@ -281,6 +323,9 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     }
     if ((bytes[0] == 'M' || bytes[0] == 'N') && key.length == 5) {
         return visitor->name(visitor->context, bytes[0] == 'M', s_number(bytes + 1), value, fault);
+    }
+    if (bytes[0] == 'P' && key.length == 1 && value.length % sizeof(bb_meta_fresh_t) == 0) {
+        return s_visit_fresh(visitor, value, fault);
     }
     if (bytes[0] == 'F' && key.length == 8) {
         return BB_OK; // looked up when it is asked for
@@ -329,6 +374,8 @@ static const char *s_name_of(uint8_t first)
         return "name of a metric";
     case 'N':
         return "name of a battery";
+    case 'P':
+        return "segments that were put last";
     case 'T':
         return "times of scrubbing";
     case 'W':
@@ -347,6 +394,7 @@ static bool s_is_needed(const uint8_t *key, size_t length)
     case 'T':
         return length != 8;
     case 'L':
+    case 'P':
         return length != 1;
     default:
         return true;

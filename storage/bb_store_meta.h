@@ -14,6 +14,9 @@
 //                           a bound at any moment
 //   'M' u32 metric          name
 //   'N' u32 battery         record of bb_dictionary.c
+//   'P'                     a bb_meta_fresh_t for each segment that the newest change of windows
+//   put
+//                           there; away after a clean stop
 //   'T' u8 kind u16 class u32 day     a bb_meta_verified_t for each segment, ascending by number:
 //                                     when scrubbing last read all of it
 //   'W' u8 kind u16 class u32 day     bb_meta_window_t and a bb_meta_part_t for each segment: which
@@ -21,9 +24,10 @@
 //
 // 'M' sorts before 'N': metrics are known before the batteries whose types name them.
 //
-// A record that does not verify is never believed. Those of 'D', 'F', 'L' and 'T' are left out:
-// what they say is found again. Without one of the others the store would answer wrong or throw
-// away what it has, so it is not opened. No single flipped bit makes one of these a key of those.
+// A record that does not verify is never believed. Those of 'D', 'F', 'L', 'P' and 'T' are left
+// out: what they say is found again. Without one of the others the store would answer wrong or
+// throw away what it has, so it is not opened. No single flipped bit makes one of these a key of
+// those.
 #ifndef BB_STORE_META_H
 #define BB_STORE_META_H
 
@@ -71,6 +75,15 @@ typedef struct {
 } bb_meta_verified_t;
 static_assert(sizeof(bb_meta_verified_t) == 16, "on-disk layout");
 
+typedef struct {
+    uint64_t number;
+    uint32_t day;
+    uint16_t class_id;
+    uint8_t kind;
+    uint8_t zero;
+} bb_meta_fresh_t;
+static_assert(sizeof(bb_meta_fresh_t) == 16, "on-disk layout");
+
 #define BB_META_DAMAGE_KEY_BYTES 12u
 void bb_meta_damage_key(const bb_damage_entry_t *entry, uint8_t out[BB_META_DAMAGE_KEY_BYTES]);
 
@@ -95,6 +108,10 @@ void bb_meta_batch_damage(bb_meta_batch_t *self, const bb_damage_entry_t *entry)
 // Takes the place of what was recorded of the window. Ascending by number.
 void bb_meta_batch_verified(bb_meta_batch_t *self, bb_window_id_t window,
                             const bb_meta_verified_t *verified, uint32_t count);
+// Segments of windows that are new, all parts of each; takes the place of those of before.
+void bb_meta_batch_fresh(bb_meta_batch_t *self, const bb_store_windows_t *windows);
+// What was put last is whole: nothing came in between that and now. No effect if there is none.
+BB_MUST_CHECK bb_error_t bb_meta_remove_fresh(bb_kv_driver_t *kv, bb_kv_txn_t *txn);
 void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
                                 const bb_meta_fingerprint_t *sums, uint32_t count);
 // That of a partition in a window that is the one segment `number`. BB_ERR_NOT_FOUND: it was never
@@ -126,6 +143,7 @@ typedef struct {
                            bb_fault_t *fault);
     bb_error_t (*newest)(void *context, int64_t newest_wall_ns, bb_fault_t *fault);
     bb_error_t (*retention)(void *context, uint32_t class_id, bb_slice_t record, bb_fault_t *fault);
+    bb_error_t (*fresh)(void *context, bb_window_id_t window, uint64_t number, bb_fault_t *fault);
     // A record that does not verify; `what` names it in a sentence. NULL: needed ones are CORRUPT,
     // the others are passed over.
     bb_error_t (*damaged)(void *context, bool is_needed, const char *what, bb_fault_t *fault);

@@ -6,13 +6,15 @@
 #include <string.h>
 
 #include "protocol/bb_time.h"
+#include "storage/bb_store_merge.h"
 #include "storage/scrub/bb_suspect.h"
 
 // A window that has not always been trusted.
 typedef struct {
     uint64_t id;
     bb_suspect_t suspect;
-    int64_t child; // handle of the checker; -1 = none
+    int64_t child;         // handle of the checker; -1 = none
+    int64_t child_mono_ns; // when it began
 } s_doubted_t;
 
 // When a segment was last read to its end.
@@ -27,6 +29,8 @@ struct bb_store_scrub {
     bb_store_checker_t checker;
     s_verified_t *verified; // as meta has them; ascending by id
     uint32_t verified_count, verified_capacity;
+    uint64_t *fresh; // put last before a crash; until the store is open
+    uint32_t fresh_count, fresh_capacity;
     s_doubted_t *doubted;
     uint32_t doubted_count, doubted_capacity;
     uint64_t doubts_seen; // of those that the pool counts
@@ -48,7 +52,9 @@ struct bb_store_scrub {
 
 // What the core calls a window is a segment: it never changes, so a pass over it is a pass over all
 // of it. Its id is where it stands in the list of all.
-#define S_NUMBER_BITS 30u
+#define S_NUMBER_BITS  30u
+#define S_POLL_NS_MIN  (INT64_C(5) * 1000000)
+#define S_CHILDREN_MAX 2u
 
 static uint64_t s_id_of(bb_window_id_t window, uint64_t number)
 {
@@ -90,6 +96,7 @@ void bb_store_scrub_destroy(bb_store_scrub_t **self)
     bb_damage_clear(&scrub->damage);
     free(scrub->sums);
     free(scrub->verified);
+    free(scrub->fresh);
     free(scrub->doubted);
     free(scrub);
     *self = NULL;
@@ -142,6 +149,29 @@ void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_id_t window,
     if (verified->number >> S_NUMBER_BITS == 0) { // a record that says otherwise is damage
         s_verified_set(self, s_id_of(window, verified->number), verified->wall_ns);
     }
+}
+
+void bb_store_scrub_load_fresh(bb_store_scrub_t *self, bb_window_id_t window, uint64_t number)
+{
+    if (number >> S_NUMBER_BITS != 0) {
+        return;
+    }
+    if (self->fresh_count == self->fresh_capacity) {
+        self->fresh_capacity = BB_MAX(16u, self->fresh_capacity * 2);
+        self->fresh = bb_realloc(self->fresh, self->fresh_capacity * sizeof *self->fresh);
+    }
+    self->fresh[self->fresh_count++] = s_id_of(window, number);
+}
+
+bool bb_store_scrub_is_any_suspect(const bb_store_scrub_t *self)
+{
+    for (uint32_t i = 0; i < self->doubted_count; i++) {
+        bb_suspect_state_t state = self->doubted[i].suspect.state;
+        if (state == BB_SUSPECT_SUSPECT || state == BB_SUSPECT_CHECKING) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
@@ -217,6 +247,18 @@ static void s_windows_set(bb_store_t *store, int64_t now_wall_ns)
 }
 
 // ---- windows that are not trusted ------------------------------------------------------------
+static bool s_is_fresh(const bb_store_scrub_t *self, uint64_t id)
+{
+    bool was_read;
+    (void)s_verified_find(self, id, &was_read);
+    for (uint32_t i = 0; i < self->fresh_count && !was_read; i++) {
+        if (self->fresh[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Named at once; the next step finds the same and writes it down.
 static void s_condemn(bb_store_scrub_t *self, const bb_segment_t *segment, int64_t now_wall_ns)
 {
@@ -232,6 +274,14 @@ static void s_condemn(bb_store_scrub_t *self, const bb_segment_t *segment, int64
     bb_ignore(bb_damage_add(&self->damage, &entry), "known already");
 }
 
+// A quarter of the child's age: a verdict is late by a fifth of what it took, at most.
+static int64_t s_poll_ns(const s_doubted_t *doubted, int64_t now_mono_ns)
+{
+    int64_t age_ns = (now_mono_ns - doubted->child_mono_ns) / 4;
+    int64_t least_ns = BB_MAX(age_ns, S_POLL_NS_MIN);
+    return BB_MIN(least_ns, BB_STORE_CHECK_POLL_NS);
+}
+
 static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_event_t event,
                           int64_t now_mono_ns, int64_t now_wall_ns, int64_t *wake_mono_ns)
 {
@@ -244,8 +294,14 @@ static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_ev
         char path[BB_WINDOW_PATH_BYTES];
         bb_segment_path(item->segment, path);
         doubted->child = self->checker.spawn(self->checker.context, path, actions.timeout_ns);
-        event = doubted->child >= 0 ? BB_SUSPECT_STARTED : BB_SUSPECT_SPAWN_FAILED;
+        doubted->child_mono_ns = now_mono_ns;
+        // Nothing but a crash speaks against a fresh one: if nobody can look, it is read as always.
+        bool is_let_pass = doubted->child < 0 && s_is_fresh(self, doubted->id);
+        event = doubted->child >= 0 || is_let_pass ? BB_SUSPECT_STARTED : BB_SUSPECT_SPAWN_FAILED;
         bb_suspect_step(&doubted->suspect, event, now_mono_ns, &actions);
+        if (is_let_pass) {
+            bb_suspect_step(&doubted->suspect, BB_SUSPECT_PASSED, now_mono_ns, &actions);
+        }
     }
     if (actions.is_kill && doubted->child >= 0) {
         self->checker.kill(self->checker.context, doubted->child);
@@ -256,13 +312,17 @@ static void s_doubt_apply(bb_store_t *store, s_doubted_t *doubted, bb_suspect_ev
     bb_segment_trust_set(item->segment, bb_suspect_may_open(&doubted->suspect) ? BB_SEGMENT_TRUSTED
                                         : state == BB_SUSPECT_CONDEMNED ? BB_SEGMENT_CONDEMNED
                                                                         : BB_SEGMENT_SUSPECT);
+    if (state != before && !store->is_job_alive) {
+        store->is_merge_wanted = bb_merge_is_wanted(store);
+    }
     if (state != before && state == BB_SUSPECT_CONDEMNED) {
         s_condemn(self, item->segment, now_wall_ns);
     }
     if (state != before && (state == BB_SUSPECT_DAMAGED || state == BB_SUSPECT_CONDEMNED)) {
         bb_scrub_hurry(self->core, doubted->id); // so that what is damaged is named
     }
-    int64_t wake_ns = doubted->child >= 0 ? now_mono_ns + BB_STORE_CHECK_POLL_NS : actions.wake_ns;
+    int64_t wake_ns =
+        doubted->child >= 0 ? now_mono_ns + s_poll_ns(doubted, now_mono_ns) : actions.wake_ns;
     *wake_mono_ns = BB_MIN(*wake_mono_ns, wake_ns);
 }
 
@@ -303,14 +363,15 @@ static void s_doubted_collect(bb_store_t *store)
     }
 }
 
-// What was damaged before this process began is not looked at by it first.
+// What was damaged before this process began, or was being written when the one before ended, is
+// not looked at by it first.
 void bb_store_scrub_opened(bb_store_t *store)
 {
     bb_store_scrub_t *self = store->scrub;
     if (!self->checker.spawn) {
         return; // nobody looks at segments: they stay on the list, and are opened as before
     }
-    bb_segment_pool_watch(store->pool);
+    bb_segment_pool_watch(store->pool, self->checker.wait_ns);
     for (uint32_t i = 0; i < store->windows.count; i++) {
         const bb_store_window_t *window = &store->windows.items[i];
         const bb_damage_entry_t *damage =
@@ -320,7 +381,8 @@ void bb_store_scrub_opened(bb_store_t *store)
             bb_segment_t *segment = window->parts[part].segment;
             bool is_named = damage && damage->number == bb_segment_number(segment) &&
                             bb_damage_is_of_environment(damage->reason);
-            if (is_named || window->parts[part].is_damaged) {
+            bool is_fresh = s_is_fresh(self, s_id_of(window->id, bb_segment_number(segment)));
+            if (is_named || is_fresh || window->parts[part].is_damaged) {
                 bb_segment_doubt(segment);
             }
         }
@@ -332,7 +394,11 @@ static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_w
 {
     bb_store_scrub_t *self = store->scrub;
     uint32_t kept = 0;
+    uint32_t child_count = 0;
     s_doubted_collect(store);
+    for (uint32_t i = 0; i < self->doubted_count; i++) {
+        child_count += self->doubted[i].child >= 0;
+    }
     for (uint32_t i = 0; i < self->doubted_count; i++) {
         s_doubted_t *doubted = &self->doubted[i];
         if (!s_part_of(store, doubted->id)) {
@@ -348,7 +414,11 @@ static void s_doubted_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_w
             doubted->child = -1;
             event = verdict;
         }
-        s_doubt_apply(store, doubted, event, now_mono_ns, now_wall_ns, wake_mono_ns);
+        bool is_waiting = doubted->suspect.state == BB_SUSPECT_SUSPECT;
+        if (!is_waiting || child_count < S_CHILDREN_MAX) { // else an end of a child wakes us
+            s_doubt_apply(store, doubted, event, now_mono_ns, now_wall_ns, wake_mono_ns);
+            child_count += is_waiting && doubted->child >= 0;
+        }
         self->doubted[kept++] = *doubted;
     }
     self->doubted_count = kept;
@@ -371,6 +441,13 @@ static bool s_core(bb_store_t *store, bb_scrub_event_t event, int64_t *wake_mono
     self->step = actions;
     self->step_wall_ns = event.now_wall_ns;
     return true;
+}
+
+int64_t bb_store_suspect_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_wall_ns)
+{
+    int64_t wake_mono_ns = BB_NEVER_NS;
+    s_doubted_tick(store, now_mono_ns, now_wall_ns, &wake_mono_ns);
+    return wake_mono_ns;
 }
 
 bool bb_store_scrub_tick(bb_store_t *store, int64_t now_mono_ns, int64_t now_wall_ns,

@@ -23,8 +23,14 @@ void bb_store_scrub_load_damage(bb_store_scrub_t *self, const bb_damage_entry_t 
 void bb_store_scrub_load_verified(bb_store_scrub_t *self, bb_window_id_t window,
                                   const bb_meta_verified_t *verified);
 
-// All of meta is loaded: segments that are known to be damaged are looked at by the checker first.
+// A segment that was put last before the store was opened, and nobody signed off.
+void bb_store_scrub_load_fresh(bb_store_scrub_t *self, bb_window_id_t window, uint64_t number);
+
+// All of meta is loaded: segments that are known to be damaged, and those that were put last before
+// a crash and not read whole since, are looked at by the checker first.
 void bb_store_scrub_opened(bb_store_t *store);
+
+bool bb_store_scrub_is_any_suspect(const bb_store_scrub_t *self);
 
 // The list of windows of the store has changed, or what is in them.
 void bb_store_scrub_windows_changed(bb_store_scrub_t *self);

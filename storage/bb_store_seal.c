@@ -173,6 +173,7 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
             s_record_window(self, &self->fresh.items[i], &windows);
         }
     }
+    bb_meta_batch_fresh(&windows, &self->fresh);
     const bb_meta_batch_t *batches[] = {&windows, &self->fingerprints, &self->record};
     bb_error_t error = s_write_meta(self, batches, BB_COUNT_OF(batches), must_fence);
     bb_meta_batch_free(&windows);

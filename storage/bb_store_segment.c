@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "protocol/bb_time.h"
 
@@ -17,6 +18,8 @@ struct bb_segment_pool {
     size_t map_bytes;
     atomic_bool is_watched;
     atomic_uint_fast64_t doubt_count;
+    atomic_int_fast64_t wait_ns;
+    pthread_cond_t judged;         // a segment is not suspect any more
     pthread_mutex_t lock;          // guards everything below and the marked fields of the segments
     bb_segment_t *newest, *oldest; // open ones, most recently used first
     uint32_t open_count;
@@ -44,8 +47,13 @@ bb_segment_pool_t *bb_segment_pool_new(bb_vfs_t *vfs, bb_kv_driver_t *kv, const 
     self->kv = kv;
     self->directory = bb_strdup(directory);
     self->map_bytes = map_bytes;
+    pthread_condattr_t attributes;
     int failed = pthread_mutex_init(&self->lock, NULL);
+    failed |= pthread_condattr_init(&attributes);
+    failed |= pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    failed |= pthread_cond_init(&self->judged, &attributes);
     BB_ASSERT(failed == 0);
+    pthread_condattr_destroy(&attributes);
     return self;
 }
 
@@ -53,6 +61,7 @@ void bb_segment_pool_destroy(bb_segment_pool_t **self)
 {
     if (*self) {
         BB_ASSERT((*self)->open_count == 0);
+        pthread_cond_destroy(&(*self)->judged);
         pthread_mutex_destroy(&(*self)->lock);
         free((*self)->directory);
         free(*self);
@@ -201,8 +210,9 @@ void bb_segment_doom(bb_segment_t *self)
 }
 
 // ---- trust -----------------------------------------------------------------------------------
-void bb_segment_pool_watch(bb_segment_pool_t *self)
+void bb_segment_pool_watch(bb_segment_pool_t *self, int64_t wait_ns)
 {
+    atomic_store(&self->wait_ns, wait_ns);
     atomic_store(&self->is_watched, true);
 }
 
@@ -226,7 +236,12 @@ uint64_t bb_segment_pool_doubt_count(const bb_segment_pool_t *self)
 
 void bb_segment_trust_set(bb_segment_t *self, bb_segment_trust_t trust)
 {
+    pthread_mutex_lock(&self->pool->lock);
     atomic_store(&self->trust, trust);
+    if (trust != BB_SEGMENT_SUSPECT) {
+        pthread_cond_broadcast(&self->pool->judged);
+    }
+    pthread_mutex_unlock(&self->pool->lock);
 }
 
 bb_segment_trust_t bb_segment_trust(const bb_segment_t *self)
@@ -281,12 +296,34 @@ static void s_close_idle(bb_segment_pool_t *pool)
     }
 }
 
+// Waits while the segment is suspect, as long as the pool's watcher said.
+static bb_segment_trust_t s_await_verdict(bb_segment_t *self)
+{
+    bb_segment_pool_t *pool = self->pool;
+    int64_t wait_ns = atomic_load(&pool->wait_ns);
+    if (bb_segment_trust(self) != BB_SEGMENT_SUSPECT || wait_ns == 0) {
+        return bb_segment_trust(self);
+    }
+    struct timespec limit;
+    clock_gettime(CLOCK_MONOTONIC, &limit);
+    int64_t limit_ns = limit.tv_nsec + wait_ns;
+    limit.tv_sec += (time_t)(limit_ns / BB_NS_PER_S);
+    limit.tv_nsec = (long)(limit_ns % BB_NS_PER_S);
+    int failed = 0;
+    pthread_mutex_lock(&pool->lock);
+    while (bb_segment_trust(self) == BB_SEGMENT_SUSPECT && failed == 0) {
+        failed = pthread_cond_timedwait(&pool->judged, &pool->lock, &limit);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return bb_segment_trust(self);
+}
+
 bb_error_t bb_segment_env_acquire(bb_segment_t *self, bool create, bb_kv_env_t **env,
                                   bb_fault_t *fault)
 {
     bb_segment_pool_t *pool = self->pool;
     bb_error_t error = BB_OK;
-    switch (bb_segment_trust(self)) {
+    switch (s_await_verdict(self)) {
     case BB_SEGMENT_TRUSTED:
         break;
     case BB_SEGMENT_SUSPECT:

@@ -78,8 +78,9 @@ typedef enum {
     BB_SEGMENT_CONDEMNED, // never opened: CORRUPT
 } bb_segment_trust_t;
 
-// Doubts have an effect from now on: there is somebody who looks at segments.
-void bb_segment_pool_watch(bb_segment_pool_t *self);
+// Doubts have an effect from now on: there is somebody who looks at segments. A thread that wants
+// to open one that is suspect waits up to wait_ns for the verdict.
+void bb_segment_pool_watch(bb_segment_pool_t *self, int64_t wait_ns);
 // The first doubt makes the segment suspect; later ones, after a verdict, change nothing.
 void bb_segment_doubt(bb_segment_t *self);
 bool bb_segment_is_doubted(const bb_segment_t *self); // ever
@@ -96,7 +97,7 @@ BB_MUST_CHECK bb_error_t bb_segment_make(bb_segment_t *self, bool *must_fence, b
 
 // The environment, opened if it was not; `create` makes an empty one in its folder. Stays open
 // until as many _env_release as _env_acquire were called. Errors: those of the driver's open, after
-// which it is doubted; BUSY (suspect), CORRUPT (condemned).
+// which it is doubted; BUSY (suspect, and still so after the pool's wait), CORRUPT (condemned).
 BB_MUST_CHECK bb_error_t bb_segment_env_acquire(bb_segment_t *self, bool create, bb_kv_env_t **env,
                                                 bb_fault_t *fault);
 void bb_segment_env_release(bb_segment_t *self);

@@ -80,6 +80,13 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     return BB_OK;
 }
 
+void bb_shard_sign_off(bb_shard_t *self)
+{
+    BB_ASSERT(self);
+    BB_ASSERT(!self->is_job_out);
+    bb_store_sign_off(self->store);
+}
+
 void bb_shard_close(bb_shard_t **self_pointer)
 {
     BB_ASSERT(self_pointer);

@@ -71,6 +71,8 @@ typedef struct {
 
 BB_MUST_CHECK bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *report,
                                        bb_shard_t **shard, bb_fault_t *fault);
+// The process ends in good order (bb_store_sign_off); before _close.
+void bb_shard_sign_off(bb_shard_t *self);
 void bb_shard_close(bb_shard_t **self); // no job may be out
 
 // Time of one call. mono never goes back; wall is this node's clock; skewed: the mesh found our

@@ -144,7 +144,8 @@ struct bb_shard {
     bb_settle_t settles[BB_SHARD_SETTLES_MAX];
     uint32_t settle_count;
     int64_t settle_next_mono_ns;
-    int64_t scrub_wake_mono_ns; // ask the store's scrubber again
+    int64_t scrub_wake_mono_ns;   // ask the store's scrubber again
+    int64_t suspect_wake_mono_ns; // and those who look at suspect segments
     bb_pending_release_t releases[BB_SHARD_RELEASES_MAX];
 
     bool is_draining;

@@ -261,6 +261,10 @@ static void s_settles(bb_shard_t *self)
 void bb_shard_maintain(bb_shard_t *self)
 {
     s_clock(self);
+    if (self->time.mono_ns >= self->suspect_wake_mono_ns) {
+        self->suspect_wake_mono_ns =
+            bb_store_suspect_tick(self->store, self->time.mono_ns, self->time.wall_ns);
+    }
     s_jobs(self);
     s_trim(self);
     s_settles(self);
@@ -272,6 +276,7 @@ int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self)
     if (bb_store_is_fenced(self->store)) {
         return self->settle_count > 0 ? self->time.mono_ns : BB_NEVER_NS;
     }
+    wake_mono_ns = BB_MIN(wake_mono_ns, self->suspect_wake_mono_ns);
     if (!self->is_job_out) {
         if (self->head_since_mono_ns != BB_NEVER_NS) {
             int64_t due = self->head_since_mono_ns + self->options.flush_age_ns_max;

@@ -485,6 +485,7 @@ static void s_destroy(s_store_t **self_p)
         }
     }
     if (self->shard) {
+        bb_shard_sign_off(self->shard);
         bb_shard_close(&self->shard);
     }
     bb_outlet_destroy(&self->router);

@@ -12,6 +12,7 @@
 
 #define S_PROGRAM      "busbar-inspect"
 #define S_PATH_BYTES   4096u
+#define S_WAIT_NS      (INT64_C(2) * BB_NS_PER_S)
 #define S_MEMORY_BYTES "1073741824" // of the child; the window itself is mapped, not counted
 
 static bool s_program(char path[S_PATH_BYTES])
@@ -91,5 +92,5 @@ static void s_kill(void *context, int64_t handle)
 
 bb_store_checker_t bb_window_checker(void)
 {
-    return (bb_store_checker_t){NULL, s_spawn, s_poll, s_kill};
+    return (bb_store_checker_t){NULL, s_spawn, s_poll, s_kill, S_WAIT_NS};
 }

@@ -43,7 +43,32 @@ def condition(group):
     return node["damaged"], json.loads(done.stdout), done.returncode
 
 
+def crashed():
+    """kill -9, and the segment that was put last is not what was written."""
+    with Cluster("--nodes", "1", "--partitions", "8", name="crashed") as group:
+        for day in DAYS[:2]:
+            group.good("simulate", "--batteries", "8", "--duration", "20m", "--start", f"{day}T06:00:00Z")
+            group.good("settle")
+        before = {day: ask(group, day) for day in DAYS[:2]}
+        with case("after a kill: what was put last is read by another process first, and answers wait for it"):
+            group.kill("n1")
+            group.up()
+            expect({day: ask(group, day) for day in DAYS[:2]} == before, "not as before")
+            expect(group.status()["damaged"] == 0, "sound, and counted as damaged")
+        with case("after a kill: a mangled newest segment is named, nothing of it is served, the rest is complete"):
+            group.kill("n1")
+            mislead(segments(group, DAYS[1])[0])
+            group.up()
+            pid = group.pid("n1")
+            status, rows = ask(group, DAYS[1])
+            expect(status == 3 and all(row in before[DAYS[1]][1] for row in rows), f"status {status}")
+            expect(ask(group, DAYS[0]) == before[DAYS[0]], "the other day")
+            group.wait("status counts it", lambda: group.status()["damaged"] > 0, 20)
+            expect(group.pid("n1") == pid, f"the node ended: {group.log('n1')[-800:]}")
+
+
 def main():
+    crashed()
     with Cluster("--nodes", "1", "--partitions", "8", name="damage") as group:
         for day in DAYS:
             group.good("simulate", "--batteries", "8", "--duration", "20m", "--start", f"{day}T06:00:00Z")

@@ -122,7 +122,7 @@ static void test_flipped_bits_are_seen(void **state)
             bb_fault_t fault = {0};
             bb_error_t error = s_reopen(&fixture, &report, &fault);
             if (error == BB_OK) {
-                assert_non_null(strchr("DFLT", bad.key[0]));
+                assert_non_null(strchr("DFLPT", bad.key[0]));
                 assert_int_equal(report.meta_damaged_count, 1);
                 assert_non_null(strstr(report.first_meta_damage, "does not verify"));
                 bb_query_t query = fixture_query(BB_QUERY_RAW);
@@ -141,7 +141,7 @@ static void test_flipped_bits_are_seen(void **state)
         }
     }
     assert_true(refused > 500 && passed > 20);
-    for (const char *kind = "CFHKLMNTW"; *kind; kind++) {
+    for (const char *kind = "CFHKLMNPTW"; *kind; kind++) {
         assert_true(kinds[(uint8_t)*kind] || *kind == 'K' || *kind == 'T');
     }
     fixture_reopen_error(&fixture, BB_OK);

@@ -42,28 +42,32 @@ static bb_store_scrub_stats_t s_pass(fixture_t *fixture)
 }
 
 // ---- what is written -------------------------------------------------------------------------
-// One frame a minute of batteries 1 and 2 on two days, one metric; flushed.
-static void s_fill(fixture_t *fixture)
+// One frame a minute of batteries 1 and 2 on that day, one metric.
+static void s_write_day(fixture_t *fixture, uint32_t day)
 {
     const uint32_t metrics[1] = {0};
     const uint8_t types[1] = {BB_TYPE_FLOAT64};
-    for (uint32_t day = 0; day < 2; day++) {
-        fixture_batch_t batch;
-        memset(&batch, 0, sizeof batch);
-        bool *marks = bb_alloc_zero(2 * S_ROWS, 1);
-        bb_batch_builder_t *builder = bb_batch_builder_new(0);
-        for (uint32_t f = 0; f < 2 * S_ROWS; f++) {
-            const uint64_t bits[1] = {bb_bits_of_double(20.0 + (f * 7 % 100) / 10.0)};
-            int64_t time_ns = FIXTURE_START_NS + day * S_DAY_NS + f / 2 * 60 * BB_NS_PER_S;
-            fixture_add_frame(builder, &batch, 1 + f % 2, 0, time_ns, metrics, types, bits, 1,
-                              false);
-        }
-        fixture_seal(fixture, builder, marks, FIXTURE_START_NS, &batch);
-        bb_batch_builder_destroy(&builder);
-        fixture_write(fixture, &batch);
-        fixture_batch_free(&batch);
-        free(marks);
+    fixture_batch_t batch;
+    memset(&batch, 0, sizeof batch);
+    bool *marks = bb_alloc_zero(2 * S_ROWS, 1);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    for (uint32_t f = 0; f < 2 * S_ROWS; f++) {
+        const uint64_t bits[1] = {bb_bits_of_double(20.0 + (f * 7 % 100) / 10.0)};
+        int64_t time_ns = FIXTURE_START_NS + day * S_DAY_NS + f / 2 * 60 * BB_NS_PER_S;
+        fixture_add_frame(builder, &batch, 1 + f % 2, 0, time_ns, metrics, types, bits, 1, false);
     }
+    fixture_seal(fixture, builder, marks, FIXTURE_START_NS, &batch);
+    bb_batch_builder_destroy(&builder);
+    fixture_write(fixture, &batch);
+    fixture_batch_free(&batch);
+    free(marks);
+}
+
+// Two such days; flushed.
+static void s_fill(fixture_t *fixture)
+{
+    s_write_day(fixture, 0);
+    s_write_day(fixture, 1);
     assert_int_equal(fixture_job(fixture, BB_JOB_FLUSH), BB_OK);
 }
 
@@ -554,8 +558,9 @@ static void s_kill(void *context, int64_t handle)
 static void s_reopen_without(fixture_t *fixture, s_checker_t *checker, const char *day,
                              char path[256])
 {
+    bb_store_sign_off(fixture->store);
     bb_store_close(&fixture->store);
-    fixture->options.checker = (bb_store_checker_t){checker, s_spawn, s_poll, s_kill};
+    fixture->options.checker = (bb_store_checker_t){checker, s_spawn, s_poll, s_kill, 0};
     s_remove_window(fixture, day, path);
     fixture_reopen_error(fixture, BB_OK);
 }
@@ -628,15 +633,17 @@ static void s_test_damage_is_doubt_after_restart(void **state)
         fixture_t fixture;
         s_checker_t checker = {.event = is_crash ? BB_SUSPECT_CRASHED : BB_SUSPECT_FOUND};
         s_open(&fixture, true);
+        bb_store_sign_off(fixture.store);
         bb_store_close(&fixture.store);
         s_damage(&fixture, "2026-01-01", S_VANISH);
-        fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill};
+        fixture.options.checker = (bb_store_checker_t){&checker, s_spawn, s_poll, s_kill, 0};
         fixture_reopen_error(&fixture, BB_OK);
         assert_int_equal(s_pass(&fixture).damage_count, 1);
         checker.has_ended = true;
         s_scrub(&fixture, s_now_ns + BB_NS_PER_S);
         assert_int_equal(checker.spawned, 1);
         checker.has_ended = false;
+        bb_store_sign_off(fixture.store);
         fixture_reopen(&fixture);
         s_scrub(&fixture, s_now_ns + BB_NS_PER_S); // nothing was read
         bb_store_scrub_stats_t stats = bb_store_scrub_stats(fixture.store, 0);
@@ -653,6 +660,81 @@ static void s_test_damage_is_doubt_after_restart(void **state)
         assert_int_equal(checker.spawned, 2);
         fixture_close(&fixture);
     }
+}
+
+static int64_t s_spawn_nothing(void *context, const char *window_path, int64_t timeout_ns)
+{
+    (void)window_path;
+    (void)timeout_ns;
+    ((s_checker_t *)context)->spawned++;
+    return -1;
+}
+
+// A store that was not signed off, with two days of which the second was flushed last.
+static void s_open_crashed(fixture_t *fixture, s_checker_t *checker)
+{
+    s_now_ns = 0;
+    fixture_open(fixture, true);
+    for (uint32_t day = 0; day < 2; day++) {
+        s_write_day(fixture, day);
+        assert_int_equal(fixture_job(fixture, BB_JOB_FLUSH), BB_OK);
+    }
+    bb_store_close(&fixture->store);
+    fixture->options.checker = (bb_store_checker_t){checker, s_spawn, s_poll, s_kill, 0};
+    fixture_reopen_error(fixture, BB_OK);
+}
+
+// Goal: after a crash what was put last, and nothing else, is looked at by the checker before
+// anybody reads it; with its verdict it is read, or named. Once signed off it is not asked again.
+static void s_test_crash_is_doubt(void **state)
+{
+    (void)state;
+    const bb_suspect_event_t events[] = {BB_SUSPECT_PASSED, BB_SUSPECT_CRASHED};
+    for (uint32_t i = 0; i < BB_COUNT_OF(events); i++) {
+        fixture_t fixture;
+        s_checker_t checker = {.event = events[i]};
+        s_open_crashed(&fixture, &checker);
+        assert_true(s_is_complete(&fixture, 1, 0));
+        assert_false(s_is_complete(&fixture, 1, 1)); // barred before the first tick
+        assert_int_equal(checker.spawned, 0);
+        assert_true(bb_store_suspect_tick(fixture.store, 5, s_now_ns) <= 5 + BB_NS_PER_S);
+        assert_int_equal(checker.spawned, 1);
+        assert_non_null(strstr(checker.path, "2026-01-02"));
+        assert_false(s_is_complete(&fixture, 1, 1));
+        checker.has_ended = true;
+        (void)bb_store_suspect_tick(fixture.store, 6, s_now_ns);
+        assert_int_equal(bb_store_scrub_stats(fixture.store, 0).barred_count, i);
+        assert_int_equal(s_is_complete(&fixture, 1, 1), i == 0);
+        assert_true(s_is_complete(&fixture, 1, 0));
+        if (i == 0) {
+            bb_store_sign_off(fixture.store);
+            fixture_reopen(&fixture);
+            (void)bb_store_suspect_tick(fixture.store, 7, s_now_ns);
+            assert_int_equal(checker.spawned, 1);
+            assert_true(s_is_complete(&fixture, 1, 1));
+        }
+        fixture_close(&fixture);
+    }
+}
+
+// Goal: without anybody who could look, and without any evidence but a crash, it is read as always;
+// what scrubbing has read whole since is not suspect at all.
+static void s_test_crash_without_a_checker(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    s_checker_t checker = {.event = BB_SUSPECT_PASSED};
+    s_open_crashed(&fixture, &checker);
+    fixture.options.checker.spawn = s_spawn_nothing;
+    fixture_reopen(&fixture);
+    (void)bb_store_suspect_tick(fixture.store, 5, s_now_ns);
+    assert_int_equal(checker.spawned, 1);
+    assert_true(s_is_complete(&fixture, 1, 1));
+    s_pass(&fixture);
+    fixture_reopen(&fixture);
+    (void)bb_store_suspect_tick(fixture.store, 5, s_now_ns);
+    assert_int_equal(checker.spawned, 1);
+    fixture_close(&fixture);
 }
 
 // Goal: a store that is closed while a child looks at a window does not leave it behind.
@@ -688,6 +770,8 @@ int main(void)
         cmocka_unit_test(s_test_meta_reaches_its_size),
         cmocka_unit_test(s_test_failed_read_is_doubt),
         cmocka_unit_test(s_test_damage_is_doubt_after_restart),
+        cmocka_unit_test(s_test_crash_is_doubt),
+        cmocka_unit_test(s_test_crash_without_a_checker),
         cmocka_unit_test(s_test_verified_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
