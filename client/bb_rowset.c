@@ -143,7 +143,7 @@ static bool s_fits(const bb_rowset_t *self, const bb_series_t *series)
         return false;
     }
     return self->mode == BB_QUERY_AGGREGATE
-               ? series->row_count == 0 || series->buckets != NULL
+               ? series->row_count == 0 || series->has_buckets
                : series->row_count == 0 || (series->times_wall_ns && series->values);
 }
 
@@ -315,18 +315,18 @@ static void s_merge_into(s_merged_t *whole, const s_merged_t *part)
 static s_merged_t s_merged_of(const s_chunk_t *chunk, uint32_t row)
 {
     const bb_series_t *series = chunk->series;
-    const bb_page_bucket_t *bucket = &series->buckets[row];
+    const bb_bucket_t bucket = bb_series_bucket(series, row);
     const bb_page_t *page = &chunk->page->page;
     return (s_merged_t){
         .metric = series->metric,
         .type = series->type,
         .order_key = chunk->order_key,
         .arrival = chunk->arrival,
-        .bucket = bb_series_bucket(series, row),
-        .min = s_value_of(page, series->type, bucket->min),
-        .max = s_value_of(page, series->type, bucket->max),
-        .first = s_value_of(page, series->type, bucket->first),
-        .last = s_value_of(page, series->type, bucket->last),
+        .bucket = bucket,
+        .min = s_value_of(page, series->type, bucket.min),
+        .max = s_value_of(page, series->type, bucket.max),
+        .first = s_value_of(page, series->type, bucket.first),
+        .last = s_value_of(page, series->type, bucket.last),
     };
 }
 
@@ -457,7 +457,7 @@ static int64_t s_time(const bb_rowset_t *self, const s_cursor_t *cursor)
     if (self->mode == BB_QUERY_BATTERIES) {
         return 0;
     }
-    return self->mode == BB_QUERY_AGGREGATE ? series->buckets[cursor->row].start_wall_ns
+    return self->mode == BB_QUERY_AGGREGATE ? bb_series_bucket_start_wall_ns(series, cursor->row)
                                             : series->times_wall_ns[cursor->row];
 }
 

@@ -250,6 +250,32 @@ static bb_page_bucket_t s_bucket(bb_page_builder_t *self, bb_type_t type, const 
     return to;
 }
 
+static bb_sum_t s_sum_of_decimals(__int128 sum)
+{
+    bb_sum_t whole = {};
+    whole.decimals[0] = static_cast<uint64_t>(sum);
+    whole.decimals[1] = static_cast<uint64_t>(sum >> 64);
+    whole.decimals[2] = static_cast<uint64_t>(sum >> 127);
+    return whole;
+}
+
+// For who does not know columns.
+static void s_whole_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
+                            bb_type_t type, const bb_bucket_list_t &list, uint32_t row_count)
+{
+    bb_bucket_t *buckets =
+        static_cast<bb_bucket_t *>(bb_alloc_zero(size_t{row_count} + 1, sizeof(bb_bucket_t)));
+    for (uint32_t i = 0; i < row_count; i++) {
+        buckets[i].start_wall_ns = list.starts_wall_ns[i];
+        buckets[i].count = list.counts[i];
+        buckets[i].sum = s_sum_of_decimals(list.sums[i]);
+        buckets[i].min = list.mins ? list.mins[i] : 0;
+        buckets[i].max = list.maxs ? list.maxs[i] : 0;
+    }
+    bb_page_builder_buckets(self, battery, metric, type, buckets, row_count);
+    free(buckets);
+}
+
 static Offset<flatbuffers::Vector<const wire::PageSum *>>
 s_sum_vector(FlatBufferBuilder &fbb, const s_array<bb_page_sum_t> &sums)
 {
@@ -389,6 +415,47 @@ void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_sli
     auto sums = s_sum_vector(fbb, self->sums);
     self->series.push(wire::CreatePageSeries(
         fbb, battery_text, metric_text, static_cast<uint8_t>(type), 0, 0, bucket_offset, 0, sums));
+    self->row_count += row_count;
+}
+
+void bb_page_builder_bucket_list(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
+                                 bb_type_t type, const bb_bucket_list_t *list, uint32_t row_count)
+{
+    BB_ASSERT(self);
+    BB_ASSERT(bb_type_is_valid(type) && type != BB_TYPE_STATE);
+    if (!self->accepts_rows) {
+        s_whole_buckets(self, battery, metric, type, *list, row_count);
+        return;
+    }
+    FlatBufferBuilder &fbb = self->fbb;
+    Offset<String> battery_text = s_battery(self, battery);
+    Offset<String> metric_text = s_metric(self, metric);
+    auto starts = fbb.CreateVector(list->starts_wall_ns, row_count);
+    auto counts = fbb.CreateVector(list->counts, row_count);
+    uint64_t *low = nullptr;
+    auto sums_low = fbb.CreateUninitializedVector<uint64_t>(row_count, &low);
+    uint64_t lacking = 0; // in the low parts
+    for (uint32_t i = 0; i < row_count; i++) {
+        low[i] = static_cast<uint64_t>(list->sums[i]);
+        lacking |= static_cast<uint64_t>(list->sums[i] >> 64) ^ (0 - (low[i] >> 63));
+    }
+    Offset<flatbuffers::Vector<uint64_t>> sums_high = 0;
+    if (lacking != 0) {
+        uint64_t *high = nullptr;
+        sums_high = fbb.CreateUninitializedVector<uint64_t>(row_count, &high);
+        for (uint32_t i = 0; i < row_count; i++) {
+            high[i] = static_cast<uint64_t>(list->sums[i] >> 64);
+        }
+    }
+    Offset<flatbuffers::Vector<uint64_t>> mins = 0;
+    Offset<flatbuffers::Vector<uint64_t>> maxs = 0;
+    if (list->mins) {
+        mins = fbb.CreateVector(list->mins, row_count);
+        maxs = fbb.CreateVector(list->maxs, row_count);
+    }
+    auto columns = wire::CreatePageColumns(fbb, starts, counts, sums_low, sums_high, mins, maxs);
+    self->series.push(wire::CreatePageSeries(fbb, battery_text, metric_text,
+                                             static_cast<uint8_t>(type), 0, 0, 0, 0, 0, columns));
     self->row_count += row_count;
 }
 

@@ -124,6 +124,15 @@ typedef struct {
     uint64_t bins[BB_SUM_BINS][2];
 } bb_page_sum_t;
 
+// Buckets of numbers as columns, the way a page carries them where sums are those of decimals and
+// first and last values were not asked for: 24 or 40 bytes a bucket.
+typedef struct {
+    const int64_t *starts_wall_ns; // ascending
+    const uint64_t *counts;
+    const uint64_t *sums_low, *sums_high; // times 10^-10; high NULL: each is the sign of the low
+    const uint64_t *mins, *maxs;          // NULL: 0
+} bb_page_columns_t;
+
 // One series of a page. RAW, LAST, QUARANTINE: times and values. AGGREGATE: buckets.
 // BATTERIES: neither, attributes instead; metric is empty, type is 0.
 typedef struct {
@@ -133,8 +142,10 @@ typedef struct {
     uint32_t row_count;
     const int64_t *times_wall_ns;
     const uint64_t *values;          // STATE: indexes into page.states
-    const bb_page_bucket_t *buckets; // bb_series_bucket puts them together
-    const bb_page_sum_t *sums;       // sum_count, ascending by row
+    bool has_buckets;                // bb_series_bucket puts them together
+    const bb_page_bucket_t *buckets; // NULL: they are columns
+    bb_page_columns_t columns;
+    const bb_page_sum_t *sums; // sum_count, ascending by row
     uint32_t sum_count;
     uint32_t sum_row; // number of the first bucket in `sums`
     uint32_t attribute_count;
@@ -160,14 +171,15 @@ BB_MUST_CHECK bb_error_t bb_page_open(bb_page_t *self, bb_slice_t encoded, bb_fa
 void bb_page_close(bb_page_t *self);
 // One bucket of a series that has buckets, row < row_count. STATE: indexes into page.states.
 bb_bucket_t bb_series_bucket(const bb_series_t *self, uint32_t row);
+int64_t bb_series_bucket_start_wall_ns(const bb_series_t *self, uint32_t row);
 
 // bb_page_builder_t - writes one page. Copies what it is given.
 typedef struct bb_page_builder bb_page_builder_t;
 bb_page_builder_t *bb_page_builder_new(void);
 void bb_page_builder_destroy(bb_page_builder_t **self);
-// From here on bb_page_builder_row and _row_bucket write columns instead of a table per series,
-// which is much faster and smaller to write and read. Only for who asks for it: a version 0.1.0
-// client does not look there. Until _finish.
+// From here on bb_page_builder_row, _row_bucket and _bucket_list write columns instead of a table
+// per series, which is much faster and smaller to write and read. Only for who asks for it: a
+// version 0.1.0 client does not look there. Until _finish.
 void bb_page_builder_accept_rows(bb_page_builder_t *self);
 // STATE values in `values`, `min`.. are addresses of bb_text_t here; the builder makes the table.
 void bb_page_builder_points(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
@@ -175,6 +187,16 @@ void bb_page_builder_points(bb_page_builder_t *self, bb_slice_t battery, bb_slic
                             uint32_t row_count);
 void bb_page_builder_buckets(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
                              bb_type_t type, const bb_bucket_t *buckets, uint32_t row_count);
+// Buckets of FLOAT64, INT64 or BOOL without first and last values, whose sums are those of
+// decimals.
+typedef struct {
+    const int64_t *starts_wall_ns; // ascending
+    const uint64_t *counts;
+    const __int128 *sums;        // times 10^-10
+    const uint64_t *mins, *maxs; // NULL: 0
+} bb_bucket_list_t;
+void bb_page_builder_bucket_list(bb_page_builder_t *self, bb_slice_t battery, bb_slice_t metric,
+                                 bb_type_t type, const bb_bucket_list_t *list, uint32_t row_count);
 // A kind of series, for the rows of this page; names of the same kind may be given again, which
 // only costs space. At most BB_PAGE_KINDS_MAX; more go into series of their own.
 #define BB_PAGE_KINDS_MAX 65535u

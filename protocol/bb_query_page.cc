@@ -131,6 +131,7 @@ bb_error_t s_open_buckets(bb_series_t *to, const wire::PageSeries &from, uint32_
         return s_corrupt(fault, index, "the buckets are not aligned");
     }
     to->row_count = count;
+    to->has_buckets = true;
     to->buckets = static_cast<const bb_page_bucket_t *>(data);
     to->sum_count = bb::s_count(from.sums());
     if (!s_sums_fit(from.sums(), count)) {
@@ -146,6 +147,52 @@ bb_error_t s_open_buckets(bb_series_t *to, const wire::PageSeries &from, uint32_
             return s_corrupt(fault, index, "buckets do not ascend");
         }
     }
+    return BB_OK;
+}
+
+// A column of `count` numbers, or none. False: it is neither.
+template <class T>
+bool s_open_column(const flatbuffers::Vector<T> *from, uint32_t count, const T **to)
+{
+    if (!from) {
+        return true;
+    }
+    *to = from->data();
+    return from->size() == count && bb::s_is_aligned(from->Data());
+}
+
+bb_error_t s_open_columns(bb_series_t *to, const wire::PageSeries &from, uint32_t index,
+                          bb_fault_t *fault)
+{
+    const wire::PageColumns *wire_columns = from.columns();
+    uint32_t count = wire_columns ? bb::s_count(wire_columns->starts_wall_ns()) : 0;
+    if (count == 0) {
+        return BB_OK;
+    }
+    if (to->row_count > 0) {
+        return s_corrupt(fault, index, "has columns of buckets and other rows at once");
+    }
+    bb_page_columns_t *columns = &to->columns;
+    if (!s_open_column(wire_columns->starts_wall_ns(), count, &columns->starts_wall_ns) ||
+        !s_open_column(wire_columns->counts(), count, &columns->counts) ||
+        !s_open_column(wire_columns->sums_low(), count, &columns->sums_low) ||
+        !s_open_column(wire_columns->sums_high(), count, &columns->sums_high) ||
+        !s_open_column(wire_columns->mins(), count, &columns->mins) ||
+        !s_open_column(wire_columns->maxs(), count, &columns->maxs) || !columns->counts ||
+        !columns->sums_low || !columns->mins != !columns->maxs || to->type == BB_TYPE_STATE) {
+        return s_corrupt(fault, index, "the columns of buckets do not fit together");
+    }
+    bool fits = true;
+    for (uint32_t i = 0; i < count; i++) {
+        fits &= columns->counts[i] > 0 &&
+                (i == 0 || columns->starts_wall_ns[i] > columns->starts_wall_ns[i - 1]);
+    }
+    if (!fits || (columns->mins && (!s_values_fit(to->type, columns->mins, count, 0) ||
+                                    !s_values_fit(to->type, columns->maxs, count, 0)))) {
+        return s_corrupt(fault, index, "a bucket is empty, not in order, or its values do not fit");
+    }
+    to->row_count = count;
+    to->has_buckets = true;
     return BB_OK;
 }
 
@@ -178,6 +225,9 @@ bb_error_t s_open_series(bb_series_t *to, const wire::PageSeries &from, uint32_t
     bb_error_t error = s_open_points(to, from, index, state_count, fault);
     if (error == BB_OK) {
         error = s_open_buckets(to, from, index, state_count, fault);
+    }
+    if (error == BB_OK) {
+        error = s_open_columns(to, from, index, fault);
     }
     if (error == BB_OK) {
         error = s_open_attributes(to, from, index, attributes, fault);
@@ -277,6 +327,7 @@ bb_error_t s_open_row(bb_series_t *to, const wire::PageRows &rows, uint32_t inde
     to->type = rows.types()->Get(kind);
     to->row_count = 1;
     if (rows.buckets() && rows.buckets()->size() > 0) {
+        to->has_buckets = true;
         to->buckets = reinterpret_cast<const bb_page_bucket_t *>(rows.buckets()->Data()) + index;
         return s_bucket_fits(to->type, *to->buckets, state_count)
                    ? BB_OK
@@ -375,9 +426,33 @@ bb_error_t bb_page_open(bb_page_t *self, bb_slice_t encoded, bb_fault_t *fault)
     return error;
 }
 
+int64_t bb_series_bucket_start_wall_ns(const bb_series_t *self, uint32_t row)
+{
+    BB_ASSERT(self->has_buckets && row < self->row_count);
+    return self->buckets ? self->buckets[row].start_wall_ns : self->columns.starts_wall_ns[row];
+}
+
+static bb_bucket_t s_bucket_of_columns(const bb_page_columns_t &columns, uint32_t row)
+{
+    bb_bucket_t bucket = {};
+    uint64_t low = columns.sums_low[row];
+    uint64_t high = columns.sums_high ? columns.sums_high[row] : 0 - (low >> 63);
+    bucket.start_wall_ns = columns.starts_wall_ns[row];
+    bucket.count = columns.counts[row];
+    bucket.sum.decimals[0] = low;
+    bucket.sum.decimals[1] = high;
+    bucket.sum.decimals[2] = 0 - (high >> 63);
+    bucket.min = columns.mins ? columns.mins[row] : 0;
+    bucket.max = columns.maxs ? columns.maxs[row] : 0;
+    return bucket;
+}
+
 bb_bucket_t bb_series_bucket(const bb_series_t *self, uint32_t row)
 {
-    BB_ASSERT(self->buckets && row < self->row_count);
+    BB_ASSERT(self->has_buckets && row < self->row_count);
+    if (!self->buckets) {
+        return s_bucket_of_columns(self->columns, row);
+    }
     uint32_t begin = 0;
     uint32_t limit = self->sum_count;
     while (begin < limit) {

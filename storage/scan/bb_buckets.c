@@ -10,7 +10,23 @@
 void bb_buckets_free(bb_buckets_t *self)
 {
     free(self->items);
+    bb_bucket_columns_free(&self->columns);
     *self = (bb_buckets_t){0};
+}
+
+void bb_buckets_begin(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type)
+{
+    self->count = 0;
+    self->is_columns = rule.has_no_ends && type != BB_TYPE_STATE;
+    bb_bucket_columns_clear(&self->columns, !rule.has_no_extremes);
+}
+
+size_t bb_buckets_page_bytes(const bb_buckets_t *self)
+{
+    if (!self->is_columns) {
+        return sizeof(bb_page_bucket_t);
+    }
+    return (self->columns.has_extremes ? 5 : 3) * sizeof(uint64_t);
 }
 
 static void s_reserve(bb_buckets_t *self, size_t count)
@@ -26,11 +42,26 @@ static int64_t s_start(bb_bucket_rule_t rule, int64_t time_wall_ns)
     return rule.every_ns == 0 ? rule.from_wall_ns : time_wall_ns / rule.every_ns * rule.every_ns;
 }
 
+void bb_buckets_widen(bb_buckets_t *self)
+{
+    if (!self->is_columns) {
+        return;
+    }
+    s_reserve(self, self->columns.count);
+    self->is_columns = false;
+    self->count = self->columns.count;
+    for (size_t i = 0; i < self->count; i++) {
+        self->items[i].start_wall_ns = self->columns.starts_wall_ns[i];
+        bb_bucket_columns_get(&self->columns, i, &self->items[i].stats);
+    }
+}
+
 // The same of a time that is not before the last bucket; mostly without a division.
 static int64_t s_start_after(const bb_buckets_t *self, bb_bucket_rule_t rule, int64_t time_wall_ns)
 {
-    if (self->count > 0 && rule.every_ns != 0) {
-        int64_t last = self->items[self->count - 1].start_wall_ns;
+    size_t count = bb_buckets_count(self);
+    if (count > 0 && rule.every_ns != 0) {
+        int64_t last = bb_buckets_start(self, count - 1);
         int64_t distance = time_wall_ns - last;
         if (distance < rule.every_ns) {
             return last;
@@ -105,6 +136,17 @@ static void s_merge(bb_block_stats_t *self, bb_bucket_rule_t rule, bb_type_t typ
     } else {
         bb_stats_merge(self, type, other);
     }
+}
+
+// Statistics of points in the last bucket or a later one.
+static void s_add(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type, int64_t start_wall_ns,
+                  const bb_block_stats_t *stats)
+{
+    if (self->is_columns && bb_bucket_columns_add(&self->columns, type, start_wall_ns, stats)) {
+        return;
+    }
+    bb_buckets_widen(self);
+    s_merge(s_last(self, start_wall_ns), rule, type, stats);
 }
 
 // Rows later than all that the bucket has.
@@ -212,7 +254,9 @@ void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
                             bb_doubles_parts(values, ranges.limits, ranges.count, &used, parts);
         uint32_t first = 0;
         for (uint32_t i = 0; i < ranges.count; i++) {
-            bb_block_stats_t *stats = s_last(self, ranges.starts_wall_ns[i]);
+            bb_block_stats_t added = {0};
+            bool is_apart = self->is_columns;
+            bb_block_stats_t *stats = is_apart ? &added : s_last(self, ranges.starts_wall_ns[i]);
             uint32_t rows = ranges.limits[i] - first;
             if (are_decimals) {
                 s_add_part(stats, times_wall_ns + first, values + first, rows, &parts[i], used);
@@ -220,6 +264,9 @@ void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
                 s_add_numbers(stats, times_wall_ns + first, values + first, rows, exponent);
             } else {
                 bb_stats_add_rows(stats, type, times_wall_ns + first, values + first, NULL, rows);
+            }
+            if (is_apart) {
+                s_add(self, rule, type, ranges.starts_wall_ns[i], &added);
             }
             first += rows;
         }
@@ -232,7 +279,7 @@ void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
 void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                           const bb_block_stats_t *stats)
 {
-    s_merge(s_last(self, s_start_after(self, rule, stats->first_wall_ns)), rule, type, stats);
+    s_add(self, rule, type, s_start_after(self, rule, stats->first_wall_ns), stats);
 }
 
 static void s_set_range(bb_block_stats_t *self, const bb_encoding_range_t *range, uint32_t exponent)
@@ -248,6 +295,11 @@ void bb_buckets_add_ranges(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
                            uint32_t count)
 {
     BB_ASSERT(rule.has_no_ends);
+    if (self->is_columns &&
+        bb_bucket_columns_add_ranges(&self->columns, type, starts_wall_ns, ranges, count)) {
+        return;
+    }
+    bb_buckets_widen(self);
     uint32_t i = 0;
     if (self->count > 0 && self->items[self->count - 1].start_wall_ns == starts_wall_ns[0]) {
         bb_block_stats_t stats = {0};
@@ -267,8 +319,14 @@ void bb_buckets_add_ranges(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t 
 }
 
 void bb_buckets_merge(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
-                      const bb_buckets_t *other)
+                      bb_buckets_t *other)
 {
+    if (self->is_columns && other->is_columns &&
+        bb_bucket_columns_merge(&self->columns, type, &other->columns)) {
+        return;
+    }
+    bb_buckets_widen(self);
+    bb_buckets_widen(other);
     size_t fresh = 0;
     size_t i = 0;
     for (size_t j = 0; j < other->count; j++) {

@@ -3,13 +3,16 @@
 //
 // Pure. One thread. A bucket is named by its start: floor(time / every) * every; with every 0 there
 // is one, and its start is given. Only buckets with points exist.
+//
+// A list is kept as columns (bb_bucket_columns.h) while that is enough for what was asked and for
+// the values that come, else as whole buckets.
 #ifndef BB_BUCKETS_H
 #define BB_BUCKETS_H
 
 #include <stddef.h>
 
 #include "protocol/bb_query.h"
-#include "storage/segment/bb_stats.h"
+#include "storage/scan/bb_bucket_columns.h"
 
 // Lies in memory like what a page gives, so that it need not be copied.
 typedef union {
@@ -32,10 +35,12 @@ static_assert(offsetof(bb_bucket_t, count) == 8 &&
                   offsetof(bb_bucket_t, last) == 8 + offsetof(bb_block_stats_t, last),
               "the start, then the statistics");
 
-// A cleared structure is empty.
+// A cleared structure is empty, for whole buckets.
 typedef struct {
-    bb_bucket_item_t *items; // by start, unique
-    size_t count, capacity;
+    bool is_columns;
+    bb_bucket_columns_t columns; // is_columns
+    bb_bucket_item_t *items;     // else: by start, unique
+    size_t count, capacity;      // of items
 } bb_buckets_t;
 
 // How times map to buckets.
@@ -43,9 +48,34 @@ typedef struct {
     int64_t every_ns;     // 0 = one bucket
     int64_t from_wall_ns; // its start, then
     bool has_no_ends;     // first and last are not wanted: they and their times hold anything
+    bool has_no_extremes; // the same of min and max
 } bb_bucket_rule_t;
 
 void bb_buckets_free(bb_buckets_t *self);
+// Empties it, as columns if the rule and the type allow that.
+void bb_buckets_begin(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type);
+
+static inline size_t bb_buckets_count(const bb_buckets_t *self)
+{
+    return self->is_columns ? self->columns.count : self->count;
+}
+
+static inline int64_t bb_buckets_start(const bb_buckets_t *self, size_t index)
+{
+    return self->is_columns ? self->columns.starts_wall_ns[index]
+                            : self->items[index].start_wall_ns;
+}
+
+// Forgets all from the count-th on.
+static inline void bb_buckets_cut(bb_buckets_t *self, size_t count)
+{
+    *(self->is_columns ? &self->columns.count : &self->count) = count;
+}
+
+// Bytes of a bucket in a page, about.
+size_t bb_buckets_page_bytes(const bb_buckets_t *self);
+// From now on whole buckets.
+void bb_buckets_widen(bb_buckets_t *self);
 // Points later than all that were added before; ascending. `exponent`: what is known of FLOAT64
 // values, as in bb_doubles_add_up. Costs about a nanosecond a number and ten a bucket.
 void bb_buckets_add_points(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
@@ -58,9 +88,9 @@ void bb_buckets_add_stats(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t t
 void bb_buckets_add_ranges(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
                            const int64_t *starts_wall_ns, const bb_encoding_ranges_t *ranges,
                            uint32_t count);
-// self = self merged with other, bucket by bucket. Cost: buckets of other, and of self when other
-// has one that self lacks.
+// self = self merged with other, bucket by bucket; other may be widened. Cost: buckets of other,
+// and of self when other has one that self lacks.
 void bb_buckets_merge(bb_buckets_t *self, bb_bucket_rule_t rule, bb_type_t type,
-                      const bb_buckets_t *other);
+                      bb_buckets_t *other);
 
 #endif

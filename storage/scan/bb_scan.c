@@ -164,37 +164,76 @@ static void s_blank(const bb_query_t *query, bb_bucket_item_t *items, size_t cou
     }
 }
 
+// A series of one bucket, which a page keeps as a row.
+static void s_emit_row(bb_scan_t *self, bb_slice_t battery, const bb_view_series_t *series,
+                       const bb_buckets_t *buckets)
+{
+    bb_bucket_item_t item;
+    if (buckets->is_columns) {
+        item.start_wall_ns = buckets->columns.starts_wall_ns[0];
+        bb_bucket_columns_get(&buckets->columns, 0, &item.stats);
+    } else {
+        item = buckets->items[0];
+    }
+    bb_page_builder_row_bucket(self->page, battery, bb_scan_kind(self, series), &item.bucket);
+    self->rows++;
+}
+
+static void s_emit_columns(bb_scan_t *self, bb_slice_t battery, const bb_view_series_t *series,
+                           const bb_bucket_columns_t *columns, size_t count)
+{
+    const bb_bucket_list_t list = {
+        .starts_wall_ns = columns->starts_wall_ns,
+        .counts = columns->counts,
+        .sums = columns->sums,
+        .mins = columns->has_extremes ? columns->mins : NULL,
+        .maxs = columns->has_extremes ? columns->maxs : NULL,
+    };
+    bb_page_builder_bucket_list(self->page, battery, self->snapshot->metric_names[series->metric],
+                                series->type, &list, (uint32_t)count);
+}
+
 void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_series_t *series,
-                          bb_bucket_item_t *items, size_t count)
+                          bb_buckets_t *buckets, size_t count)
 {
     count = BB_MIN(count, bb_scan_rows_left(self));
     if (count == 0) {
         return;
     }
-    if (series->type != BB_TYPE_STATE) {
-        s_blank(self->query, items, count);
+    if (series->type != BB_TYPE_STATE && !buckets->is_columns) {
+        s_blank(self->query, buckets->items, count);
     }
     if (self->query->every_ns == 0 && battery.length > 0) {
-        bb_page_builder_row_bucket(self->page, battery, bb_scan_kind(self, series), &items->bucket);
-        self->rows++;
+        s_emit_row(self, battery, series, buckets);
         return;
     }
-    bb_page_builder_buckets(self->page, battery, self->snapshot->metric_names[series->metric],
-                            series->type, &items->bucket, (uint32_t)count);
+    if (buckets->is_columns) {
+        s_emit_columns(self, battery, series, &buckets->columns, count);
+    } else {
+        bb_page_builder_buckets(self->page, battery, self->snapshot->metric_names[series->metric],
+                                series->type, &buckets->items->bucket, (uint32_t)count);
+    }
     self->rows += count;
 }
 
 bb_bucket_rule_t bb_scan_rule(const bb_scan_t *self)
 {
     return (bb_bucket_rule_t){self->query->every_ns, self->query->from_wall_ns,
-                              !s_wants(self->query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST)};
+                              !s_wants(self->query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST),
+                              !s_wants(self->query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX)};
+}
+
+size_t bb_scan_bucket_bytes(bb_scan_t *self, const bb_view_series_t *series)
+{
+    bb_buckets_begin(&self->buckets, bb_scan_rule(self), series->type);
+    return bb_buckets_page_bytes(&self->buckets);
 }
 
 bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns,
                           int64_t limit_wall_ns, size_t count_max)
 {
     int64_t every_ns = self->query->every_ns ? self->query->every_ns : INT64_MAX;
-    self->buckets.count = 0;
+    bb_buckets_begin(&self->buckets, bb_scan_rule(self), series->type);
     bb_series_sweep_begin(self->sweep, &self->view, series->metric, series->type, from_wall_ns,
                           every_ns);
     bb_sweep_step_t step;
@@ -212,9 +251,9 @@ bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64
             bb_buckets_add_points(&self->buckets, bb_scan_rule(self), series->type, step.exponent,
                                   step.times_wall_ns, step.values, step.count);
         }
-        size_t count = self->buckets.count;
+        size_t count = bb_buckets_count(&self->buckets);
         is_cut = count > count_max ||
-                 (count > 0 && self->buckets.items[count - 1].start_wall_ns >= limit_wall_ns);
+                 (count > 0 && bb_buckets_start(&self->buckets, count - 1) >= limit_wall_ns);
     }
     if (series->type == BB_TYPE_STATE) {
         bb_scan_keep_bucket_texts(self, &self->buckets);
@@ -224,12 +263,12 @@ bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64
 
 static void s_scan_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
 {
-    size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_page_bucket_t) + 1;
+    size_t count_max = bb_scan_bytes_left(self) / bb_scan_bucket_bytes(self, series) + 1;
     bool is_cut = bb_scan_fill_buckets(self, series, from_wall_ns, INT64_MAX, count_max);
-    size_t count = self->buckets.count - is_cut;
-    bb_scan_emit_buckets(self, self->view.battery->id, series, self->buckets.items, count);
+    size_t count = bb_buckets_count(&self->buckets) - is_cut;
+    bb_scan_emit_buckets(self, self->view.battery->id, series, &self->buckets, count);
     if (is_cut && bb_scan_rows_left(self) > 0) {
-        bb_scan_cut(self, series, self->buckets.items[count].start_wall_ns);
+        bb_scan_cut(self, series, bb_buckets_start(&self->buckets, count));
     }
 }
 

@@ -54,6 +54,7 @@ static bb_scan_group_t *s_group(bb_scan_t *self, const bb_view_series_t *series)
         self->groups = bb_realloc(self->groups, self->group_capacity * sizeof *self->groups);
     }
     self->groups[self->group_count] = (bb_scan_group_t){.series = *series};
+    bb_buckets_begin(&self->groups[self->group_count].buckets, bb_scan_rule(self), series->type);
     *known = ++self->group_count;
     return &self->groups[self->group_count - 1];
 }
@@ -73,15 +74,17 @@ static void s_trim(bb_scan_t *self)
     bool is_behind = false; // of the new limit
     for (uint32_t i = 0; i < self->group_count; i++) {
         bb_scan_group_t *group = &self->groups[i];
-        if (!is_behind && group->buckets.count > left) {
+        size_t count = bb_buckets_count(&group->buckets);
+        if (!is_behind && count > left) {
             is_behind = true;
             self->has_group_limit = true;
             self->group_limit = group->series;
-            self->group_limit_wall_ns = group->buckets.items[left].start_wall_ns;
+            self->group_limit_wall_ns = bb_buckets_start(&group->buckets, left);
         }
-        group->buckets.count = BB_MIN(group->buckets.count, left);
-        left -= group->buckets.count;
-        self->group_buckets += group->buckets.count;
+        count = BB_MIN(count, left);
+        bb_buckets_cut(&group->buckets, count);
+        left -= count;
+        self->group_buckets += count;
     }
 }
 
@@ -105,15 +108,16 @@ static void s_group_series(bb_scan_t *self, const bb_view_series_t *series)
     }
     size_t room = 2 * s_room(self);
     bool is_cut = bb_scan_fill_buckets(self, series, from_wall_ns, limit_wall_ns, room);
-    self->buckets.count -= is_cut; // not complete, or behind the limit like others before it
-    while (self->buckets.count > 0 &&
-           self->buckets.items[self->buckets.count - 1].start_wall_ns >= limit_wall_ns) {
-        self->buckets.count--;
+    // The last one is not complete, or behind the limit like others before it.
+    size_t count = bb_buckets_count(&self->buckets) - is_cut;
+    while (count > 0 && bb_buckets_start(&self->buckets, count - 1) >= limit_wall_ns) {
+        count--;
     }
+    bb_buckets_cut(&self->buckets, count);
     bb_scan_group_t *group = s_group(self, series);
-    size_t before = group->buckets.count;
+    size_t before = bb_buckets_count(&group->buckets);
     bb_buckets_merge(&group->buckets, bb_scan_rule(self), series->type, &self->buckets);
-    self->group_buckets += group->buckets.count - before;
+    self->group_buckets += bb_buckets_count(&group->buckets) - before;
     if (self->group_buckets >= room) {
         s_trim(self);
     }
@@ -143,19 +147,20 @@ static void s_emit_groups(bb_scan_t *self)
     s_sort_groups(self);
     for (uint32_t i = 0; i < self->group_count && bb_scan_rows_left(self) > 0; i++) {
         const bb_view_series_t *series = &self->groups[i].series;
-        const bb_buckets_t *buckets = &self->groups[i].buckets;
-        if (buckets->count == 0) {
+        bb_buckets_t *buckets = &self->groups[i].buckets;
+        size_t all = bb_buckets_count(buckets);
+        if (all == 0) {
             continue;
         }
         if (bb_scan_bytes_left(self) == 0) {
-            bb_scan_cut(self, series, buckets->items[0].start_wall_ns);
+            bb_scan_cut(self, series, bb_buckets_start(buckets, 0));
             return;
         }
-        size_t count_max = bb_scan_bytes_left(self) / sizeof(bb_page_bucket_t) + 1;
-        size_t count = BB_MIN(buckets->count, count_max);
-        bb_scan_emit_buckets(self, bb_slice(NULL, 0), series, buckets->items, count);
-        if (count < buckets->count && bb_scan_rows_left(self) > 0) {
-            bb_scan_cut(self, series, buckets->items[count].start_wall_ns);
+        size_t count_max = bb_scan_bytes_left(self) / bb_buckets_page_bytes(buckets) + 1;
+        size_t count = BB_MIN(all, count_max);
+        bb_scan_emit_buckets(self, bb_slice(NULL, 0), series, buckets, count);
+        if (count < all && bb_scan_rows_left(self) > 0) {
+            bb_scan_cut(self, series, bb_buckets_start(buckets, count));
             return;
         }
     }

@@ -72,12 +72,14 @@ void bb_scan_reserve(bb_scan_t *self, size_t count); // room in times and values
 // Turns the view to the battery, with all windows.
 void bb_scan_load(bb_scan_t *self, const bb_snapshot_battery_t *battery);
 bb_bucket_rule_t bb_scan_rule(const bb_scan_t *self);
+// Bytes of a bucket in the page, if no value makes it whole. Forgets self->buckets.
+size_t bb_scan_bucket_bytes(bb_scan_t *self, const bb_view_series_t *series);
 // Fills self->buckets; stops with more than count_max of them, or with one that begins at or after
 // limit_wall_ns: true, the last one is not to be used.
 bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns,
                           int64_t limit_wall_ns, size_t count_max);
 void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_series_t *series,
-                          bb_bucket_item_t *items, size_t count);
+                          bb_buckets_t *buckets, size_t count);
 // Number of the kind in the page's rows.
 uint32_t bb_scan_kind(bb_scan_t *self, const bb_view_series_t *series);
 void bb_scan_note_damage(bb_scan_t *self);

@@ -15,7 +15,7 @@ static void s_read(const bb_page_t *page)
     for (uint32_t i = 0; i < page->series_count; i++) {
         const bb_series_t *series = &page->series[i];
         for (uint32_t row = 0; row < series->row_count; row++) {
-            if (series->buckets) {
+            if (series->has_buckets) {
                 bb_bucket_t bucket = bb_series_bucket(series, row);
                 sum += bucket.count + (bb_sum_value(&bucket.sum) > 0);
             } else if (series->type == BB_TYPE_STATE) {

@@ -165,7 +165,7 @@ static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partitio
             bb_page_open(&page, bb_buffer_slice(node->direct_body), NULL) == BB_OK) {
             for (uint32_t s = 0; s < page.series_count; s++) {
                 for (uint32_t i = 0; i < page.series[s].row_count; i++) {
-                    count += page.series[s].buckets[i].count;
+                    count += bb_series_bucket(&page.series[s], i).count;
                 }
             }
             bb_page_close(&page);

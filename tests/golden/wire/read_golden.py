@@ -348,6 +348,25 @@ def check_page_rows(schema, path):
         ("b3", "state", 4, 9214646400000000000 - 1, 1)], "rows")
 
 
+def check_page_columns(schema, path):
+    """Buckets as columns: see s_build() of test_bb_page_columns.c."""
+    page = schema.read(path)
+    found = []
+    for series in page["series"]:
+        columns = series["columns"]
+        low, high = columns["sums_low"], columns["sums_high"]
+        high = high or [2**64 - 1 if number >> 63 else 0 for number in low]
+        sums = [number << 64 | below for below, number in zip(low, high)]
+        sums = [number - 2**128 if number >> 127 else number for number in sums]
+        found.append((series["metric"], series["type"], list(columns["starts_wall_ns"]), list(columns["counts"]), sums,
+                      list(columns["mins"] or []), list(columns["maxs"] or [])))
+    starts, counts = [-60, 0, 120], [1, 2**40, 7]
+    yield from differences(found, [
+        ("a", 1, starts, counts, [-5, 2**63 - 1, -2**63], [], []),
+        ("b", 2, starts, counts, [-5, 2**63 - 1, -2**120], [], []),
+        ("on", 3, starts, counts, [-5, 2**63 - 1, -2**63], [0, 1, 0], [1, 1, 0])], "columns")
+
+
 def main():
     if len(sys.argv) == 2:
         name = os.path.basename(sys.argv[1]).split("_v")[0]
@@ -357,7 +376,7 @@ def main():
         return 0
     passed = failed = 0
     names = sorted(n[:-len("_v1.bin")] for n in os.listdir(HERE) if n.endswith("_v1.bin"))
-    for name in sorted(set(names) | set(EXPECTED) | {"page", "page_rows"}):
+    for name in sorted(set(names) | set(EXPECTED) | {"page", "page_rows", "page_columns"}):
         path = os.path.join(HERE, name + ("_v2.bin" if name == "batch" else "_v1.bin"))
         try:
             schema = Schema(schema_of(name))
@@ -365,6 +384,8 @@ def main():
                 found = list(check_page(schema, path))
             elif name == "page_rows":
                 found = list(check_page_rows(schema, path))
+            elif name == "page_columns":
+                found = list(check_page_columns(schema, path))
             elif name == "batch":
                 found = list(differences(read_batch(schema, path), EXPECTED[name]))
             elif name not in EXPECTED:

@@ -351,14 +351,14 @@ static uint64_t s_touch(const bb_page_t *page)
             sum += ((const uint8_t *)series->battery.data)[j];
         }
         for (uint32_t row = 0; row < series->row_count; row++) {
-            if (series->buckets) {
+            if (series->has_buckets) {
                 bb_bucket_t bucket = bb_series_bucket(series, row);
                 sum += bucket.count + bucket.last + bucket.sum.bins[0][0];
                 sum += bb_sum_value(&bucket.sum) > 0;
             } else {
                 sum += (uint64_t)series->times_wall_ns[row] + series->values[row];
             }
-            if (series->type == BB_TYPE_STATE && !series->buckets) {
+            if (series->type == BB_TYPE_STATE && !series->has_buckets) {
                 sum += page->states[series->values[row]].length;
             }
         }

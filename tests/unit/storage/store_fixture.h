@@ -434,7 +434,7 @@ static inline void fixture_read_series(const bb_page_t *page, const bb_series_t 
     row.metric = fixture_index_of(fixture_metric, FIXTURE_METRICS, series->metric);
     row.type = (bb_type_t)series->type;
     for (uint32_t r = 0; r < series->row_count; r++) {
-        if (series->buckets) {
+        if (series->has_buckets) {
             row.bucket = bb_series_bucket(series, r);
             row.time_wall_ns = row.bucket.start_wall_ns;
             if (row.type == BB_TYPE_STATE) {

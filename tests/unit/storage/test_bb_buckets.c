@@ -44,14 +44,34 @@ static void s_assert_same(const bb_buckets_t *found, const bb_buckets_t *expecte
     }
 }
 
+// What the rule says nobody wants becomes 0.
+static void s_blank(bb_buckets_t *self, bb_bucket_rule_t rule)
+{
+    bb_buckets_widen(self);
+    for (size_t i = 0; i < self->count; i++) {
+        bb_block_stats_t *stats = &self->items[i].stats;
+        if (rule.has_no_ends) {
+            stats->first_wall_ns = stats->last_wall_ns = 0;
+            stats->first = stats->last = 0;
+        }
+        if (rule.has_no_extremes) {
+            stats->min = stats->max = 0;
+        }
+    }
+}
+
 // Integers by buckets, in blocks of any size, without the ends. Changes `expected`.
 static void s_check_ranges(bb_random_t *random, bb_buckets_t *expected, bb_bucket_rule_t rule,
-                           const int64_t *times, const uint64_t *values, uint32_t count)
+                           const int64_t *times, const uint64_t *values, uint32_t count,
+                           bool as_columns)
 {
     static bb_times_cuts_t cuts;
     static bb_encoding_ranges_t ranges;
     bb_buckets_t found = {0};
     rule.has_no_ends = true;
+    if (as_columns) {
+        bb_buckets_begin(&found, rule, BB_TYPE_INT64);
+    }
     ranges.exponent = 0;
     for (uint32_t first = 0; first < count;) {
         uint32_t rows = (uint32_t)bb_random_between(random, 1, BB_BLOCK_ROWS_MAX);
@@ -69,14 +89,9 @@ static void s_check_ranges(bb_random_t *random, bb_buckets_t *expected, bb_bucke
         bb_buckets_add_ranges(&found, rule, BB_TYPE_INT64, cuts.starts, &ranges, cuts.count);
         first += rows;
     }
-    bb_buckets_t *both[2] = {&found, expected};
-    for (uint32_t b = 0; b < 2; b++) {
-        for (size_t i = 0; i < both[b]->count; i++) {
-            bb_block_stats_t *stats = &both[b]->items[i].stats;
-            stats->first_wall_ns = stats->last_wall_ns = 0;
-            stats->first = stats->last = 0;
-        }
-    }
+    assert_int_equal(found.is_columns, as_columns);
+    s_blank(&found, rule);
+    s_blank(expected, rule);
     s_assert_same(&found, expected);
     bb_buckets_free(&found);
 }
@@ -94,7 +109,7 @@ static void every_way_is_the_same(void **state)
     uint64_t values[S_POINTS];
     for (uint32_t round = 0; round < 200; round++) {
         bb_type_t type = types[round % BB_COUNT_OF(types)];
-        const bb_bucket_rule_t rule = {widths[round % BB_COUNT_OF(widths)], 77, false};
+        const bb_bucket_rule_t rule = {widths[round % BB_COUNT_OF(widths)], 77, false, false};
         bool is_small = round % 8 == 2; // INT64 of which sums fit 64 bits
         uint32_t count = (uint32_t)bb_random_between(&random, 1, S_POINTS);
         int64_t time = (int64_t)bb_random_below(&random, 1000);
@@ -127,7 +142,8 @@ static void every_way_is_the_same(void **state)
         bb_buckets_merge(&even, rule, type, &odd);
         s_assert_same(&even, &expected);
         if (rule.every_ns > 0 && is_small) {
-            s_check_ranges(&random, &expected, rule, times, values, count);
+            s_check_ranges(&random, &expected, rule, times, values, count, false);
+            s_check_ranges(&random, &expected, rule, times, values, count, true);
         }
         bb_buckets_free(&expected);
         bb_buckets_free(&found);
@@ -136,8 +152,66 @@ static void every_way_is_the_same(void **state)
     }
 }
 
+// Goal: lists that begin as columns hold the same, whether they stay columns or meet a value that
+// makes them whole. Method: the same points in pieces into whole buckets, into columns, and into
+// two lists of columns that are merged.
+static void columns_are_the_same(void **state)
+{
+    (void)state;
+    static const int64_t widths[] = {0, 10, 63, 1000, INT64_MAX};
+    static const bb_type_t types[] = {BB_TYPE_FLOAT64, BB_TYPE_INT64, BB_TYPE_BOOL};
+    bb_random_t random = bb_random_seed(5);
+    int64_t times[S_POINTS];
+    uint64_t values[S_POINTS];
+    uint32_t kept = 0;
+    for (uint32_t round = 0; round < 150; round++) {
+        bb_type_t type = types[round % BB_COUNT_OF(types)];
+        const bb_bucket_rule_t rule = {widths[round % BB_COUNT_OF(widths)], 77, true,
+                                       bb_random_chance(&random, 1, 2)};
+        uint32_t count = (uint32_t)bb_random_between(&random, 1, S_POINTS);
+        int64_t time = (int64_t)bb_random_below(&random, 1000);
+        bool is_rough = round % 4 == 0;
+        for (uint32_t i = 0; i < count; i++) {
+            times[i] = time;
+            time += (int64_t)bb_random_between(&random, 1,
+                                               bb_random_chance(&random, 1, 50) ? 2000 : 20);
+            // What is rough comes late, when there are columns.
+            values[i] = s_random_bits(&random, type, is_rough && i > count / 2);
+        }
+        bb_buckets_t whole = {0};
+        bb_buckets_t lists[3] = {{0}};
+        for (uint32_t i = 0; i < BB_COUNT_OF(lists); i++) {
+            bb_buckets_begin(&lists[i], rule, type);
+        }
+        for (uint32_t first = 0; first < count;) {
+            uint32_t rows = (uint32_t)bb_random_between(&random, 1, 500);
+            rows = BB_MIN(rows, count - first);
+            bb_buckets_t *into[3] = {&whole, &lists[0], &lists[1 + bb_random_below(&random, 2)]};
+            for (uint32_t i = 0; i < BB_COUNT_OF(into); i++) {
+                bb_buckets_add_points(into[i], rule, type, BB_DOUBLES_EXPONENT_UNKNOWN,
+                                      times + first, values + first, rows);
+            }
+            first += rows;
+        }
+        bb_buckets_merge(&lists[1], rule, type, &lists[2]);
+        kept += lists[1].is_columns;
+        assert_true(lists[1].is_columns || is_rough);
+        s_blank(&whole, rule);
+        for (uint32_t i = 0; i < 2; i++) {
+            s_blank(&lists[i], rule);
+            s_assert_same(&lists[i], &whole);
+        }
+        bb_buckets_free(&whole);
+        for (uint32_t i = 0; i < BB_COUNT_OF(lists); i++) {
+            bb_buckets_free(&lists[i]);
+        }
+    }
+    assert_true(kept > 75 && kept < 150);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_way_is_the_same)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_way_is_the_same),
+                                       cmocka_unit_test(columns_are_the_same)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
