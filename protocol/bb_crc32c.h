@@ -2,8 +2,9 @@
 // bb_crc32c - CRC-32C (Castagnoli polynomial 0x1EDC6F41, reflected), as in RFC 3720 appendix B.4.
 //
 // Pure. Start with crc 0; feed pieces in order. Uses the machine's CRC instruction where there is
-// one (three streams at once, joined by shift tables: Gopal et al., "Fast CRC computation for
-// iSCSI polynomial using CRC32 instruction", Intel 2011), else slicing by eight.
+// one (three streams at once, from 96 bytes on, joined by multiplications without carry: Gopal
+// et al., "Fast CRC computation for iSCSI polynomial using CRC32 instruction", Intel 2011), else
+// slicing by eight.
 #ifndef BB_CRC32C_H
 #define BB_CRC32C_H
 
