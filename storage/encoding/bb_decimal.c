@@ -148,15 +148,48 @@ BB_CLONES void bb_decimals_restore(uint32_t exponent, uint64_t *words, uint32_t 
 }
 
 // Product and sum stay below 2^53 and are exact, so this is the same division.
-BB_CLONES void bb_decimals_of_offsets(uint32_t exponent, int64_t base, uint64_t scale,
-                                      const int32_t *offsets, uint32_t count, uint64_t *words)
+BB_CLONES static void s_divide(double power, double start, double step, const int32_t *offsets,
+                               uint32_t count, uint64_t *words)
 {
-    double power = bb_decimal_power(exponent);
-    double start = (double)base;
-    double step = (double)scale;
     for (uint32_t i = 0; i < count; i++) {
         words[i] = bb_bits_of_double((start + step * (double)offsets[i]) / power);
     }
+}
+
+#if defined(__x86_64__)
+// The same quotients in a third of the time. Let q = k / p lie in [2^t, 2^(t+1)) and ulp be
+// 2^(t-52); k is an integer below 2^53, p = 10^e at most 10^10. The first guess is at most 1.5 ulp
+// away. What is left then, k - guess x p, is a multiple of ulp / 2 and below 2 x p ulp, thus exact.
+// The correction is right to 1.5 x 2^-53 ulp before the last rounding. And that rounds as q does: q
+// is at least ulp / (2 x p) away from the middle between two doubles, m / 2^(53-t) with an odd m
+// of 54 bits, because k x 2^(53-t) - m x p is an integer and cannot be 0: k would be 2^53 or more.
+// Source: Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor"
+// (1990).
+__attribute__((target("avx2,fma"))) static void s_divide_fused(double power, double start,
+                                                               double step, const int32_t *offsets,
+                                                               uint32_t count, uint64_t *words)
+{
+    double inverse = 1.0 / power;
+    for (uint32_t i = 0; i < count; i++) {
+        double integer = start + step * (double)offsets[i];
+        double guess = integer * inverse;
+        double rest = __builtin_fma(-guess, power, integer);
+        words[i] = bb_bits_of_double(__builtin_fma(rest, inverse, guess));
+    }
+}
+#endif
+
+void bb_decimals_of_offsets(uint32_t exponent, int64_t base, uint64_t scale, const int32_t *offsets,
+                            uint32_t count, uint64_t *words)
+{
+    double power = bb_decimal_power(exponent);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        s_divide_fused(power, (double)base, (double)scale, offsets, count, words);
+        return;
+    }
+#endif
+    s_divide(power, (double)base, (double)scale, offsets, count, words);
 }
 
 BB_CLONES void bb_ordered_make(uint64_t *words, uint32_t count)

@@ -4,6 +4,8 @@
 // library; special doubles; small columns whose exponents are known by hand.
 #include "storage/encoding/bb_decimal.h"
 
+#include <math.h>
+
 #include "tests/unit/storage/run_support.h"
 
 static void test_decimals_compare_bits(void **context)
@@ -121,6 +123,51 @@ static void test_rare_digits_raise_the_exponent(void **context)
 }
 
 // Columns without decimals are refused; one of nothing but exceptions as well.
+// Quotients are those of a division, to the bit: integers up to 2^53, near powers of two and of
+// ten, and those whose quotients lie nearest to the middle between two doubles (k x 2^j next to an
+// odd multiple of 10^e).
+static void test_quotients_are_divisions(void **context)
+{
+    (void)context;
+    bb_random_t random = bb_random_seed(25);
+    const int64_t limit = INT64_C(1) << 52;
+    for (uint32_t round = 0; round < 60000; round++) {
+        uint32_t exponent = round % (BB_DECIMAL_EXPONENT_MAX + 1);
+        int64_t power = llrint(bb_decimal_power(exponent));
+        int64_t base = (int64_t)(bb_random_next(&random) >> test_below(&random, 52) >> 12);
+        if (round % 3 == 1) {
+            base = (INT64_C(1) << test_below(&random, 52)) + (int64_t)test_below(&random, 5) - 2;
+        } else if (round % 3 == 2 && exponent > 0) {
+            // k x 2^j = d modulo 5^e, for a small d: half of it modulo 5^e, j times.
+            int64_t odd = 1;
+            for (uint32_t i = 0; i < exponent; i++) {
+                odd *= 5;
+            }
+            int64_t half = 1 + (int64_t)test_below(&random, 8);
+            for (uint32_t j = test_below(&random, 60); j > 0; j--) {
+                half = (half % 2 ? half + odd : half) / 2;
+            }
+            base = half % odd + odd * (base % (limit / odd));
+        }
+        base = test_below(&random, 2) ? base : -base;
+        base = BB_MAX(-limit + 1, BB_MIN(limit - 1, base));
+        uint64_t scale = round % 5 == 0 ? 1 + test_below(&random, 1u << 20) : 1;
+        int32_t offsets[9];
+        uint64_t words[9];
+        for (uint32_t i = 0; i < 9; i++) {
+            offsets[i] = (int32_t)(uint32_t)bb_random_next(&random) >> test_below(&random, 32);
+        }
+        offsets[0] = 0;
+        offsets[1] = scale == 1 && base > INT32_MIN && base <= INT32_MAX ? -(int32_t)base : 1;
+        bb_decimals_of_offsets(exponent, base, scale, offsets, 9, words);
+        for (uint32_t i = 0; i < 9; i++) {
+            int64_t integer = base + (int64_t)scale * offsets[i];
+            volatile double quotient = (double)integer / (double)power;
+            assert_true(words[i] == bb_bits_of_double(quotient));
+        }
+    }
+}
+
 static void test_columns_without_decimals(void **context)
 {
     (void)context;
@@ -145,6 +192,7 @@ int main(void)
         cmocka_unit_test(test_decimals_as_text_gives_them),
         cmocka_unit_test(test_ordered_integers_keep_the_order),
         cmocka_unit_test(test_rare_digits_raise_the_exponent),
+        cmocka_unit_test(test_quotients_are_divisions),
         cmocka_unit_test(test_columns_without_decimals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
