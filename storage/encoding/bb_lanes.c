@@ -226,189 +226,201 @@ BB_CLONES uint32_t bb_lanes_integrate_rows(uint32_t *lanes, uint32_t before, uin
 
 // ---- totals -------------------------------------------------------------------------------------
 
-typedef int32_t s_half_t __attribute__((vector_size(16)));
 typedef int64_t s_wide_t __attribute__((vector_size(32)));
+typedef uint64_t s_words_t __attribute__((vector_size(32)));
 
-// Of 32 rows. Sums of numbers below SMALL stay inside of 32 bits.
-#define SMALL_BITS 26u
-typedef struct {
-    s_signed_t min, max;
-    s_wide_t sum_low, sum_high; // of the lower and the higher four lanes
-} s_totals_t;
+// Sums of 32 numbers below 2^26, 128 below 2^24, stay inside of 32 bits.
+#define SMALL_BITS      26u
+#define SMALL_BITS_LONG 24u
+#define ROWS_LONG       128u
 
-BB_INLINE void s_widen(const s_signed_t *from, s_wide_t *low, s_wide_t *high)
+// Adds eight sums to four: the order does not matter.
+BB_INLINE void s_widen(const s_row_t *from, s_wide_t *sum)
 {
-    s_half_t a = __builtin_shufflevector(*from, *from, 0, 1, 2, 3);
-    s_half_t b = __builtin_shufflevector(*from, *from, 4, 5, 6, 7);
-    *low = __builtin_convertvector(a, s_wide_t);
-    *high = __builtin_convertvector(b, s_wide_t);
+    s_words_t pairs = (s_words_t)(*from ^ SPLAT(UINT32_C(1) << 31)); // now not negative
+    *sum += (s_wide_t)((pairs & UINT32_MAX) + (pairs >> 32)) - (INT64_C(1) << 32);
 }
 
 // Lane by lane, which compilers know as one instruction; a choice by masks they do not.
-BB_INLINE void s_extremes(s_signed_t *min, s_signed_t *max, const s_signed_t *next)
+BB_INLINE void s_extremes(s_signed_t *min, s_signed_t *max, const s_signed_t *low,
+                          const s_signed_t *high)
 {
 #pragma GCC unroll 8
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        (*min)[lane] = (*next)[lane] < (*min)[lane] ? (*next)[lane] : (*min)[lane];
-        (*max)[lane] = (*next)[lane] > (*max)[lane] ? (*next)[lane] : (*max)[lane];
+        (*min)[lane] = (*low)[lane] < (*min)[lane] ? (*low)[lane] : (*min)[lane];
+        (*max)[lane] = (*high)[lane] > (*max)[lane] ? (*high)[lane] : (*max)[lane];
     }
 }
 
-// All below 2^bits and not below -2^bits?
-BB_INLINE bool s_are_within(const s_signed_t *a, const s_signed_t *b, uint32_t bits)
+// Not 0 where a number is 2^bits or more, or below -2^bits.
+BB_INLINE void s_see_far(const s_signed_t *number, uint32_t bits, s_row_t *far)
 {
-    s_row_t high = ((s_row_t)*a + (1u << bits)) >> (bits + 1);
-    high |= ((s_row_t)*b + (1u << bits)) >> (bits + 1);
+    *far |= ((s_row_t)*number + (UINT32_C(1) << bits)) >> (bits + 1);
+}
+
+BB_INLINE bool s_is_zero(const s_row_t *row)
+{
     uint64_t words[LANES / 2];
-    memcpy(words, &high, sizeof words);
+    memcpy(words, row, sizeof words);
     return (words[0] | words[1] | words[2] | words[3]) == 0;
 }
 
-// Of rows that are large: in two halves, so that 32 of them never overflow.
-BB_INLINE void s_sum_large(const uint32_t *lanes, uint32_t rows, bool is_integrated,
-                           s_totals_t *totals)
-{
-    s_row_t sum = SPLAT(0);
-    s_signed_t high = {0};
-    s_signed_t low = {0};
-    for (uint32_t row = 0; row < rows; row++) {
-        s_row_t next;
-        LOAD(next, lanes + row * LANES);
-        sum = is_integrated ? sum + next : next;
-        high += (s_signed_t)sum >> 16;
-        low += (s_signed_t)sum & 0xffff;
-    }
-    s_wide_t a, b;
-    s_widen(&low, &totals->sum_low, &totals->sum_high);
-    s_widen(&high, &a, &b);
-    totals->sum_low += a * 65536;
-    totals->sum_high += b * 65536;
-}
+// Of some rows, before their lanes come together.
+typedef struct {
+    s_signed_t min, max;
+    s_row_t sum, last; // modulo 2^32
+} s_totals_t;
 
-// At most 32 rows. `last`: the sums of the lanes.
 BB_INLINE void s_add_up(const uint32_t *lanes, uint32_t rows, bool is_integrated,
-                        s_totals_t *totals, s_row_t *last)
+                        s_totals_t *totals)
 {
+    s_row_t number = SPLAT(0);
     s_row_t sum = SPLAT(0);
     s_signed_t min = (s_signed_t){0} + INT32_MAX;
     s_signed_t max = (s_signed_t){0} + INT32_MIN;
-    s_row_t sums = SPLAT(0);
     for (uint32_t row = 0; row < rows; row++) {
         s_row_t next;
         LOAD(next, lanes + row * LANES);
-        sum = is_integrated ? sum + next : next;
-        s_signed_t number = (s_signed_t)sum;
-        s_extremes(&min, &max, &number);
-        sums += sum;
+        number = is_integrated ? number + next : next;
+        s_signed_t ordered = (s_signed_t)number;
+        s_extremes(&min, &max, &ordered, &ordered);
+        sum += number;
     }
-    totals->min = min;
-    totals->max = max;
-    *last = sum;
-    s_signed_t narrow = (s_signed_t)sums;
-    s_widen(&narrow, &totals->sum_low, &totals->sum_high);
-    if (!s_are_within(&min, &max, SMALL_BITS)) {
-        s_sum_large(lanes, rows, is_integrated, totals);
-    }
+    *totals = (s_totals_t){min, max, sum, number};
 }
 
-// Adds the totals of 32 rows, `offsets` being added to each row.
-BB_INLINE void s_join(bb_lanes_totals_t *self, const s_totals_t *totals, const s_row_t *offsets)
+// Adds the totals of 32 rows, `starts` being added to each row. Numbers and starts below 2^25 do
+// not wrap when they are added, nor do 32 of their sums. A step that wraps on its way shows as
+// well: from one small number to the next it takes less than 2^31.
+BB_INLINE void s_join(bb_lanes_totals_t *self, const s_totals_t *totals, const s_row_t *starts)
 {
     s_signed_t min, max;
-    s_wide_t sum_low, sum_high, a, b;
+    s_wide_t sum;
+    s_row_t far;
     LOAD(min, self->min);
     LOAD(max, self->max);
-    LOAD(sum_low, self->sum);
-    LOAD(sum_high, self->sum + LANES / 2);
-    // Modulo 2^32: what wraps here has overflowed.
-    s_signed_t low = (s_signed_t)((s_row_t)totals->min + *offsets);
-    s_signed_t high = (s_signed_t)((s_row_t)totals->max + *offsets);
-    s_extremes(&min, &high, &low); // low <= high, unless they have overflowed
-    s_extremes(&low, &max, &high);
-    s_signed_t starts = (s_signed_t)*offsets;
-    s_widen(&starts, &a, &b);
-    sum_low += totals->sum_low + a * ROWS;
-    sum_high += totals->sum_high + b * ROWS;
+    LOAD(sum, self->sum);
+    LOAD(far, self->far);
+    s_signed_t signed_starts = (s_signed_t)*starts;
+    s_see_far(&totals->min, SMALL_BITS - 1, &far);
+    s_see_far(&totals->max, SMALL_BITS - 1, &far);
+    s_see_far(&signed_starts, SMALL_BITS - 1, &far);
+    s_signed_t low = (s_signed_t)((s_row_t)totals->min + *starts);
+    s_signed_t high = (s_signed_t)((s_row_t)totals->max + *starts);
+    s_extremes(&min, &max, &low, &high);
+    s_row_t all = totals->sum + *starts * ROWS;
+    s_widen(&all, &sum);
     STORE(self->min, min);
     STORE(self->max, max);
-    STORE(self->sum, sum_low);
-    STORE(self->sum + LANES / 2, sum_high);
+    STORE(self->sum, sum);
+    STORE(self->far, far);
 }
 
-BB_INLINE void s_clear(bb_lanes_totals_t *totals)
+// The lanes together.
+BB_INLINE bb_lanes_total_t s_together(const s_signed_t *min, const s_signed_t *max,
+                                      const s_wide_t *sum)
 {
-    s_signed_t min = (s_signed_t){0} + INT32_MAX;
-    s_signed_t max = (s_signed_t){0} + INT32_MIN;
-    STORE(totals->min, min);
-    STORE(totals->max, max);
-    memset(totals->sum, 0, sizeof totals->sum);
-    totals->overflowed = false;
-}
-
-BB_INLINE bb_lanes_total_t s_together(const bb_lanes_totals_t *totals)
-{
-    bb_lanes_total_t total = {INT32_MAX, INT32_MIN, 0};
-    for (uint32_t lane = 0; lane < LANES; lane++) {
-        total.min = BB_MIN(total.min, totals->min[lane]);
-        total.max = BB_MAX(total.max, totals->max[lane]);
-        total.sum += totals->sum[lane];
-    }
-    return total;
+    s_signed_t low = *min;
+    s_signed_t high = *max;
+    s_signed_t other_low = __builtin_shufflevector(low, low, 4, 5, 6, 7, 4, 5, 6, 7);
+    s_signed_t other_high = __builtin_shufflevector(high, high, 4, 5, 6, 7, 4, 5, 6, 7);
+    s_extremes(&low, &high, &other_low, &other_high);
+    other_low = __builtin_shufflevector(low, low, 2, 3, 2, 3, 2, 3, 2, 3);
+    other_high = __builtin_shufflevector(high, high, 2, 3, 2, 3, 2, 3, 2, 3);
+    s_extremes(&low, &high, &other_low, &other_high);
+    return (bb_lanes_total_t){BB_MIN(low[0], low[1]), BB_MAX(high[0], high[1]),
+                              (*sum)[0] + (*sum)[1] + (*sum)[2] + (*sum)[3]};
 }
 
 BB_CLONES void bb_lanes_totals_clear(bb_lanes_totals_t *totals)
 {
-    s_clear(totals);
+    s_signed_t min = (s_signed_t){0} + INT32_MAX;
+    s_signed_t max = (s_signed_t){0} + INT32_MIN;
+    s_row_t zeros = SPLAT(0);
+    STORE(totals->min, min);
+    STORE(totals->max, max);
+    STORE(totals->sum, zeros);
+    STORE(totals->far, zeros);
 }
 
-BB_CLONES bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals)
+BB_CLONES bool bb_lanes_total(const bb_lanes_totals_t *totals, bb_lanes_total_t *total)
 {
-    return s_together(totals);
+    s_signed_t min, max;
+    s_wide_t sum;
+    s_row_t far;
+    LOAD(min, totals->min);
+    LOAD(max, totals->max);
+    LOAD(sum, totals->sum);
+    LOAD(far, totals->far);
+    *total = s_together(&min, &max, &sum);
+    return s_is_zero(&far);
 }
 
 BB_CLONES void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals)
 {
     s_totals_t sums;
-    s_row_t offsets = SPLAT(0);
-    s_row_t last;
-    s_add_up(integers, ROWS, false, &sums, &last);
-    s_join(totals, &sums, &offsets);
+    s_row_t starts = SPLAT(0);
+    s_add_up(integers, ROWS, false, &sums);
+    s_join(totals, &sums, &starts);
 }
 
 BB_CLONES uint32_t bb_lanes_integrate_totals(const uint32_t *lanes, uint32_t before,
                                              bb_lanes_totals_t *totals)
 {
     s_totals_t sums;
-    s_row_t sum, offsets;
-    s_add_up(lanes, ROWS, true, &sums, &sum);
-    uint32_t last = s_offsets(&sum, before, &offsets);
-    s_join(totals, &sums, &offsets);
-    // Numbers of this size do not wrap when two are added. A step that wraps on its way shows as
-    // well: from one small number to the next it takes less than 2^31.
-    s_signed_t starts = (s_signed_t)offsets;
-    totals->overflowed |=
-        !s_are_within(&sums.min, &sums.max, 30) || !s_are_within(&starts, &starts, 30);
+    s_row_t starts;
+    s_add_up(lanes, ROWS, true, &sums);
+    uint32_t last = s_offsets(&sums.last, before, &starts);
+    s_join(totals, &sums, &starts);
     return last;
+}
+
+// Of numbers that are large: in two halves, so that 128 of them never overflow.
+BB_INLINE void s_sum_large(const uint32_t *lanes, uint32_t rows, s_wide_t *sum)
+{
+    s_signed_t high = {0};
+    s_row_t low = {0};
+    for (uint32_t row = 0; row < rows; row++) {
+        s_signed_t next;
+        LOAD(next, lanes + row * LANES);
+        high += next >> 16;
+        low += (s_row_t)next & 0xffff;
+    }
+    s_row_t halves = (s_row_t)high;
+    s_widen(&halves, sum);
+    *sum *= 65536;
+    s_widen(&low, sum);
+}
+
+// Rows of eight, at most ROWS_LONG of them.
+BB_INLINE bb_lanes_total_t s_total_of_rows(const uint32_t *lanes, uint32_t rows)
+{
+    s_totals_t sums;
+    s_wide_t sum = {0};
+    s_row_t far = SPLAT(0);
+    s_add_up(lanes, rows, false, &sums);
+    s_see_far(&sums.min, SMALL_BITS_LONG, &far);
+    s_see_far(&sums.max, SMALL_BITS_LONG, &far);
+    if (s_is_zero(&far)) {
+        s_widen(&sums.sum, &sum);
+    } else {
+        s_sum_large(lanes, rows, &sum);
+    }
+    return s_together(&sums.min, &sums.max, &sum);
 }
 
 BB_CLONES bb_lanes_total_t bb_lanes_total_of(const int32_t *integers, uint32_t count)
 {
-    bb_lanes_totals_t totals;
-    s_totals_t sums;
-    s_row_t last;
-    const s_row_t offsets = SPLAT(0);
+    bb_lanes_total_t total = {INT32_MAX, INT32_MIN, 0};
     uint32_t i = 0;
-    s_clear(&totals);
-    for (; i + BB_LANES_COUNT <= count; i += BB_LANES_COUNT) {
-        s_add_up((const uint32_t *)integers + i, ROWS, false, &sums, &last);
-        s_join(&totals, &sums, &offsets);
+    while (count - i >= LANES) {
+        uint32_t rows = BB_MIN((count - i) / LANES, ROWS_LONG);
+        bb_lanes_total_t part = s_total_of_rows((const uint32_t *)integers + i, rows);
+        total.min = BB_MIN(total.min, part.min);
+        total.max = BB_MAX(total.max, part.max);
+        total.sum += part.sum;
+        i += rows * LANES;
     }
-    if (i + LANES <= count) {
-        s_add_up((const uint32_t *)integers + i, (count - i) / LANES, false, &sums, &last);
-        s_join(&totals, &sums, &offsets);
-        i += (count - i) / LANES * LANES;
-    }
-    bb_lanes_total_t total = s_together(&totals);
     for (; i < count; i++) {
         total.min = BB_MIN(total.min, integers[i]);
         total.max = BB_MAX(total.max, integers[i]);

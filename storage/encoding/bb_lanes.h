@@ -45,11 +45,11 @@ uint32_t bb_lanes_integrate(uint32_t *lanes, uint32_t before);
 // bb_lanes_integrate and bb_lanes_to_rows in one; `lanes` holds anything after.
 uint32_t bb_lanes_integrate_rows(uint32_t *lanes, uint32_t before, uint32_t *rows);
 
-// Minimum, maximum and sum of signed integers, in eight lanes until the end.
+// Minimum, maximum and sum of signed integers, in lanes until the end.
 typedef struct {
     int32_t min[8], max[8];
-    int64_t sum[8];
-    bool overflowed; // the totals are wrong, see bb_lanes_integrate_totals
+    int64_t sum[4];
+    uint32_t far[8]; // not all 0: the totals are wrong, see bb_lanes_total
 } bb_lanes_totals_t;
 
 void bb_lanes_totals_clear(bb_lanes_totals_t *totals);
@@ -57,20 +57,20 @@ void bb_lanes_totals_clear(bb_lanes_totals_t *totals);
 // Adds all integers; their order does not matter.
 void bb_lanes_add_totals(const uint32_t *integers, bb_lanes_totals_t *totals);
 
-// bb_lanes_integrate and bb_lanes_add_totals of the sums in one pass that writes nothing. Sums
-// beyond BB_LANES_SUM_LIMIT, within a lane or before one, set totals->overflowed: they may wrap.
-#define BB_LANES_SUM_LIMIT (INT32_C(1) << 30)
+// bb_lanes_integrate and bb_lanes_add_totals of the sums in one pass that writes nothing.
 uint32_t bb_lanes_integrate_totals(const uint32_t *lanes, uint32_t before,
                                    bb_lanes_totals_t *totals);
 
-// The lanes together; all that was added since bb_lanes_totals_clear.
 typedef struct {
     int32_t min, max;
     int64_t sum;
 } bb_lanes_total_t;
-bb_lanes_total_t bb_lanes_total(const bb_lanes_totals_t *totals);
 
-// The totals of any number of signed integers, count >= 1.
+// The lanes together; all that was added since bb_lanes_totals_clear. False: some integer, sum
+// within a lane or sum before a lane was not below 2^25 in size, so that the totals may be wrong.
+BB_MUST_CHECK bool bb_lanes_total(const bb_lanes_totals_t *totals, bb_lanes_total_t *total);
+
+// The totals of any number of signed integers of any size, count >= 1.
 bb_lanes_total_t bb_lanes_total_of(const int32_t *integers, uint32_t count);
 
 // ---- fewer than 256 -------------------------------------------------------------------------

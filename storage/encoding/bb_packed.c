@@ -443,10 +443,11 @@ static bool s_add_full(const bb_packed_t *self, s_walk_t *walk, s_totals_t *tota
     return true;
 }
 
-static bool s_entropy_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
+// Of any form and size.
+static bool s_decoded_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
 {
     int32_t offsets[BB_BLOCK_ROWS_MAX];
-    if (!s_entropy_offsets(self, offsets)) {
+    if (!bb_packed_offsets(self, offsets)) {
         return false;
     }
     bb_lanes_total_t all = bb_lanes_total_of(offsets, self->count);
@@ -458,10 +459,12 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
 {
     BB_ASSERT(!self->is_wide);
     if (self->is_entropy) {
-        return s_entropy_totals(self, totals);
+        return s_decoded_totals(self, totals);
     }
     s_walk_t walk = s_walk(self);
-    s_totals_t sums = {.flat = {INT32_MAX, INT32_MIN, 0}};
+    s_totals_t sums;
+    sums.flat = (bb_lanes_total_t){INT32_MAX, INT32_MIN, 0};
+    sums.first = sums.last = 0;
     bb_lanes_totals_clear(&sums.lanes);
     while (self->count - walk.row >= MINI_ROWS) {
         if (!s_add_full(self, &walk, &sums)) {
@@ -482,7 +485,13 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
         sums.first = is_first ? offsets[0] : sums.first;
         sums.last = offsets[rows - 1];
     }
-    bb_lanes_total_t rest = bb_lanes_total(&sums.lanes);
+    bb_lanes_total_t rest;
+    if (!s_is_done(self, &walk)) {
+        return false;
+    }
+    if (!bb_lanes_total(&sums.lanes, &rest)) {
+        return s_decoded_totals(self, totals);
+    }
     *totals = (bb_packed_totals_t){
         .min = BB_MIN(sums.flat.min, rest.min),
         .max = BB_MAX(sums.flat.max, rest.max),
@@ -490,5 +499,5 @@ bool bb_packed_totals(const bb_packed_t *self, bb_packed_totals_t *totals)
         .last = (int32_t)sums.last,
         .sum = sums.flat.sum + rest.sum,
     };
-    return !sums.lanes.overflowed && s_is_done(self, &walk);
+    return true;
 }

@@ -94,8 +94,8 @@ BB_MUST_CHECK bool bb_packed_bounds(const bb_packed_t *self, int64_t *min, int64
 // The integers of any form.
 BB_MUST_CHECK bool bb_packed_integers(const bb_packed_t *self, uint64_t *integers);
 
-// Totals of the offsets of a narrow form, without writing them. False as well if sums grow beyond
-// what a writer makes, so that they may have wrapped: decode then.
+// Totals of the offsets of a narrow form, without writing them where they are small. False:
+// corrupt.
 typedef struct {
     int32_t min, max, first, last;
     int64_t sum;

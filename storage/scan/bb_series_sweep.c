@@ -612,12 +612,12 @@ static int64_t s_last_of(const s_source_t *source)
     return source->run ? source->run->run.last_wall_ns : source->rows->times[source->limit - 1];
 }
 
-// Statistics of the whole run, if it lies in one bucket and overlaps nothing; it is used up then.
+// Statistics of the whole run, calculated from its values if that is wanted, if it lies in one
+// bucket and overlaps nothing; it is used up then.
 static bool s_take_run(bb_series_sweep_t *self, s_source_t *front, bb_block_stats_t *stats)
 {
     const bb_run_t *run = &front->run->run;
-    if (!front->is_whole || self->is_decode_forced ||
-        !s_is_in_one_bucket(self, run->first_wall_ns, run->last_wall_ns)) {
+    if (!front->is_whole || !s_is_in_one_bucket(self, run->first_wall_ns, run->last_wall_ns)) {
         return false;
     }
     for (uint32_t i = 0; i < self->source_count; i++) {
@@ -627,7 +627,10 @@ static bool s_take_run(bb_series_sweep_t *self, s_source_t *front, bb_block_stat
             return false;
         }
     }
-    if (bb_run_column_stats(run, front->column, stats) != BB_OK) {
+    self->blocks_decoded += self->is_decode_forced ? run->block_count : 0;
+    bb_error_t error = self->is_decode_forced ? bb_run_column_aggregate(run, front->column, stats)
+                                              : bb_run_column_stats(run, front->column, stats);
+    if (error != BB_OK) {
         bb_battery_view_note_damage(self->view, front->run);
         *stats = (bb_block_stats_t){0};
         return false; // its blocks may be better

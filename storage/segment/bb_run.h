@@ -154,6 +154,9 @@ BB_MUST_CHECK bb_error_t bb_run_block_aggregate(const bb_run_t *self, uint32_t c
                                                 uint32_t row_limit,
                                                 const int64_t *block_times_wall_ns,
                                                 bb_block_stats_t *stats);
+// The same of all rows of all blocks.
+BB_MUST_CHECK bb_error_t bb_run_column_aggregate(const bb_run_t *self, uint32_t column_index,
+                                                 bb_block_stats_t *stats);
 // Decodes values: out[r] for each row r; absent rows hold 0. *all_present true: presence untouched.
 // STATE values are addresses of bb_text_t inside the run's bytes.
 BB_MUST_CHECK bb_error_t bb_run_block_values(const bb_run_t *self, uint32_t column_index,

@@ -531,14 +531,17 @@ static bb_error_t s_aggregate(const bb_run_t *self, uint32_t column_index, uint3
 {
     BB_ASSERT(row_first < row_limit);
     BB_ASSERT(row_limit <= bb_run_block_rows(self, block_index));
-    *stats = (bb_block_stats_t){0};
     s_values_t values;
     bb_error_t error = s_open_values(self, column_index, block_index, &values);
-    if (error != BB_OK || values.count == 0) {
+    if (error != BB_OK) {
         return error;
     }
-    s_range_t range = s_find_range(&values, row_first, row_limit);
+    s_range_t range = {0};
+    if (values.count > 0) {
+        range = s_find_range(&values, row_first, row_limit);
+    }
     if (range.count == 0) {
+        *stats = (bb_block_stats_t){0};
         return BB_OK;
     }
     s_peers_t peers;
@@ -653,6 +656,71 @@ bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index, bb_b
     bb_error_t error = bb_packed_stats_decode(
         &frame, bb_run_raw_stats(self, column_index, self->block_count), stats);
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
+}
+
+// Adds a block of numbers with a value in every row, later than all that was added before.
+static bb_error_t s_add_block(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                              bb_block_stats_t *total)
+{
+    s_values_t values;
+    s_peers_t peers;
+    bb_encoding_totals_t found;
+    bb_type_t type = bb_run_raw_type(self, column_index);
+    bb_error_t error = s_open_values(self, column_index, block_index, &values);
+    if (error == BB_OK) {
+        error = s_read_peers(self, block_index, &values, &peers);
+    }
+    if (error == BB_OK) {
+        error = bb_encoding_aggregate(values.encoding, type, values.encoded, values.count,
+                                      peers.peers, 0, values.count, &found);
+    }
+    if (error != BB_OK) {
+        return error;
+    }
+    if (type == BB_TYPE_BOOL && (found.min | found.max) > 1) {
+        return BB_ERR_CORRUPT;
+    }
+    int64_t first_wall_ns;
+    int64_t last_wall_ns;
+    bb_run_block_range(self, block_index, &first_wall_ns, &last_wall_ns);
+    if (total->count == 0) {
+        total->first_wall_ns = first_wall_ns;
+        total->first = found.first;
+        total->min = found.min;
+        total->max = found.max;
+    }
+    total->min = bb_stats_min(type, total->min, found.min);
+    total->max = bb_stats_max(type, total->max, found.max);
+    total->count += found.count;
+    bb_sum_merge(&total->sum, &found.sum);
+    total->last_wall_ns = last_wall_ns;
+    total->last = found.last;
+    return BB_OK;
+}
+
+bb_error_t bb_run_column_aggregate(const bb_run_t *self, uint32_t column_index,
+                                   bb_block_stats_t *stats)
+{
+    bb_block_stats_t total = {0};
+    bb_error_t error = BB_OK;
+    bb_type_t type = bb_run_raw_type(self, column_index);
+    for (uint32_t block = 0; block < self->block_count && error == BB_OK; block++) {
+        if (!self->shared && type != BB_TYPE_STATE &&
+            bb_run_block_has_all(self, column_index, block)) {
+            error = s_add_block(self, column_index, block, &total);
+            continue;
+        }
+        bb_block_stats_t part;
+        error = bb_run_block_aggregate(self, column_index, block, 0, bb_run_block_rows(self, block),
+                                       NULL, &part);
+        if (error == BB_OK) {
+            bb_stats_merge(&total, type, &part);
+        }
+    }
+    if (error == BB_OK) {
+        *stats = total;
+    }
+    return error;
 }
 
 // ---- scrubbing -------------------------------------------------------------------------------

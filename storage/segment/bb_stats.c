@@ -13,24 +13,37 @@ static int s_compare(bb_type_t type, uint64_t a, uint64_t b)
     return bb_value_compare(0, (bb_value_t){type, a}, 0, (bb_value_t){type, b});
 }
 
-// The extreme of the wanted sign; a number beats any NaN.
-static uint64_t s_extreme(bb_type_t type, uint64_t a, uint64_t b, int sign)
+// Signed integers in the order of the type's keys; not of STATE, nor of NaNs.
+static int64_t s_ordered(bb_type_t type, uint64_t bits)
+{
+    uint64_t flips = type == BB_TYPE_FLOAT64 ? (UINT64_C(0) - (bits >> 63)) >> 1 : 0;
+    return (int64_t)(bits ^ flips);
+}
+
+// Is a before b? A number is before any NaN, whichever extreme is looked for.
+static bool s_precedes(bb_type_t type, uint64_t a, uint64_t b, bool is_minimum)
 {
     bool nan_a = s_is_nan(type, a);
-    if (nan_a != s_is_nan(type, b)) {
-        return nan_a ? b : a;
+    bool nan_b = s_is_nan(type, b);
+    if (nan_a != nan_b) {
+        return nan_b;
     }
-    return s_compare(type, a, b) * sign >= 0 ? a : b;
+    if (nan_a || type == BB_TYPE_STATE) {
+        return is_minimum ? s_compare(type, a, b) < 0 : s_compare(type, a, b) > 0;
+    }
+    int64_t left = s_ordered(type, a);
+    int64_t right = s_ordered(type, b);
+    return is_minimum ? left < right : left > right;
 }
 
 uint64_t bb_stats_min(bb_type_t type, uint64_t a, uint64_t b)
 {
-    return s_extreme(type, a, b, -1);
+    return s_precedes(type, b, a, true) ? b : a;
 }
 
 uint64_t bb_stats_max(bb_type_t type, uint64_t a, uint64_t b)
 {
-    return s_extreme(type, a, b, 1);
+    return s_precedes(type, b, a, false) ? b : a;
 }
 
 void bb_stats_add(bb_block_stats_t *self, bb_type_t type, int64_t time_wall_ns, uint64_t bits)

@@ -64,7 +64,8 @@ static void test_rows_and_columns(void **context)
 
 static void assert_totals(const bb_lanes_totals_t *found, const bb_lanes_total_t *expected)
 {
-    bb_lanes_total_t total = bb_lanes_total(found);
+    bb_lanes_total_t total;
+    assert_true(bb_lanes_total(found, &total));
     assert_int_equal(total.min, expected->min);
     assert_int_equal(total.max, expected->max);
     assert_int_equal(total.sum, expected->sum);
@@ -99,7 +100,12 @@ static void test_sums_and_totals(void **context)
         bb_lanes_totals_t plain;
         bb_lanes_totals_clear(&plain);
         bb_lanes_add_totals(lanes, &plain);
-        assert_totals(&plain, &expected);
+        bool is_small = expected.min >= -(1 << 25) && expected.max < 1 << 25;
+        bb_lanes_total_t total;
+        assert_int_equal(bb_lanes_total(&plain, &total), is_small);
+        if (is_small) {
+            assert_totals(&plain, &expected);
+        }
         bb_lanes_to_rows(lanes, rows);
         assert_memory_equal(rows, sums, sizeof sums);
 
@@ -107,10 +113,11 @@ static void test_sums_and_totals(void **context)
         bb_lanes_totals_t fused;
         bb_lanes_totals_clear(&fused);
         assert_int_equal(bb_lanes_integrate_totals(lanes, before, &fused), sum);
-        if (!fused.overflowed) {
+        bool is_right = bb_lanes_total(&fused, &total);
+        if (is_right) {
             assert_totals(&fused, &expected);
         }
-        assert_true(!fused.overflowed || size >= 1u << 21); // 256 steps of half of that: 2^28
+        assert_true(is_right || size >= 1u << 18); // 256 steps of half of that: 2^25
     }
 }
 

@@ -386,7 +386,23 @@ static void test_forged_runs_are_safe(void **context)
 }
 
 // ---- blocks ----------------------------------------------------------------------------------
-// Any part of any block, packed or lacking rows, aggregates to what its points give one by one.
+static void assert_stats(bb_type_t type, const bb_block_stats_t *found,
+                         const bb_block_stats_t *expected)
+{
+    assert_int_equal(found->count, expected->count);
+    assert_int_equal(found->first_wall_ns, expected->first_wall_ns);
+    assert_int_equal(found->last_wall_ns, expected->last_wall_ns);
+    assert_true(bb_sum_is_equal(&found->sum, &expected->sum));
+    if (found->count > 0) {
+        assert_true(test_same_value(type, found->min, expected->min));
+        assert_true(test_same_value(type, found->max, expected->max));
+        assert_true(test_same_value(type, found->first, expected->first));
+        assert_true(test_same_value(type, found->last, expected->last));
+    }
+}
+
+// Any part of any block, packed or lacking rows, aggregates to what its points give one by one;
+// whole columns too.
 static void test_aggregates_of_parts(void **context)
 {
     (void)context;
@@ -417,15 +433,18 @@ static void test_aggregates_of_parts(void **context)
             assert_int_equal(bb_run_block_aggregate(&run, column, block, first, limit,
                                                     i % 2 ? times : NULL, &found),
                              BB_OK);
-            assert_int_equal(found.count, expected.count);
-            assert_int_equal(found.first_wall_ns, expected.first_wall_ns);
-            assert_int_equal(found.last_wall_ns, expected.last_wall_ns);
-            if (found.count > 0) {
-                assert_true(test_same_value(type, found.min, expected.min));
-                assert_true(test_same_value(type, found.max, expected.max));
-                assert_true(test_same_value(type, found.first, expected.first));
-                assert_true(test_same_value(type, found.last, expected.last));
+            assert_stats(type, &found, &expected);
+        }
+        for (uint32_t column = 0; column < run.column_count; column++) {
+            bb_type_t type = table.columns[column].type;
+            bb_block_stats_t expected = {0}, found;
+            for (uint32_t row = 0; row < run.row_count; row++) {
+                if (test_table_has(&table, column, row)) {
+                    bb_stats_add(&expected, type, table.times[row], table.values[column][row]);
+                }
             }
+            assert_int_equal(bb_run_column_aggregate(&run, column, &found), BB_OK);
+            assert_stats(type, &found, &expected);
         }
         test_slice_free(encoded);
         test_table_free(&table);
