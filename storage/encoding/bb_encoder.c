@@ -300,9 +300,9 @@ size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, u
     return s_finish(self, input, out, id);
 }
 
-void bb_encoder_be_brief(bb_encoder_t *self, bool is_brief)
+void bb_encoder_set_aim(bb_encoder_t *self, bb_encoder_aim_t aim)
 {
-    bb_packer_be_brief(self->packer, is_brief);
+    bb_packer_set_aim(self->packer, aim);
 }
 
 // One encoding only; leaves the best where it was if that cannot hold the words.

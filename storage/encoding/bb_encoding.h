@@ -96,8 +96,13 @@ void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, u
 size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, uint32_t *hint,
                          uint8_t *out, uint8_t *id);
 
-// From now on, blocks that will soon be encoded anew: what takes long to find is not looked for.
-void bb_encoder_be_brief(bb_encoder_t *self, bool is_brief);
+// What matters from now on; at first fast.
+//   fast   reading: what is small at the price of speed only where it saves much, again and again
+//   small  bytes, as long as reading is no slower than some 10 ns a value; encoding takes twice as
+//          long
+//   brief  encoding: blocks that will soon be encoded anew
+typedef enum { BB_ENCODER_FAST, BB_ENCODER_SMALL, BB_ENCODER_BRIEF } bb_encoder_aim_t;
+void bb_encoder_set_aim(bb_encoder_t *self, bb_encoder_aim_t aim);
 
 // The same with an encoding of the caller's choice; 0 if it cannot hold these words within the
 // room.

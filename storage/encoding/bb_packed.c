@@ -3,6 +3,7 @@
 #include "storage/encoding/bb_packed.h"
 
 #include "protocol/bb_bitpack.h"
+#include "storage/encoding/bb_arithmetic.h"
 #include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_entropy.h"
 #include "storage/encoding/bb_lanes.h"
@@ -22,7 +23,8 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
         .count = count,
         .order = flags & FLAGS_ORDER,
         .is_wide = flags & FLAG_WIDE,
-        .is_entropy = flags & FLAG_ENTROPY,
+        .is_entropy = flags & (FLAG_ENTROPY | FLAG_ARITHMETIC),
+        .is_arithmetic = flags & FLAG_ARITHMETIC,
         .scale = 1,
     };
     self->base = bb_reader_signed(&reader);
@@ -37,7 +39,8 @@ bool bb_packed_open(bb_packed_t *self, bb_slice_t bytes, uint32_t count)
     }
     self->minis = reader;
     return !reader.failed && flags <= FLAGS_ALL && self->order <= BB_PACKED_ORDER_MAX &&
-           !(self->is_wide && self->is_entropy);
+           !(self->is_wide && self->is_entropy) &&
+           !(flags & FLAG_ENTROPY && flags & FLAG_ARITHMETIC);
 }
 
 // Goes through the minis.
@@ -302,11 +305,12 @@ static bool s_full_offsets(const bb_packed_t *self, s_walk_t *walk, uint32_t *of
     return true;
 }
 
-// Offsets of the entropy form, modulo 2^32.
+// Offsets of a form without minis, modulo 2^32.
 static bool s_entropy_offsets(const bb_packed_t *self, int32_t *offsets)
 {
     bb_slice_t rest = bb_slice(self->minis.at, bb_reader_left(&self->minis));
-    if (!bb_entropy_decode(rest, self->count, offsets)) {
+    if (self->is_arithmetic ? !bb_arithmetic_decode(rest, self->count, offsets)
+                            : !bb_entropy_decode(rest, self->count, offsets)) {
         return false;
     }
     uint32_t sum = 0;

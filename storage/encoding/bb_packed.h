@@ -9,8 +9,8 @@
 // wide: 64-bit arithmetic, one integer after the other. All arithmetic is modulo 2^32 or 2^64.
 //
 //   flags           u8      bits 0-1: order 0, 1, 2; 2: wide; 3: scale follows; 4: the base is in
-//                           units of the scale; 5: the residuals follow as bb_entropy.h says
-//                           (narrow), not as minis
+//                           units of the scale; 5, 6 (narrow): the residuals follow as
+//                           bb_entropy.h or bb_arithmetic.h say, not as minis
 //   base            signed  order 0: the first integer; else what comes before it
 //   slope           signed  order 2: what comes before the first difference, in offsets
 //   scale           varint  >= 2
@@ -30,6 +30,7 @@
 
 #include "protocol/bb_limits.h"
 #include "storage/encoding/bb_bytes.h"
+#include "storage/encoding/bb_encoding.h"
 
 #define BB_PACKED_ORDER_MAX 2u
 // More than any encoding of `count` integers takes: header, a header per mini, and integers that
@@ -41,14 +42,17 @@ typedef struct bb_packer bb_packer_t;
 bb_packer_t *bb_packer_new(void);
 void bb_packer_destroy(bb_packer_t **self);
 
-// The entropy form decodes three times as slowly. It is for columns that it keeps serving, not for
-// the one block in which a battery changes its mode: so `may` says whether the next calls may use
-// it (at first they may), and bb_packer_has_surprises whether it would have paid, used or not, in
-// any call since.
+// bb_encoding.h says what aims are for. Small takes whichever of the three forms costs the least,
+// bytes and time together, a nanosecond a value being worth 1/128 of the bytes: the entropy form
+// takes 3, the arithmetic one 3 and 6 for each bit. Brief: nothing but minis. Fast: as below.
+void bb_packer_set_aim(bb_packer_t *self, bb_encoder_aim_t aim);
+
+// Fast: the entropy form decodes three times as slowly. It is for columns that it keeps serving,
+// not for the one block in which a battery changes its mode: so `may` says whether the next calls
+// may use it (at first they may), and bb_packer_has_surprises whether it would have paid, used or
+// not, in any call since.
 void bb_packer_set_surprises(bb_packer_t *self, bool may);
 bool bb_packer_has_surprises(const bb_packer_t *self);
-// From now on the entropy form is not even looked for.
-void bb_packer_be_brief(bb_packer_t *self, bool is_brief);
 
 // Writes the smallest form that the estimate of orders promises (`orders`: bit set of those that
 // may be used, not empty). `scaled`: look for a common divisor, which costs a little.
@@ -65,7 +69,8 @@ uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint3
 // A form that is being read; `bytes` is borrowed.
 typedef struct {
     uint32_t count, order;
-    bool is_wide, is_entropy;
+    bool is_wide;
+    bool is_entropy, is_arithmetic; // no minis: bb_entropy.h, or bb_arithmetic.h if both are set
     uint64_t base, slope, scale;
     bb_reader_t minis;
 } bb_packed_t;
@@ -87,7 +92,7 @@ static inline bool bb_packed_is_plain(const bb_packed_t *self)
 BB_MUST_CHECK bool bb_packed_offsets(const bb_packed_t *self, int32_t *offsets);
 
 // Bounds of the offsets of a narrow form of order 0, from widths and references alone: no offset is
-// outside, and perhaps none is near. False: another form (the one of entropy, too), or not as far
+// outside, and perhaps none is near. False: another form (all without minis, too), or not as far
 // as the heads show.
 BB_MUST_CHECK bool bb_packed_bounds(const bb_packed_t *self, int64_t *min, int64_t *max);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "protocol/bb_bitpack.h"
+#include "storage/encoding/bb_arithmetic.h"
 #include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_divisor.h"
 #include "storage/encoding/bb_entropy.h"
@@ -22,6 +23,16 @@
 #define ENTROPY_COUNT_MIN 64u
 #define ENTROPY_HEAD      10u // bytes of tables and states, at least
 #define SAMPLE            31u
+// What decoding takes, in nanoseconds a value on one core: minis, the entropy form, and the
+// arithmetic one with each bit of it. A nanosecond counts like one PRICE-th of the bytes, if they
+// are to be few.
+#define PRICE             128u
+#define MINI_NS           1u
+#define ENTROPY_NS        3u
+#define ARITHMETIC_NS     3u
+#define ARITHMETIC_BIT_NS 6u
+// More bits a value: the arithmetic form will not be worth its time.
+#define ARITHMETIC_BITS_MAX 4u
 
 struct bb_packer {
     int32_t offsets[BB_BLOCK_ROWS_MAX];
@@ -32,10 +43,20 @@ struct bb_packer {
     uint8_t patch_rows[MINI_ROWS]; // of one mini, as are the patches
     uint64_t patches[MINI_ROWS];   // folded
     uint8_t minis[BB_PACKED_BYTES_MAX(BB_BLOCK_ROWS_MAX)];
+    uint8_t small[BB_PACKED_BYTES_MAX(BB_BLOCK_ROWS_MAX)]; // instead of minis
     bb_entropy_t entropy;
-    bool is_brief; // the entropy form is not looked for
+    bb_encoder_aim_t aim;
     bool may_surprise, has_surprises;
 };
+
+// What comes behind the head, and what of the head depends on it.
+typedef struct {
+    uint32_t order, flag; // FLAG_ENTROPY, FLAG_ARITHMETIC or 0
+    uint64_t slope;       // order 1 and 2: what comes before the first difference
+    int32_t shift;        // order 0: of the base
+    const uint8_t *bytes; // of the packer
+    size_t length;
+} s_form_t;
 
 // One mini as it will be written.
 typedef struct {
@@ -46,6 +67,7 @@ typedef struct {
 bb_packer_t *bb_packer_new(void)
 {
     bb_packer_t *self = bb_alloc_zero(1, sizeof *self);
+    self->aim = BB_ENCODER_FAST;
     self->may_surprise = true;
     return self;
 }
@@ -125,6 +147,7 @@ BB_CLONES static void s_estimate_mini(const int32_t *offsets, uint32_t rows, uin
     for (uint32_t i = 0; i < rows; i++) {
         sum += offsets[i];
     }
+    // cppcheck-suppress zerodiv ; at least one row
     int32_t middle = (int32_t)(sum / rows);
     int32_t step = s_usual_step(offsets, rows);
     uint32_t order_0 = 0;
@@ -511,30 +534,106 @@ static bool s_may_pay(uint32_t log2_mean, size_t mini_bytes, uint32_t count)
            (limit - ENTROPY_HEAD) * 8 * ESTIMATE_ONE >= (size_t)count * guess;
 }
 
-// Replaces the minis by the entropy form of the residuals, if that is enough smaller. Returns the
-// bytes, or 0. *shift: what is added to the base (order 0), or comes in place of the slope (order
-// 1).
-static size_t s_put_entropy(bb_packer_t *self, uint32_t order, uint32_t count, size_t mini_bytes,
-                            int32_t *shift)
+// Residuals of the order around 0; what that takes away goes into *form.
+static void s_center(bb_packer_t *self, uint32_t order, uint32_t count, s_form_t *form)
 {
+    int32_t slope = s_differences(self->offsets, count, order, self->residuals);
+    form->order = order;
+    form->slope = (uint64_t)(int64_t)slope;
+    form->shift = 0;
     if (order == 0) {
-        *shift = s_usual(self->residuals, count);
+        form->shift = s_usual(self->residuals, count);
         for (uint32_t i = 0; i < count; i++) {
-            self->residuals[i] -= *shift;
+            self->residuals[i] -= form->shift;
         }
     } else if (order == 1) {
-        *shift = self->residuals[0];
+        form->slope = 0; // base is the first integer
         self->residuals[0] = 0;
     }
-    size_t limit = s_entropy_limit(mini_bytes, count);
+}
+
+// Takes the entropy form instead of minis if that is enough smaller.
+static void s_put_entropy(bb_packer_t *self, uint32_t count, s_form_t *form)
+{
+    s_form_t small = *form;
+    s_center(self, form->order, count, &small);
+    size_t limit = s_entropy_limit(form->length, count);
     if (!self->may_surprise) {
         size_t bytes = bb_entropy_estimate(&self->entropy, self->residuals, count);
         self->has_surprises |= bytes > 0 && bytes <= limit;
-        return 0;
+        return;
     }
-    size_t bytes = bb_entropy_encode(&self->entropy, self->residuals, count, limit, self->minis);
-    self->has_surprises |= bytes > 0;
-    return bytes;
+    small.length = bb_entropy_encode(&self->entropy, self->residuals, count, limit, self->small);
+    if (small.length > 0) {
+        small.flag = FLAG_ENTROPY;
+        small.bytes = self->small;
+        *form = small;
+        self->has_surprises = true;
+    }
+}
+
+// The bytes, and what decoding them costs as bytes.
+static size_t s_priced(size_t bytes, uint32_t ns)
+{
+    return bytes * (PRICE + ns) / PRICE;
+}
+
+static size_t s_priced_arithmetic(size_t bytes, uint32_t count)
+{
+    return s_priced(bytes, ARITHMETIC_NS + (uint32_t)(bytes * 8 * ARITHMETIC_BIT_NS / count));
+}
+
+// The order whose residuals take the least in the entropy form, and about how many bytes; 0: there
+// is none.
+static size_t s_small_order(bb_packer_t *self, uint32_t count, uint32_t orders, s_form_t *form)
+{
+    size_t best = 0;
+    uint32_t best_order = 0;
+    for (uint32_t order = 0; order <= BB_PACKED_ORDER_MAX; order++) {
+        if (!(orders >> order & 1) || count <= order) {
+            continue;
+        }
+        s_center(self, order, count, form);
+        size_t bytes = bb_entropy_estimate(&self->entropy, self->residuals, count);
+        if (bytes > 0 && (best == 0 || bytes < best)) {
+            best = bytes;
+            best_order = order;
+        }
+    }
+    if (best > 0) {
+        s_center(self, best_order, count, form);
+    }
+    return best;
+}
+
+// Takes what costs the least, bytes and time together.
+static void s_put_small(bb_packer_t *self, uint32_t count, uint32_t orders, s_form_t *form)
+{
+    s_form_t small = {.bytes = self->small};
+    size_t estimate = s_small_order(self, count, orders, &small);
+    size_t best = s_priced(form->length, MINI_NS);
+    if (estimate == 0) {
+        return;
+    }
+    if (estimate < form->length) {
+        small.length =
+            bb_entropy_encode(&self->entropy, self->residuals, count, form->length, self->small);
+        if (small.length > 0 && s_priced(small.length, ENTROPY_NS) < best) {
+            best = s_priced(small.length, ENTROPY_NS);
+            small.flag = FLAG_ENTROPY;
+            *form = small;
+        }
+    }
+    if (estimate * 8 > (size_t)count * ARITHMETIC_BITS_MAX) {
+        return;
+    }
+    uint8_t room[BB_BLOCK_ROWS_MAX * ARITHMETIC_BITS_MAX / 8 + BB_BLOCK_ROWS_MAX / 8];
+    small.length = bb_arithmetic_encode(self->residuals, count, BB_MIN(best, sizeof room), room);
+    if (small.length > 0 && s_priced_arithmetic(small.length, count) < best) {
+        memcpy(self->small, room, small.length);
+        small.flag = FLAG_ARITHMETIC;
+        *form = small;
+    }
 }
 
 // Writes the minis; returns their bytes.
@@ -556,9 +655,9 @@ static size_t s_put_minis(bb_packer_t *self, bool is_wide, uint32_t order, uint3
     return (size_t)(mini - self->minis);
 }
 
-void bb_packer_be_brief(bb_packer_t *self, bool is_brief)
+void bb_packer_set_aim(bb_packer_t *self, bb_encoder_aim_t aim)
 {
-    self->is_brief = is_brief;
+    self->aim = aim;
 }
 
 size_t bb_packed_encode_same(uint64_t integer, uint32_t count, uint8_t *out)
@@ -572,6 +671,33 @@ size_t bb_packed_encode_same(uint64_t integer, uint32_t count, uint8_t *out)
     return (size_t)(at - out) + minis;
 }
 
+// Narrow: self->offsets.
+static s_form_t s_put_narrow(bb_packer_t *self, uint32_t count, uint32_t orders)
+{
+    uint32_t bits[3];
+    uint32_t seen = s_estimate(self->offsets, count, bits);
+    s_form_t form = {.order = s_best_order(bits, count, orders), .bytes = self->minis};
+    int32_t slope = s_differences(self->offsets, count, form.order, self->residuals);
+    form.slope = (uint64_t)(int64_t)slope;
+    form.length = s_put_minis(self, false, form.order, count);
+    if (self->aim == BB_ENCODER_SMALL && count >= ENTROPY_COUNT_MIN) {
+        s_put_small(self, count, orders, &form);
+    } else if (self->aim == BB_ENCODER_FAST &&
+               s_may_pay(bits[form.order] / seen, form.length, count)) {
+        s_put_entropy(self, count, &form);
+    }
+    return form;
+}
+
+// Wide: self->wide.
+static s_form_t s_put_wide(bb_packer_t *self, uint32_t count, uint32_t orders)
+{
+    s_form_t form = {.order = s_order_wide(self->wide, count, orders), .bytes = self->minis};
+    form.slope = s_differences_wide(self->wide, count, form.order);
+    form.length = s_put_minis(self, true, form.order, count);
+    return form;
+}
+
 size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
                         uint32_t orders, bool scaled, uint8_t *out)
 {
@@ -580,47 +706,28 @@ size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t co
     uint64_t range = s_range(integers, count);
     uint64_t scale = scaled && range > 1 ? bb_divisor_of(integers, count) : 1;
     bool is_wide = range / scale >= NARROW_LIMIT;
-    bool may_pay = false;
-    uint32_t order;
-    uint64_t slope;
-    size_t bytes;
     if (is_wide || scale > 1) {
         bb_divisor_apply(integers, count, scale, self->wide);
     }
-    if (is_wide) {
-        order = s_order_wide(self->wide, count, orders);
-        slope = s_differences_wide(self->wide, count, order);
-        bytes = s_put_minis(self, is_wide, order, count);
-    } else {
-        uint32_t bits[3];
+    if (!is_wide) {
         s_narrow(scale > 1 ? self->wide : integers, count, self->offsets);
-        uint32_t seen = s_estimate(self->offsets, count, bits);
-        order = s_best_order(bits, count, orders);
-        slope = (uint64_t)(int64_t)s_differences(self->offsets, count, order, self->residuals);
-        bytes = s_put_minis(self, is_wide, order, count);
-        may_pay = !self->is_brief && s_may_pay(bits[order] / seen, bytes, count);
     }
-
-    uint64_t base = order == 0 ? integers[0] : integers[0] - scale * slope;
-    int32_t shift = 0;
-    size_t entropy_bytes = may_pay ? s_put_entropy(self, order, count, bytes, &shift) : 0;
-    if (entropy_bytes > 0) {
-        bytes = entropy_bytes;
-        base += scale * (uint64_t)(int64_t)shift;
-    }
+    s_form_t form = is_wide ? s_put_wide(self, count, orders) : s_put_narrow(self, count, orders);
+    uint64_t before = form.order == 0 ? 0 - (uint64_t)(int64_t)form.shift : form.slope;
+    uint64_t base = integers[0] - scale * before;
     bool in_units = scale > 1 && (int64_t)scale > 0 && (int64_t)base % (int64_t)scale == 0;
     uint8_t *at = out;
-    *at++ = (uint8_t)(order | (is_wide ? FLAG_WIDE : 0) | (scale > 1 ? FLAG_SCALE : 0) |
-                      (in_units ? FLAG_UNITS : 0) | (entropy_bytes > 0 ? FLAG_ENTROPY : 0));
+    *at++ = (uint8_t)(form.order | (is_wide ? FLAG_WIDE : 0) | (scale > 1 ? FLAG_SCALE : 0) |
+                      (in_units ? FLAG_UNITS : 0) | form.flag);
     at = bb_put_signed(at, in_units ? (uint64_t)((int64_t)base / (int64_t)scale) : base);
-    if (order == 2) {
-        at = bb_put_signed(at, slope);
+    if (form.order == 2) {
+        at = bb_put_signed(at, form.slope);
     }
     if (scale > 1) {
         at = bb_put_varint(at, scale);
     }
-    memcpy(at, self->minis, bytes);
-    at += bytes;
+    memcpy(at, form.bytes, form.length);
+    at += form.length;
     BB_ASSERT((size_t)(at - out) <= BB_PACKED_BYTES_MAX(count));
     return (size_t)(at - out);
 }

@@ -3,23 +3,27 @@
 #include "storage/segment/bb_run_format.h"
 #include "storage/segment/bb_run_writer.h"
 
+#define HOUR_NS (INT64_C(3600) * BB_NS_PER_S)
+
+bool bb_run_writer_is_dense(const int64_t *times_wall_ns, uint32_t rows)
+{
+    uint64_t length_ns = (uint64_t)times_wall_ns[rows - 1] - (uint64_t)times_wall_ns[0];
+    return length_ns / rows < (uint64_t)HOUR_NS / BB_BLOCK_ROWS_MAX;
+}
+
 uint32_t bb_run_writer_cut(const int64_t *times_wall_ns, uint32_t row_first, uint32_t row_limit)
 {
-    const int64_t hour_ns = INT64_C(3600) * BB_NS_PER_S;
     uint32_t full = BB_MIN(row_limit - row_first, (uint32_t)BB_BLOCK_ROWS_MAX);
     const int64_t *times = times_wall_ns + row_first;
-    // Dense: at this rate a full block is shorter than an hour.
-    bool is_dense =
-        (uint64_t)(times[full - 1] - times[0]) / full < (uint64_t)hour_ns / BB_BLOCK_ROWS_MAX;
-    int64_t hour = times[0] / hour_ns;
-    if (!is_dense || times[full - 1] / hour_ns == hour) {
+    int64_t hour = times[0] / HOUR_NS;
+    if (!bb_run_writer_is_dense(times, full) || times[full - 1] / HOUR_NS == hour) {
         return full;
     }
     uint32_t begin = 1;
     uint32_t limit = full - 1;
     while (begin < limit) {
         uint32_t middle = begin + (limit - begin) / 2;
-        if (times[middle] / hour_ns == hour) {
+        if (times[middle] / HOUR_NS == hour) {
             begin = middle + 1;
         } else {
             limit = middle;

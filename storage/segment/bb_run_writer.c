@@ -159,7 +159,6 @@ void bb_run_writer_begin(bb_run_writer_t *self, uint64_t revision,
     self->texts = texts;
     self->is_without_stats = false;
     self->batteries = NULL;
-    bb_encoder_be_brief(self->encoder, false);
     self->block_count = 0;
     self->row_count = 0;
     self->point_count = 0;
@@ -174,7 +173,6 @@ void bb_run_writer_share(bb_run_writer_t *self, uint32_t partition, const uint32
     BB_ASSERT(member_count >= 1);
     BB_ASSERT(self->block_count == 0);
     self->is_without_stats = true;
-    bb_encoder_be_brief(self->encoder, true); // until its batteries have runs of their own
     self->partition = partition;
     self->batteries = batteries;
     self->member_count = member_count;
@@ -444,6 +442,17 @@ static void s_add_column(bb_run_writer_t *self, s_part_t *part, const bb_run_inp
     s_merge_stats(&self->totals[index], type, &stats);
 }
 
+// Blocks of a shared run are brief, until its batteries have runs of their own. A dense block lies
+// within one hour: what is asked about hours and days comes from its statistics, so that it is
+// decoded rarely, and there are many of them.
+static bb_encoder_aim_t s_aim(const bb_run_writer_t *self, const int64_t *times, uint32_t rows)
+{
+    if (self->batteries) {
+        return BB_ENCODER_BRIEF;
+    }
+    return bb_run_writer_is_dense(times, rows) ? BB_ENCODER_SMALL : BB_ENCODER_FAST;
+}
+
 static void s_add_block(bb_run_writer_t *self, const bb_run_input_t *input, uint32_t row_first,
                         uint32_t row_count, int64_t first_wall_ns, int64_t last_wall_ns)
 {
@@ -454,6 +463,7 @@ static void s_add_block(bb_run_writer_t *self, const bb_run_input_t *input, uint
     memcpy(self->values, times, (size_t)row_count * sizeof *times);
     bb_encoding_input_t block = {
         .kind = BB_ENCODING_INTEGER, .words = self->values, .count = row_count};
+    bb_encoder_set_aim(self->encoder, s_aim(self, times, row_count));
     s_encode(self, &parts[0], &block, &self->time_hint);
     s_relate(self, input, row_first, row_count);
     for (uint32_t i = 0; i < self->column_count; i++) {

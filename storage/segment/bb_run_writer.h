@@ -51,6 +51,9 @@ uint32_t bb_run_writer_blocks(const bb_run_writer_t *self);
 // The run, valid until the next begin.
 bb_slice_t bb_run_writer_finish(bb_run_writer_t *self);
 
+// At the rate of these rows (1 <= rows) a full block is shorter than an hour.
+bool bb_run_writer_is_dense(const int64_t *times_wall_ns, uint32_t rows);
+
 // How many rows from row_first on the next block should have: full blocks, but none across an hour
 // where an hour has more rows than one block holds.
 uint32_t bb_run_writer_cut(const int64_t *times_wall_ns, uint32_t row_first, uint32_t row_limit);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuzz_encoding - any bytes as an encoded block of any encoding, and any words through the encoder.
 //
-// Input: u8 choice (bit 0: encode; bits 1 and 2: type), u8 encoding id, u16 count, then the block
-// (decode) or the words (encode). Decoding ends without an access outside of the block, and totals
-// straight from the packed form are those of the decoded words; so are cuts into buckets. What is
-// encoded comes back.
+// Input: u8 choice (bit 0: encode; bits 1 and 2: type; 3 and 4: what the encoder aims at), u8
+// encoding id, u16 count, then the block (decode) or the words (encode). Decoding ends without an
+// access outside of the block, and totals straight from the packed form are those of the decoded
+// words; so are cuts into buckets. What is encoded comes back.
 #include "storage/encoding/bb_encoding.h"
 #include "storage/encoding/bb_times.h"
 #include "tests/fuzz/fuzz_bytes.h"
@@ -113,7 +113,7 @@ static void s_cut(uint32_t count, bb_slice_t block)
     free(copy);
 }
 
-static void s_encode(bb_type_t type, bb_slice_t source)
+static void s_encode(bb_type_t type, bb_encoder_aim_t aim, bb_slice_t source)
 {
     static bb_encoder_t *encoder; // scratch memory, kept for the life of the process
     uint32_t count = (uint32_t)BB_MIN(source.length / 8, (size_t)BB_BLOCK_ROWS_MAX);
@@ -132,6 +132,7 @@ static void s_encode(bb_type_t type, bb_slice_t source)
     bb_encoding_input_t input = {.kind = s_kind(type), .words = words, .count = count};
     uint8_t *block = bb_alloc(BB_ENCODING_BYTES_MAX(count));
     uint8_t id = 0;
+    bb_encoder_set_aim(encoder, aim);
     size_t length = bb_encoder_encode(encoder, &input, NULL, block, &id);
     BB_ASSERT(length <= BB_ENCODING_BYTES_MAX(count));
     uint8_t *exact = fuzz_copy(block, length);
@@ -158,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bb_type_t type = s_types[choice >> 1 & 3];
     bb_slice_t rest = fuzz_take(&bytes, bytes.left);
     if (choice & 1) {
-        s_encode(type, rest);
+        s_encode(type, (bb_encoder_aim_t)((choice >> 3 & 3) % 3), rest);
     } else {
         s_decode(type, id, count, rest);
         s_cut(count, rest);

@@ -180,6 +180,68 @@ def read_entropy(data, count):
     return numbers
 
 
+class Questions:
+    """Answers to questions from a big-endian fraction."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 8
+        self.code, self.range = int.from_bytes(data[:8].ljust(8, b"\0"), "big"), 2**64 - 1
+        self.chances = {}  # context: chance of yes, times asked
+
+    def _cut(self, cut):
+        is_below = self.code < cut
+        if is_below:
+            self.range = cut
+        else:
+            self.code, self.range = self.code - cut, self.range - cut
+        return is_below
+
+    def _shift(self):
+        if self.range < 2**32:
+            more = self.data[self.at:self.at + 4].ljust(4, b"\0")
+            self.at += 4
+            self.code, self.range = self.code << 32 | int.from_bytes(more, "big"), self.range << 32
+
+    def ask(self, *context):
+        chance, asked = self.chances.get(context, (2**15, 0))
+        answer = self._cut((self.range >> 16) * chance)
+        self._shift()
+        step = 2**16 // (asked + 2)
+        chance += ((2**16 - 1 - chance) * step >> 16) if answer else -(chance * step >> 16)
+        self.chances[context] = chance, min(asked + 1, 62)
+        return answer
+
+    def bit(self):
+        half = self.range >> 1
+        self.range = half
+        is_set = self.code >= half
+        self.code -= half if is_set else 0
+        self._shift()
+        return is_set
+
+
+def read_arithmetic(data, count):
+    fraction = Questions(data)
+    gap = near = size = signs = 0
+    numbers = []
+    for _ in range(count):
+        if not fraction.ask("moves", gap, near, min(size, 3)):
+            numbers.append(0)
+            gap = min(gap + 1, 7)
+            continue
+        is_negative = fraction.ask("sign", signs)
+        top = 0
+        while top < 30 and fraction.ask("top", min(size, 7), top):
+            top += 1
+        number = 1
+        for below in range(top):
+            number = number * 2 + (fraction.ask("second", top) if below == 0 else fraction.bit())
+        numbers.append(-number if is_negative else number)
+        gap, near, size, signs = 0, int(gap == 0), top, (signs * 2 + is_negative) % 4
+    need(len(data) <= fraction.at and not data.endswith(b"\0"), "arithmetic: bytes left over")
+    return numbers
+
+
 def read_minis(reader, count, order, is_wide):
     """Residuals in the order of rows."""
     reference, out = 0, []
@@ -208,14 +270,19 @@ def read_minis(reader, count, order, is_wide):
 def read_packed(data, count):
     reader = Reader(data)
     flags = reader.fixed(1)
-    need(flags < 0x40 and flags & 3 < 3 and flags & 0x24 != 0x24, "packed: flags")
+    need(flags < 0x80 and flags & 3 < 3 and flags & 0x60 != 0x60, "packed: flags")
+    need(not (flags & 4 and flags & 0x60), "packed: wide")
     order, is_wide = flags & 3, bool(flags & 4)
     base = reader.signed()
     slope = reader.signed() if order == 2 else 0
     scale = reader.varint() if flags & 8 else 1
     base = base * scale if flags & 16 else base
-    is_entropy = flags & 0x20
-    numbers = read_entropy(reader.rest(), count) if is_entropy else read_minis(reader, count, order, is_wide)
+    if flags & 0x20:
+        numbers = read_entropy(reader.rest(), count)
+    elif flags & 0x40:
+        numbers = read_arithmetic(reader.rest(), count)
+    else:
+        numbers = read_minis(reader, count, order, is_wide)
     total, out = 0, []
     for number in numbers:
         if order == 0:

@@ -73,14 +73,15 @@ static void s_check(const uint64_t *integers, uint32_t count, uint32_t orders, b
         assert_int_equal(base + scale * (uint64_t)(int64_t)totals.last, integers[count - 1]);
         assert_int_equal(base * count + scale * (uint64_t)totals.sum, sum);
     }
-    // One byte less or more is damage.
+    // One byte more is damage, and one less but in the arithmetic form, where it is another
+    // fraction.
     uint8_t *longer = bb_alloc(length + 1);
     memcpy(longer, room, length);
     longer[length] = 0;
     assert_false(bb_packed_open(&packed, bb_slice(longer, length + 1), count) &&
                  bb_packed_integers(&packed, out));
     assert_false(bb_packed_open(&packed, bb_slice(longer, length - 1), count) &&
-                 bb_packed_integers(&packed, out));
+                 !packed.is_arithmetic && bb_packed_integers(&packed, out));
     free(longer);
     free(exact);
 }
@@ -176,6 +177,66 @@ static void test_even_noise_stays_packed(void **context)
     assert_false(bb_packer_has_surprises(s_packer));
 }
 
+// Where bytes matter most, a column that stands still and moves is written in the arithmetic form:
+// far below packing, and below the entropy form's tables. Noise of six bits is not: it would take
+// long to read for little. Everything comes back.
+static void test_small_takes_what_costs_least(void **context)
+{
+    (void)context;
+    uint8_t out[BB_PACKED_BYTES_MAX(1024)];
+    uint64_t steps[1024];
+    uint64_t noise[1024];
+    bb_random_t random = bb_random_seed(45);
+    uint64_t level = 7000;
+    for (uint32_t i = 0; i < 1024; i++) {
+        level += i % 5 == 0 ? (uint64_t)test_below(&random, 3) - 1 : 0;
+        steps[i] = level;
+        noise[i] = 100 + test_below(&random, 40) + test_below(&random, 40);
+    }
+    bb_packer_set_surprises(s_packer, false);
+    size_t packed = bb_packed_encode(s_packer, steps, 1024, 7, true, out);
+    bb_packer_set_surprises(s_packer, true);
+    bb_packer_set_aim(s_packer, BB_ENCODER_SMALL);
+    size_t length = bb_packed_encode(s_packer, steps, 1024, 7, true, out);
+    assert_int_equal(out[0] & 0x60, 0x40);
+    assert_true(length < packed / 2);
+    assert_in_range(length, 205 * 158 / 100 / 8, 205 * 158 / 100 / 8 + 30); // log2 3 a step
+    s_check(steps, 1024, 7, true);
+
+    bb_packed_encode(s_packer, noise, 1024, 7, true, out);
+    assert_int_equal(out[0] & 0x40, 0);
+    s_check(noise, 1024, 7, true);
+    // Both at once are no form.
+    bb_packed_encode(s_packer, steps, 1024, 7, true, out);
+    out[0] |= 0x20;
+    bb_packed_t form;
+    assert_false(bb_packed_open(&form, bb_slice(out, length), 1024));
+    bb_packer_set_aim(s_packer, BB_ENCODER_FAST);
+}
+
+// Short blocks, random walks of all speeds, repeats: whatever small chooses comes back.
+static void test_small_comes_back(void **context)
+{
+    (void)context;
+    uint64_t integers[1024];
+    bb_random_t random = bb_random_seed(46);
+    bb_packer_set_aim(s_packer, BB_ENCODER_SMALL);
+    for (uint32_t round = 0; round < 400; round++) {
+        uint32_t count = 60 + test_below(&random, 965);
+        uint32_t rate = 1 + test_below(&random, 1u << test_below(&random, 8));
+        uint32_t size = 1u << test_below(&random, 27);
+        uint64_t scale = 1 + test_below(&random, 30);
+        uint64_t level = bb_random_next(&random) >> test_below(&random, 64);
+        for (uint32_t i = 0; i < count; i++) {
+            bool moves = test_below(&random, rate) == 0;
+            level += moves ? (uint64_t)test_below(&random, 2 * size + 1) - size : 0;
+            integers[i] = level * scale;
+        }
+        s_check(integers, count, 1 + test_below(&random, 7), test_below(&random, 2) == 0);
+    }
+    bb_packer_set_aim(s_packer, BB_ENCODER_FAST);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +245,8 @@ int main(void)
         cmocka_unit_test(test_widths_are_of_minis),
         cmocka_unit_test(test_rare_jumps_take_the_entropy_form),
         cmocka_unit_test(test_even_noise_stays_packed),
+        cmocka_unit_test(test_small_takes_what_costs_least),
+        cmocka_unit_test(test_small_comes_back),
     };
     s_packer = bb_packer_new();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
