@@ -6,6 +6,7 @@
 
 #include "storage/bb_store_private.h"
 #include "storage/kv/bb_kv_record.h"
+#include "storage/segment/bb_shared_run.h"
 
 struct bb_fingerprinter {
     bb_kv_driver_t *kv;
@@ -15,6 +16,8 @@ struct bb_fingerprinter {
     uint32_t metric_count, metric_capacity;
     uint64_t battery; // partition << 32 | battery whose id is `id`; UINT64_MAX = none yet
     bb_fingerprint_name_t id;
+    bb_fingerprint_name_t *members; // of a shared run
+    uint32_t member_capacity;
     bb_meta_fingerprint_t *sums; // by partition
     uint32_t sum_count, sum_capacity;
 };
@@ -70,6 +73,7 @@ void bb_fingerprinter_destroy(bb_fingerprinter_t **self)
     if (*self) {
         (*self)->kv->abort(&(*self)->txn);
         free((*self)->metrics);
+        free((*self)->members);
         free((*self)->sums);
         free(*self);
         *self = NULL;
@@ -113,6 +117,26 @@ bb_error_t bb_fingerprinter_add(bb_fingerprinter_t *self, uint32_t partition, ui
     bb_fingerprint_t *sum;
     bb_error_t error = s_turn_to(self, partition, battery, &names, &sum);
     return error == BB_OK ? bb_fingerprint_add_run(sum, &names, run) : error;
+}
+
+bb_error_t bb_fingerprinter_add_shared(bb_fingerprinter_t *self, bb_shared_run_t *shared)
+{
+    const bb_run_t *run = bb_shared_run_whole(shared);
+    if (self->member_capacity < run->member_count) {
+        self->member_capacity = run->member_count;
+        self->members = bb_realloc(self->members, run->member_count * sizeof *self->members);
+    }
+    bb_fingerprint_names_t names;
+    bb_fingerprint_t *sum;
+    for (uint32_t i = 0; i < run->member_count; i++) {
+        bb_error_t error =
+            s_turn_to(self, run->partition, bb_shared_run_battery(shared, i), &names, &sum);
+        if (error != BB_OK) {
+            return error;
+        }
+        self->members[i] = names.battery;
+    }
+    return bb_fingerprint_add_shared(sum, &names, self->members, shared);
 }
 
 bb_error_t bb_fingerprinter_add_input(bb_fingerprinter_t *self, uint32_t partition,

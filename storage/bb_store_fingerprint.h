@@ -26,6 +26,9 @@ void bb_fingerprinter_destroy(bb_fingerprinter_t **self);
 // block or a name does not verify: there are no fingerprints of this segment.
 BB_MUST_CHECK bb_error_t bb_fingerprinter_add(bb_fingerprinter_t *self, uint32_t partition,
                                               uint32_t battery, const bb_run_t *run);
+// All members of a shared run at once.
+BB_MUST_CHECK bb_error_t bb_fingerprinter_add_shared(bb_fingerprinter_t *self,
+                                                     struct bb_shared_run *shared);
 BB_MUST_CHECK bb_error_t bb_fingerprinter_add_input(bb_fingerprinter_t *self, uint32_t partition,
                                                     uint32_t battery, const bb_run_input_t *input);
 // Puts what was added into the batch, as that of the segment.

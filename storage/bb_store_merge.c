@@ -41,7 +41,8 @@ struct bb_merge {
     uint32_t group_bits;
     uint32_t partition, battery; // at hand
     bb_shared_run_t *shared;     // being fingerprinted
-    const void *shared_of;       // its bytes; NULL = none
+    uint32_t *named;             // how many entries name each run that is put
+    uint32_t named_capacity;
 };
 
 // ---- choosing --------------------------------------------------------------------------------
@@ -186,6 +187,7 @@ void bb_merge_destroy(bb_merge_t **self)
         bb_store_draft_free(&(*self)->draft);
         free((*self)->after.parts);
         free((*self)->is_chosen);
+        free((*self)->named);
         free(*self);
         *self = NULL;
     }
@@ -217,42 +219,74 @@ void bb_merge_publish(bb_merge_t *self, bb_store_t *store)
 }
 
 // ---- writing ---------------------------------------------------------------------------------
-// Every point of what was put, battery by battery.
-static bb_error_t s_fingerprint(bb_merge_t *self, const bb_segment_entry_t *entry,
-                                bb_slice_t encoded)
+// One battery of what was put.
+static bb_error_t s_fingerprint_one(bb_merge_t *self, const bb_segment_entry_t *entry,
+                                    bb_slice_t encoded, bool is_shared)
 {
     bb_run_t run;
     uint32_t partition = (uint32_t)(entry->place >> 32);
     uint32_t battery = (uint32_t)entry->place;
-    if (!bb_run_is_shared(encoded)) {
-        bb_error_t error = bb_run_open(&run, encoded, NULL);
-        return error == BB_OK ? bb_fingerprinter_add(self->fingerprinter, partition, battery, &run)
-                              : error;
+    bb_error_t error = BB_OK;
+    if (is_shared) {
+        uint32_t member = bb_shared_run_find(self->shared, partition, battery);
+        error =
+            member == UINT32_MAX ? BB_ERR_CORRUPT : bb_shared_run_view(self->shared, member, &run);
+    } else {
+        error = bb_run_open(&run, encoded, NULL);
     }
-    if (self->shared_of != encoded.data) {
-        self->shared_of = NULL;
-        bb_error_t error = bb_shared_run_open(self->shared, encoded, NULL);
-        if (error != BB_OK) {
-            return error;
-        }
-        self->shared_of = encoded.data;
-    }
-    uint32_t member = bb_shared_run_find(self->shared, partition, battery);
-    bb_error_t error =
-        member == UINT32_MAX ? BB_ERR_CORRUPT : bb_shared_run_view(self->shared, member, &run);
     return error == BB_OK ? bb_fingerprinter_add(self->fingerprinter, partition, battery, &run)
                           : error;
+}
+
+// Every point of a shared run, for the entries that name it, so many from `first` on.
+static bb_error_t s_fingerprint_shared(bb_merge_t *self, const bb_segment_entry_t *first,
+                                       uint32_t named_count, bb_slice_t encoded)
+{
+    bb_error_t error = bb_shared_run_open(self->shared, encoded, NULL);
+    if (error == BB_OK && named_count == bb_shared_run_whole(self->shared)->member_count) {
+        return bb_fingerprinter_add_shared(self->fingerprinter, self->shared);
+    }
+    for (const bb_segment_entry_t *entry = first; error == BB_OK && named_count > 0; entry++) {
+        if (entry->run == first->run) {
+            error = s_fingerprint_one(self, entry, encoded, true);
+            named_count--;
+        }
+    }
+    return error;
+}
+
+// Every point of what is put.
+static bb_error_t s_fingerprint(bb_merge_t *self, const bb_segment_entry_t *entries,
+                                uint32_t entry_count, const bb_slice_t *runs, uint32_t run_count)
+{
+    if (self->named_capacity < run_count) {
+        self->named_capacity = run_count;
+        self->named = bb_realloc(self->named, run_count * sizeof *self->named);
+    }
+    memset(self->named, 0, run_count * sizeof *self->named);
+    for (uint32_t i = 0; i < entry_count; i++) {
+        self->named[entries[i].run]++;
+    }
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 0; error == BB_OK && i < entry_count; i++) {
+        uint32_t run = entries[i].run;
+        if (!bb_run_is_shared(runs[run])) {
+            error = s_fingerprint_one(self, &entries[i], runs[run], false);
+        } else if (self->named[run] > 0) {
+            error = s_fingerprint_shared(self, &entries[i], self->named[run], runs[run]);
+            self->named[run] = 0; // done, for all that name it
+        }
+    }
+    return error;
 }
 
 static bb_error_t s_put(void *context, const bb_segment_entry_t *entries, uint32_t entry_count,
                         const bb_slice_t *runs, uint32_t run_count)
 {
     bb_merge_t *self = context;
-    self->shared_of = NULL;
-    for (uint32_t i = 0; i < entry_count && self->fingerprinter; i++) {
-        if (s_fingerprint(self, &entries[i], runs[entries[i].run]) != BB_OK) {
-            bb_fingerprinter_destroy(&self->fingerprinter);
-        }
+    if (self->fingerprinter &&
+        s_fingerprint(self, entries, entry_count, runs, run_count) != BB_OK) {
+        bb_fingerprinter_destroy(&self->fingerprinter);
     }
     return bb_store_draft_put(&self->draft, entries, entry_count, runs, run_count);
 }

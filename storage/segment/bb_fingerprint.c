@@ -4,7 +4,6 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "storage/segment/bb_run_reader.h"
 #include "storage/segment/bb_shared_run.h"
 
 static_assert(crypto_shorthash_siphashx24_KEYBYTES == BB_FINGERPRINT_KEY_BYTES, "the key's size");
@@ -73,16 +72,31 @@ static uint64_t s_text_word(const bb_fingerprint_names_t *names, uint64_t bits)
     return word;
 }
 
-// presence NULL: all rows have a value.
+// One column of a block.
+typedef struct {
+    bb_type_t type;
+    const int64_t *times_wall_ns;
+    const uint64_t *values, *presence; // NULL: all rows have a value
+} s_cells_t;
+
 static void s_add_rows(bb_fingerprint_t *sum, const bb_fingerprint_names_t *names,
-                       const s_keys_t *keys, bb_type_t type, const int64_t *times_wall_ns,
-                       const uint64_t *values, const uint64_t *presence, uint32_t row_count)
+                       const s_keys_t *keys, const s_cells_t *cells, uint32_t first, uint32_t count)
 {
-    for (uint32_t row = 0; row < row_count; row++) {
-        if (!presence || (presence[row / 64] >> (row % 64) & 1)) {
-            s_add(sum, keys, times_wall_ns[row],
-                  type == BB_TYPE_STATE ? s_text_word(names, values[row]) : values[row]);
+    bool is_state = cells->type == BB_TYPE_STATE;
+    uint64_t state = 0; // its bits, and the word that it stands for: most rows repeat
+    uint64_t word = 0;
+    for (uint32_t row = first; row < first + count; row++) {
+        if (cells->presence && !(cells->presence[row / 64] >> (row % 64) & 1)) {
+            continue;
         }
+        uint64_t bits = cells->values[row];
+        if (!is_state) {
+            word = bits;
+        } else if (bits != state) {
+            state = bits;
+            word = s_text_word(names, bits);
+        }
+        s_add(sum, keys, cells->times_wall_ns[row], word);
     }
 }
 
@@ -96,30 +110,10 @@ bb_error_t bb_fingerprint_add_input(bb_fingerprint_t *self, const bb_fingerprint
                            input->revision, &keys)) {
             return BB_ERR_CORRUPT;
         }
-        s_add_rows(self, names, &keys, column->type, input->times_wall_ns, column->values,
-                   column->presence, input->row_count);
+        s_cells_t cells = {column->type, input->times_wall_ns, column->values, column->presence};
+        s_add_rows(self, names, &keys, &cells, 0, input->row_count);
     }
     return BB_OK;
-}
-
-// One block of one column. Views of shared runs are looked at where they lie: their few rows would
-// take longer to copy than to hash.
-static bb_error_t s_add_block(bb_fingerprint_t *sum, const bb_fingerprint_names_t *names,
-                              const s_keys_t *keys, const bb_run_t *run, uint32_t column,
-                              uint32_t block, const int64_t *times_wall_ns)
-{
-    uint64_t copies[BB_BLOCK_ROWS_MAX];
-    uint64_t presence[BB_PRESENCE_WORDS];
-    const uint64_t *values = copies;
-    bool all_present;
-    bb_error_t error =
-        run->shared ? bb_shared_run_borrow(run, column, block, &values, presence, &all_present)
-                    : bb_run_block_values(run, column, block, copies, presence, &all_present);
-    if (error == BB_OK) {
-        s_add_rows(sum, names, keys, bb_run_raw_type(run, column), times_wall_ns, values,
-                   all_present ? NULL : presence, bb_run_block_rows(run, block));
-    }
-    return error;
 }
 
 bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_names_t *names,
@@ -127,22 +121,64 @@ bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self, const bb_fingerprint_n
 {
     bb_fingerprint_t sum = {0};
     for (uint32_t block = 0; block < run->block_count; block++) {
-        int64_t copies[BB_BLOCK_ROWS_MAX];
-        const int64_t *times = copies;
-        bb_error_t error = BB_OK;
-        if (run->shared) {
-            times = bb_shared_run_borrow_times(run, block);
-        } else {
-            error = bb_run_block_times(run, block, copies);
-        }
+        int64_t times[BB_BLOCK_ROWS_MAX];
+        bb_error_t error = bb_run_block_times(run, block, times);
         for (uint32_t i = 0; error == BB_OK && i < run->column_count; i++) {
+            uint64_t values[BB_BLOCK_ROWS_MAX];
+            uint64_t presence[BB_PRESENCE_WORDS];
+            bool all_present;
             s_keys_t keys;
-            error = s_column_keys(names, bb_run_column(run, i), run->revision, &keys)
-                        ? s_add_block(&sum, names, &keys, run, i, block, times)
-                        : BB_ERR_CORRUPT;
+            bb_run_column_info_t column = bb_run_column(run, i);
+            if (!s_column_keys(names, column, run->revision, &keys)) {
+                return BB_ERR_CORRUPT;
+            }
+            error = bb_run_block_values(run, i, block, values, presence, &all_present);
+            if (error == BB_OK) {
+                s_cells_t cells = {column.type, times, values, all_present ? NULL : presence};
+                s_add_rows(&sum, names, &keys, &cells, 0, bb_run_block_rows(run, block));
+            }
         }
         if (error != BB_OK) {
             return error;
+        }
+    }
+    self->low += sum.low;
+    self->high += sum.high;
+    return BB_OK;
+}
+
+bb_error_t bb_fingerprint_add_shared(bb_fingerprint_t *self, const bb_fingerprint_names_t *names,
+                                     const bb_fingerprint_name_t *batteries,
+                                     bb_shared_run_t *shared)
+{
+    const bb_run_t *run = bb_shared_run_whole(shared);
+    const uint32_t *members;
+    size_t listed_count;
+    const bb_shared_stretch_t *listed = bb_shared_run_listed(shared, &members, &listed_count);
+    bb_fingerprint_names_t of_member = *names;
+    bb_fingerprint_t sum = {0};
+    for (size_t at = 0, end; at < listed_count; at = end) {
+        uint32_t block = listed[at].block;
+        for (end = at; end < listed_count && listed[end].block == block;) {
+            end++;
+        }
+        for (uint32_t c = 0; c < run->column_count; c++) {
+            bb_run_column_info_t column = bb_run_column(run, c);
+            s_cells_t cells = {.type = column.type,
+                               .times_wall_ns = bb_shared_run_block_times(shared, block)};
+            bb_error_t error =
+                bb_shared_run_block_values(shared, c, block, &cells.values, &cells.presence);
+            for (size_t i = at; error == BB_OK && i < end; i++) {
+                s_keys_t keys;
+                of_member.battery = batteries[members[i]];
+                if (!s_column_keys(&of_member, column, run->revision, &keys)) {
+                    return BB_ERR_CORRUPT;
+                }
+                s_add_rows(&sum, names, &keys, &cells, listed[i].first, listed[i].rows);
+            }
+            if (error != BB_OK) {
+                return error;
+            }
         }
     }
     self->low += sum.low;

@@ -43,6 +43,12 @@ typedef struct {
 BB_MUST_CHECK bb_error_t bb_fingerprint_add_run(bb_fingerprint_t *self,
                                                 const bb_fingerprint_names_t *names,
                                                 const bb_run_t *run);
+// Every point of all members of a shared run; batteries[i] is member i, that of `names` is ignored.
+// Much faster than one view after the other.
+BB_MUST_CHECK bb_error_t bb_fingerprint_add_shared(bb_fingerprint_t *self,
+                                                   const bb_fingerprint_names_t *names,
+                                                   const bb_fingerprint_name_t *batteries,
+                                                   struct bb_shared_run *shared);
 // The same of a run that is about to be written: equal to that of the run when it is read back.
 BB_MUST_CHECK bb_error_t bb_fingerprint_add_input(bb_fingerprint_t *self,
                                                   const bb_fingerprint_names_t *names,

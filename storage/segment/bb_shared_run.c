@@ -375,6 +375,34 @@ static bb_error_t s_decode(bb_shared_run_t *self, uint32_t column, uint32_t bloc
     return *known == BLOCK_CORRUPT ? BB_ERR_CORRUPT : BB_OK;
 }
 
+const bb_shared_stretch_t *bb_shared_run_listed(const bb_shared_run_t *self,
+                                                const uint32_t **members, size_t *count)
+{
+    *members = self->listed_members;
+    *count = self->listed_count;
+    return self->listed;
+}
+
+const int64_t *bb_shared_run_block_times(const bb_shared_run_t *self, uint32_t block)
+{
+    BB_ASSERT(block < self->run.block_count);
+    return self->times + self->block_first[block];
+}
+
+bb_error_t bb_shared_run_block_values(bb_shared_run_t *self, uint32_t column_index, uint32_t block,
+                                      const uint64_t **values, const uint64_t **presence)
+{
+    BB_ASSERT(column_index < self->run.column_count);
+    BB_ASSERT(block < self->run.block_count);
+    s_state_t state;
+    bb_error_t error = s_decode(self, column_index, block, &state);
+    if (error == BB_OK) {
+        *values = self->values[column_index] + self->block_first[block];
+        *presence = state == BLOCK_LACKING ? s_presence(self, column_index, block) : NULL;
+    }
+    return error;
+}
+
 // Bits [first, first + count) to the lowest of `out`; returns how many are set.
 static uint32_t s_cut_bits(const uint64_t *bits, uint32_t first, uint32_t count, uint64_t *out)
 {
@@ -444,20 +472,14 @@ void bb_shared_run_range(const bb_run_t *view, uint32_t block_index, int64_t *fi
     *last_wall_ns = times[stretch.rows - 1];
 }
 
-const int64_t *bb_shared_run_borrow_times(const bb_run_t *view, uint32_t block_index)
-{
-    bb_shared_stretch_t stretch = bb_shared_run_stretch(view, block_index);
-    return s_times(view->shared, &stretch);
-}
-
 void bb_shared_run_times(const bb_run_t *view, uint32_t block_index, int64_t *out_wall_ns)
 {
     bb_shared_stretch_t stretch = bb_shared_run_stretch(view, block_index);
     memcpy(out_wall_ns, s_times(view->shared, &stretch), stretch.rows * sizeof *out_wall_ns);
 }
 
-bb_error_t bb_shared_run_borrow(const bb_run_t *view, uint32_t column_index, uint32_t block_index,
-                                const uint64_t **values, uint64_t *presence, bool *all_present)
+bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index, uint32_t block_index,
+                                uint64_t *out, uint64_t *presence, bool *all_present)
 {
     bb_shared_run_t *self = view->shared;
     BB_ASSERT(column_index < view->column_count);
@@ -467,7 +489,8 @@ bb_error_t bb_shared_run_borrow(const bb_run_t *view, uint32_t column_index, uin
     if (error != BB_OK) {
         return error;
     }
-    *values = self->values[column_index] + self->block_first[stretch.block] + stretch.first;
+    memcpy(out, self->values[column_index] + self->block_first[stretch.block] + stretch.first,
+           stretch.rows * sizeof *out);
     *all_present = true;
     if (state == BLOCK_LACKING) {
         uint64_t cut[BB_PRESENCE_WORDS] = {0};
@@ -478,18 +501,6 @@ bb_error_t bb_shared_run_borrow(const bb_run_t *view, uint32_t column_index, uin
         }
     }
     return BB_OK;
-}
-
-bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index, uint32_t block_index,
-                                uint64_t *out, uint64_t *presence, bool *all_present)
-{
-    const uint64_t *values;
-    bb_error_t error =
-        bb_shared_run_borrow(view, column_index, block_index, &values, presence, all_present);
-    if (error == BB_OK) {
-        memcpy(out, values, bb_run_block_rows(view, block_index) * sizeof *out);
-    }
-    return error;
 }
 
 bb_error_t bb_shared_run_aggregate(const bb_run_t *view, uint32_t column_index,

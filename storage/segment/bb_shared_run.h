@@ -56,6 +56,16 @@ typedef struct {
 bool bb_shared_run_times_in(const bb_shared_run_t *self, uint32_t member, uint32_t block,
                             bb_shared_times_t *times);
 
+// All members block by block, as their rows lie.
+const bb_shared_stretch_t *bb_shared_run_listed(const bb_shared_run_t *self,
+                                                const uint32_t **members, size_t *count);
+const int64_t *bb_shared_run_block_times(const bb_shared_run_t *self, uint32_t block);
+// Decoded values of a block, one for each row of it; *presence: which of them count, NULL = all.
+// Valid as long as the run is open.
+BB_MUST_CHECK bb_error_t bb_shared_run_block_values(bb_shared_run_t *self, uint32_t column_index,
+                                                    uint32_t block, const uint64_t **values,
+                                                    const uint64_t **presence);
+
 // The run of one member. BB_ERR_CORRUPT: which rows a column has cannot be read.
 BB_MUST_CHECK bb_error_t bb_shared_run_view(bb_shared_run_t *self, uint32_t member, bb_run_t *view);
 
@@ -66,11 +76,6 @@ void bb_shared_run_range(const bb_run_t *view, uint32_t block_index, int64_t *fi
 void bb_shared_run_times(const bb_run_t *view, uint32_t block_index, int64_t *out_wall_ns);
 BB_MUST_CHECK bb_error_t bb_shared_run_values(const bb_run_t *view, uint32_t column_index,
                                               uint32_t block_index, uint64_t *out,
-                                              uint64_t *presence, bool *all_present);
-// The same without a copy of times and values: valid as long as the view.
-const int64_t *bb_shared_run_borrow_times(const bb_run_t *view, uint32_t block_index);
-BB_MUST_CHECK bb_error_t bb_shared_run_borrow(const bb_run_t *view, uint32_t column_index,
-                                              uint32_t block_index, const uint64_t **values,
                                               uint64_t *presence, bool *all_present);
 BB_MUST_CHECK bb_error_t bb_shared_run_aggregate(const bb_run_t *view, uint32_t column_index,
                                                  uint32_t block_index, uint32_t row_first,

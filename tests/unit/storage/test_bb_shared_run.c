@@ -4,6 +4,8 @@
 // each alone; flipped bits against the tables.
 #include "storage/segment/bb_shared_run.h"
 
+#include "storage/segment/bb_fingerprint.h"
+
 #include "storage/segment/bb_run_reader.h"
 #include "tests/unit/storage/run_table.h"
 
@@ -137,6 +139,37 @@ static void s_check_member(bb_shared_run_t *shared, const s_fleet_t *fleet, uint
     test_slice_free(encoded);
 }
 
+// The points of all members at once have the fingerprint of all views.
+static void s_check_fingerprint(bb_shared_run_t *shared)
+{
+    static const uint8_t key[BB_FINGERPRINT_KEY_BYTES] = {9};
+    const bb_run_t *whole = bb_shared_run_whole(shared);
+    uint32_t metric_count = bb_run_column(whole, whole->column_count - 1).metric + 1;
+    bb_fingerprint_name_t *metrics = bb_alloc(metric_count * sizeof *metrics);
+    for (uint32_t i = 0; i < metric_count; i++) {
+        metrics[i] = bb_fingerprint_name(key, BB_FINGERPRINT_METRIC, bb_slice(&i, sizeof i));
+    }
+    bb_fingerprint_name_t batteries[S_MEMBERS_MAX];
+    bb_fingerprint_names_t names = {key, {0, 0}, metrics, metric_count};
+    bb_fingerprint_t each = {0};
+    bb_fingerprint_t all = {0};
+    for (uint32_t m = 0; m < whole->member_count; m++) {
+        bb_run_t view;
+        uint32_t number = bb_shared_run_battery(shared, m);
+        batteries[m] =
+            bb_fingerprint_name(key, BB_FINGERPRINT_BATTERY, bb_slice(&number, sizeof number));
+        names.battery = batteries[m];
+        assert_int_equal(bb_shared_run_view(shared, m, &view), BB_OK);
+        assert_int_equal(bb_fingerprint_add_run(&each, &names, &view), BB_OK);
+    }
+    assert_int_equal(bb_fingerprint_add_shared(&all, &names, batteries, shared), BB_OK);
+    assert_true(all.low == each.low && all.high == each.high);
+    assert_true(all.low != 0 || whole->point_count == 0);
+    names.metric_count--;
+    assert_int_equal(bb_fingerprint_add_shared(&all, &names, batteries, shared), BB_ERR_CORRUPT);
+    free(metrics);
+}
+
 static void test_views_read_like_runs_of_their_own(void **state)
 {
     (void)state;
@@ -154,6 +187,7 @@ static void test_views_read_like_runs_of_their_own(void **state)
         for (uint32_t m = 0; m < members; m++) {
             s_check_member(shared, &fleet, m, round);
         }
+        s_check_fingerprint(shared);
         assert_int_equal(bb_shared_run_find(shared, S_PARTITION + 1, fleet.batteries[0]),
                          UINT32_MAX);
         assert_int_equal(bb_shared_run_find(shared, S_PARTITION, fleet.batteries[members - 1] + 1),
