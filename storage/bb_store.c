@@ -521,7 +521,8 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->map_bytes = options->kv_map_bytes ? options->kv_map_bytes : S_MAP_BYTES_DEFAULT;
     self->retention = bb_retention_new();
     self->dictionary = bb_dictionary_new(seed, self->partition_count);
-    self->active = bb_head_new(&self->shape_serials);
+    self->head_pool = bb_arena_pool_new(self->memory_bytes / BB_HEAD_SHARE);
+    self->active = bb_head_new(&self->shape_serials, self->head_pool);
     self->have = bb_alloc_zero(self->partition_count, sizeof *self->have);
     self->have_versions = bb_alloc_zero(self->partition_count, sizeof *self->have_versions);
     bb_error_t error = s_open(self, options, report, fault);
@@ -543,6 +544,7 @@ void bb_store_close(bb_store_t **store)
     bb_journal_close(&self->journal);
     bb_flush_destroy(&self->frozen);
     bb_head_release(&self->active);
+    bb_arena_pool_release(&self->head_pool);
     bb_latest_destroy(&self->latest);
     bb_store_windows_free(&self->windows);
     bb_segment_pool_destroy(&self->pool);
@@ -644,7 +646,8 @@ static uint64_t s_head_bytes(const bb_store_t *self)
 bool bb_store_wants_flush(const bb_store_t *self)
 {
     bool failed_before = self->frozen && !self->is_job_alive;
-    return failed_before || bb_head_bytes(self->active) >= self->memory_bytes / 3;
+    return failed_before || bb_head_is_full(self->active) ||
+           bb_head_bytes(self->active) >= self->memory_bytes / BB_HEAD_SHARE;
 }
 
 bool bb_store_is_full(const bb_store_t *self)

@@ -22,7 +22,7 @@ bb_flush_t *bb_flush_new(bb_store_t *store, uint64_t sealed_through)
 {
     bb_flush_t *self = bb_alloc_zero(1, sizeof *self);
     self->head = store->active;
-    store->active = bb_head_new(&store->shape_serials);
+    store->active = bb_head_new(&store->shape_serials, store->head_pool);
     self->seal = bb_seal_new(store, sealed_through);
     self->classes = bb_class_map_new(store->retention, store->dictionary);
     return self;

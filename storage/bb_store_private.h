@@ -44,6 +44,9 @@ typedef struct {
 
 struct bb_store_scrub; // bb_store_scrub.h
 
+// A generation of the head takes this part of memory_bytes before it is flushed.
+#define BB_HEAD_SHARE 3u
+
 struct bb_store {
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
@@ -72,6 +75,7 @@ struct bb_store {
 
     bb_dictionary_t *dictionary;
     uint32_t shape_serials;
+    bb_arena_pool_t *head_pool; // memory of generations, as much as one of them may take
     bb_head_t *active;
     bb_flush_t *frozen;             // NULL when nothing waits to be flushed
     bb_latest_t *latest;            // newest rows in windows

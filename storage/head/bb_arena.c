@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/head/bb_arena.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,9 +14,107 @@ struct bb_arena_block {
     uint64_t data[];
 };
 
+// ---- the pool --------------------------------------------------------------------------------
+struct bb_arena_pool {
+    atomic_uint_fast32_t reference_count;
+    uint64_t bytes_max;
+    atomic_uint_fast64_t bytes;
+    _Atomic(bb_arena_block_t *) top; // a stack: any thread puts one on it, only one takes
+};
+
+bb_arena_pool_t *bb_arena_pool_new(uint64_t bytes_max)
+{
+    bb_arena_pool_t *self = bb_alloc_zero(1, sizeof *self);
+    atomic_init(&self->reference_count, 1);
+    self->bytes_max = bytes_max;
+    atomic_init(&self->bytes, 0);
+    atomic_init(&self->top, NULL);
+    return self;
+}
+
+static void s_free_list(bb_arena_block_t *block)
+{
+    while (block) {
+        bb_arena_block_t *next = block->next;
+        free(block);
+        block = next;
+    }
+}
+
+void bb_arena_pool_release(bb_arena_pool_t **self)
+{
+    bb_arena_pool_t *pool = *self;
+    *self = NULL;
+    if (pool && atomic_fetch_sub_explicit(&pool->reference_count, 1, memory_order_acq_rel) == 1) {
+        s_free_list(atomic_load(&pool->top));
+        free(pool);
+    }
+}
+
+uint64_t bb_arena_pool_bytes(const bb_arena_pool_t *self)
+{
+    return atomic_load(&self->bytes);
+}
+
+// What is on top stays there until this thread takes it, so its `next` does not change meanwhile.
+static bb_arena_block_t *s_take(bb_arena_pool_t *self)
+{
+    bb_arena_block_t *top = atomic_load(&self->top);
+    while (top && !atomic_compare_exchange_weak(&self->top, &top, top->next)) {
+    }
+    if (top) {
+        atomic_fetch_sub(&self->bytes, top->size_bytes);
+    }
+    return top;
+}
+
+static void s_give(bb_arena_pool_t *self, bb_arena_block_t *block)
+{
+    uint64_t before = atomic_fetch_add(&self->bytes, block->size_bytes);
+    if (before + block->size_bytes > self->bytes_max) {
+        atomic_fetch_sub(&self->bytes, block->size_bytes);
+        free(block);
+        return;
+    }
+    block->next = atomic_load(&self->top);
+    while (!atomic_compare_exchange_weak(&self->top, &block->next, block)) {
+    }
+}
+
+void bb_arena_use_pool(bb_arena_t *self, bb_arena_pool_t *pool)
+{
+    BB_ASSERT(!self->blocks);
+    BB_ASSERT(!self->pool);
+    if (pool) {
+        atomic_fetch_add_explicit(&pool->reference_count, 1, memory_order_relaxed);
+    }
+    self->pool = pool;
+}
+
+// ---- the arena -------------------------------------------------------------------------------
+static bb_arena_block_t *s_block_new(const bb_arena_t *self, size_t size_bytes)
+{
+    bb_arena_block_t *block =
+        self->pool && size_bytes == S_BLOCK_BYTES_MAX ? s_take(self->pool) : NULL;
+    return block ? block : bb_alloc(sizeof *block + size_bytes);
+}
+
+static void s_blocks_free(const bb_arena_t *self, bb_arena_block_t *block)
+{
+    while (block) {
+        bb_arena_block_t *next = block->next;
+        if (self->pool && block->size_bytes == S_BLOCK_BYTES_MAX) {
+            s_give(self->pool, block);
+        } else {
+            free(block);
+        }
+        block = next;
+    }
+}
+
 static void s_add_block(bb_arena_t *self, size_t size_bytes)
 {
-    bb_arena_block_t *block = bb_alloc(sizeof *block + size_bytes);
+    bb_arena_block_t *block = s_block_new(self, size_bytes);
     block->next = self->blocks;
     block->size_bytes = size_bytes;
     self->blocks = block;
@@ -67,15 +166,11 @@ void bb_arena_reset(bb_arena_t *self)
 {
     bb_arena_block_t *kept = self->blocks;
     if (!kept || kept->size_bytes != self->block_bytes) {
-        bb_arena_free(self);
+        s_blocks_free(self, kept);
+        *self = (bb_arena_t){.pool = self->pool};
         return;
     }
-    bb_arena_block_t *block = kept->next;
-    while (block) {
-        bb_arena_block_t *next = block->next;
-        free(block);
-        block = next;
-    }
+    s_blocks_free(self, kept->next);
     kept->next = NULL;
     self->next = (uint8_t *)kept->data;
     self->left_bytes = kept->size_bytes;
@@ -84,11 +179,7 @@ void bb_arena_reset(bb_arena_t *self)
 
 void bb_arena_free(bb_arena_t *self)
 {
-    bb_arena_block_t *block = self->blocks;
-    while (block) {
-        bb_arena_block_t *next = block->next;
-        free(block);
-        block = next;
-    }
+    s_blocks_free(self, self->blocks);
+    bb_arena_pool_release(&self->pool);
     *self = (bb_arena_t){0};
 }

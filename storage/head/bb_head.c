@@ -7,10 +7,17 @@
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_hash.h"
 
-#define S_SHAPE_BUCKETS   256u
-#define S_TEXT_SLOTS_MIN  64u
-#define S_SLAB_PIECES_MIN 2u
-#define S_SLAB_PIECES_MAX 256u
+#define S_SHAPE_BUCKETS  256u
+#define S_TEXT_SLOTS_MIN 64u
+// Slabs take 32, 64, 128... bytes.
+#define S_SLAB_SPANS_FIRST 2u
+#define S_SLAB_SPANS_MIN   6u
+#define S_SLAB_SPANS_MAX   254u
+#define S_PAGE_NUMBERS     (1u << BB_HEAD_PAGE_BITS)
+#define S_CHUNK_PAGES      (1u << BB_HEAD_CHUNK_BITS)
+#define S_CHUNKS           (1u << (32u - BB_HEAD_PAGE_BITS - BB_HEAD_CHUNK_BITS))
+// Past so many numbers of frames the generation is full; those left are for what is under way.
+#define S_NUMBERS_FULL (UINT64_C(3) << 30)
 
 struct bb_head {
     atomic_uint_fast32_t reference_count;
@@ -24,13 +31,16 @@ struct bb_head {
     bb_head_group_t *groups, *groups_tail;
     uint64_t group_count, point_count, quarantined_count;
     uint32_t block_count;
+    uint64_t number_next;                     // of the next block
+    const bb_head_block_t **chunks[S_CHUNKS]; // pages of numbers; set before a number is published
 };
 
-bb_head_t *bb_head_new(uint32_t *shape_serials)
+bb_head_t *bb_head_new(uint32_t *shape_serials, bb_arena_pool_t *pool)
 {
     bb_head_t *self = bb_alloc_zero(1, sizeof *self);
     atomic_init(&self->reference_count, 1);
     self->shape_serials = shape_serials;
+    bb_arena_use_pool(&self->arena, pool);
     return self;
 }
 
@@ -90,6 +100,7 @@ const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, c
         .types = bb_arena_copy(&self->arena, types, metric_count),
         .order = order,
         .has_states = memchr(types, BB_TYPE_STATE, metric_count) != NULL,
+        .blocks = (const bb_head_block_t *const *const *)self->chunks,
         .hash = hash,
         .next = *bucket,
     };
@@ -169,6 +180,29 @@ static void s_copy_column(bb_head_t *self, const bb_column_t *from, bb_column_t 
     }
 }
 
+// Gives the block its numbers.
+static uint32_t s_number(bb_head_t *self, const bb_head_block_t *block, uint32_t frame_count)
+{
+    uint64_t first = self->number_next;
+    uint64_t page_count = ((uint64_t)frame_count + S_PAGE_NUMBERS - 1) / S_PAGE_NUMBERS;
+    uint64_t page = first / S_PAGE_NUMBERS;
+    BB_ASSERT(page + page_count <= (uint64_t)S_CHUNKS * S_CHUNK_PAGES);
+    for (uint64_t limit = page + page_count; page < limit; page++) {
+        const bb_head_block_t ***chunk = &self->chunks[page / S_CHUNK_PAGES];
+        if (!*chunk) {
+            *chunk = bb_arena_alloc(&self->arena, S_CHUNK_PAGES * sizeof **chunk);
+        }
+        (*chunk)[page % S_CHUNK_PAGES] = block;
+    }
+    self->number_next += page_count * S_PAGE_NUMBERS;
+    return (uint32_t)first;
+}
+
+bool bb_head_is_full(const bb_head_t *self)
+{
+    return self->number_next >= S_NUMBERS_FULL;
+}
+
 const bb_head_block_t *bb_head_block(bb_head_t *self, const bb_head_shape_t *shape,
                                      uint32_t frame_count, const bb_column_t *columns,
                                      const uint64_t *texts, uint32_t text_count,
@@ -184,6 +218,7 @@ const bb_head_block_t *bb_head_block(bb_head_t *self, const bb_head_shape_t *sha
     *block = (bb_head_block_t){
         .shape = shape,
         .index = self->block_count++,
+        .number = s_number(self, block, frame_count),
         .frame_count = frame_count,
         .times_wall_ns = *times_wall_ns,
         .columns = copies,
@@ -206,7 +241,6 @@ static bb_head_group_t *s_group_add(bb_head_t *self, uint32_t battery, uint32_t 
                  .is_ascending = true},
         .battery = battery,
         .partition = (uint16_t)partition,
-        .newest_wall_ns = INT64_MIN,
     };
     if (self->groups_tail) {
         self->groups_tail->next_of_all = group;
@@ -240,13 +274,25 @@ bb_head_group_t *bb_head_group(bb_head_t *self, uint32_t battery, uint32_t parti
     return group;
 }
 
-static bb_head_piece_t *s_next_piece(bb_head_t *self, bb_head_group_t *group)
+// Slabs grow with the group, but never hold more than a third of it that is empty.
+static uint32_t s_slab_capacity(const bb_head_group_t *group)
 {
-    if (!group->tail || group->tail_pieces == group->tail->capacity) {
-        uint32_t capacity = group->tail ? group->tail->capacity * 2 : S_SLAB_PIECES_MIN;
-        capacity = BB_MIN(capacity, S_SLAB_PIECES_MAX);
+    uint32_t capacity = S_SLAB_SPANS_FIRST;
+    if (group->tail) {
+        capacity = S_SLAB_SPANS_MIN;
+        while (capacity < S_SLAB_SPANS_MAX && capacity * 2 + 2 <= group->rows.piece_count / 2) {
+            capacity = capacity * 2 + 2;
+        }
+    }
+    return capacity;
+}
+
+static bb_head_span_t *s_next_span(bb_head_t *self, bb_head_group_t *group)
+{
+    if (!group->tail || group->tail_spans == group->tail->capacity) {
+        uint32_t capacity = s_slab_capacity(group);
         bb_head_slab_t *slab =
-            bb_arena_alloc(&self->arena, sizeof *slab + capacity * sizeof *slab->pieces);
+            bb_arena_alloc(&self->arena, sizeof *slab + capacity * sizeof *slab->spans);
         slab->next = NULL;
         slab->capacity = capacity;
         slab->zero = 0;
@@ -256,29 +302,25 @@ static bb_head_piece_t *s_next_piece(bb_head_t *self, bb_head_group_t *group)
             group->rows.slabs = slab;
         }
         group->tail = slab;
-        group->tail_pieces = 0;
+        group->tail_spans = 0;
     }
-    return &group->tail->pieces[group->tail_pieces++];
+    return &group->tail->spans[group->tail_spans++];
 }
 
-static void s_note_times(bb_head_group_t *group, const int64_t *times_wall_ns, uint32_t count)
+static void s_note_times(bb_head_rows_t *rows, const int64_t *times_wall_ns, uint32_t count)
 {
-    bb_head_rows_t *rows = &group->rows;
     int64_t first = rows->first_wall_ns;
-    int64_t last = rows->last_wall_ns;
-    int64_t before = group->newest_wall_ns;
+    int64_t last = rows->last_wall_ns; // as long as they ascend, that of the last row
     bool ascending = rows->is_ascending;
     for (uint32_t i = 0; i < count; i++) {
         int64_t time = times_wall_ns[i];
-        ascending &= time > before;
-        before = time;
+        ascending &= time > last;
         first = BB_MIN(first, time);
         last = BB_MAX(last, time);
     }
     rows->first_wall_ns = first;
     rows->last_wall_ns = last;
     rows->is_ascending = ascending;
-    group->newest_wall_ns = before;
 }
 
 void bb_head_append(bb_head_t *self, bb_head_group_t *group, const bb_head_block_t *block,
@@ -286,8 +328,8 @@ void bb_head_append(bb_head_t *self, bb_head_group_t *group, const bb_head_block
 {
     BB_ASSERT(count >= 1 && first <= block->frame_count && count <= block->frame_count - first);
     BB_ASSERT(block->shape == group->rows.shape);
-    s_note_times(group, block->times_wall_ns + first, count);
-    *s_next_piece(self, group) = (bb_head_piece_t){block, first, count};
+    s_note_times(&group->rows, block->times_wall_ns + first, count);
+    *s_next_span(self, group) = (bb_head_span_t){block->number + first, count};
     group->rows.piece_count++;
     group->rows.row_count += count;
     uint64_t point_count = (uint64_t)count * block->shape->metric_count;
@@ -317,7 +359,7 @@ void bb_head_prefetch(const bb_head_t *self, uint32_t battery, uint32_t stage)
         __builtin_prefetch(group, 1);
         __builtin_prefetch((const uint8_t *)group + 64, 1);
     } else if (group->tail) {
-        __builtin_prefetch(&group->tail->pieces[group->tail_pieces], 1);
+        __builtin_prefetch(&group->tail->spans[group->tail_spans], 1);
     }
 }
 

@@ -64,10 +64,10 @@ static void s_add_windows(bb_head_cut_t *self, const bb_head_rows_t *rows)
             slab = slab->next;
             at = 0;
         }
-        const bb_head_piece_t *piece = &slab->pieces[at];
-        for (uint32_t f = 0; f < piece->count; f++) {
+        bb_head_piece_t piece = bb_head_piece(rows->shape, slab->spans[at]);
+        for (uint32_t f = 0; f < piece.count; f++) {
             uint64_t of_frame =
-                s_key(rows->is_quarantined, piece->block->times_wall_ns[piece->first + f]);
+                s_key(rows->is_quarantined, piece.block->times_wall_ns[piece.first + f]);
             if (of_frame != key) {
                 s_add_window(self, of_frame);
                 key = of_frame;

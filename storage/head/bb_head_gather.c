@@ -161,10 +161,10 @@ bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_rows_t *rows, cons
             is_done = false;
             break;
         }
-        const bb_head_piece_t *piece = &place->slab->pieces[place->piece];
-        row_count += s_take_piece(self, piece, takes_all, first_wall_ns, limit_wall_ns, row_count,
+        bb_head_piece_t piece = bb_head_piece(rows->shape, place->slab->spans[place->piece]);
+        row_count += s_take_piece(self, &piece, takes_all, first_wall_ns, limit_wall_ns, row_count,
                                   room - row_count, place);
-        if (place->frame == piece->count) {
+        if (place->frame == piece.count) {
             place->frame = 0;
             place->piece++;
             place->pieces_done++;
@@ -176,6 +176,20 @@ bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_rows_t *rows, cons
     return is_done;
 }
 
+static void s_add_last_of(bb_head_gather_t *self, const bb_head_shape_t *shape, bb_head_span_t span,
+                          const void *owner)
+{
+    bb_head_piece_t piece = bb_head_piece(shape, span);
+    s_add_stretch(self, piece.block, piece.first + piece.count - 1, 1, 0);
+    s_add_part(self, shape, owner, 1);
+}
+
+void bb_head_gather_add_newest(bb_head_gather_t *self, const bb_head_group_t *group)
+{
+    BB_ASSERT(group->tail_spans > 0);
+    s_add_last_of(self, group->rows.shape, group->tail->spans[group->tail_spans - 1], group);
+}
+
 void bb_head_gather_add_last(bb_head_gather_t *self, const bb_head_rows_t *rows, const void *owner)
 {
     const bb_head_slab_t *slab = rows->slabs;
@@ -185,9 +199,7 @@ void bb_head_gather_add_last(bb_head_gather_t *self, const bb_head_rows_t *rows,
         left -= slab->capacity;
         slab = slab->next;
     }
-    const bb_head_piece_t *piece = &slab->pieces[left - 1];
-    s_add_stretch(self, piece->block, piece->first + piece->count - 1, 1, 0);
-    s_add_part(self, rows->shape, owner, 1);
+    s_add_last_of(self, rows->shape, slab->spans[left - 1], owner);
 }
 
 // ---- decoding --------------------------------------------------------------------------------

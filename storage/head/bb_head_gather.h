@@ -55,6 +55,9 @@ bool bb_head_gather_add(bb_head_gather_t *self, const bb_head_rows_t *rows, cons
                         bb_head_place_t *place);
 // Adds the last frame that arrived.
 void bb_head_gather_add_last(bb_head_gather_t *self, const bb_head_rows_t *rows, const void *owner);
+// The same of a group that is frozen, or on its owner's thread, without a walk; it is the part's
+// owner.
+void bb_head_gather_add_newest(bb_head_gather_t *self, const bb_head_group_t *group);
 void bb_head_gather_decode(bb_head_gather_t *self);
 // In the order they were added. Valid until _clear.
 const bb_head_part_t *bb_head_gather_parts(const bb_head_gather_t *self, uint32_t *count);

@@ -3,18 +3,18 @@
 
 #include <string.h>
 
-static const bb_head_piece_t *s_last_piece(const bb_head_group_t *group)
+static bb_head_piece_t s_last_piece(const bb_head_group_t *group)
 {
     BB_ASSERT(group->rows.row_count > 0);
-    return &group->tail->pieces[group->tail_pieces - 1];
+    return bb_head_piece(group->rows.shape, group->tail->spans[group->tail_spans - 1]);
 }
 
 uint64_t bb_head_newest_value(const bb_head_group_t *group, uint32_t metric)
 {
     BB_ASSERT(group->rows.is_ascending);
-    const bb_head_piece_t *piece = s_last_piece(group);
+    bb_head_piece_t piece = s_last_piece(group);
     uint64_t bits;
-    bb_head_values(piece, metric, piece->count - 1, 1, &bits);
+    bb_head_values(&piece, metric, piece.count - 1, 1, &bits);
     return bits;
 }
 
@@ -37,8 +37,8 @@ static void s_offer_frame(const bb_head_piece_t *piece, uint32_t frame, bool is_
 void bb_head_newest_values(const bb_head_group_t *group, uint64_t *values)
 {
     if (group->rows.is_ascending) {
-        const bb_head_piece_t *piece = s_last_piece(group);
-        s_offer_frame(piece, piece->count - 1, true, values);
+        bb_head_piece_t piece = s_last_piece(group);
+        s_offer_frame(&piece, piece.count - 1, true, values);
         return;
     }
     bool is_first = true;
@@ -46,11 +46,11 @@ void bb_head_newest_values(const bb_head_group_t *group, uint64_t *values)
     for (const bb_head_slab_t *slab = group->rows.slabs; left > 0; slab = slab->next) {
         uint32_t count = BB_MIN(left, slab->capacity);
         for (uint32_t p = 0; p < count; p++) {
-            const bb_head_piece_t *piece = &slab->pieces[p];
-            const int64_t *times_wall_ns = piece->block->times_wall_ns + piece->first;
-            for (uint32_t i = 0; i < piece->count; i++) {
+            bb_head_piece_t piece = bb_head_piece(group->rows.shape, slab->spans[p]);
+            const int64_t *times_wall_ns = piece.block->times_wall_ns + piece.first;
+            for (uint32_t i = 0; i < piece.count; i++) {
                 if (times_wall_ns[i] == group->rows.last_wall_ns) {
-                    s_offer_frame(piece, i, is_first, values);
+                    s_offer_frame(&piece, i, is_first, values);
                     is_first = false;
                 }
             }

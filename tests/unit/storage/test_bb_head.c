@@ -345,13 +345,13 @@ static void *s_read_rows(void *context)
                 slab = slab->next;
                 at = 0;
             }
-            const bb_head_piece_t *piece = &slab->pieces[at];
-            for (uint32_t r = 0; r < piece->count; r++, row_index++) {
+            bb_head_piece_t piece = bb_head_piece(rows->shape, slab->spans[at]);
+            for (uint32_t r = 0; r < piece.count; r++, row_index++) {
                 uint64_t values[2];
-                bb_head_values(piece, 0, r, 1, &values[0]);
-                bb_head_values(piece, 1, r, 1, &values[1]);
+                bb_head_values(&piece, 0, r, 1, &values[0]);
+                bb_head_values(&piece, 1, r, 1, &values[1]);
                 shared->wrong_count +=
-                    piece->block->times_wall_ns[piece->first + r] != s_time_of(row_index) ||
+                    piece.block->times_wall_ns[piece.first + r] != s_time_of(row_index) ||
                     values[0] != row_index * 2 || values[1] != row_index * 3;
             }
         }
@@ -366,7 +366,7 @@ static void test_rows_are_read_while_more_arrive(void **state)
 {
     (void)state;
     uint32_t serials = 0;
-    bb_head_t *head = bb_head_new(&serials);
+    bb_head_t *head = bb_head_new(&serials, NULL);
     const uint32_t metrics[2] = {4, 9};
     const uint8_t types[2] = {BB_TYPE_INT64, BB_TYPE_INT64};
     const bb_head_shape_t *shape = bb_head_shape(head, metrics, types, 2);
@@ -405,7 +405,7 @@ static void test_groups(void **state)
 {
     (void)state;
     uint32_t serials = 0;
-    bb_head_t *head = bb_head_new(&serials);
+    bb_head_t *head = bb_head_new(&serials, NULL);
     const uint32_t metrics[3] = {3, 1, 2};
     const uint8_t types[3] = {BB_TYPE_FLOAT64, BB_TYPE_STATE, BB_TYPE_BOOL};
     const bb_head_shape_t *wide = bb_head_shape(head, metrics, types, 3);
@@ -443,13 +443,13 @@ static void test_groups(void **state)
     assert_int_equal(rows.last_wall_ns, 30);
     assert_false(rows.is_ascending);
     assert_int_equal(rows.piece_count, 1);
-    const bb_head_piece_t *piece = rows.slabs->pieces;
+    bb_head_piece_t piece = bb_head_piece(rows.shape, rows.slabs->spans[0]);
     for (uint32_t r = 0; r < 3; r++) {
         uint64_t value;
-        assert_int_equal(piece->block->times_wall_ns[r], times[r]);
-        bb_head_values(piece, 0, r, 1, &value);
+        assert_int_equal(piece.block->times_wall_ns[r], times[r]);
+        bb_head_values(&piece, 0, r, 1, &value);
         assert_int_equal(value, values[r * 3]);
-        bb_head_values(piece, 1, r, 1, &value);
+        bb_head_values(&piece, 1, r, 1, &value);
         assert_true(value == texts[values[r * 3 + 1]]);
     }
     for (uint32_t i = 0; i < 3; i++) { // metrics 3, 1, 2
@@ -473,6 +473,53 @@ static void test_groups(void **state)
     assert_null(head);
 }
 
+// Goal: spans lead to their blocks whatever the blocks' sizes, across pages and chunks of numbers.
+// Method: blocks around the size of a page, and one frame each more often than a chunk has pages.
+static void test_numbers_of_frames(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = {1, 255, 256, 257, 511, 512, 513, 1000};
+    uint32_t serials = 0;
+    bb_head_t *head = bb_head_new(&serials, NULL);
+    const uint32_t metric = 4;
+    const uint8_t type = BB_TYPE_INT64;
+    const bb_head_shape_t *shape = bb_head_shape(head, &metric, &type, 1);
+    bb_head_group_t *group = bb_head_group(head, 3, 1, shape, 0, false);
+    int64_t times[1000];
+    uint64_t values[1000];
+    uint32_t block_count = (1u << BB_HEAD_CHUNK_BITS) + 50;
+    uint64_t frames = 0;
+    for (uint32_t b = 0; b < block_count; b++) {
+        uint32_t count = b % 64 == 0 ? sizes[b / 64 % BB_COUNT_OF(sizes)] : 1;
+        for (uint32_t i = 0; i < count; i++) {
+            times[i] = (int64_t)(frames + i);
+            values[i] = (frames + i) * 3;
+        }
+        const bb_head_block_t *block = s_block(head, shape, times, values, count, NULL, 0);
+        for (uint32_t i = 0; i < count; i += 100) { // several spans a block
+            bb_head_append(head, group, block, i, BB_MIN(100u, count - i));
+        }
+        frames += count;
+    }
+    assert_int_equal(group->rows.row_count, frames);
+    assert_true(group->rows.is_ascending);
+    assert_false(bb_head_is_full(head));
+    uint64_t row = 0;
+    uint32_t left = group->rows.piece_count;
+    for (const bb_head_slab_t *slab = group->rows.slabs; left > 0; slab = slab->next) {
+        for (uint32_t i = 0; i < slab->capacity && left > 0; i++, left--) {
+            bb_head_piece_t piece = bb_head_piece(shape, slab->spans[i]);
+            bb_head_values(&piece, 0, 0, piece.count, values);
+            for (uint32_t r = 0; r < piece.count; r++, row++) {
+                assert_int_equal(piece.block->times_wall_ns[piece.first + r], row);
+                assert_int_equal(values[r], row * 3);
+            }
+        }
+    }
+    assert_int_equal(row, frames);
+    bb_head_release(&head);
+}
+
 // Goal: rows of any shapes and order become columns that hold, at each time, the largest value.
 static void test_row_columns(void **state)
 {
@@ -482,7 +529,7 @@ static void test_row_columns(void **state)
     bb_row_columns_t *columns = bb_row_columns_new();
     for (uint32_t round = 0; round < 200; round++) {
         uint32_t serials = 0;
-        bb_head_t *head = bb_head_new(&serials);
+        bb_head_t *head = bb_head_new(&serials, NULL);
         bool has[S_METRICS][2][S_TIMES] = {{{false}}};
         uint64_t best[S_METRICS][2][S_TIMES] = {{{0}}};
         uint64_t kept_rows[4][8 * (1 + S_METRICS)];
@@ -558,7 +605,7 @@ static void test_row_columns_are_cut(void **state)
 {
     (void)state;
     uint32_t serials = 0;
-    bb_head_t *head = bb_head_new(&serials);
+    bb_head_t *head = bb_head_new(&serials, NULL);
     const uint32_t metric = 1;
     const uint8_t type = BB_TYPE_INT64;
     const bb_head_shape_t *shape = bb_head_shape(head, &metric, &type, 1);
@@ -695,7 +742,7 @@ static void test_head_is_cut(void **state)
         bool in_order = round % 4 == 0;
         uint32_t serials = 0;
         uint32_t clock = 0;
-        bb_head_t *head = bb_head_new(&serials);
+        bb_head_t *head = bb_head_new(&serials, NULL);
         s_cut_t *cut = bb_alloc_zero(1, sizeof *cut);
         uint32_t blocks = (uint32_t)bb_random_between(&random, 1, S_CUT_TIMES / 4);
         for (uint32_t i = 0; i < blocks; i++) {
@@ -745,7 +792,7 @@ static void test_large_battery_is_cut(void **state)
 {
     (void)state;
     uint32_t serials = 0;
-    bb_head_t *head = bb_head_new(&serials);
+    bb_head_t *head = bb_head_new(&serials, NULL);
     const uint32_t metric = 1;
     const uint8_t type = BB_TYPE_INT64;
     const bb_head_shape_t *shape = bb_head_shape(head, &metric, &type, 1);
@@ -784,6 +831,7 @@ int main(void)
         cmocka_unit_test(test_dictionary_refuses_damage),
         cmocka_unit_test(test_rows_are_read_while_more_arrive),
         cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_numbers_of_frames),
         cmocka_unit_test(test_row_columns),
         cmocka_unit_test(test_row_columns_are_cut),
         cmocka_unit_test(test_head_is_cut),
