@@ -4,10 +4,13 @@
 #include <stdlib.h>
 
 #include "storage/bb_store_flush.h"
+#include "storage/head/bb_head_gather.h"
 #include "storage/head/bb_head_newest.h"
 
-// Groups of a generation whose memory is fetched side by side.
-#define S_STRIDE 16u
+// Groups of a generation whose newest rows are decoded together.
+#define S_STRIDE 4096u
+// So many rows ahead memory is fetched.
+#define S_AHEAD 16u
 
 void bb_store_latest_open(bb_store_t *self)
 {
@@ -33,11 +36,12 @@ typedef struct {
     const bb_latest_shape_t *shape;
     uint64_t *values;
     uint32_t capacity;
+    bb_head_gather_t *gather;
+    const bb_head_group_t *groups[S_STRIDE];
 } s_learning_t;
 
-static void s_learn_group(s_learning_t *self, const bb_head_group_t *group)
+static void s_learn_shape(s_learning_t *self, const bb_head_shape_t *shape)
 {
-    const bb_head_shape_t *shape = group->rows.shape;
     if (shape != self->head_shape) {
         self->head_shape = shape;
         self->shape =
@@ -47,31 +51,60 @@ static void s_learn_group(s_learning_t *self, const bb_head_group_t *group)
             self->values = bb_realloc(self->values, self->capacity * sizeof *self->values);
         }
     }
-    bb_head_newest_values(group, self->values);
+}
+
+static void s_learn_row(s_learning_t *self, const bb_head_group_t *group, const uint64_t *values)
+{
     bb_latest_put(self->latest, group->battery, self->shape, group->rows.last_wall_ns,
-                  group->rows.revision, self->values);
+                  group->rows.revision, values);
+}
+
+// Where the newest row is the last one, as nearly always, those of many batteries are decoded
+// together: they mostly came in the same batches.
+static void s_learn_groups(s_learning_t *self, uint32_t count)
+{
+    bb_head_gather_clear(self->gather);
+    for (uint32_t i = 0; i < count; i++) {
+        const bb_head_group_t *group = self->groups[i];
+        if (bb_head_newest_is_last(group)) {
+            bb_head_gather_add_newest(self->gather, group);
+        } else {
+            s_learn_shape(self, group->rows.shape);
+            bb_head_newest_values(group, self->values);
+            s_learn_row(self, group, self->values);
+        }
+    }
+    bb_head_gather_decode(self->gather);
+    uint32_t part_count;
+    const bb_head_part_t *parts = bb_head_gather_parts(self->gather, &part_count);
+    for (uint32_t i = 0; i < part_count; i++) {
+        if (i + S_AHEAD < part_count) {
+            const bb_head_group_t *ahead = parts[i + S_AHEAD].owner;
+            bb_latest_prefetch(self->latest, ahead->battery, 0);
+        }
+        if (i + S_AHEAD / 2 < part_count) {
+            const bb_head_group_t *ahead = parts[i + S_AHEAD / 2].owner;
+            bb_latest_prefetch(self->latest, ahead->battery, 1);
+        }
+        s_learn_shape(self, parts[i].shape);
+        s_learn_row(self, parts[i].owner, parts[i].values);
+    }
 }
 
 void bb_store_latest_learn(bb_store_t *self, const bb_head_t *head)
 {
-    s_learning_t learning = {.latest = self->latest};
+    s_learning_t learning = {.latest = self->latest, .gather = bb_head_gather_new()};
     const bb_head_group_t *group = bb_head_first(head);
     while (group) {
-        const bb_head_group_t *groups[S_STRIDE];
         uint32_t count = 0;
         for (; group && count < S_STRIDE; group = group->next_of_all) {
             if (!group->rows.is_quarantined) {
-                groups[count++] = group;
-                bb_latest_prefetch(self->latest, group->battery, 0);
+                learning.groups[count++] = group;
             }
         }
-        for (uint32_t i = 0; i < count; i++) {
-            bb_latest_prefetch(self->latest, groups[i]->battery, 1);
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            s_learn_group(&learning, groups[i]);
-        }
+        s_learn_groups(&learning, count);
     }
+    bb_head_gather_destroy(&learning.gather);
     free(learning.values);
 }
 
