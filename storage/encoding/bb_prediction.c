@@ -164,35 +164,43 @@ void bb_prediction_make(const bb_prediction_t *self, const double *u, const doub
 // A guess is what 32 bits of a rounded double hold: the low half of the double, or, of an integral,
 // bits 16 to 47 of a sum of doubles as integers, because the constant that rounds has none of the
 // lower 48 bits and each term adds to those alone.
-#define NEAR_LIMIT      0x1p29
-#define NEAR_TERM_LIMIT 0x1p35 // 2^10 of them, shifted, stay below 2^29
+#define NEAR_LIMIT      (UINT64_C(1) << 29)
+#define NEAR_TERM_LIMIT (UINT64_C(1) << 35) // 2^10 of them, shifted, stay below 2^29
 #define NEAR_OFFSET     (1u << 29)
 static_assert(BB_ROUNDING_MAGIC_BITS % (UINT64_C(1) << 48) == 0, "terms add to the lower bits");
 
 typedef uint32_t s_row_t __attribute__((vector_size(8 * LANES)));
 
-// What was seen of a block's rows.
+// What was seen of a block's rows, moved up by the limit: what is not near has bits above it.
 typedef struct {
-    s_masks_t is_near; // all of them
-    s_row_t offsets;   // bits 30 and 31: some offset is not
+    s_words_t words; // of rounded doubles
+    s_row_t offsets;
 } s_seen_t;
 
-BB_INLINE void s_see(const s_doubles_t *number, double limit, s_seen_t *seen)
+BB_INLINE void s_round(const s_doubles_t *number, uint64_t limit, s_words_t *words, s_seen_t *seen)
 {
-    seen->is_near &= (s_doubles_t)((s_masks_t)*number & INT64_MAX) < limit;
+    *words = (s_words_t)(*number + BB_ROUNDING_MAGIC);
+    seen->words |= *words + (limit - BB_ROUNDING_MAGIC_BITS);
 }
 
-BB_INLINE bool s_is_all_near(const s_seen_t *seen)
+BB_INLINE bool s_is_all_near(const s_seen_t *seen, uint64_t limit)
 {
-    bool is_near = true;
+    uint64_t words = 0;
     for (uint32_t lane = 0; lane < LANES; lane++) {
-        is_near &= seen->is_near[lane] != 0;
+        words |= seen->words[lane];
     }
-    uint32_t high = 0;
+    uint32_t offsets = 0;
     for (uint32_t lane = 0; lane < 2 * LANES; lane++) {
-        high |= seen->offsets[lane];
+        offsets |= seen->offsets[lane];
     }
-    return is_near && high >> 30 == 0;
+    return words < 2 * limit && offsets < 2 * NEAR_OFFSET;
+}
+
+BB_INLINE uint64_t s_round_one(double number, uint64_t limit, bool *is_near)
+{
+    uint64_t word = bb_bits_of_double(number + BB_ROUNDING_MAGIC);
+    *is_near &= word + (limit - BB_ROUNDING_MAGIC_BITS) < 2 * limit;
+    return word;
 }
 
 // Adds the low halves of eight words to the offsets.
@@ -207,11 +215,11 @@ BB_INLINE void s_add_low(const s_words_t words[2], int32_t *offsets, s_seen_t *s
 }
 
 // The same of one row.
-BB_INLINE bool s_add_one(bool is_near, uint64_t word, int32_t *offset)
+BB_INLINE void s_add_one(uint64_t word, int32_t *offset, bool *is_near)
 {
     uint32_t number = (uint32_t)*offset;
+    *is_near &= number + NEAR_OFFSET < 2 * NEAR_OFFSET;
     *offset = (int32_t)(number + (uint32_t)word);
-    return is_near && (number + NEAR_OFFSET) >> 30 == 0;
 }
 
 // `model` is a constant wherever this is inlined.
@@ -220,7 +228,7 @@ BB_INLINE bool s_add_lines(bb_prediction_model_t model, const bb_prediction_t *s
 {
     double a = (double)self->a;
     double b = (double)self->b;
-    s_seen_t seen = {~(s_masks_t){0}, {0}};
+    s_seen_t seen = {{0}, {0}};
     uint32_t i = 0;
     for (; i + 2 * LANES <= count; i += 2 * LANES) {
         s_words_t words[2];
@@ -233,19 +241,16 @@ BB_INLINE bool s_add_lines(bb_prediction_model_t model, const bb_prediction_t *s
                 x = model == BB_PREDICTION_QUOTIENT ? x / y : x * y;
             }
             x = a * x + b;
-            s_see(&x, NEAR_LIMIT, &seen);
-            words[k] = (s_words_t)(x + BB_ROUNDING_MAGIC);
+            s_round(&x, NEAR_LIMIT, &words[k], &seen);
         }
         s_add_low(words, offsets + i, &seen);
     }
-    bool is_near = s_is_all_near(&seen);
+    bool is_near = s_is_all_near(&seen, NEAR_LIMIT);
     for (; i < count; i++) {
         double x = model == BB_PREDICTION_LINEAR     ? u[i]
                    : model == BB_PREDICTION_QUOTIENT ? u[i] / w[i]
                                                      : u[i] * w[i];
-        x = a * x + b;
-        is_near &=
-            s_add_one(fabs(x) < NEAR_LIMIT, bb_bits_of_double(x + BB_ROUNDING_MAGIC), &offsets[i]);
+        s_add_one(s_round_one(a * x + b, NEAR_LIMIT, &is_near), &offsets[i], &is_near);
     }
     return is_near;
 }
@@ -275,7 +280,7 @@ BB_CLONES static bool s_add_integral(const bb_prediction_t *self, const double *
     double b = (double)self->b;
     const s_words_t zeros = {0};
     s_words_t before = zeros + self->phase;
-    s_seen_t seen = {~(s_masks_t){0}, {0}};
+    s_seen_t seen = {{0}, {0}};
     uint32_t i = 0;
     for (; i + 2 * LANES <= count; i += 2 * LANES) {
         s_words_t words[2];
@@ -287,10 +292,10 @@ BB_CLONES static bool s_add_integral(const bb_prediction_t *self, const double *
             s_masks_t factor = (is_positive & (s_masks_t)((s_doubles_t){0} + a)) |
                                (~is_positive & (s_masks_t)((s_doubles_t){0} + b));
             x *= (s_doubles_t)factor;
-            s_see(&x, NEAR_TERM_LIMIT, &seen);
-            s_words_t sums = (s_words_t)(x + BB_ROUNDING_MAGIC);
-            sums += __builtin_shufflevector(zeros, sums, 0, 4, 5, 6);
-            sums += __builtin_shufflevector(zeros, sums, 0, 1, 4, 5);
+            s_words_t sums;
+            s_round(&x, NEAR_TERM_LIMIT, &sums, &seen);
+            sums += __builtin_shufflevector(zeros, sums, 0, 4, 2, 6);
+            sums += __builtin_shufflevector(zeros, sums, 0, 1, 5, 5);
             s_words_t all = __builtin_shufflevector(sums, sums, 3, 3, 3, 3);
             sums += before;
             before += all;
@@ -298,12 +303,12 @@ BB_CLONES static bool s_add_integral(const bb_prediction_t *self, const double *
         }
         s_add_low(words, offsets + i, &seen);
     }
-    bool is_near = s_is_all_near(&seen);
+    bool is_near = s_is_all_near(&seen, NEAR_TERM_LIMIT);
     uint64_t sum = before[0];
     for (; i < count; i++) {
         double term = u[i] * (u[i] > 0 ? a : b);
-        sum += bb_bits_of_double(term + BB_ROUNDING_MAGIC);
-        is_near &= s_add_one(fabs(term) < NEAR_TERM_LIMIT, sum >> PHASE_BITS, &offsets[i]);
+        sum += s_round_one(term, NEAR_TERM_LIMIT, &is_near);
+        s_add_one(sum >> PHASE_BITS, &offsets[i], &is_near);
     }
     return is_near;
 }

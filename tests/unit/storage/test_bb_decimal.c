@@ -122,10 +122,9 @@ static void test_rare_digits_raise_the_exponent(void **context)
     assert_int_equal(decimals.integers[1003], decimals.integers[1002]);
 }
 
-// Columns without decimals are refused; one of nothing but exceptions as well.
 // Quotients are those of a division, to the bit: integers up to 2^53, near powers of two and of
-// ten, and those whose quotients lie nearest to the middle between two doubles (k x 2^j next to an
-// odd multiple of 10^e).
+// ten, and those whose quotients lie nearest to the middle between two doubles (k x 2^j next to a
+// multiple of 5^e).
 static void test_quotients_are_divisions(void **context)
 {
     (void)context;
@@ -168,6 +167,7 @@ static void test_quotients_are_divisions(void **context)
     }
 }
 
+// Columns without decimals are refused; one of nothing but exceptions as well.
 static void test_columns_without_decimals(void **context)
 {
     (void)context;

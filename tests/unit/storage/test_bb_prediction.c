@@ -242,7 +242,8 @@ static bool s_guess(const bb_prediction_t *self, const double *u, const double *
                       : self->model == BB_PREDICTION_QUOTIENT ? a * (u[i] / w[i]) + b
                       : self->model == BB_PREDICTION_PRODUCT  ? a * (u[i] * w[i]) + b
                                                               : u[i] * (u[i] > 0 ? a : b);
-        is_near &= fabs(term) < (is_integral ? 0x1p35 : 0x1p29);
+        double limit = is_integral ? 0x1p35 : 0x1p29;
+        is_near &= nearbyint(term) >= -limit && nearbyint(term) < limit;
         double rounded = fabs(term) < 0x1p40 ? nearbyint(term) : 0.0;
         sum += (int64_t)rounded;
         guesses[i] = is_integral ? floor((double)sum / 65536) : rounded;
