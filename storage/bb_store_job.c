@@ -63,6 +63,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         return BB_ERR_FENCED;
     }
     bb_store_meta_grow(self, false);
+    bb_rollups_grow(self->rollups);
     bb_merge_t *merge = NULL;
     bb_scrub_job_t *scrub = NULL;
     bb_rollup_job_t *rollup = NULL;
@@ -144,6 +145,7 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
     self->is_fenced |= (*job)->must_fence;
     if (error == BB_ERR_DISK_FULL && bb_store_has_room(self, 0)) {
         bb_store_meta_grow(self, true);
+        bb_rollups_refused(self->rollups);
     }
     if ((*job)->kind == BB_JOB_SCRUB) {
         // What was found counts even if it could not be written down.

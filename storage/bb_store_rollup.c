@@ -84,6 +84,7 @@ static bb_error_t s_map_open(bb_store_t *store, bb_fault_t *fault)
         error = self->vfs->sync_directory(self->vfs, self->directory);
     }
     if (error == BB_OK) {
+        self->env_map_bytes = self->map_bytes;
         error = self->kv->open(self->kv, path, self->map_bytes, true, &self->env, fault);
     }
     bb_kv_txn_t *txn = NULL;
@@ -113,6 +114,30 @@ static bb_error_t s_map_open(bb_store_t *store, bb_fault_t *fault)
     }
     s_count(self);
     return BB_OK;
+}
+
+// There is one map for all results of a store, as there is one meta.
+#define S_GROWTH_MAX 64u // times map_bytes
+
+void bb_rollups_refused(bb_rollups_t *self)
+{
+    self->is_refused = self->env != NULL;
+}
+
+void bb_rollups_grow(bb_rollups_t *self)
+{
+    if (!self->env || atomic_load(&self->view_count) > 0) {
+        return;
+    }
+    size_t wanted = self->is_refused ? 2 * self->env_map_bytes : self->env_map_bytes;
+    while (self->kv->file_bytes(self->env) > wanted / 2) {
+        wanted *= 2;
+    }
+    if (wanted > self->env_map_bytes && wanted / S_GROWTH_MAX <= self->map_bytes &&
+        self->kv->grow(self->env, wanted) == BB_OK) {
+        self->env_map_bytes = wanted;
+    }
+    self->is_refused = false;
 }
 
 static void s_ignore_name(void *context, const char *name, bool is_directory)

@@ -55,6 +55,10 @@ BB_MUST_CHECK bb_error_t bb_rollup_job_run(bb_rollup_job_t *self, bool *must_fen
                                            bb_fault_t *fault);
 void bb_rollup_job_publish(bb_rollup_job_t *self, bb_store_t *store, bb_error_t error);
 void bb_rollup_job_destroy(bb_rollup_job_t **self);
+// Doubles the map when half of it is used, or when it was too small for a job. Only while no job is
+// alive; while a query reads the map, later.
+void bb_rollups_grow(bb_rollups_t *self);
+void bb_rollups_refused(bb_rollups_t *self); // DISK_FULL although the disk has room
 // Marks of all rollups: (day, partition) pairs whose results may be stale.
 uint64_t bb_rollups_stale_count(const bb_rollups_t *self);
 

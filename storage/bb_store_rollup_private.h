@@ -3,6 +3,8 @@
 #ifndef BB_STORE_ROLLUP_PRIVATE_H
 #define BB_STORE_ROLLUP_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "storage/bb_store_private.h"
 #include "storage/bb_store_rollup.h"
 #include "storage/bb_store_seal.h"
@@ -26,8 +28,13 @@ struct bb_rollups {
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
     const char *directory; // the store's
-    size_t map_bytes;
-    bb_kv_env_t *env; // NULL until there was a rollup
+    size_t map_bytes;      // of any environment of the store
+    size_t env_map_bytes;  // of this one, which grows
+    bb_kv_env_t *env;      // NULL until there was a rollup
+    // Views alive: made in the store's thread, ended in any. The map grows only while there is
+    // none.
+    atomic_uint_fast32_t view_count;
+    bool is_refused; // it was too small for a job
     bb_day_marks_t head, frozen;
     struct {
         uint8_t *bytes; // NULL = free

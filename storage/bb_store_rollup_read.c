@@ -18,8 +18,9 @@ struct bb_rollup_view {
     uint32_t id;
     bb_kv_driver_t *kv;
     bb_kv_env_t *env;
-    bb_kv_txn_t *txn; // NULL until the page is made
-    bool *takes;      // by place of the battery in the snapshot
+    bb_kv_txn_t *txn;                 // NULL until the page is made
+    atomic_uint_fast32_t *view_count; // counts this one
+    bool *takes;                      // by place of the battery in the snapshot
     bb_day_marks_t
         stale; // days in the head, when the snapshot was taken; then with the map's marks
     // Buckets that begin in [from, to) are asked for; their points lie in [first, limit).
@@ -34,6 +35,7 @@ void bb_rollup_view_destroy(bb_rollup_view_t **self)
         if (view->txn) {
             view->kv->abort(&view->txn);
         }
+        atomic_fetch_sub(view->view_count, 1); // its transaction has ended
         bb_policy_release(&view->policy);
         bb_day_marks_free(&view->stale);
         free(view->takes);
@@ -112,6 +114,8 @@ bb_error_t bb_rollup_snapshot(bb_store_t *store, const bb_query_t *query, bb_sna
                               bb_fault_t *fault)
 {
     bb_rollup_view_t *self = bb_alloc_zero(1, sizeof *self);
+    self->view_count = &store->rollups->view_count;
+    atomic_fetch_add(self->view_count, 1);
     bb_error_t error = s_find(store, query, self, fault);
     if (error == BB_OK) {
         int64_t floor_day =

@@ -302,11 +302,61 @@ static void records_past_their_keep_go(void **state)
     fixture_close(&fixture);
 }
 
+// Goal: a map of results that reaches its size grows; nothing is fenced or lost, and while a query
+// reads the map it stays as it is. Method: maps of 256 KiB and results of more than that; LMDB and
+// the simulated one, which holds a transaction to its limit.
+static void map_reaches_its_size(void **state)
+{
+    (void)state;
+    for (uint32_t simulated = 0; simulated < 2; simulated++) {
+        fixture_t fixture;
+        bb_random_t random = bb_random_seed(5);
+        fixture_open(&fixture, simulated);
+        bb_store_close(&fixture.store);
+        fixture.options.kv_map_bytes = 256u << 10;
+        fixture.day_spread = 38;
+        fixture_reopen_error(&fixture, BB_OK);
+        s_set_policy(&fixture, -1);
+        for (uint32_t i = 0; i < 24; i++) {
+            fixture_write_random(&fixture, &random, 500, false);
+            assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        }
+        bb_query_t query = fixture_query(BB_QUERY_AGGREGATE);
+        query.rollup = fixture_slice("hours");
+        bb_snapshot_t *reader = NULL;
+        assert_int_equal(bb_store_snapshot(fixture.store, &query, &reader, NULL), BB_OK);
+        uint32_t refused_count = 0;
+        for (uint32_t i = 0; i < 10000; i++) {
+            bb_store_clock(fixture.store, FIXTURE_START_NS + 100 * BB_NS_PER_DAY);
+            bb_error_t error = fixture_job(&fixture, BB_JOB_ROLLUP);
+            if (error == BB_ERR_NOT_FOUND) {
+                break;
+            }
+            assert_true(error == BB_OK || error == BB_ERR_DISK_FULL);
+            refused_count += error != BB_OK;
+            assert_true(refused_count < 20);
+            if (refused_count == 3) {
+                bb_snapshot_close(&reader);
+            }
+        }
+        bb_snapshot_close(&reader);
+        assert_true(refused_count >= 3);
+        assert_false(bb_store_is_fenced(fixture.store));
+        s_verify_stored(&fixture);
+        s_verify(&fixture, &random);
+        fixture_reopen(&fixture);
+        s_verify_stored(&fixture);
+        bb_policy_release(&fixture.options.policy);
+        fixture_close(&fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollups_equal_the_points),
         cmocka_unit_test(records_past_their_keep_go),
+        cmocka_unit_test(map_reaches_its_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
