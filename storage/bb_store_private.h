@@ -64,7 +64,7 @@ struct bb_store {
     bb_store_windows_t windows;
     bb_retention_t *retention;
     bool is_retire_due;        // a floor moved since windows were last looked at
-    uint64_t retire_flush_seq; // flushes before it did: what the head held then is not sealed yet
+    uint64_t retire_flush_seq; // until more flushes than these have ended, the head is not sealed
     uint64_t retired_windows, retired_points;
     bb_rollups_t *rollups;
     uint8_t fingerprint_key[BB_FINGERPRINT_KEY_BYTES]; // the same on all replicas

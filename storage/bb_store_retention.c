@@ -212,14 +212,15 @@ void bb_store_retention_step(bb_store_t *self, int64_t now_wall_ns)
     int64_t before = s_floor_sum(self->retention);
     self->is_retire_due = bb_retention_step(self->retention, now_wall_ns);
     if (s_floor_sum(self->retention) != before) {
-        self->retire_flush_seq = self->flush_seq;
+        // A flush under way took what the head held before; what came since needs another.
+        self->retire_flush_seq = self->flush_seq + (self->frozen ? 1 : 0);
     }
 }
 
 bool bb_store_retire_needs_flush(const bb_store_t *self)
 {
     bool is_empty = bb_head_points(self->active) == 0 && !self->frozen;
-    return !is_empty && self->flush_seq == self->retire_flush_seq;
+    return !is_empty && self->flush_seq <= self->retire_flush_seq;
 }
 
 static bool s_is_retired(const bb_store_t *store, bb_window_id_t id)

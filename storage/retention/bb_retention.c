@@ -274,7 +274,7 @@ bb_class_map_t *bb_class_map_new(bb_retention_t *retention, const bb_dictionary_
     self->id_count = bb_policy_class_count(policy) + 1;
     for (uint32_t i = 0; i < self->id_count; i++) {
         self->ids[i] = retention->ids[i];
-        self->floors_wall_ns[i] = retention->classes[retention->ids[i]].intake_wall_ns;
+        self->floors_wall_ns[i] = bb_retention_durable_floor(retention, retention->ids[i]);
     }
     if (self->is_single) {
         return self;

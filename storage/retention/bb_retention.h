@@ -74,7 +74,9 @@ typedef struct {
     bool is_single;                             // everything is of class 0
     uint32_t id_count;                          // classes that series can have now
     uint32_t ids[BB_RETENTION_CLASSES_MAX + 1]; // their numbers; the index is that of the policy
-    int64_t floors_wall_ns[BB_RETENTION_CLASSES_MAX + 1]; // intake floors of these
+    // Durable floors of these: what is below is gone. Points between it and the intake floor came
+    // in before that moved, and rollups have yet to see them.
+    int64_t floors_wall_ns[BB_RETENTION_CLASSES_MAX + 1];
     uint32_t metric_count, battery_count;
     uint64_t *metrics, *batteries; // sets of bits; batteries NULL = all take everything
 } bb_class_map_t;
