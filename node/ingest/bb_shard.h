@@ -158,6 +158,9 @@ typedef enum {
     BB_PLANTED_SILENT_PARTIAL,         // partitions that a read lacks are not named
     BB_PLANTED_TRIM_EARLY,             // the journal forgets what a replica still lacks
     BB_PLANTED_FORGET_DOT,             // a pulled batch is noted without its first frames
+    BB_PLANTED_STILL_CLOCK,            // floors and rollups are never told the time
+    BB_PLANTED_SWAPPED_EXTREMES,       // minima and maxima of answers are exchanged on their way
+    BB_PLANTED_ROUNDED_SUM,            // sums of answers are a little too large
 } bb_planted_t;
 #endif
 

@@ -129,7 +129,8 @@ static void s_jobs(bb_shard_t *self)
 // A clock that peers contradict moves nothing: a floor cannot be taken back.
 static void s_clock(bb_shard_t *self)
 {
-    if (self->time.mono_ns >= self->clock_next_mono_ns && !self->time.is_skewed) {
+    if (self->time.mono_ns >= self->clock_next_mono_ns && !self->time.is_skewed &&
+        !BB_IS_PLANTED(self, BB_PLANTED_STILL_CLOCK)) {
         bb_store_clock(self->store, self->time.wall_ns);
         self->clock_next_mono_ns = self->time.mono_ns + BB_SHARD_CLOCK_INTERVAL_NS;
     }

@@ -10,7 +10,8 @@ import cluster
 from cluster import BIN, ROOT, case, expect
 
 SIM = os.path.join(BIN, "busbar-sim")
-PLANTS = ("ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot")
+PLANTS = ("ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot", "still-clock",
+          "swapped-extremes", "rounded-sum")
 
 
 def sim(*words, timeout_s=120):

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "node/ingest/bb_shard_internal.h"
+#include "storage/bb_store_private.h"
 #include "tests/sim/sim_world.h"
 
 // ---- levels ----------------------------------------------------------------------------------
@@ -139,23 +140,43 @@ static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t parti
     } while (op->cursor_length > 0);
 }
 
-// Rows that an aggregate counts must be as many as were read one by one. `rollup`: empty, or its
-// stored results are asked for as far as they are fresh.
-static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partition,
-                          const sim_op_t *op, const char *rollup)
+static void s_add_page(const sim_world_t *self, const bb_page_t *page, sim_totals_t *totals)
+{
+    for (uint32_t s = 0; s < page->series_count; s++) {
+        const bb_series_t *series = &page->series[s];
+        uint32_t battery = sim_client_battery(series->battery);
+        uint32_t metric = sim_client_metric(series->metric);
+        for (uint32_t i = 0; i < series->row_count; i++) {
+            bb_bucket_t bucket = bb_series_bucket(series, i);
+            if (self->options.planted == BB_PLANTED_SWAPPED_EXTREMES) {
+                uint64_t min = bucket.min;
+                bucket.min = bucket.max;
+                bucket.max = min;
+            } else if (self->options.planted == BB_PLANTED_ROUNDED_SUM) {
+                bb_sum_add(&bucket.sum, 1e-9);
+            }
+            sim_totals_add_bucket(totals, battery, metric, series->type, &bucket);
+        }
+    }
+}
+
+// What aggregates of one partition say, all pages. `rollup`: empty, or its stored results are asked
+// for as far as they are fresh.
+static void s_aggregate(sim_world_t *self, sim_node_t *node, uint32_t partition, const char *rollup,
+                        sim_totals_t *totals)
 {
     bb_message_t query = {.kind = BB_KIND_QUERY,
                           .request_id = 1,
                           .query = {.mode = BB_QUERY_AGGREGATE,
                                     .level = BB_LEVEL_ONE,
-                                    .from_wall_ns = op->from_wall_ns,
-                                    .to_wall_ns = op->to_wall_ns,
-                                    .aggregates = BB_AGGREGATE_COUNT,
+                                    .from_wall_ns = BB_TIME_WALL_NS_FIRST,
+                                    .to_wall_ns = BB_TIME_WALL_NS_LIMIT - 1,
+                                    .aggregates = BB_AGGREGATE_COUNT | BB_AGGREGATE_SUM |
+                                                  BB_AGGREGATE_MIN | BB_AGGREGATE_MAX,
                                     .partition_count = 1,
                                     .partitions = &partition,
                                     .rollup = bb_slice(rollup, strlen(rollup))}};
-    uint8_t cursor[sizeof op->cursor];
-    uint64_t count = 0;
+    uint8_t cursor[BB_CURSOR_BYTES_MAX];
     do {
         bb_message_t answer = {0};
         bb_page_t page;
@@ -163,11 +184,7 @@ static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partitio
         query.query.cursor = bb_slice(cursor, 0);
         if (answer.kind == BB_KIND_RESULT &&
             bb_page_open(&page, bb_buffer_slice(node->direct_body), NULL) == BB_OK) {
-            for (uint32_t s = 0; s < page.series_count; s++) {
-                for (uint32_t i = 0; i < page.series[s].row_count; i++) {
-                    count += bb_series_bucket(&page.series[s], i).count;
-                }
-            }
+            s_add_page(self, &page, totals);
             bb_page_close(&page);
             query.query.cursor.length = answer.result.cursor.length;
             BB_ASSERT(query.query.cursor.length <= sizeof cursor);
@@ -177,12 +194,48 @@ static void s_check_count(sim_world_t *self, sim_node_t *node, uint32_t partitio
         }
         bb_message_close(&answer);
     } while (query.query.cursor.length > 0);
-    if (count != op->row_count) {
+}
+
+static void s_compare_totals(sim_world_t *self, sim_node_t *node, uint32_t partition,
+                             const char *rollup, const sim_totals_t *wanted)
+{
+    sim_totals_t *found = bb_alloc_zero(1, sizeof *found);
+    uint32_t battery = 0;
+    uint32_t metric = 0;
+    s_aggregate(self, node, partition, rollup, found);
+    const char *what = sim_totals_difference(found, wanted, &battery, &metric);
+    if (what) {
+        const char *name = rollup[0] ? "a rollup" : "an aggregate";
         sim_trace_fail(&self->trace,
-                       "node %u partition %u: %s%s counts %" PRIu64 " points, a scan %u",
-                       node->index, partition, rollup[0] ? "rollup " : "an aggregate", rollup,
-                       count, op->row_count);
+                       "node %u partition %u: %s and single points have another %s: battery %u "
+                       "metric %u",
+                       node->index, partition, name, what, battery, metric);
     }
+    free(found);
+}
+
+// Aggregates equal what single points add up to; results of a rollup outlive points that retention
+// has passed by, and are what those points added up to.
+static void s_check_totals(sim_world_t *self, sim_node_t *node, uint32_t partition,
+                           const sim_op_t *op)
+{
+    sim_totals_t *totals = bb_alloc_zero(1, sizeof *totals);
+    for (uint32_t i = 0; i < op->row_count; i++) {
+        const sim_row_t *row = &op->rows[i];
+        sim_totals_add(totals, row->key.battery, row->key.metric, (bb_type_t)row->type, row->bits);
+    }
+    s_compare_totals(self, node, partition, "", totals);
+    if (self->policy && !sim_trace_has_failed(&self->trace)) {
+        bool is_passed = self->floor_wall_ns > 0;
+        s_compare_totals(self, node, partition, SIM_ROLLUP,
+                         is_passed ? self->totals[partition] : totals);
+    }
+    if (self->floor_wall_ns == 0) {
+        free(self->totals[partition]);
+        self->totals[partition] = totals;
+        totals = NULL;
+    }
+    free(totals);
 }
 
 // Nothing was flipped: what scrubbing names is a mistake of its own.
@@ -215,10 +268,7 @@ static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mo
             sim_client_check_read(self, &op, 0, true, who);
         }
         if (mode == BB_QUERY_RAW && !sim_trace_has_failed(&self->trace)) {
-            s_check_count(self, node, partition, &op, "");
-        }
-        if (mode == BB_QUERY_RAW && self->policy && !sim_trace_has_failed(&self->trace)) {
-            s_check_count(self, node, partition, &op, SIM_ROLLUP);
+            s_check_totals(self, node, partition, &op);
         }
         uint64_t held = bb_checker_fingerprint(self->checker);
         sim_trace_line(&self->trace, "node %u partition %u: %u points, fingerprint %016" PRIx64, n,
@@ -245,6 +295,23 @@ void sim_check_replicas(sim_world_t *self)
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         s_check_scrub(self, &self->nodes[n]);
     }
+}
+
+bool sim_check_has_retired(sim_world_t *self)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        const bb_store_t *store = self->nodes[n].shard->store;
+        if (bb_store_wants_retire(store) ||
+            bb_retention_durable_floor(store->retention, 1) != self->floor_wall_ns) {
+            return false;
+        }
+    }
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        bb_store_stats_t stats;
+        bb_store_stats(self->nodes[n].shard->store, &stats);
+        self->counters.retired_windows += stats.retired_windows;
+    }
+    return true;
 }
 
 void sim_check_settle(sim_world_t *self)

@@ -76,7 +76,7 @@ static uint32_t s_text_index(bb_slice_t text)
     return UINT32_MAX;
 }
 
-static uint32_t s_metric_index(bb_slice_t name)
+uint32_t sim_client_metric(bb_slice_t name)
 {
     for (uint32_t i = 0; i < SIM_METRICS; i++) {
         if (s_is_equal(s_slice(s_metrics[i].name), name)) {
@@ -86,7 +86,7 @@ static uint32_t s_metric_index(bb_slice_t name)
     return UINT32_MAX;
 }
 
-static uint32_t s_battery_index(bb_slice_t id)
+uint32_t sim_client_battery(bb_slice_t id)
 {
     char text[16] = "";
     unsigned index = UINT32_MAX;
@@ -186,8 +186,8 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
                 bits = s_text_index(batch->states[bits]);
             }
             bb_checker_key_t key = {.battery =
-                                        s_battery_index(batch->batteries[at.run->battery].id),
-                                    .metric = s_metric_index(shape->names[metric]),
+                                        sim_client_battery(batch->batteries[at.run->battery].id),
+                                    .metric = sim_client_metric(shape->names[metric]),
                                     .time_wall_ns = time_wall_ns,
                                     .is_future = time_wall_ns > SIM_WALL_NS_FIRST};
             bb_checker_version_t version = {
@@ -501,6 +501,9 @@ static bool s_is_asked(void *context, const bb_checker_key_t *key)
     const sim_world_t *self = ((void **)context)[0];
     const sim_op_t *op = ((void **)context)[1];
     uint32_t partition = self->battery_partition[key->battery];
+    if (key->metric == SIM_METRIC_PASSED && key->time_wall_ns < self->floor_wall_ns) {
+        return false; // retention has passed it by
+    }
     return op->is_asked[partition] &&
            (self->is_released ? op->mode == BB_QUERY_RAW
                               : key->is_future == (op->mode == BB_QUERY_QUARANTINE)) &&
@@ -528,8 +531,8 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
     bool is_good = true;
     for (uint32_t s = 0; s < page.series_count && is_good; s++) {
         const bb_series_t *series = &page.series[s];
-        uint32_t battery = s_battery_index(series->battery);
-        uint32_t metric = s_metric_index(series->metric);
+        uint32_t battery = sim_client_battery(series->battery);
+        uint32_t metric = sim_client_metric(series->metric);
         is_good = battery != UINT32_MAX && metric != UINT32_MAX;
         for (uint32_t i = 0; i < series->row_count && is_good; i++) {
             if (op->row_count == op->row_capacity) {

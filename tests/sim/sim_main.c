@@ -63,6 +63,9 @@ static uint32_t s_planted_of(const char *name)
         {"silent-partial", BB_PLANTED_SILENT_PARTIAL},
         {"trim-early", BB_PLANTED_TRIM_EARLY},
         {"forget-dot", BB_PLANTED_FORGET_DOT},
+        {"still-clock", BB_PLANTED_STILL_CLOCK},
+        {"swapped-extremes", BB_PLANTED_SWAPPED_EXTREMES},
+        {"rounded-sum", BB_PLANTED_ROUNDED_SUM},
     };
     for (size_t i = 0; i < BB_COUNT_OF(plants); i++) {
         if (strcmp(plants[i].name, name) == 0) {

@@ -258,6 +258,10 @@ static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
         sim_trace_fail(&node->world->trace, "node %u: %" PRIu64 " damaged journal records: %s",
                        node->index, report.damaged_count, report.first_damage);
     }
+    if (error == BB_OK && report.meta_damaged_count > 0) {
+        sim_trace_fail(&node->world->trace, "node %u: meta: %s", node->index,
+                       report.first_meta_damage);
+    }
     return error;
 }
 

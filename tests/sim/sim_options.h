@@ -15,6 +15,7 @@
 #define SIM_BATTERIES_MAX  24
 #define SIM_METRICS        6
 #define SIM_TEXTS          5
+#define SIM_METRIC_PASSED  5 // volts_v: its class is the one that keeps less
 #define SIM_ROLLUP         "hours"
 
 typedef struct {
@@ -43,6 +44,7 @@ typedef struct {
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
     // storage
     bool has_policy;            // a retention class and a rollup
+    bool ends_with_retention;   // with a policy: that class keeps less in the end
     uint64_t scrub_bytes_per_s; // 0 = none
 } sim_options_t;
 

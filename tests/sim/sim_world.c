@@ -8,6 +8,7 @@
 
 #define S_CONVERGENCE_NS (30 * BB_NS_PER_S) // promise P3; what is missing here is small
 #define S_SETTLE_NS      (25 * BB_NS_PER_S)
+#define S_RETIRE_NS      (20 * BB_NS_PER_S) // nodes that start look at the clock at once
 #define S_LOOK_NS        (200 * BB_NS_PER_MS)
 #define S_QUIET_NS       (1 * BB_NS_PER_S)
 // A run has some thousand events, the largest of the first 3,000 seeds 51,000. More is a storm: a
@@ -65,11 +66,11 @@ static void s_build_topology(sim_world_t *self, uint32_t self_index)
     BB_ASSERT(error == BB_OK);
 }
 
-// Volts in a class of their own, kept longer than anything here is old; hours of everything.
-static bb_policy_t *s_build_policy(void)
+// Volts in a class of their own; hours of everything.
+static bb_policy_t *s_build_policy(int64_t keep_ns)
 {
     bb_retention_class_t class = {
-        .name = "volts", .selector = {.metric = "volts_v"}, .keep_ns = 30 * BB_NS_PER_DAY};
+        .name = "volts", .selector = {.metric = "volts_v"}, .keep_ns = keep_ns};
     bb_rollup_t rollup = {.name = SIM_ROLLUP,
                           .every = BB_EVERY_FIXED,
                           .every_ns = 3600 * BB_NS_PER_S,
@@ -93,7 +94,8 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines)
     self->random_stream = bb_random_seed(bb_random_next(&seeds));
     self->events = sim_events_new(bb_random_next(&seeds));
     self->checker = bb_checker_new();
-    self->policy = options->has_policy ? s_build_policy() : NULL;
+    // Longer than anything here is old.
+    self->policy = options->has_policy ? s_build_policy(30 * BB_NS_PER_DAY) : NULL;
     for (uint32_t i = 0; i < 2; i++) {
         uint64_t half = bb_random_next(&seeds);
         memcpy(self->placement_key + 8 * i, &half, sizeof half);
@@ -135,6 +137,9 @@ void sim_world_destroy(sim_world_t **self_pointer)
     sim_events_destroy(&self->events);
     bb_checker_destroy(&self->checker);
     bb_policy_release(&self->policy);
+    for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) {
+        free(self->totals[p]);
+    }
     free(self);
 }
 
@@ -286,6 +291,29 @@ static bool s_power_loss(sim_world_t *self)
     return s_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) && s_converge(self);
 }
 
+// The class keeps a day: the oldest of three days goes, on every node, and stays gone.
+static bool s_retire(sim_world_t *self)
+{
+    bb_policy_release(&self->policy);
+    self->policy = s_build_policy(BB_NS_PER_DAY);
+    int64_t day = SIM_WALL_NS_FIRST / BB_NS_PER_DAY;
+    self->floor_wall_ns = (day - 1) * BB_NS_PER_DAY;
+    if (!s_power_loss(self)) { // nodes read their configuration when they start
+        return false;
+    }
+    int64_t limit_ns = sim_world_now_ns(self) + S_RETIRE_NS;
+    while (!sim_check_has_retired(self)) {
+        if (sim_world_now_ns(self) >= limit_ns) {
+            sim_trace_fail(&self->trace, "floors do not move, or what is below them does not go");
+            return false;
+        }
+        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool s_check(sim_world_t *self)
 {
     sim_check_replicas(self);
@@ -322,6 +350,9 @@ void sim_world_run(sim_world_t *self)
         return;
     }
     if (self->options.ends_with_power_loss && (!s_power_loss(self) || !s_check(self))) {
+        return;
+    }
+    if (self->options.ends_with_retention && (!s_retire(self) || !s_check(self))) {
         return;
     }
     bb_checker_stats_t stats;

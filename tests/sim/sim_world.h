@@ -18,6 +18,7 @@
 #include "node/ingest/bb_shard.h"
 #include "tests/sim/sim_events.h"
 #include "tests/sim/sim_options.h"
+#include "tests/sim/sim_totals.h"
 #include "tests/sim/sim_trace.h"
 #include "tests/support/bb_checker.h"
 #include "tests/support/bb_sim_disk.h"
@@ -149,6 +150,7 @@ typedef struct {
     X(rows_read)                                                                                   \
     X(jobs)                                                                                        \
     X(scrubbed_segments)                                                                           \
+    X(retired_windows)                                                                             \
     X(released_points)                                                                             \
     X(settles)                                                                                     \
     X(pulled_chunks)                                                                               \
@@ -195,6 +197,8 @@ struct sim_world {
     bool is_calm;     // faults have stopped
     bool is_released; // points of the future are normal by now
     int64_t calm_since_ns;
+    int64_t floor_wall_ns;                    // of SIM_METRIC_PASSED; 0: nothing is too old yet
+    sim_totals_t *totals[SIM_PARTITIONS_MAX]; // before that; NULL: not asked yet. Owned
     uint32_t battery_partition[SIM_BATTERIES_MAX];
     sim_counters_t counters;
 };
@@ -242,6 +246,8 @@ void sim_client_emitted(sim_world_t *self, uint64_t attempt, const bb_outbound_t
 bool sim_client_is_idle(const sim_world_t *self); // all of them
 void sim_client_op_clear(sim_op_t *op);
 // Adds the rows of a page. False: a row that no client could have written (a finding).
+uint32_t sim_client_battery(bb_slice_t id);  // UINT32_MAX: nobody wrote it
+uint32_t sim_client_metric(bb_slice_t name); // likewise
 bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t page);
 // Feeds what an operation read to the checker.
 void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_mask,
@@ -254,8 +260,10 @@ void sim_fault_stop(sim_world_t *self); // heals everything
 // ---- sim_check.c
 bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes);
 void sim_check_replicas(sim_world_t *self); // each replica alone, and against each other
-void sim_check_settle(sim_world_t *self);   // asks for it
-void sim_check_release(sim_world_t *self);  // likewise
+// Every node: its floors are where the clock puts them, and what is below is gone.
+bool sim_check_has_retired(sim_world_t *self);
+void sim_check_settle(sim_world_t *self);  // asks for it
+void sim_check_release(sim_world_t *self); // likewise
 // A level's promise: enough replicas hold each dot at this moment.
 void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level);
 
