@@ -126,8 +126,9 @@ bb_error_t bb_fingerprinter_add_shared(bb_fingerprinter_t *self, bb_shared_run_t
         self->member_capacity = run->member_count;
         self->members = bb_realloc(self->members, run->member_count * sizeof *self->members);
     }
-    bb_fingerprint_names_t names;
-    bb_fingerprint_t *sum;
+    bb_fingerprint_names_t names = {0};
+    bb_fingerprint_t *sum = NULL;
+    BB_ASSERT(run->member_count >= 1);
     for (uint32_t i = 0; i < run->member_count; i++) {
         bb_error_t error =
             s_turn_to(self, run->partition, bb_shared_run_battery(shared, i), &names, &sum);
