@@ -138,12 +138,13 @@ static bb_view_choice_t s_choice(busbar_scatter_t *self, uint8_t *ranks, const b
 }
 
 // Into how many requests the partitions of one node are cut, so that its scan threads (two by
-// default) share the work: only where there is work, in a question to a whole fleet. Partitions
-// are dealt in turn, as a node with two stores deals them.
+// default) share the work: only where there is work, in a question to a whole fleet; a group over
+// it the node itself shares out. Partitions are dealt in turn, as a node with two stores deals
+// them.
 static uint32_t s_part_count(const busbar_scatter_t *self, uint32_t partition_count)
 {
-    bool is_fleet =
-        self->options.battery_count == 0 && self->options.query.mode != BB_QUERY_BATTERIES;
+    bool is_fleet = self->options.battery_count == 0 && !self->options.query.group_by_none &&
+                    self->options.query.mode != BB_QUERY_BATTERIES;
     return is_fleet && partition_count >= S_SHARED_PARTITIONS_MIN ? S_PARTS_PER_NODE : 1;
 }
 

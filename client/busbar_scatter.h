@@ -3,11 +3,12 @@
 //
 // Runs on the thread that reads the rows; requests and answers go through the io thread. Each
 // partition is asked of one live replica; partitions of one node travel together as a task, or as
-// two when a whole fleet is asked, so that two threads of the node share the work. A page
-// that fails is asked of another replica: with the same cursor when one node holds all partitions
-// of the task, else the task is taken back and split; a node that cannot read the cursor of another
-// (it has another number of stores) is asked from the beginning. A partition that a page reports as
-// missing is asked of its other replicas, alone. What fails everywhere ends in `missing`.
+// two when each battery of a whole fleet is asked, so that two threads of the node share the work.
+// A page that fails is asked of another replica: with the same cursor when one node holds all
+// partitions of the task, else the task is taken back and split; a node that cannot read the cursor
+// of another (it has another number of stores) is asked from the beginning. A partition that a page
+// reports as missing is asked of its other replicas, alone. What fails everywhere ends in
+// `missing`.
 #ifndef BUSBAR_SCATTER_H
 #define BUSBAR_SCATTER_H
 

@@ -268,4 +268,27 @@ BB_MUST_CHECK bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t 
                                       bb_page_builder_t *page, bb_scan_result_t *result,
                                       bb_fault_t *fault);
 
+// A page of a group over all batteries (group_by_none) by several threads: each collects a part
+// from a snapshot of its own, and one of them makes the page of all parts. The whole answer is that
+// of bb_scan_page; its pages may end elsewhere.
+//
+//   snapshot ── split ──► snapshot 0 ── collect ──► part 0 ──┐
+//                         snapshot 1 ── collect ──► part 1 ──┴── page, with snapshot 0
+//
+// Splits a snapshot that was taken for such a query and not been scanned: into `others` up to
+// count - 1 with about as many batteries each as `self` then has. Returns how many. Any thread.
+uint32_t bb_snapshot_split(bb_snapshot_t *self, uint32_t count, bb_snapshot_t **others);
+uint32_t bb_snapshot_battery_count(const bb_snapshot_t *self);
+// Memory only: nothing of the snapshot, which may be closed before the part is.
+typedef struct bb_scan_part bb_scan_part_t;
+BB_MUST_CHECK bb_error_t bb_scan_part_collect(bb_snapshot_t *snapshot, const bb_query_t *query,
+                                              bb_scan_part_t **part, bb_fault_t *fault);
+void bb_scan_part_destroy(bb_scan_part_t **self);
+// `snapshot`: that of parts[0]. Parts are used up, but have to be destroyed. Errors as
+// bb_scan_page.
+BB_MUST_CHECK bb_error_t bb_scan_parts_page(bb_scan_part_t *const *parts, uint32_t part_count,
+                                            bb_snapshot_t *snapshot, const bb_query_t *query,
+                                            bb_page_builder_t *page, bb_scan_result_t *result,
+                                            bb_fault_t *fault);
+
 #endif

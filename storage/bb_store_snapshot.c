@@ -421,6 +421,91 @@ bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query, uin
     return BB_OK;
 }
 
+// ---- splitting -------------------------------------------------------------------------------
+uint32_t bb_snapshot_battery_count(const bb_snapshot_t *self)
+{
+    return self->battery_count;
+}
+
+static void s_copy_metrics(const bb_snapshot_t *from, bb_snapshot_t *to)
+{
+    size_t count = from->metric_count;
+    to->metric_count = from->metric_count;
+    to->metric_names =
+        bb_arena_copy(&to->arena, from->metric_names, count * sizeof *from->metric_names);
+    to->metric_ranks =
+        bb_arena_copy(&to->arena, from->metric_ranks, count * sizeof *from->metric_ranks);
+    if (from->metric_is_wanted) {
+        to->metric_is_wanted = bb_arena_copy(&to->arena, from->metric_is_wanted, count + 1);
+    }
+}
+
+static void s_copy_windows(const bb_snapshot_t *from, bb_snapshot_t *to)
+{
+    to->windows = bb_alloc((from->window_count + 1) * sizeof *to->windows);
+    to->window_count = from->window_count;
+    for (uint32_t w = 0; w < from->window_count; w++) {
+        const bb_snapshot_window_t *window = &from->windows[w];
+        BB_ASSERT(!window->cursor);
+        to->windows[w] = *window;
+        to->windows[w].parts =
+            bb_arena_copy(&to->arena, window->parts, window->part_count * sizeof *window->parts);
+        to->windows[w].quarantined =
+            bb_arena_copy(&to->arena, window->quarantined,
+                          window->quarantined_count * sizeof *window->quarantined);
+        for (uint32_t i = 0; i < window->part_count; i++) {
+            BB_ASSERT(!window->parts[i].is_open);
+            bb_segment_retain(window->parts[i].segment);
+        }
+    }
+}
+
+// The batteries [first, limit) as a snapshot of their own.
+static bb_snapshot_t *s_slice(const bb_snapshot_t *self, uint32_t first, uint32_t limit)
+{
+    bb_snapshot_t *slice = bb_alloc_zero(1, sizeof *slice);
+    slice->kv = self->kv;
+    slice->is_complete = true;
+    for (uint32_t i = 0; i < BB_COUNT_OF(self->heads); i++) {
+        slice->heads[i] = self->heads[i];
+        if (slice->heads[i]) {
+            bb_head_retain(slice->heads[i]);
+        }
+    }
+    slice->battery_count = slice->battery_capacity = limit - first;
+    slice->batteries = bb_alloc((limit - first) * sizeof *slice->batteries);
+    memcpy(slice->batteries, self->batteries + first, (limit - first) * sizeof *slice->batteries);
+    uint32_t rows_first = self->batteries[first].rows_first;
+    const bb_snapshot_battery_t *last = &self->batteries[limit - 1];
+    uint32_t row_count = last->rows_first + last->rows_count - rows_first;
+    slice->row_group_count = slice->row_group_capacity = row_count;
+    slice->rows = bb_alloc((row_count + 1) * sizeof *slice->rows);
+    if (row_count > 0) {
+        memcpy(slice->rows, self->rows + rows_first, row_count * sizeof *slice->rows);
+    }
+    for (uint32_t i = 0; i < slice->battery_count; i++) {
+        slice->batteries[i].rows_first -= rows_first;
+    }
+    s_copy_metrics(self, slice);
+    s_copy_windows(self, slice);
+    return slice;
+}
+
+uint32_t bb_snapshot_split(bb_snapshot_t *self, uint32_t count, bb_snapshot_t **others)
+{
+    BB_ASSERT(self->is_complete && !self->rollup && self->value_count == 0);
+    uint32_t all = self->battery_count;
+    count = BB_MIN(count, all);
+    for (uint32_t i = 1; i < count; i++) {
+        uint32_t first = (uint32_t)((uint64_t)all * i / count);
+        others[i - 1] = s_slice(self, first, (uint32_t)((uint64_t)all * (i + 1) / count));
+    }
+    if (count > 1) {
+        self->battery_count = all / count;
+    }
+    return count > 1 ? count - 1 : 0;
+}
+
 void bb_snapshot_close(bb_snapshot_t **snapshot)
 {
     bb_snapshot_t *self = *snapshot;

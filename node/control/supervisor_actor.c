@@ -388,8 +388,11 @@ static bool s_stop(s_supervisor_t *self)
         }
     }
     for (uint32_t i = 0; i < self->node.scan_count; i++) {
-        s_end_actor(self, &self->scans[i]); // closes every snapshot
+        s_end_actor(self, &self->scans[i]);
     }
+    for (uint32_t i = 0; i < self->node.scan_count; i++) {
+        bb_mailbox_clear(self->node.scans[i]); // what one asked of another that had ended
+    }                                          // Every snapshot is closed.
     for (uint32_t i = 0; i < self->node.store_count; i++) {
         s_end_actor(self, &self->stores[i]);
     }

@@ -36,6 +36,13 @@ bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max)
     return self;
 }
 
+void bb_mailbox_clear(bb_mailbox_t *self)
+{
+    for (bb_post_t *post = bb_mailbox_receive(self); post; post = bb_mailbox_receive(self)) {
+        bb_post_destroy(&post);
+    }
+}
+
 void bb_mailbox_destroy(bb_mailbox_t **self_p)
 {
     bb_mailbox_t *self = *self_p;
@@ -43,9 +50,7 @@ void bb_mailbox_destroy(bb_mailbox_t **self_p)
     if (!self) {
         return;
     }
-    for (bb_post_t *post = bb_mailbox_receive(self); post; post = bb_mailbox_receive(self)) {
-        bb_post_destroy(&post);
-    }
+    bb_mailbox_clear(self);
     // Closing alone frees the name later, in another thread; a new mailbox at this address may come
     // first.
     zsock_unbind(self->socket, "%s", self->endpoint);

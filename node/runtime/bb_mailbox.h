@@ -19,6 +19,8 @@ bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max);
 void bb_mailbox_destroy(bb_mailbox_t **self);
 void *bb_mailbox_socket(bb_mailbox_t *self);       // libzmq handle, to poll for input
 bb_post_t *bb_mailbox_receive(bb_mailbox_t *self); // NULL when empty; never waits
+// Destroys what is left, when the actor that received has ended.
+void bb_mailbox_clear(bb_mailbox_t *self);
 // Posts waiting or, with _begin and _end around the work, being worked on; any thread.
 uint32_t bb_mailbox_load(const bb_mailbox_t *self);
 void bb_mailbox_begin(bb_mailbox_t *self);

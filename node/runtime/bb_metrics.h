@@ -54,6 +54,7 @@
     X(SCAN_PAGES, "scan_pages", "", "Pages of answers made by the scan pool")                      \
     X(SCAN_POINTS, "scan_points", "", "Points looked at by the scan pool")                         \
     X(SCAN_BLOCKS, "scan_blocks", "", "Blocks of columns decoded by the scan pool")                \
+    X(SCAN_PARTS, "scan_parts", "", "Parts of groups over a fleet collected for another thread")   \
     X(SCAN_LATE, "scan_late", "", "Scans dropped because their deadline had passed")               \
     X(JOBS_OK, "jobs", "result=\"ok\"", "Flush and merge jobs run, by result")                     \
     X(JOBS_FAILED, "jobs", "result=\"failed\"", "")                                                \

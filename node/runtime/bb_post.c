@@ -20,6 +20,14 @@ static void s_request_drop(bb_post_request_t *request)
     bb_buffer_drop(&request->batch);
 }
 
+void bb_post_scan_drop(bb_post_scan_t *self)
+{
+    bb_snapshot_close(&self->snapshot);
+    bb_buffer_drop(&self->request);
+    free(self->missing);
+    *self = (bb_post_scan_t){0};
+}
+
 void bb_post_destroy(bb_post_t **self_p)
 {
     bb_post_t *self = *self_p;
@@ -39,11 +47,13 @@ void bb_post_destroy(bb_post_t **self_p)
         bb_outbound_drop(&self->answer.outbound);
         break;
     case BB_POST_SCAN:
-        if (self->scan.snapshot) {
-            bb_snapshot_close(&self->scan.snapshot);
-        }
-        bb_buffer_drop(&self->scan.request);
-        free(self->scan.missing);
+        bb_post_scan_drop(&self->scan);
+        break;
+    case BB_POST_PART:
+    case BB_POST_PART_DONE:
+        bb_snapshot_close(&self->part.snapshot);
+        bb_buffer_drop(&self->part.request);
+        bb_scan_part_destroy(&self->part.part);
         break;
     case BB_POST_PEERS:
         free(self->peers.views);

@@ -5,6 +5,7 @@
 //   mesh ── PEER, PEER_STATE, CLOCK ──▶ store ── SCAN ──▶ scan
 //   store ── ANSWER ──▶ router    store ── JOB ──▶ background ── JOB_DONE ──▶ store
 //   store ── STATS ──▶ router, metrics    mesh ── PEERS ──▶ router, metrics
+//   scan ── PART ──▶ scan ── PART_DONE ──▶ scan
 //   everyone ── EVENT ──▶ supervisor ── DRAIN, STOP ──▶ router, stores, mesh
 //                         supervisor ── POLICY ──▶ stores
 //
@@ -30,6 +31,8 @@ typedef enum {
     BB_POST_DRAIN,
     BB_POST_STOP,
     BB_POST_POLICY,
+    BB_POST_PART,
+    BB_POST_PART_DONE,
 } bb_post_kind_t;
 
 // A decoded request of a client (batch: WRITE) or message of a peer (chunks, batch: REPLICATE).
@@ -69,6 +72,19 @@ typedef struct {
     uint32_t missing_count;
     int64_t deadline_mono_ns;
 } bb_post_scan_t;
+
+// A part of a scan, for another thread of the scan pool, and what it collected.
+typedef struct {
+    uint32_t asker_index; // the scan thread that asked
+    uint32_t part_index;
+    void *work;              // of the asker; nobody else looks into it
+    bb_snapshot_t *snapshot; // PART
+    bb_buffer_t *request;    // PART: the QUERY's envelope
+    int64_t deadline_mono_ns;
+    bb_scan_part_t *part; // PART_DONE; NULL: error
+    bb_error_t error;
+    char detail[160];
+} bb_post_part_t;
 
 typedef struct {
     uint32_t store_index;
@@ -119,6 +135,7 @@ typedef struct bb_post {
         bb_post_send_t send;
         bb_post_answer_t answer;
         bb_post_scan_t scan;
+        bb_post_part_t part; // PART, PART_DONE
         bb_post_job_t job;
         bb_post_stats_t stats;
         bb_post_peers_t peers;
@@ -130,6 +147,8 @@ typedef struct bb_post {
 bb_post_t *bb_post_new(bb_post_kind_t kind); // cleared
 // Drops every reference it holds. A JOB that never ran must not be destroyed: its store waits.
 void bb_post_destroy(bb_post_t **self);
+// What a SCAN holds; the rest is cleared.
+void bb_post_scan_drop(bb_post_scan_t *self);
 // Keeps the references of an outbound message (bb_outbound_t lends them).
 bb_outbound_t bb_outbound_keep(const bb_outbound_t *outbound);
 void bb_outbound_drop(bb_outbound_t *outbound);

@@ -389,17 +389,63 @@ static bb_error_t s_scan_batteries(bb_scan_t *self)
     return BB_OK;
 }
 
-static void s_finish(bb_scan_t *self, bb_error_t error)
+bb_error_t bb_scan_begin(bb_scan_t *self, bb_snapshot_t *snapshot, const bb_query_t *query,
+                         bb_scan_result_t *result, bb_fault_t *fault)
+{
+    memset(result, 0, sizeof *result);
+    *self = (bb_scan_t){
+        .snapshot = snapshot,
+        .query = query,
+        .result = result,
+        .fault = fault,
+        .page_bytes = query->page_bytes_max ? query->page_bytes_max : S_PAGE_BYTES_DEFAULT,
+        .partition = UINT32_MAX,
+    };
+    bb_error_t error = bb_scan_cursor_decode(query->cursor, &self->cursor, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    if (self->cursor.is_set) {
+        self->partition = self->cursor.partition;
+        self->rows = self->cursor.rows;
+    }
+    bool uses_time = query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
+    self->sweep = bb_series_sweep_new();
+    if (query->is_decode_forced) {
+        bb_series_sweep_force_decode(self->sweep);
+    }
+    if (query->mode == BB_QUERY_AGGREGATE &&
+        !s_wants(query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST)) {
+        bb_series_sweep_allow_totals(self->sweep,
+                                     s_wants(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX));
+    }
+    bb_battery_view_init(&self->view, snapshot, uses_time ? query->from_wall_ns : 0,
+                         uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,
+                         query->mode == BB_QUERY_QUARANTINE);
+    return BB_OK;
+}
+
+void bb_scan_write_to(bb_scan_t *self, bb_page_builder_t *page)
+{
+    self->page = page;
+    self->page_bytes_start = bb_page_builder_bytes(page);
+    if (self->query->accepts_rows) {
+        bb_page_builder_accept_rows(page);
+    }
+}
+
+void bb_scan_end_reading(bb_scan_t *self)
 {
     for (uint32_t w = 0; w < self->snapshot->window_count; w++) {
         self->result->damaged_window_count += self->snapshot->windows[w].is_damaged;
     }
-    if (error == BB_OK && self->is_full) {
-        bb_scan_cursor_encode(&self->next, &self->result->cursor, &self->result->cursor_length);
-    }
     self->result->blocks_decoded = bb_series_sweep_blocks_decoded(self->sweep);
     bb_battery_view_free(&self->view);
     bb_series_sweep_destroy(&self->sweep);
+}
+
+void bb_scan_end(bb_scan_t *self)
+{
     free(self->times);
     free(self->values);
     bb_buckets_free(&self->buckets);
@@ -409,48 +455,37 @@ static void s_finish(bb_scan_t *self, bb_error_t error)
     bb_scan_texts_free(self);
 }
 
+void bb_scan_give_cursor(const bb_scan_t *self)
+{
+    if (self->is_full) {
+        bb_scan_cursor_encode(&self->next, &self->result->cursor, &self->result->cursor_length);
+    }
+}
+
 bb_error_t bb_scan_page(bb_snapshot_t *snapshot, const bb_query_t *query, bb_page_builder_t *page,
                         bb_scan_result_t *result, bb_fault_t *fault)
 {
     if (query->rollup.length > 0) {
         return bb_rollup_page(snapshot, query, page, result, fault);
     }
-    memset(result, 0, sizeof *result);
-    bb_scan_t scan = {
-        .snapshot = snapshot,
-        .query = query,
-        .page = page,
-        .result = result,
-        .fault = fault,
-        .page_bytes = query->page_bytes_max ? query->page_bytes_max : S_PAGE_BYTES_DEFAULT,
-        .page_bytes_start = bb_page_builder_bytes(page),
-        .partition = UINT32_MAX,
-    };
-    bb_error_t error = bb_scan_cursor_decode(query->cursor, &scan.cursor, fault);
+    bb_scan_t scan;
+    bb_error_t error = bb_scan_begin(&scan, snapshot, query, result, fault);
     if (error != BB_OK) {
         return error;
     }
-    if (scan.cursor.is_set) {
-        scan.partition = scan.cursor.partition;
-        scan.rows = scan.cursor.rows;
+    bb_scan_write_to(&scan, page);
+    if (bb_snapshot_is_grouped(query)) {
+        error = bb_scan_groups_collect(&scan);
+        if (error == BB_OK) {
+            bb_scan_groups_emit(&scan);
+        }
+    } else {
+        error = s_scan_batteries(&scan);
     }
-    if (query->accepts_rows) {
-        bb_page_builder_accept_rows(page);
+    bb_scan_end_reading(&scan);
+    if (error == BB_OK) {
+        bb_scan_give_cursor(&scan);
     }
-    bool uses_time = query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
-    scan.sweep = bb_series_sweep_new();
-    if (query->is_decode_forced) {
-        bb_series_sweep_force_decode(scan.sweep);
-    }
-    if (query->mode == BB_QUERY_AGGREGATE &&
-        !s_wants(query, BB_AGGREGATE_FIRST | BB_AGGREGATE_LAST)) {
-        bb_series_sweep_allow_totals(scan.sweep,
-                                     s_wants(query, BB_AGGREGATE_MIN | BB_AGGREGATE_MAX));
-    }
-    bb_battery_view_init(&scan.view, snapshot, uses_time ? query->from_wall_ns : 0,
-                         uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,
-                         query->mode == BB_QUERY_QUARANTINE);
-    error = bb_snapshot_is_grouped(query) ? bb_scan_groups(&scan) : s_scan_batteries(&scan);
-    s_finish(&scan, error);
+    bb_scan_end(&scan);
     return error;
 }

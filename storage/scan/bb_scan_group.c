@@ -123,6 +123,12 @@ static void s_group_series(bb_scan_t *self, const bb_view_series_t *series)
     }
 }
 
+static bb_error_t s_too_damaged(bb_fault_t *fault)
+{
+    return bb_fault_set(fault, BB_ERR_CORRUPT, "more than %zu partitions have damaged windows",
+                        BB_COUNT_OF(((bb_scan_result_t *)NULL)->damaged_partitions));
+}
+
 static bb_error_t s_group_battery(bb_scan_t *self, const bb_snapshot_battery_t *battery)
 {
     bb_scan_load(self, battery);
@@ -133,9 +139,7 @@ static bb_error_t s_group_battery(bb_scan_t *self, const bb_snapshot_battery_t *
         self->result->damaged_partition_count == BB_COUNT_OF(self->result->damaged_partitions) &&
         self->result->damaged_partitions[self->result->damaged_partition_count - 1] !=
             battery->partition) {
-        return bb_fault_set(self->fault, BB_ERR_CORRUPT,
-                            "more than %zu partitions have damaged windows",
-                            BB_COUNT_OF(self->result->damaged_partitions));
+        return s_too_damaged(self->fault);
     }
     bb_scan_note_damage(self);
     return BB_OK;
@@ -169,17 +173,19 @@ static void s_emit_groups(bb_scan_t *self)
     }
 }
 
-bb_error_t bb_scan_groups(bb_scan_t *self)
+void bb_scan_groups_emit(bb_scan_t *self)
+{
+    self->partition = self->cursor.partition;
+    s_emit_groups(self);
+}
+
+bb_error_t bb_scan_groups_collect(bb_scan_t *self)
 {
     bb_error_t error = BB_OK;
     self->group_of = bb_alloc_zero((size_t)self->snapshot->metric_count * BB_TYPE_LAST + 1,
                                    sizeof *self->group_of);
     for (uint32_t i = 0; i < self->snapshot->battery_count && error == BB_OK; i++) {
         error = s_group_battery(self, &self->snapshot->batteries[i]);
-    }
-    if (error == BB_OK) {
-        self->partition = self->cursor.partition;
-        s_emit_groups(self);
     }
     return error;
 }
@@ -191,4 +197,127 @@ void bb_scan_groups_free(bb_scan_t *self)
     }
     free(self->groups);
     free(self->group_of);
+}
+
+// ---- parts -----------------------------------------------------------------------------------
+struct bb_scan_part {
+    bb_scan_t scan;
+    bb_scan_result_t result;
+};
+
+bb_error_t bb_scan_part_collect(bb_snapshot_t *snapshot, const bb_query_t *query,
+                                bb_scan_part_t **part, bb_fault_t *fault)
+{
+    BB_ASSERT(bb_snapshot_is_grouped(query));
+    bb_scan_part_t *self = bb_alloc_zero(1, sizeof *self);
+    bb_error_t error = bb_scan_begin(&self->scan, snapshot, query, &self->result, fault);
+    if (error != BB_OK) {
+        free(self);
+        return error;
+    }
+    error = bb_scan_groups_collect(&self->scan);
+    bb_scan_end_reading(&self->scan);
+    self->scan.snapshot = NULL;
+    self->scan.query = NULL;
+    self->scan.fault = NULL;
+    if (error != BB_OK) {
+        bb_scan_part_destroy(&self);
+        return error;
+    }
+    *part = self;
+    return BB_OK;
+}
+
+void bb_scan_part_destroy(bb_scan_part_t **self)
+{
+    if (*self) {
+        bb_scan_end(&(*self)->scan);
+        free(*self);
+        *self = NULL;
+    }
+}
+
+// Every window is in each part, so of the damaged ones the part that saw most counts.
+static bb_error_t s_join_results(bb_scan_result_t *to, const bb_scan_result_t *from,
+                                 bb_fault_t *fault)
+{
+    to->points_scanned += from->points_scanned;
+    to->blocks_decoded += from->blocks_decoded;
+    to->damaged_window_count = BB_MAX(to->damaged_window_count, from->damaged_window_count);
+    for (uint32_t i = 0; i < from->damaged_partition_count; i++) {
+        bool is_named = false;
+        for (uint32_t k = 0; k < to->damaged_partition_count && !is_named; k++) {
+            is_named = to->damaged_partitions[k] == from->damaged_partitions[i];
+        }
+        if (is_named) {
+            continue;
+        }
+        if (to->damaged_partition_count == BB_COUNT_OF(to->damaged_partitions)) {
+            return s_too_damaged(fault);
+        }
+        to->damaged_partitions[to->damaged_partition_count++] = from->damaged_partitions[i];
+    }
+    return BB_OK;
+}
+
+// A part is complete up to its limit; what is joined, up to the first of their limits.
+static void s_join(bb_scan_t *self, bb_scan_t *other)
+{
+    for (uint32_t i = 0; i < other->group_count; i++) {
+        bb_scan_group_t *from = &other->groups[i];
+        if (bb_buckets_count(&from->buckets) > 0) {
+            bb_scan_group_t *to = s_group(self, &from->series);
+            bb_buckets_merge(&to->buckets, bb_scan_rule(self), from->series.type, &from->buckets);
+        }
+    }
+    if (!other->has_group_limit) {
+        return;
+    }
+    int order = self->has_group_limit
+                    ? s_compare_series(self->snapshot, &other->group_limit, &self->group_limit)
+                    : -1;
+    if (order < 0 || (order == 0 && other->group_limit_wall_ns < self->group_limit_wall_ns)) {
+        self->has_group_limit = true;
+        self->group_limit = other->group_limit;
+        self->group_limit_wall_ns = other->group_limit_wall_ns;
+    }
+}
+
+// Forgets what lies behind the limit.
+static void s_keep_limit(bb_scan_t *self)
+{
+    for (uint32_t i = 0; self->has_group_limit && i < self->group_count; i++) {
+        bb_scan_group_t *group = &self->groups[i];
+        int order = s_compare_series(self->snapshot, &group->series, &self->group_limit);
+        size_t count = order > 0 ? 0 : bb_buckets_count(&group->buckets);
+        while (order == 0 && count > 0 &&
+               bb_buckets_start(&group->buckets, count - 1) >= self->group_limit_wall_ns) {
+            count--;
+        }
+        bb_buckets_cut(&group->buckets, count);
+    }
+}
+
+bb_error_t bb_scan_parts_page(bb_scan_part_t *const *parts, uint32_t part_count,
+                              bb_snapshot_t *snapshot, const bb_query_t *query,
+                              bb_page_builder_t *page, bb_scan_result_t *result, bb_fault_t *fault)
+{
+    BB_ASSERT(part_count >= 1);
+    bb_scan_t *scan = &parts[0]->scan;
+    *result = parts[0]->result;
+    scan->snapshot = snapshot;
+    scan->query = query;
+    scan->result = result;
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 1; i < part_count && error == BB_OK; i++) {
+        s_join(scan, &parts[i]->scan);
+        error = s_join_results(result, &parts[i]->result, fault);
+    }
+    if (error == BB_OK) {
+        s_keep_limit(scan);
+        bb_scan_write_to(scan, page);
+        bb_scan_groups_emit(scan);
+        bb_scan_give_cursor(scan);
+    }
+    return error;
 }

@@ -58,6 +58,17 @@ typedef struct {
     const bb_text_t *text_read, *text_kept; // the last pair of one battery
 } bb_scan_t;
 
+// ---- begin and end ---------------------------------------------------------------------------
+// Errors: of the cursor; then there is nothing to end.
+BB_MUST_CHECK bb_error_t bb_scan_begin(bb_scan_t *self, bb_snapshot_t *snapshot,
+                                       const bb_query_t *query, bb_scan_result_t *result,
+                                       bb_fault_t *fault);
+void bb_scan_write_to(bb_scan_t *self, bb_page_builder_t *page);
+// From now on nothing is read, and the snapshot may go.
+void bb_scan_end_reading(bb_scan_t *self);
+void bb_scan_give_cursor(const bb_scan_t *self); // into the result, if there is another page
+void bb_scan_end(bb_scan_t *self);
+
 // ---- limits ----------------------------------------------------------------------------------
 uint64_t bb_scan_rows_left(const bb_scan_t *self);
 uint64_t bb_scan_bytes_left(const bb_scan_t *self);
@@ -92,7 +103,9 @@ void bb_scan_texts_free(bb_scan_t *self);
 
 // ---- modes -----------------------------------------------------------------------------------
 void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery);
-BB_MUST_CHECK bb_error_t bb_scan_groups(bb_scan_t *self);
+// Reads all batteries; then gives what fits into the page.
+BB_MUST_CHECK bb_error_t bb_scan_groups_collect(bb_scan_t *self);
+void bb_scan_groups_emit(bb_scan_t *self);
 void bb_scan_groups_free(bb_scan_t *self);
 
 #endif

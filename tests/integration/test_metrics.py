@@ -93,6 +93,22 @@ def main():
             for b, a in zip(before, after):
                 fell = [k for k in a if "_total" in k and a[k] < b.get(k, 0)]
                 expect(not fell, f"counters fell: {fell}")
+        with case("a group over a fleet is one page that threads share"):
+            group.write("".join(f"g,battery=g{i} power={i} 170000000000000000{k}\n" for i in range(400) for k in range(3)))
+            pages = parts = 0
+            for _ in range(5):
+                before = get(group, "n1", "/metrics")[2]
+                answer = group.json("query", "--from", "2023-11-14T00:00:00Z", "--to", "2023-11-15T00:00:00Z", "--metric",
+                                    "power", "--agg", "count,sum,min,max", "--group-by", "none", "--node", "n1",
+                                    "--consistency", "one")
+                rows = [dict(zip(answer["columns"], row)) for row in answer["rows"]]
+                found = [(r["count"], r["sum"], r["min"], r["max"]) for r in rows]
+                expect(found == [(1200, 3 * 79800, 0, 399)], f"{answer}")
+                after = get(group, "n1", "/metrics")[2]
+                pages += total(after, "busbar_scan_pages_total") - total(before, "busbar_scan_pages_total")
+                parts += total(after, "busbar_scan_parts_total") - total(before, "busbar_scan_parts_total")
+            expect(pages == 5, f"{pages} pages for 5 answers")
+            expect(1 <= parts <= 5, f"{parts} parts for 5 answers by 2 threads")
         with case("other paths and methods are refused"):
             expect(get(group, "n1", "/nothing")[0] == 404, "an unknown path is not 404")
             expect(get(group, "n1", "/metrics", "POST")[0] in (400, 405), "POST was taken")

@@ -49,6 +49,7 @@ typedef struct {
     uint64_t seqs[FIXTURE_PARTITIONS]; // last given
     int64_t day_spread;                // days that random times fall into
     bool with_conflicts;               // metrics of more than one type
+    uint32_t scan_parts;               // groups over all batteries are scanned in so many; 0 = 1
 } fixture_t;
 
 // ---- names and texts -------------------------------------------------------------------------
@@ -452,6 +453,34 @@ static inline void fixture_read_series(const bb_page_t *page, const bb_series_t 
     }
 }
 
+// A page by bb_scan_page, or of parts that are collected one after the other.
+static inline bb_error_t fixture_scan(fixture_t *self, bb_snapshot_t **snapshot,
+                                      const bb_query_t *query, bb_page_builder_t *builder,
+                                      bb_scan_result_t *result, bb_fault_t *fault)
+{
+    if (self->scan_parts == 0 || query->mode != BB_QUERY_AGGREGATE || !query->group_by_none) {
+        return bb_scan_page(*snapshot, query, builder, result, fault);
+    }
+    bb_snapshot_t *others[FIXTURE_BATTERIES];
+    bb_scan_part_t *parts[FIXTURE_BATTERIES + 1];
+    uint32_t batteries = bb_snapshot_battery_count(*snapshot);
+    uint32_t count = bb_snapshot_split(*snapshot, self->scan_parts, others);
+    assert_int_equal(count + 1, BB_MAX(BB_MIN(self->scan_parts, batteries), 1));
+    for (uint32_t i = 0; i < count; i++) {
+        batteries -= bb_snapshot_battery_count(others[i]);
+        assert_int_equal(bb_scan_part_collect(others[i], query, &parts[i + 1], fault), BB_OK);
+        bb_snapshot_close(&others[i]); // the part needs nothing of it
+    }
+    assert_int_equal(bb_snapshot_battery_count(*snapshot), batteries);
+    assert_int_equal(bb_scan_part_collect(*snapshot, query, &parts[0], fault), BB_OK);
+    bb_error_t error =
+        bb_scan_parts_page(parts, count + 1, *snapshot, query, builder, result, fault);
+    for (uint32_t i = 0; i <= count; i++) {
+        bb_scan_part_destroy(&parts[i]);
+    }
+    return error;
+}
+
 // Asks page by page until the answer ends.
 static inline void fixture_ask(fixture_t *self, const bb_query_t *asked, fixture_rows_t *rows)
 {
@@ -464,7 +493,7 @@ static inline void fixture_ask(fixture_t *self, const bb_query_t *asked, fixture
         bb_fault_t fault = {0};
         assert_int_equal(bb_store_snapshot(self->store, &query, &snapshot, &fault), BB_OK);
         bb_scan_result_t result;
-        bb_error_t error = bb_scan_page(snapshot, &query, builder, &result, &fault);
+        bb_error_t error = fixture_scan(self, &snapshot, &query, builder, &result, &fault);
         if (error != BB_OK) {
             fail_msg("scan: %s %s", bb_error_name(error), fault.text);
         }

@@ -125,6 +125,7 @@ static void test_aggregates(void **state)
             query.is_decode_forced = bb_random_chance(&random, 1, 2);
             query.accepts_rows = bb_random_chance(&random, 1, 2);
             query.aggregates = (uint32_t)bb_random_below(&random, BB_AGGREGATE_ALL + 1);
+            fixture.scan_parts = (uint32_t)bb_random_below(&random, 5);
             aggregate_verify(&fixture, &query);
         }
         // All in one window and one run per battery: statistics of blocks do the work.
@@ -496,6 +497,12 @@ static void test_group_is_bounded(void **state)
     assert_true(rows.page_count > 70 && rows.page_count < 90);
     assert_true(rows.points_scanned < 5 * 1008000);
     free(rows.items);
+    // The same in parts, each of which is cut where its own page is full.
+    fixture.scan_parts = 3;
+    fixture_ask(&fixture, &query, &rows);
+    assert_int_equal(rows.count, 1008000);
+    assert_true(rows.page_count > 70 && rows.page_count < 200);
+    free(rows.items);
     fixture_close(&fixture);
 }
 
@@ -658,6 +665,15 @@ static void test_lost_window(void **state)
         for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
             asked += fixture.seqs[p] > 0;
         }
+        assert_int_equal(found.damaged_partition_count, asked);
+        free(found.items);
+        // A group in parts: the window counts once, every partition is named.
+        query.mode = BB_QUERY_AGGREGATE;
+        query.group_by_none = true;
+        fixture.scan_parts = i + 1;
+        fixture_ask(&fixture, &query, &found);
+        assert_int_equal(found.count, 0);
+        assert_int_equal(found.damaged_window_count, 1);
         assert_int_equal(found.damaged_partition_count, asked);
         free(found.items);
     }

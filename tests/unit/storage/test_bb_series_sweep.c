@@ -95,6 +95,7 @@ static void test_levels_agree(void **state)
         query.group_by_none = bb_random_chance(&random, 1, 3);
         query.aggregates = (uint32_t)bb_random_below(&random, BB_AGGREGATE_ALL + 1);
         query.accepts_rows = bb_random_chance(&random, 1, 2);
+        fixture.scan_parts = (uint32_t)bb_random_below(&random, 3);
         aggregate_verify(&fixture, &query);
         query.is_decode_forced = true;
         aggregate_verify(&fixture, &query);
