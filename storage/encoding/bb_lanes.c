@@ -452,7 +452,15 @@ BB_INLINE void s_unpack_four(const uint8_t *at, const s_bytes_t *places, const s
 {
     s_bytes_t bytes;
     memcpy(&bytes, at, sizeof bytes);
-    s_four_t integers = (s_four_t)__builtin_shuffle(bytes, *places) >> *shifts;
+#if defined(__clang__)
+    s_bytes_t found; // no such built-in
+    for (uint32_t i = 0; i < sizeof found; i++) {
+        found[i] = bytes[(*places)[i] % sizeof bytes];
+    }
+#else
+    s_bytes_t found = __builtin_shuffle(bytes, *places);
+#endif
+    s_four_t integers = (s_four_t)found >> *shifts;
     integers = (integers & mask) + base;
     memcpy(out, &integers, sizeof integers);
 }
