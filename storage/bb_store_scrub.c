@@ -529,7 +529,8 @@ size_t bb_store_damage_text(const bb_store_t *store, uint32_t index,
 }
 
 // ---- one step --------------------------------------------------------------------------------
-// Entries that this pass may prove healed: of segments that were merged into this one, or another.
+// Entries that this pass may prove healed: of segments that were merged into this one, or another;
+// and of this one, when the disk gave an error: bytes that do not verify stay so, errors may end.
 static void s_take_known(const bb_store_scrub_t *self, const bb_store_t *store,
                          bb_window_id_t window, bb_scrub_job_t *job)
 {
@@ -538,8 +539,10 @@ static void s_take_known(const bb_store_scrub_t *self, const bb_store_t *store,
         bb_damage_window(&self->damage, (uint8_t)window.kind, window.class_id, window.day, &count);
     job->known = bb_alloc((count + 1) * sizeof *job->known);
     for (uint32_t i = 0; i < count; i++) {
-        if (known[i].number < bb_segment_number(job->segment) &&
-            !s_part_of(store, s_id_of(window, known[i].number))) {
+        uint64_t number = bb_segment_number(job->segment);
+        bool is_gone =
+            known[i].number < number && !s_part_of(store, s_id_of(window, known[i].number));
+        if (is_gone || (known[i].number == number && known[i].reason == BB_DAMAGE_IO)) {
             job->known[job->known_count++] = known[i];
         }
     }

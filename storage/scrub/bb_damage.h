@@ -5,7 +5,7 @@
 // entry names a window and, if it is known, one battery of it. Answers that touch an entry are
 // partial. The list is kept in the meta map (bb_store_meta.h), one record an entry, and shown to
 // people. An entry goes away when its window is written anew from sound parts, repaired, or
-// dropped.
+// dropped; one of a disk that gave an error, when all of the segment could be read.
 //
 // Record, little-endian, 32 bytes and the text:
 //      0  u8  version 1         1  u8  kind of the window    2  u16 class

@@ -524,6 +524,48 @@ static void s_test_folder_removed(void **state)
     }
 }
 
+static bb_kv_driver_t *s_inner;
+static bool s_is_failing;
+
+static bb_error_t s_open_or_fail(bb_kv_driver_t *driver, const char *directory, size_t map_bytes,
+                                 bool create, bb_kv_env_t **env, bb_fault_t *fault)
+{
+    (void)driver;
+    if (s_is_failing && strstr(directory, "windows/default/2026-01-01")) {
+        return bb_fault_set(fault, BB_ERR_IO, "%s: the disk gives an error", directory);
+    }
+    return s_inner->open(s_inner, directory, map_bytes, create, env, fault);
+}
+
+// Goal: a disk that gives errors for one day makes answers of that day partial and is named; other
+// days and the intake go on. When it gives none any more, the day is complete again, by itself.
+static void s_test_disk_errors(void **state)
+{
+    (void)state;
+    fixture_t fixture;
+    s_open(&fixture, true);
+    bb_store_close(&fixture.store);
+    s_inner = fixture.options.kv;
+    bb_kv_driver_t failing = *s_inner;
+    failing.open = s_open_or_fail;
+    fixture.options.kv = &failing;
+    fixture_reopen_error(&fixture, BB_OK);
+    s_is_failing = true;
+    assert_false(s_is_complete(&fixture, 1, 0));
+    assert_true(s_is_complete(&fixture, 1, 1));
+    bb_store_scrub_stats_t stats = s_pass(&fixture);
+    assert_int_equal(stats.damage_count, 1);
+    assert_int_equal(stats.damage[0].reason, BB_DAMAGE_IO);
+    s_write_day(&fixture, 2);
+    assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+    assert_true(s_is_complete(&fixture, 1, 2));
+    assert_false(bb_store_is_fenced(fixture.store));
+    s_is_failing = false;
+    assert_int_equal(s_pass(&fixture).damage_count, 0);
+    assert_true(s_is_complete(&fixture, 1, 0));
+    fixture_close(&fixture);
+}
+
 // ---- windows that are not trusted ------------------------------------------------------------
 typedef struct {
     uint32_t spawned, killed;
@@ -765,6 +807,7 @@ int main(void)
         cmocka_unit_test(s_test_map_reaches_its_size),
         cmocka_unit_test(s_test_vanished),
         cmocka_unit_test(s_test_folder_removed),
+        cmocka_unit_test(s_test_disk_errors),
         cmocka_unit_test(s_test_checker),
         cmocka_unit_test(s_test_checker_is_killed),
         cmocka_unit_test(s_test_meta_reaches_its_size),
