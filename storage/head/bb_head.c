@@ -6,9 +6,9 @@
 
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_hash.h"
+#include "storage/head/bb_text_pool.h"
 
-#define S_SHAPE_BUCKETS  256u
-#define S_TEXT_SLOTS_MIN 64u
+#define S_SHAPE_BUCKETS 256u
 // Slabs take 32, 64, 128... bytes.
 #define S_SLAB_SPANS_FIRST 2u
 #define S_SLAB_SPANS_MIN   6u
@@ -24,8 +24,7 @@ struct bb_head {
     bb_arena_t arena;
     uint32_t *shape_serials;
     bb_head_shape_t *shapes[S_SHAPE_BUCKETS];
-    const bb_text_t **texts; // open addressing
-    uint32_t text_count, text_slots;
+    bb_text_pool_t texts;
     bb_head_group_t **by_battery;
     uint32_t battery_capacity;
     bb_head_group_t *groups, *groups_tail;
@@ -57,7 +56,7 @@ void bb_head_release(bb_head_t **self)
         return;
     }
     bb_arena_free(&head->arena);
-    free(head->texts);
+    bb_text_pool_free(&head->texts);
     free(head->by_battery);
     free(head);
 }
@@ -109,48 +108,9 @@ const bb_head_shape_t *bb_head_shape(bb_head_t *self, const uint32_t *metrics, c
     return shape;
 }
 
-static void s_grow_texts(bb_head_t *self)
-{
-    const bb_text_t **old = self->texts;
-    uint32_t old_slots = self->text_slots;
-    self->text_slots = old_slots ? old_slots * 2 : S_TEXT_SLOTS_MIN;
-    self->texts = bb_alloc_zero(self->text_slots, sizeof *self->texts);
-    for (uint32_t i = 0; i < old_slots; i++) {
-        if (old[i]) {
-            uint64_t slot = bb_hash_bytes(0, old[i]->bytes, old[i]->length);
-            while (self->texts[slot & (self->text_slots - 1)]) {
-                slot++;
-            }
-            self->texts[slot & (self->text_slots - 1)] = old[i];
-        }
-    }
-    free(old);
-}
-
 const bb_text_t *bb_head_text(bb_head_t *self, bb_slice_t text)
 {
-    if (self->text_count >= self->text_slots / 2) {
-        s_grow_texts(self);
-    }
-    uint64_t slot = bb_hash_bytes(0, text.data, text.length);
-    for (;; slot++) {
-        const bb_text_t *known = self->texts[slot & (self->text_slots - 1)];
-        if (!known) {
-            break;
-        }
-        if (known->length == text.length &&
-            (text.length == 0 || memcmp(known->bytes, text.data, text.length) == 0)) {
-            return known;
-        }
-    }
-    bb_text_t *fresh = bb_arena_alloc(&self->arena, sizeof *fresh + text.length);
-    fresh->length = (uint32_t)text.length;
-    if (text.length > 0) {
-        memcpy(fresh->bytes, text.data, text.length);
-    }
-    self->texts[slot & (self->text_slots - 1)] = fresh;
-    self->text_count++;
-    return fresh;
+    return bb_text_pool_keep(&self->texts, &self->arena, text);
 }
 
 static void s_reach(bb_head_t *self, uint32_t battery)

@@ -6,10 +6,10 @@
 
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_hash.h"
+#include "storage/head/bb_text_pool.h"
 
 #define S_SHAPE_BUCKETS 256u
 #define S_SHAPES_MAX    65536u
-#define S_TEXT_SLOTS    64u
 // Rows of one battery; a device has one or two shapes, and a look-up walks all of them.
 #define S_ROWS_MAX 16u
 
@@ -26,8 +26,7 @@ struct bb_latest {
     uint32_t battery_capacity;
     bb_latest_shape_t *shapes[S_SHAPE_BUCKETS];
     uint32_t shape_count;
-    const bb_text_t **text_slots;
-    uint32_t text_count, text_slot_count;
+    bb_text_pool_t texts;
 };
 
 bb_latest_t *bb_latest_new(int64_t bound_wall_ns, uint64_t bytes_max)
@@ -43,7 +42,7 @@ void bb_latest_destroy(bb_latest_t **self)
     if (*self) {
         bb_arena_free(&(*self)->arena);
         free((*self)->batteries);
-        free((*self)->text_slots);
+        bb_text_pool_free(&(*self)->texts);
         free(*self);
         *self = NULL;
     }
@@ -52,7 +51,7 @@ void bb_latest_destroy(bb_latest_t **self)
 uint64_t bb_latest_bytes(const bb_latest_t *self)
 {
     return self->arena.used_bytes + (uint64_t)self->battery_capacity * sizeof *self->batteries +
-           (uint64_t)self->text_slot_count * sizeof *self->text_slots;
+           bb_text_pool_bytes(&self->texts);
 }
 
 static bool s_has_room(const bb_latest_t *self, size_t bytes)
@@ -93,48 +92,13 @@ const bb_latest_shape_t *bb_latest_shape(bb_latest_t *self, const uint32_t *metr
 }
 
 // ---- texts -----------------------------------------------------------------------------------
-static const bb_text_t **s_text_slot(const bb_latest_t *self, const bb_text_t *text)
-{
-    uint64_t slot = bb_hash_bytes(0, text->bytes, text->length);
-    for (;; slot++) {
-        const bb_text_t **at = &self->text_slots[slot & (self->text_slot_count - 1)];
-        if (!*at || ((*at)->length == text->length &&
-                     memcmp((*at)->bytes, text->bytes, text->length) == 0)) {
-            return at;
-        }
-    }
-}
-
-static void s_grow_texts(bb_latest_t *self)
-{
-    const bb_text_t **old = self->text_slots;
-    uint32_t old_count = self->text_slot_count;
-    self->text_slot_count = old_count ? old_count * 2 : S_TEXT_SLOTS;
-    self->text_slots = bb_alloc_zero(self->text_slot_count, sizeof *self->text_slots);
-    for (uint32_t i = 0; i < old_count; i++) {
-        if (old[i]) {
-            *s_text_slot(self, old[i]) = old[i];
-        }
-    }
-    free(old);
-}
-
 // The text of the cache's own; NULL when there is no room for it.
 static const bb_text_t *s_keep_text(bb_latest_t *self, const bb_text_t *text)
 {
-    if (self->text_count >= self->text_slot_count / 2) {
-        s_grow_texts(self);
-    }
-    const bb_text_t **slot = s_text_slot(self, text);
-    if (!*slot) {
-        size_t bytes = sizeof *text + text->length;
-        if (!s_has_room(self, bytes + 2 * sizeof *slot)) {
-            return NULL;
-        }
-        *slot = bb_arena_copy(&self->arena, text, bytes);
-        self->text_count++;
-    }
-    return *slot;
+    bb_slice_t bytes = bb_slice(text->bytes, text->length);
+    bool has_room = s_has_room(self, sizeof *text + text->length + 2 * sizeof(const bb_text_t *));
+    return has_room ? bb_text_pool_keep(&self->texts, &self->arena, bytes)
+                    : bb_text_pool_find(&self->texts, bytes);
 }
 
 static bool s_keep_texts(bb_latest_t *self, const bb_latest_shape_t *shape, const uint64_t *values)

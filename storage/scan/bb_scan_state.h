@@ -8,6 +8,7 @@
 #define BB_SCAN_STATE_H
 
 #include "storage/bb_store.h"
+#include "storage/head/bb_text_pool.h"
 #include "storage/scan/bb_battery_view.h"
 #include "storage/scan/bb_buckets.h"
 #include "storage/scan/bb_series_sweep.h"
@@ -53,8 +54,7 @@ typedef struct {
     int64_t group_limit_wall_ns;
     // Texts of states, kept for the whole page: what they were read from may go before.
     bb_arena_t texts;
-    const bb_text_t **text_slots;
-    uint32_t text_count, text_slot_count;
+    bb_text_pool_t text_pool;
     const bb_text_t *text_read, *text_kept; // the last pair of one battery
 } bb_scan_t;
 
