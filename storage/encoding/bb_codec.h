@@ -73,6 +73,7 @@ bool bb_codec_apply_exceptions(bb_reader_t *reader, uint32_t count, uint64_t *ou
 //   peers      u8 each, as many as the model takes
 //   a, b       f32
 //   phase      u16  (integral)
+//   delay      u8   (delayed) below BB_PREDICTION_DELAYS
 //   exceptions      as above
 //   differences     packed, narrow
 typedef struct {

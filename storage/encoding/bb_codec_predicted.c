@@ -45,6 +45,8 @@ size_t bb_codec_predicted_encode(bb_packer_t *packer, const bb_codec_relation_t 
     at = bb_put_fixed(at, s_bits_of_float(prediction->b), 4);
     if (prediction->model == BB_PREDICTION_INTEGRAL) {
         at = bb_put_fixed(at, prediction->phase, 2);
+    } else if (prediction->model == BB_PREDICTION_DELAYED) {
+        *at++ = (uint8_t)prediction->delay;
     }
     if (has_exceptions) {
         at = bb_codec_put_exceptions(decimals, at);
@@ -84,7 +86,9 @@ static bool s_open_head(s_predicted_t *self, bb_reader_t *reader)
     prediction->b = s_float_of_bits((uint32_t)bb_reader_fixed(reader, 4));
     prediction->phase =
         prediction->model == BB_PREDICTION_INTEGRAL ? (uint32_t)bb_reader_fixed(reader, 2) : 0;
-    return !reader->failed;
+    prediction->delay =
+        prediction->model == BB_PREDICTION_DELAYED ? (uint32_t)bb_reader_fixed(reader, 1) : 0;
+    return !reader->failed && prediction->delay < BB_PREDICTION_DELAYS;
 }
 
 bool bb_codec_predicted_peers(bb_slice_t encoded, uint32_t peers[BB_ENCODING_PEERS_MAX],
@@ -140,7 +144,8 @@ static const double *s_peer(const uint64_t *words, bb_encoding_kind_t kind, uint
 // The peers as doubles.
 typedef struct {
     const double *list[BB_ENCODING_PEERS_MAX];
-    double room[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX]; // of those that are integers
+    // Of those that are integers; the second also of a delayed one.
+    double room[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX];
 } s_peers_t;
 
 static void s_read_peers(const s_predicted_t *self, const bb_codec_block_t *block, s_peers_t *peers)
@@ -149,6 +154,11 @@ static void s_read_peers(const s_predicted_t *self, const bb_codec_block_t *bloc
     for (uint32_t i = 0; i < self->peer_count; i++) {
         peers->list[i] =
             s_peer(block->peers[i], self->relation.peer_kinds[i], block->count, peers->room[i]);
+    }
+    if (self->relation.prediction.model == BB_PREDICTION_DELAYED) {
+        bb_prediction_delay(&self->relation.prediction, peers->list[0], block->count,
+                            peers->room[1]);
+        peers->list[0] = peers->room[1];
     }
 }
 

@@ -25,6 +25,7 @@ bb_encoder_t *bb_encoder_new(void)
 {
     bb_encoder_t *self = bb_alloc_zero(1, sizeof *self);
     self->packer = bb_packer_new();
+    self->aim = BB_ENCODER_FAST;
     return self;
 }
 
@@ -141,16 +142,27 @@ static bool s_predict(bb_encoder_t *self, const bb_encoding_input_t *input, uint
         relation->peer_kinds[i] = input->peer_kinds[peer];
         peers[i] = s_peer_doubles(input, peer, self->peers[i]);
     }
-    uint32_t step =
-        prediction->model == BB_PREDICTION_INTEGRAL ? 1 : BB_MAX(input->count / 256, 1u);
+    bool is_delayed = prediction->model == BB_PREDICTION_DELAYED;
+    bool is_whole = is_delayed || prediction->model == BB_PREDICTION_INTEGRAL;
+    uint32_t step = is_whole ? 1 : BB_MAX(input->count / 256, 1u);
     if (!bb_prediction_fit(prediction, (const int64_t *)integers, peers[0], peers[1], input->count,
                            step)) {
         return false;
     }
+    if (is_delayed) {
+        bb_prediction_delay(prediction, peers[0], input->count, self->peers[1]);
+        peers[0] = self->peers[1];
+    }
     bb_prediction_make(prediction, peers[0], peers[1], input->count, 1, self->guesses);
     s_subtract(integers, self->guesses, input->count, self->differences);
-    uint64_t direct = bb_packed_estimate(self->packer, integers, input->count);
-    uint64_t predicted = bb_packed_estimate(self->packer, self->differences, input->count);
+    uint64_t direct, predicted;
+    if (self->aim == BB_ENCODER_SMALL) {
+        direct = bb_packed_estimate_small(self->packer, integers, input->count, true);
+        predicted = bb_packed_estimate_small(self->packer, self->differences, input->count, false);
+    } else {
+        direct = bb_packed_estimate(self->packer, integers, input->count);
+        predicted = bb_packed_estimate(self->packer, self->differences, input->count);
+    }
     return predicted + PREDICTED_HEAD_BITS < direct;
 }
 
@@ -302,6 +314,7 @@ size_t bb_encoder_encode(bb_encoder_t *self, const bb_encoding_input_t *input, u
 
 void bb_encoder_set_aim(bb_encoder_t *self, bb_encoder_aim_t aim)
 {
+    self->aim = aim;
     bb_packer_set_aim(self->packer, aim);
 }
 

@@ -8,6 +8,7 @@
 
 struct bb_encoder {
     bb_packer_t *packer;
+    bb_encoder_aim_t aim;
     bb_decimals_t decimals;
     // Of a prediction.
     double peers[BB_ENCODING_PEERS_MAX][BB_BLOCK_ROWS_MAX];

@@ -14,6 +14,7 @@
 #define SAVING_MIN      0.15
 #define SAVING_PER_PEER 0.05
 #define PATIENCE_MAX    6u
+#define PATIENCE_SMALL  2u // when aiming at small, which is worth a longer search
 static_assert((8u << PATIENCE_MAX) - 1 <= HINT_WAIT >> HINT_WAIT_SHIFT, "the longest wait fits");
 // Stripes before the next search at which columns without a relation are looked at: 4, 8, 16 ...
 // 256.
@@ -27,6 +28,7 @@ typedef struct {
 typedef struct {
     uint32_t column; // in the caller's list
     double direct;   // bits a row without prediction
+    double small;    // the same, exactly, when aiming at small
     const double *doubles;
     const int64_t *integers; // NULL: cannot be predicted
 } s_column_t;
@@ -87,6 +89,11 @@ static void s_prepare(s_search_t *self, const bb_encoding_input_t *input, uint32
                                                       (const uint64_t *)integers, self->rows) /
                            self->rows;
     }
+    if (prepared->integers && self->encoder->aim == BB_ENCODER_SMALL) {
+        prepared->small = (double)bb_packed_estimate_small(
+                              self->encoder->packer, (const uint64_t *)integers, self->rows, true) /
+                          self->rows;
+    }
 }
 
 // ---- candidates ---------------------------------------------------------------------------------
@@ -105,6 +112,36 @@ static double s_bits(s_search_t *self, const bb_prediction_t *prediction, const 
     return (double)bb_packed_estimate(self->encoder->packer, differences, taken) / taken;
 }
 
+// The same of all rows, as aiming at small would write them.
+static double s_small_bits(s_search_t *self, const bb_prediction_t *prediction,
+                           const s_column_t *target, const double *u, const double *w)
+{
+    uint64_t *differences = self->encoder->differences;
+    double *guesses = self->encoder->guesses;
+    bb_prediction_make(prediction, u, w, self->rows, 1, guesses);
+    for (uint32_t i = 0; i < self->rows; i++) {
+        differences[i] = (uint64_t)target->integers[i] - (uint64_t)bb_rounded_integer(guesses[i]);
+    }
+    return (double)bb_packed_estimate_small(self->encoder->packer, differences, self->rows, false) /
+           self->rows;
+}
+
+static void s_offer(s_search_t *self, double saving, bb_prediction_model_t model, uint32_t target,
+                    uint32_t u, uint32_t w)
+{
+    saving -= SAVING_PER_PEER * bb_prediction_peer_count(model);
+    if (saving < SAVING_MIN) {
+        return;
+    }
+    if (self->candidate_count == self->candidate_capacity) {
+        self->candidate_capacity = BB_MAX(64u, self->candidate_capacity * 2);
+        self->candidates =
+            bb_realloc(self->candidates, self->candidate_capacity * sizeof *self->candidates);
+    }
+    self->candidates[self->candidate_count++] =
+        (s_candidate_t){saving, (uint8_t)target, (uint8_t)model, (uint8_t)u, (uint8_t)w};
+}
+
 static void s_consider(s_search_t *self, bb_prediction_model_t model, uint32_t target, uint32_t u,
                        uint32_t w)
 {
@@ -119,18 +156,28 @@ static void s_consider(s_search_t *self, bb_prediction_model_t model, uint32_t t
     if (!bb_prediction_fit(&prediction, column->integers, first, second, self->rows, step)) {
         return;
     }
-    double saving = column->direct - s_bits(self, &prediction, column, first, second, step) -
-                    SAVING_PER_PEER * bb_prediction_peer_count(model);
-    if (saving < SAVING_MIN) {
+    double saving = column->direct - s_bits(self, &prediction, column, first, second, step);
+    if (saving >= SAVING_MIN && self->encoder->aim == BB_ENCODER_SMALL) {
+        saving = column->small - s_small_bits(self, &prediction, column, first, second);
+    }
+    s_offer(self, saving, model, target, u, w);
+}
+
+// Delays, which must look at all rows; so only where bytes matter most.
+static void s_consider_delayed(s_search_t *self, uint32_t target, uint32_t u)
+{
+    const s_column_t *column = &self->columns[target];
+    bb_prediction_t prediction = {.model = BB_PREDICTION_DELAYED};
+    const double *peer = self->columns[u].doubles;
+    double *delayed = self->encoder->peers[1];
+    if (self->encoder->aim != BB_ENCODER_SMALL || !column->integers || column->small < SAVING_MIN ||
+        self->settled >> column->column & 1 ||
+        !bb_prediction_fit(&prediction, column->integers, peer, NULL, self->rows, 1)) {
         return;
     }
-    if (self->candidate_count == self->candidate_capacity) {
-        self->candidate_capacity = BB_MAX(64u, self->candidate_capacity * 2);
-        self->candidates =
-            bb_realloc(self->candidates, self->candidate_capacity * sizeof *self->candidates);
-    }
-    self->candidates[self->candidate_count++] =
-        (s_candidate_t){saving, (uint8_t)target, (uint8_t)model, (uint8_t)u, (uint8_t)w};
+    bb_prediction_delay(&prediction, peer, self->rows, delayed);
+    double bits = s_small_bits(self, &prediction, column, delayed, NULL);
+    s_offer(self, column->small - bits, BB_PREDICTION_DELAYED, target, u, u);
 }
 
 static void s_consider_all(s_search_t *self)
@@ -142,6 +189,7 @@ static void s_consider_all(s_search_t *self)
             }
             s_consider(self, BB_PREDICTION_LINEAR, target, u, u);
             s_consider(self, BB_PREDICTION_INTEGRAL, target, u, u);
+            s_consider_delayed(self, target, u);
             for (uint32_t w = 0; w < self->column_count; w++) {
                 if (w != u && w != target) {
                     s_consider(self, BB_PREDICTION_QUOTIENT, target, u, w);
@@ -334,7 +382,8 @@ void bb_encoder_relate(bb_encoder_t *self, const bb_encoding_input_t *columns, u
     if (wait == 0) {
         s_search(self, columns, count, true, hints);
         wait = 8u << patience;
-        patience = BB_MIN(patience + 1, PATIENCE_MAX);
+        bool is_small = self->aim == BB_ENCODER_SMALL;
+        patience = BB_MIN(patience + 1, is_small ? PATIENCE_SMALL : PATIENCE_MAX);
     }
     wait--;
     if (wait > 1 && (wait & (wait - 1)) == 0 && wait & EXTEND_AT) {

@@ -698,20 +698,40 @@ static s_form_t s_put_wide(bb_packer_t *self, uint32_t count, uint32_t orders)
     return form;
 }
 
+// Divides the integers by their common divisor, which it returns, into self->offsets, or into
+// self->wide if they are wide.
+static uint64_t s_scale(bb_packer_t *self, const uint64_t *integers, uint32_t count, bool scaled,
+                        bool *is_wide)
+{
+    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
+    uint64_t range = s_range(integers, count);
+    uint64_t scale = scaled && range > 1 ? bb_divisor_of(integers, count) : 1;
+    *is_wide = range / scale >= NARROW_LIMIT;
+    if (*is_wide || scale > 1) {
+        bb_divisor_apply(integers, count, scale, self->wide);
+    }
+    if (!*is_wide) {
+        s_narrow(scale > 1 ? self->wide : integers, count, self->offsets);
+    }
+    return scale;
+}
+
+uint64_t bb_packed_estimate_small(bb_packer_t *self, const uint64_t *integers, uint32_t count,
+                                  bool scaled)
+{
+    bool is_wide;
+    s_scale(self, integers, count, scaled, &is_wide);
+    s_form_t form;
+    size_t bytes = is_wide ? 0 : s_small_order(self, count, 3, &form);
+    return bytes > 0 ? (uint64_t)bytes * 8 : (uint64_t)count * 64;
+}
+
 size_t bb_packed_encode(bb_packer_t *self, const uint64_t *integers, uint32_t count,
                         uint32_t orders, bool scaled, uint8_t *out)
 {
-    BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
     BB_ASSERT(orders != 0);
-    uint64_t range = s_range(integers, count);
-    uint64_t scale = scaled && range > 1 ? bb_divisor_of(integers, count) : 1;
-    bool is_wide = range / scale >= NARROW_LIMIT;
-    if (is_wide || scale > 1) {
-        bb_divisor_apply(integers, count, scale, self->wide);
-    }
-    if (!is_wide) {
-        s_narrow(scale > 1 ? self->wide : integers, count, self->offsets);
-    }
+    bool is_wide;
+    uint64_t scale = s_scale(self, integers, count, scaled, &is_wide);
     s_form_t form = is_wide ? s_put_wide(self, count, orders) : s_put_narrow(self, count, orders);
     uint64_t before = form.order == 0 ? 0 - (uint64_t)(int64_t)form.shift : form.slope;
     uint64_t base = integers[0] - scale * before;

@@ -17,6 +17,12 @@
 #define TERM_LIMIT 0x1p40
 // Sums of terms are kept so that the guess is exact in a double.
 #define SUM_BITS 48u
+// Delays that a fit looks at, and how many moves must follow the peer: that many, and one in so
+// many.
+#define FIT_DELAYS      4u
+#define FOLLOWERS_MIN   8u
+#define FOLLOWERS_SHARE 8u
+#define VOTES           7u
 
 // ---- guesses ------------------------------------------------------------------------------------
 
@@ -125,6 +131,7 @@ static void s_make(const bb_prediction_t *self, const double *u, const double *w
     double b = (double)self->b;
     switch (self->model) {
     case BB_PREDICTION_LINEAR:
+    case BB_PREDICTION_DELAYED:
         s_make_linear(a, b, u, count, guesses);
         break;
     case BB_PREDICTION_QUOTIENT:
@@ -141,11 +148,21 @@ static void s_make(const bb_prediction_t *self, const double *u, const double *w
     }
 }
 
+void bb_prediction_delay(const bb_prediction_t *self, const double *u, uint32_t count, double *out)
+{
+    uint32_t first = BB_MIN(self->delay, count);
+    for (uint32_t i = 0; i < first; i++) {
+        out[i] = u[0];
+    }
+    memcpy(out + first, u, (count - first) * sizeof *u);
+}
+
 void bb_prediction_make(const bb_prediction_t *self, const double *u, const double *w,
                         uint32_t count, uint32_t rows_step, double *guesses)
 {
     BB_ASSERT(count <= ROWS_MAX && rows_step >= 1);
-    BB_ASSERT(rows_step == 1 || self->model != BB_PREDICTION_INTEGRAL);
+    BB_ASSERT(rows_step == 1 ||
+              (self->model != BB_PREDICTION_INTEGRAL && self->model != BB_PREDICTION_DELAYED));
     if (rows_step == 1) {
         s_make(self, u, w, count, guesses);
         return;
@@ -319,6 +336,7 @@ bool bb_prediction_add(const bb_prediction_t *self, const double *u, const doubl
     BB_ASSERT(count <= ROWS_MAX);
     switch (self->model) {
     case BB_PREDICTION_LINEAR:
+    case BB_PREDICTION_DELAYED:
         return s_add_linear(self, u, count, offsets);
     case BB_PREDICTION_QUOTIENT:
         return s_add_quotient(self, u, w, count, offsets);
@@ -465,6 +483,85 @@ static bool s_fit_integral(bb_prediction_t *self, const int64_t *integers, const
     return true;
 }
 
+// A move of the integers by that of the peer, if both move.
+static bool s_ratio(const int64_t *integers, const double *u, uint32_t row, uint32_t delay,
+                    float *ratio)
+{
+    int64_t step = integers[row] - integers[row - 1];
+    double peer_step = u[row - delay] - u[row - delay - 1];
+    *ratio = (float)((double)step / peer_step);
+    return step != 0 && isfinite(*ratio);
+}
+
+// Misra and Gries' list: a ratio that more than one in VOTES + 1 moves have is on it.
+static void s_vote(float vote, float leaders[VOTES], uint32_t leads[VOTES])
+{
+    uint32_t free_place = VOTES;
+    for (uint32_t i = 0; i < VOTES; i++) {
+        if (leads[i] > 0 && leaders[i] == vote) {
+            leads[i]++;
+            return;
+        }
+        free_place = leads[i] == 0 ? i : free_place;
+    }
+    for (uint32_t i = 0; i < VOTES && free_place == VOTES; i++) {
+        leads[i]--;
+    }
+    if (free_place < VOTES) {
+        leaders[free_place] = vote;
+        leads[free_place] = 1;
+    }
+}
+
+// How many moves have the ratio that the most have.
+static uint32_t s_followers(const int64_t *integers, const double *u, uint32_t count,
+                            uint32_t delay, float *ratio)
+{
+    float ratios[ROWS_MAX];
+    uint32_t moves = 0;
+    float leaders[VOTES] = {0};
+    uint32_t leads[VOTES] = {0};
+    for (uint32_t row = delay + 1; row < count; row++) {
+        if (s_ratio(integers, u, row, delay, &ratios[moves])) {
+            s_vote(ratios[moves++], leaders, leads);
+        }
+    }
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < VOTES; i++) {
+        uint32_t followers = 0;
+        for (uint32_t move = 0; move < moves && leads[i] > 0; move++) {
+            // cppcheck-suppress uninitvar ; as many as there are moves
+            followers += ratios[move] == leaders[i];
+        }
+        if (followers > best) {
+            best = followers;
+            *ratio = leaders[i];
+        }
+    }
+    return best;
+}
+
+static bool s_fit_delayed(bb_prediction_t *self, const int64_t *integers, const double *u,
+                          uint32_t count)
+{
+    uint32_t moves = 0;
+    for (uint32_t row = 1; row < count; row++) {
+        moves += integers[row] != integers[row - 1];
+    }
+    uint32_t best = 0;
+    for (uint32_t delay = 0; delay < FIT_DELAYS; delay++) {
+        float ratio = 0;
+        uint32_t followers = s_followers(integers, u, count, delay, &ratio);
+        if (followers > best) {
+            best = followers;
+            self->a = ratio;
+            self->delay = delay;
+        }
+    }
+    self->b = 0; // the differences have a base
+    return best >= FOLLOWERS_MIN && best >= moves / FOLLOWERS_SHARE;
+}
+
 bool bb_prediction_fit(bb_prediction_t *self, const int64_t *integers, const double *u,
                        const double *w, uint32_t count, uint32_t rows_step)
 {
@@ -477,6 +574,9 @@ bool bb_prediction_fit(bb_prediction_t *self, const int64_t *integers, const dou
             max = BB_MAX(max, integers[i]);
         }
         return max - min < INT64_C(1) << 32 && s_fit_integral(self, integers, u, count);
+    }
+    if (self->model == BB_PREDICTION_DELAYED) {
+        return s_fit_delayed(self, integers, u, count);
     }
     return s_fit_line(self, integers, u, w, count, rows_step);
 }

@@ -10,6 +10,9 @@
 //   quotient   round(a x (u / w) + b)
 //   product    round(a x (u x w) + b)
 //   integral   (sum of round(u x (u > 0 ? a : b)) up to this row + phase) / 2^16, rounded down
+//   delayed    round(a x u' + b), u' = u some rows before, and of row 0 where there is none: what
+//   is
+//              done a second after it was asked for
 //
 // u and w are peers. A term that is not finite or 2^40 and larger counts as 0. Sums are of
 // integers, thus the same in any order. Source: least squares; the idea of predicting one column of
@@ -27,8 +30,11 @@ typedef enum {
     BB_PREDICTION_QUOTIENT = 2,
     BB_PREDICTION_PRODUCT = 3,
     BB_PREDICTION_INTEGRAL = 4,
+    BB_PREDICTION_DELAYED = 5,
 } bb_prediction_model_t;
-#define BB_PREDICTION_LAST BB_PREDICTION_INTEGRAL
+#define BB_PREDICTION_LAST BB_PREDICTION_DELAYED
+// Delays are below this, in rows.
+#define BB_PREDICTION_DELAYS 16u
 
 static inline uint32_t bb_prediction_peer_count(bb_prediction_model_t model)
 {
@@ -39,13 +45,18 @@ typedef struct {
     bb_prediction_model_t model;
     float a, b;
     uint32_t phase; // integral: [0, 2^16)
+    uint32_t delay; // delayed: [0, BB_PREDICTION_DELAYS) rows
 } bb_prediction_t;
 
 // Fits the parameters for integers[0, count) (their size below 2^51) to the peers, `model` being
 // set. False: no fit, for example a peer that stands still. `rows_step`: looks at every so many
-// rows only, 1 = all (linear, quotient, product). w may be NULL for models of one peer.
+// rows only, 1 = all (linear, quotient, product). w may be NULL for models of one peer. Delayed:
+// the factor and the delay by which most moves of the integers are moves of the peer.
 bool bb_prediction_fit(bb_prediction_t *self, const int64_t *integers, const double *u,
                        const double *w, uint32_t count, uint32_t rows_step);
+
+// u as `delayed` wants it in what follows. `out` is another array.
+void bb_prediction_delay(const bb_prediction_t *self, const double *u, uint32_t count, double *out);
 
 // The guesses for every rows_step-th row, as doubles that are integers of size below 2^51
 // (integral: of any row, rows_step 1, sizes modulo 2^48). Parameters may be anything.

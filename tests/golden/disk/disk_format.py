@@ -428,13 +428,16 @@ def read_predicted(data, count, is_float, peers):
     reader = Reader(data)
     head, exponent = reader.fixed(1), reader.fixed(1)
     model = head & 15
-    need(1 <= model <= 4, "predicted: model")
+    need(1 <= model <= 5, "predicted: model")
     named = [reader.fixed(1) for _ in range(2 if model in (2, 3) else 1)]
     a, b = struct.unpack("<ff", reader.take(8))
     phase = reader.fixed(2) if model == 4 else 0
+    delay = reader.fixed(1) if model == 5 else 0
+    need(delay < 16, "predicted: delay")
     exceptions = read_exceptions(reader) if head & 0x80 else {}
     columns = [[float(to_i64(v)) if head >> 4 + i & 1 else double_of(v) for v in peers[p]]
                for i, p in enumerate(named)]
+    columns[0] = ([columns[0][0]] * delay + columns[0])[:count]
     guesses = guess(model, a, b, phase, columns[0], columns[-1])
     sums = [int(g) + to_i64(d) for g, d in zip(guesses, read_packed(reader.rest(), count))]
     if not is_float:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: what the id of an encoding means never changes. Method: one block of each id, and one in
-// the entropy form, kept with the words that they hold; tests/golden/disk/read_disk.py reads the
-// same file with Python alone. `test_bb_encoding_golden --write-golden` writes it and is used once
-// per new id.
+// Goal: what the id of an encoding means never changes. Method: one block of each id, one in each
+// form of packed integers, and one of a delayed peer, kept with the words that they hold;
+// tests/golden/disk/read_disk.py reads the same file with Python alone. `test_bb_encoding_golden
+// --write-golden` writes it and is used once per new id.
 //
 //   encodings_v2.bin   u32 count; two peers, count words each (the first of kind FLOAT64, the
 //   second
@@ -84,6 +84,7 @@ static void s_words(bb_encoding_id_t id, uint64_t peers[2][S_COUNT], uint64_t *w
 
 #define S_ENTROPY    0x20u // flags of packed integers
 #define S_ARITHMETIC 0x40u
+#define S_DELAYED    0x05u // model of a prediction
 
 // Decimals that move now and then, and then far: their packed integers take the entropy form.
 // For the arithmetic one: decimals that count, not quite evenly.
@@ -102,9 +103,18 @@ static void s_surprising_words(uint32_t form, uint64_t *words)
     }
 }
 
+// Twice the first peer two rows before, but for some rows.
+static void s_delayed_words(uint64_t *words)
+{
+    for (uint32_t row = 0; row < S_COUNT; row++) {
+        uint64_t number = 2 * (3600 + s_noise(row < 2 ? 0 : row - 2)) + (row % 17 == 0);
+        words[row] = bb_bits_of_double((double)number / 1000.0);
+    }
+}
+
 static const struct {
     bb_encoding_id_t id;
-    uint32_t form; // the flag; then words are surprising
+    uint32_t form; // 0, or one of the above
 } s_blocks[] = {
     {BB_ENCODING_CONSTANT, 0},
     {BB_ENCODING_RAW, 0},
@@ -119,13 +129,16 @@ static const struct {
     {BB_ENCODING_PREDICTED, 0},
     {BB_ENCODING_DECIMALS, S_ENTROPY},
     {BB_ENCODING_DECIMALS, S_ARITHMETIC},
+    {BB_ENCODING_PREDICTED, S_DELAYED},
 };
 
 static void s_block_words(size_t i, uint64_t peers[2][S_COUNT], uint64_t *words,
                           bb_encoding_kind_t *kind)
 {
     s_words(s_blocks[i].id, peers, words, kind);
-    if (s_blocks[i].form) {
+    if (s_blocks[i].form == S_DELAYED) {
+        s_delayed_words(words);
+    } else if (s_blocks[i].form) {
         s_surprising_words(s_blocks[i].form, words);
     }
 }
@@ -169,8 +182,8 @@ static int s_write_golden(void)
         bb_encoding_kind_t kind;
         s_block_words(i, peers, words, &kind);
         bb_encoding_input_t input = {.kind = kind, .words = words, .count = S_COUNT};
-        bb_encoder_set_aim(encoder,
-                           s_blocks[i].form == S_ARITHMETIC ? BB_ENCODER_SMALL : BB_ENCODER_FAST);
+        bool is_small = s_blocks[i].form == S_ARITHMETIC || s_blocks[i].form == S_DELAYED;
+        bb_encoder_set_aim(encoder, is_small ? BB_ENCODER_SMALL : BB_ENCODER_FAST);
         uint32_t length =
             s_blocks[i].id == BB_ENCODING_PREDICTED
                 ? s_encode_predicted(encoder, peers, &input, block)
@@ -214,6 +227,9 @@ static void s_test_golden(void **state)
         if (s_blocks[i].id == BB_ENCODING_DECIMALS) { // exponent, then the flags of packed integers
             uint32_t flags = bytes[at + 8 + 1];
             assert_int_equal(flags & (S_ENTROPY | S_ARITHMETIC), s_blocks[i].form);
+        }
+        if (s_blocks[i].form == S_DELAYED) {
+            assert_int_equal(bytes[at + 8] & 0xf, S_DELAYED);
         }
         uint32_t named[BB_ENCODING_PEERS_MAX];
         uint32_t named_count = 0;
