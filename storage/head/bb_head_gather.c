@@ -16,6 +16,12 @@ typedef struct {
     uint32_t row; // of the part
 } s_stretch_t;
 
+// Pieces of fewer rows on average are decoded in the order of blocks and sorted afterwards.
+#define S_SHORT_ROWS 4u
+// Parts that are sorted side by side, and how many of them have a word in one line of memory.
+#define S_TILE_PARTS 64u
+#define S_LINE_PARTS 8u
+
 struct bb_head_gather {
     bb_head_part_t *parts;
     uint32_t part_count, part_capacity;
@@ -28,6 +34,13 @@ struct bb_head_gather {
     uint64_t cell_capacity;
     uint64_t *scratch; // one column of adjoining stretches
     uint32_t scratch_capacity;
+    uint32_t row_count; // of all parts
+    // If pieces are short: decoded rows in the order of blocks, column after column of row_count
+    // words, and where each row of each part is among them.
+    uint64_t *words;
+    uint64_t word_capacity;
+    uint32_t *places;
+    uint32_t place_capacity;
     const bool *metric_is_wanted; // NULL = all
     uint32_t metric_count;
     bb_arena_t sorting;
@@ -47,6 +60,8 @@ void bb_head_gather_destroy(bb_head_gather_t **self)
         free((*self)->starts);
         free((*self)->cells);
         free((*self)->scratch);
+        free((*self)->words);
+        free((*self)->places);
         bb_arena_free(&(*self)->sorting);
         free(*self);
         *self = NULL;
@@ -58,6 +73,7 @@ void bb_head_gather_clear(bb_head_gather_t *self)
     self->part_count = 0;
     self->stretch_count = 0;
     self->cell_count = 0;
+    self->row_count = 0;
 }
 
 void bb_head_gather_want(bb_head_gather_t *self, const bool *metric_is_wanted,
@@ -132,8 +148,9 @@ static void s_add_part(bb_head_gather_t *self, const bb_head_shape_t *shape, con
         self->part_capacity = self->part_capacity ? self->part_capacity * 2 : 64;
         self->parts = bb_realloc(self->parts, self->part_capacity * sizeof *self->parts);
     }
-    self->parts[self->part_count++] =
-        (bb_head_part_t){.shape = shape, .owner = owner, .row_count = row_count};
+    self->parts[self->part_count++] = (bb_head_part_t){
+        .shape = shape, .owner = owner, .row_count = row_count, .row_first = self->row_count};
+    self->row_count += row_count;
     self->cell_count += row_count * s_width(shape);
 }
 
@@ -323,6 +340,97 @@ static void s_decode_adjoining(bb_head_gather_t *self, const s_stretch_t *stretc
     }
 }
 
+// ---- short pieces ----------------------------------------------------------------------------
+// The same, but the rows stay in the order of blocks, from row `place` on.
+static void s_decode_in_place(bb_head_gather_t *self, const s_stretch_t *stretches, uint32_t count,
+                              uint32_t frame_count, uint32_t place)
+{
+    const bb_head_block_t *block = stretches->block;
+    memcpy(self->words + place, block->times_wall_ns + stretches->first,
+           frame_count * sizeof *self->words);
+    bb_head_piece_t piece = {block, stretches->first, frame_count};
+    for (uint32_t m = 0; m < block->shape->metric_count; m++) {
+        if (s_wants(self, block->shape->metrics[m])) {
+            bb_head_values(&piece, m, 0, frame_count,
+                           self->words + (m + 1) * (uint64_t)self->row_count + place);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t row = self->parts[stretches[i].part].row_first + stretches[i].row;
+        for (uint32_t f = 0; f < stretches[i].count; f++) {
+            self->places[row + f] = place++;
+        }
+    }
+}
+
+static uint64_t s_width_max(const bb_head_gather_t *self, uint32_t first, uint32_t limit)
+{
+    uint64_t width = 0;
+    for (uint32_t p = first; p < limit; p++) {
+        width = BB_MAX(width, s_width(self->parts[p].shape));
+    }
+    return width;
+}
+
+// One column of parts [first, limit); that of the next column is fetched meanwhile: neighbours have
+// their rows side by side, so every eighth part meets a new line in each block.
+static void s_collect_column(bb_head_gather_t *self, uint32_t first, uint32_t limit, uint64_t c)
+{
+    const uint64_t *words = self->words + c * self->row_count;
+    for (uint32_t p = first; p < limit; p++) {
+        const bb_head_part_t *part = &self->parts[p];
+        const uint32_t *places = self->places + part->row_first;
+        if (c >= s_width(part->shape)) {
+            continue;
+        }
+        if (p % S_LINE_PARTS == 0 && c + 1 < s_width(part->shape)) {
+            for (uint32_t r = 0; r < part->row_count; r++) {
+                __builtin_prefetch(words + self->row_count + places[r]);
+            }
+        }
+        uint64_t *to = part->cells + c * part->row_count;
+        if (c == 0 || s_wants(self, part->shape->metrics[c - 1])) {
+            for (uint32_t r = 0; r < part->row_count; r++) {
+                to[r] = words[places[r]];
+            }
+        }
+    }
+}
+
+static void s_collect(bb_head_gather_t *self)
+{
+    for (uint32_t first = 0; first < self->part_count; first += S_TILE_PARTS) {
+        uint32_t limit = BB_MIN(first + S_TILE_PARTS, self->part_count);
+        uint64_t width = s_width_max(self, first, limit);
+        for (uint64_t c = 0; c < width; c++) {
+            s_collect_column(self, first, limit, c);
+        }
+    }
+}
+
+// Pieces of a frame or two: scattering each value of each column to its part would touch as many
+// lines of memory as there are values, over and over. False: they are longer, or the parts are so
+// different that most of the room would be empty.
+static bool s_make_places(bb_head_gather_t *self)
+{
+    uint64_t word_count = s_width_max(self, 0, self->part_count) * self->row_count;
+    if (self->row_count / S_SHORT_ROWS >= self->stretch_count ||
+        word_count > self->cell_count * 2) {
+        return false;
+    }
+    if (word_count > self->word_capacity) {
+        self->word_capacity = word_count;
+        free(self->words);
+        self->words = bb_alloc(word_count * sizeof *self->words);
+    }
+    if (self->row_count > self->place_capacity) {
+        self->place_capacity = self->row_count;
+        free(self->places);
+        self->places = bb_alloc(self->row_count * sizeof *self->places);
+    }
+    return true;
+}
+
 void bb_head_gather_decode(bb_head_gather_t *self)
 {
     if (self->stretch_count == 0) {
@@ -330,6 +438,8 @@ void bb_head_gather_decode(bb_head_gather_t *self)
     }
     s_make_room(self);
     s_sort(self);
+    bool is_short = s_make_places(self);
+    uint32_t place = 0;
     uint32_t frame_count, next_frame_count = 0;
     uint32_t next = s_adjoining(self, 0, &next_frame_count);
     for (uint32_t begin = 0; begin < self->stretch_count;) {
@@ -339,8 +449,16 @@ void bb_head_gather_decode(bb_head_gather_t *self)
             next = s_adjoining(self, end, &next_frame_count);
             s_prefetch(self, end, next_frame_count);
         }
-        s_decode_adjoining(self, &self->sorted[begin], end - begin, frame_count);
+        if (is_short) {
+            s_decode_in_place(self, &self->sorted[begin], end - begin, frame_count, place);
+            place += frame_count;
+        } else {
+            s_decode_adjoining(self, &self->sorted[begin], end - begin, frame_count);
+        }
         begin = end;
+    }
+    if (is_short) {
+        s_collect(self);
     }
 }
 

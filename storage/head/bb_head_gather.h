@@ -5,7 +5,7 @@
 // batteries side by side, so decoding battery by battery would touch every block for a handful of
 // values each time. A gather takes the rows of as many batteries as fit into its scratch, puts
 // their pieces into the order of blocks by a counting sort, decodes stretches that adjoin with one
-// call, and scatters the values to the columns of their parts. Cost: O(pieces + values + blocks).
+// call, and gives the values to the columns of their parts. Cost: O(pieces + values + blocks).
 //
 //   clear, add (until it is full), decode, look at the parts, clear, ...
 #ifndef BB_HEAD_GATHER_H
@@ -13,9 +13,9 @@
 
 #include "storage/head/bb_head.h"
 
-// 4 MiB of decoded words: more batteries side by side decode longer stretches, but past the cache
-// scattering gets slower than that saves.
-#define BB_HEAD_GATHER_CELLS (512u << 10)
+// 8 MiB of decoded words: more batteries side by side decode longer stretches, but past the cache
+// of the last level giving them to their parts gets slower than that saves.
+#define BB_HEAD_GATHER_CELLS (1024u << 10)
 
 typedef struct bb_head_gather bb_head_gather_t;
 
@@ -27,6 +27,7 @@ typedef struct {
     const int64_t *times_wall_ns;
     const uint64_t *values; // of metric m of the shape at values + m * row_count
     uint64_t *cells;        // the same memory: times, then values
+    uint32_t row_first;     // private: rows of the parts before it
 } bb_head_part_t;
 
 // Where the next frames of a group are; cleared = at its beginning.

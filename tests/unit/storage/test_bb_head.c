@@ -684,8 +684,9 @@ static bb_error_t s_check_input(void *context, uint32_t partition, uint32_t batt
 }
 
 // A batch of frames of one shape for random batteries: runs of neighbouring frames.
+// Each piece of `piece_frames`, a divisor of 4.
 static void s_random_block(bb_random_t *random, bb_head_t *head, s_cut_t *cut, bool in_order,
-                           uint32_t *clock)
+                           uint32_t piece_frames, uint32_t *clock)
 {
     uint32_t metrics[S_CUT_METRICS];
     uint8_t types[S_CUT_METRICS];
@@ -717,7 +718,9 @@ static void s_random_block(bb_random_t *random, bb_head_t *head, s_cut_t *cut, b
         uint32_t verdict = !in_order && bb_random_chance(random, 1, 5);
         uint32_t revision = !in_order && bb_random_chance(random, 1, 5);
         bb_head_group_t *group = bb_head_group(head, b, b / 2, shape, revision, verdict);
-        bb_head_append(head, group, block, b * 4, 4);
+        for (uint32_t f = 0; f < 4; f += piece_frames) {
+            bb_head_append(head, group, block, b * 4 + f, piece_frames);
+        }
         for (uint32_t f = b * 4; f < b * 4 + 4; f++) {
             for (uint32_t m = 0; m < count; m++) {
                 uint32_t type = types[m] == BB_TYPE_BOOL;
@@ -746,7 +749,7 @@ static void test_head_is_cut(void **state)
         s_cut_t *cut = bb_alloc_zero(1, sizeof *cut);
         uint32_t blocks = (uint32_t)bb_random_between(&random, 1, S_CUT_TIMES / 4);
         for (uint32_t i = 0; i < blocks; i++) {
-            s_random_block(&random, head, cut, in_order, &clock);
+            s_random_block(&random, head, cut, in_order, 1u << round / 4 % 3, &clock);
         }
         bb_head_cut_t *cutter = bb_head_cut_new(head);
         uint64_t conflicts = 0;
