@@ -30,7 +30,7 @@ HOURS = 1 if SMALL else int(os.environ.get("BENCH_HOURS", "24"))
 LONG = os.environ.get("BENCH_LONG") == "1"
 ONLY = [word for word in os.environ.get("BENCH_ONLY", "").split(",") if word]
 REPEATS = 1 if SMALL else 3
-MILLION_MEMORY = "2GiB"  # memory_bytes of the node of the million batteries, and of the thousand
+MILLION_MEMORY = "4GiB"  # memory_bytes of the node of the million batteries, and of the thousand
 RESULTS = os.environ.get("BENCH_RESULTS", os.path.join(ROOT, "build/bench.json"))
 
 
