@@ -6,6 +6,7 @@
 
 #include "storage/encoding/bb_clones.h"
 #include "storage/encoding/bb_codec.h"
+#include "storage/encoding/bb_lanes.h"
 #include "storage/encoding/bb_times.h"
 
 static bool s_constant_decode(const bb_codec_block_t *block, uint64_t *out)
@@ -184,6 +185,25 @@ static bool s_runs_totals(bb_type_t type, const bb_codec_block_t *block,
     return true;
 }
 
+// False: the words are none of the type, or their sum counts something else than the integers.
+static bool s_finish_totals(bb_type_t type, const bb_codec_totals_t *from, uint32_t count,
+                            bb_encoding_totals_t *totals)
+{
+    if (type == BB_TYPE_BOOL ? from->min < 0 || from->max > 1
+                             : type == BB_TYPE_FLOAT64 && !s_are_decimals(from)) {
+        return false;
+    }
+    *totals = (bb_encoding_totals_t){
+        .count = count,
+        .min = s_word(type, from, from->min),
+        .max = s_word(type, from, from->max),
+        .first = s_word(type, from, from->first),
+        .last = s_word(type, from, from->last),
+    };
+    bb_sum_add_scaled(&totals->sum, from->sum, from->exponent);
+    return true;
+}
+
 bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded, uint32_t count,
                                  const uint64_t *const *peers, uint32_t row_first,
                                  uint32_t row_limit, bb_encoding_totals_t *totals)
@@ -202,17 +222,7 @@ bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded
     if (is_whole && bb_encoding_is_known(id) && s_encodings[id].totals &&
         (s_encodings[id].kinds & kind)) {
         bb_codec_totals_t from;
-        bool is_known = s_encodings[id].totals(&block, &from);
-        is_known &= type != BB_TYPE_BOOL || (from.min >= 0 && from.max <= 1);
-        if (is_known && (type != BB_TYPE_FLOAT64 || s_are_decimals(&from))) {
-            *totals = (bb_encoding_totals_t){
-                .count = count,
-                .min = s_word(type, &from, from.min),
-                .max = s_word(type, &from, from.max),
-                .first = s_word(type, &from, from.first),
-                .last = s_word(type, &from, from.last),
-            };
-            bb_sum_add_scaled(&totals->sum, from.sum, from.exponent);
+        if (s_encodings[id].totals(&block, &from) && s_finish_totals(type, &from, count, totals)) {
             return BB_OK;
         }
     }
@@ -222,6 +232,33 @@ bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_slice_t encoded
         bb_encoding_totals_of(type, words + row_first, row_limit - row_first, totals);
     }
     return error;
+}
+
+bb_error_t bb_encoding_decode_with_totals(uint32_t id, bb_type_t type, bb_slice_t encoded,
+                                          uint32_t count, uint64_t *out, bool *has_totals,
+                                          bb_encoding_totals_t *totals)
+{
+    bb_encoding_kind_t kind = type == BB_TYPE_FLOAT64 ? BB_ENCODING_FLOAT64 : BB_ENCODING_INTEGER;
+    const bb_codec_block_t block = {kind, encoded, count, NULL};
+    bb_codec_numbers_t numbers;
+    if (id != BB_ENCODING_DECIMALS || type != BB_TYPE_FLOAT64 ||
+        !bb_codec_decimals_numbers(&block, &numbers)) {
+        *has_totals = false;
+        return bb_encoding_decode(id, kind, encoded, count, NULL, out);
+    }
+    bb_decimals_of_offsets(numbers.exponent, numbers.base, (uint64_t)numbers.scale, numbers.offsets,
+                           count, out);
+    bb_lanes_total_t sums = bb_lanes_total_of(numbers.offsets, count);
+    const bb_codec_totals_t from = {
+        .exponent = numbers.exponent,
+        .min = numbers.base + numbers.scale * sums.min,
+        .max = numbers.base + numbers.scale * sums.max,
+        .first = numbers.base + numbers.scale * numbers.offsets[0],
+        .last = numbers.base + numbers.scale * numbers.offsets[count - 1],
+        .sum = numbers.base * count + numbers.scale * sums.sum,
+    };
+    *has_totals = s_finish_totals(type, &from, count, totals);
+    return BB_OK;
 }
 
 // ---- ranges -------------------------------------------------------------------------------------

@@ -145,6 +145,13 @@ BB_MUST_CHECK bb_error_t bb_encoding_aggregate(uint32_t id, bb_type_t type, bb_s
                                                uint32_t row_first, uint32_t row_limit,
                                                bb_encoding_totals_t *totals);
 
+// bb_encoding_decode of a block without peers, and the totals of all its words where they cost next
+// to nothing on the way: *has_totals.
+BB_MUST_CHECK bb_error_t bb_encoding_decode_with_totals(uint32_t id, bb_type_t type,
+                                                        bb_slice_t encoded, uint32_t count,
+                                                        uint64_t *out, bool *has_totals,
+                                                        bb_encoding_totals_t *totals);
+
 // The same of words that are decoded; 1 <= count.
 void bb_encoding_totals_of(bb_type_t type, const uint64_t *words, uint32_t count,
                            bb_encoding_totals_t *totals);

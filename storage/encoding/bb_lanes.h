@@ -81,8 +81,8 @@ bb_lanes_total_t bb_lanes_total_of(const int32_t *integers, uint32_t count);
 BB_MUST_CHECK bool bb_lanes_unpack_short(const uint8_t *packed, size_t bytes, uint32_t count,
                                          uint32_t width, uint32_t base, uint32_t *out);
 
-// Differences become running sums, modulo 2^32, in place; `rows` has room for BB_LANES_COUNT.
-// `before`: the sum before the first. Returns the last.
+// Differences, any number of them, become running sums, modulo 2^32, in place; `rows` has room for
+// a multiple of eight. `before`: the sum before the first. Returns the last.
 uint32_t bb_lanes_integrate_short(uint32_t *rows, uint32_t count, uint32_t before);
 
 #endif

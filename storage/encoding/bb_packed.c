@@ -313,19 +313,11 @@ static bool s_entropy_offsets(const bb_packed_t *self, int32_t *offsets)
                             : !bb_entropy_decode(rest, self->count, offsets)) {
         return false;
     }
-    uint32_t sum = 0;
-    uint32_t slope = (uint32_t)self->slope;
-    if (self->order == 1) {
-        for (uint32_t i = 0; i < self->count; i++) {
-            sum += (uint32_t)offsets[i];
-            offsets[i] = (int32_t)sum;
-        }
-    } else if (self->order == 2) {
-        for (uint32_t i = 0; i < self->count; i++) {
-            slope += (uint32_t)offsets[i];
-            sum += slope;
-            offsets[i] = (int32_t)sum;
-        }
+    if (self->order == 2) {
+        bb_lanes_integrate_short((uint32_t *)offsets, self->count, (uint32_t)self->slope);
+    }
+    if (self->order >= 1) {
+        bb_lanes_integrate_short((uint32_t *)offsets, self->count, 0);
     }
     return true;
 }

@@ -272,16 +272,40 @@ static uint32_t s_find_peer(const bb_run_t *self, uint32_t block_index, uint32_t
     return UINT32_MAX;
 }
 
+// What the cache knows a block by.
+typedef struct {
+    const void *data;
+    uint32_t length, checksum, row_count;
+} s_peer_key_t;
+
+static s_peer_key_t s_peer_key(const bb_run_t *self, uint32_t column, uint32_t block_index)
+{
+    uint32_t slot = bb_run_slot(column);
+    size_t part = bb_run_raw_part(self, slot, block_index);
+    return (s_peer_key_t){
+        .data = self->blocks_raw + s_offset(self, slot, block_index),
+        .length = bb_run_raw_length(self, part),
+        .checksum = bb_run_format_u32(self->checksums_raw + part * 4),
+        .row_count = bb_run_block_rows(self, block_index),
+    };
+}
+
+static bool s_is_entry_of(const bb_peer_entry_t *entry, const s_peer_key_t *key)
+{
+    return entry->data == key->data && entry->length == key->length &&
+           entry->checksum == key->checksum && entry->row_count == key->row_count;
+}
+
 // Decodes a column that has all rows. It is not predicted itself: without peers that is an error.
 static bb_error_t s_decode_peer(const bb_run_t *self, uint32_t column, uint32_t block_index,
-                                uint64_t *words)
+                                uint64_t *words, bool *has_totals, bb_encoding_totals_t *totals)
 {
     s_values_t peer;
     bb_error_t error = s_open_values(self, column, block_index, &peer);
-    return error == BB_OK ? bb_encoding_decode(peer.encoding,
-                                               bb_run_format_kind(bb_run_raw_type(self, column)),
-                                               peer.encoded, peer.count, NULL, words)
-                          : error;
+    return error == BB_OK
+               ? bb_encoding_decode_with_totals(peer.encoding, bb_run_raw_type(self, column),
+                                                peer.encoded, peer.count, words, has_totals, totals)
+               : error;
 }
 
 // Finds the words of a peer in the thread's cache, or decodes them into it. `other` is in use.
@@ -290,29 +314,47 @@ static bb_error_t s_read_peer(const bb_run_t *self, uint32_t column, uint32_t bl
 {
     bb_peer_entry_t *entry = bb_peer_cache_entry(column, block_index);
     if (!entry || entry->words == other || !self->checksums_raw) {
+        bool has_totals;
+        bb_encoding_totals_t totals;
         *words = spare;
-        return s_decode_peer(self, column, block_index, spare);
+        return s_decode_peer(self, column, block_index, spare, &has_totals, &totals);
     }
-    uint32_t slot = bb_run_slot(column);
-    size_t part = bb_run_raw_part(self, slot, block_index);
-    const uint8_t *data = self->blocks_raw + s_offset(self, slot, block_index);
-    uint32_t length = bb_run_raw_length(self, part);
-    uint32_t checksum = bb_run_format_u32(self->checksums_raw + part * 4);
-    uint32_t rows = bb_run_block_rows(self, block_index);
+    s_peer_key_t key = s_peer_key(self, column, block_index);
     *words = entry->words;
-    if (entry->data == data && entry->length == length && entry->checksum == checksum &&
-        entry->row_count == rows) {
+    if (s_is_entry_of(entry, &key)) {
         return BB_OK;
     }
     entry->data = NULL;
-    bb_error_t error = s_decode_peer(self, column, block_index, entry->words);
+    bb_error_t error =
+        s_decode_peer(self, column, block_index, entry->words, &entry->has_totals, &entry->totals);
     if (error == BB_OK) {
-        entry->data = data;
-        entry->length = length;
-        entry->checksum = checksum;
-        entry->row_count = rows;
+        entry->data = key.data;
+        entry->length = key.length;
+        entry->checksum = key.checksum;
+        entry->row_count = key.row_count;
+        entry->column_index = column;
+        entry->block_index = block_index;
     }
     return error;
+}
+
+// The totals of a block that was decoded as a peer and is now asked for itself. Each decoding is
+// used once: who asks again has it decoded again.
+static bool s_take_totals(const bb_run_t *self, uint32_t column, uint32_t block_index,
+                          bb_encoding_totals_t *totals)
+{
+    bb_peer_entry_t *entry = bb_peer_cache_entry(column, block_index);
+    if (!entry || !entry->data || !entry->has_totals || entry->column_index != column ||
+        entry->block_index != block_index || !self->checksums_raw) {
+        return false;
+    }
+    s_peer_key_t key = s_peer_key(self, column, block_index);
+    if (!s_is_entry_of(entry, &key)) {
+        return false;
+    }
+    *totals = entry->totals;
+    entry->has_totals = false;
+    return true;
 }
 
 static bb_error_t s_read_peers(const bb_run_t *self, uint32_t block_index, const s_values_t *values,
@@ -667,22 +709,33 @@ bb_error_t bb_run_column_stats(const bb_run_t *self, uint32_t column_index, bb_b
     return error == BB_OK && !s_translate_stats(self, column_index, stats) ? BB_ERR_CORRUPT : error;
 }
 
-// Adds a block of numbers with a value in every row, later than all that was added before.
-static bb_error_t s_add_block(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
-                              bb_block_stats_t *total)
+// Totals of a block of numbers with a value in every row.
+static bb_error_t s_block_totals(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                                 bb_encoding_totals_t *totals)
 {
     s_values_t values;
     s_peers_t peers;
-    bb_encoding_totals_t found;
-    bb_type_t type = bb_run_raw_type(self, column_index);
+    if (s_take_totals(self, column_index, block_index, totals)) {
+        return BB_OK;
+    }
     bb_error_t error = s_open_values(self, column_index, block_index, &values);
     if (error == BB_OK) {
         error = s_read_peers(self, block_index, &values, &peers);
     }
-    if (error == BB_OK) {
-        error = bb_encoding_aggregate(values.encoding, type, values.encoded, values.count,
-                                      peers.peers, 0, values.count, &found);
-    }
+    return error == BB_OK
+               ? bb_encoding_aggregate(values.encoding, bb_run_raw_type(self, column_index),
+                                       values.encoded, values.count, peers.peers, 0, values.count,
+                                       totals)
+               : error;
+}
+
+// Adds such a block, later than all that was added before.
+static bb_error_t s_add_block(const bb_run_t *self, uint32_t column_index, uint32_t block_index,
+                              bb_block_stats_t *total)
+{
+    bb_encoding_totals_t found;
+    bb_type_t type = bb_run_raw_type(self, column_index);
+    bb_error_t error = s_block_totals(self, column_index, block_index, &found);
     if (error != BB_OK) {
         return error;
     }

@@ -61,6 +61,21 @@ static void s_decode(bb_type_t type, uint32_t id, uint32_t count, bb_slice_t blo
             BB_ASSERT(plain.min == fused.min);
             BB_ASSERT(plain.max == fused.max);
         }
+        bool has_totals = false;
+        uint64_t *again = bb_alloc(count * sizeof *again);
+        bb_error_t both = peer_count > 0
+                              ? decoded
+                              : bb_encoding_decode_with_totals(id, type, encoded, count, again,
+                                                               &has_totals, &fused);
+        BB_ASSERT(both == decoded);
+        if (both == BB_OK && has_totals) {
+            bb_encoding_totals_of(type, words, count, &plain);
+            BB_ASSERT(memcmp(again, words, count * sizeof *again) == 0);
+            BB_ASSERT(plain.min == fused.min && plain.max == fused.max);
+            BB_ASSERT(plain.first == fused.first && plain.last == fused.last);
+            BB_ASSERT(bb_sum_is_equal(&plain.sum, &fused.sum));
+        }
+        free(again);
         bool is_number = type == BB_TYPE_FLOAT64 || type == BB_TYPE_INT64;
         uint32_t limits[2] = {(count + 1) / 2, count};
         static bb_encoding_ranges_t halves;

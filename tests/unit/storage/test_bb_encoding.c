@@ -32,6 +32,25 @@ static bb_error_t s_decode(uint32_t id, bb_encoding_kind_t kind, const uint8_t *
     // cppcheck-suppress uninitvar ; the callers have filled `length` of them
     memcpy(copy, bytes, length);
     bb_error_t error = bb_encoding_decode(id, kind, bb_slice(copy, length), count, NULL, out);
+    // The same with totals on the way, whatever the bytes.
+    static uint64_t again[BB_BLOCK_ROWS_MAX];
+    bb_type_t type = kind == BB_ENCODING_FLOAT64 ? BB_TYPE_FLOAT64 : BB_TYPE_INT64;
+    bool has_totals = false;
+    bb_encoding_totals_t totals;
+    assert_int_equal(bb_encoding_decode_with_totals(id, type, bb_slice(copy, length), count, again,
+                                                    &has_totals, &totals),
+                     error);
+    if (error == BB_OK) {
+        assert_memory_equal(again, out, (size_t)count * 8);
+    }
+    if (error == BB_OK && has_totals) {
+        bb_encoding_totals_t expected;
+        bb_encoding_totals_of(type, out, count, &expected);
+        assert_int_equal(totals.count, count);
+        assert_true(totals.min == expected.min && totals.max == expected.max);
+        assert_true(totals.first == expected.first && totals.last == expected.last);
+        assert_true(bb_sum_is_equal(&totals.sum, &expected.sum));
+    }
     free(copy);
     return error;
 }

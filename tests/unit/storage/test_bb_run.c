@@ -583,6 +583,20 @@ static void test_predicted_columns(void **context)
         assert_true(found.first == expected.first && found.last == expected.last);
         assert_int_equal(found.first_wall_ns, expected.first_wall_ns);
     }
+    // Whole columns, what is predicted before and after what it is predicted from; then again, when
+    // the totals that came with the peers are used up.
+    for (uint32_t i = 0; i < 4 * COLUMNS; i++) {
+        uint32_t column = i / COLUMNS % 2 ? i % COLUMNS : COLUMNS - 1 - i % COLUMNS;
+        bb_block_stats_t expected = {0}, found;
+        for (uint32_t row = 0; row < ROWS; row++) {
+            if (test_table_has(&table, column, row)) {
+                bb_stats_add(&expected, BB_TYPE_FLOAT64, table.times[row],
+                             table.values[column][row]);
+            }
+        }
+        assert_int_equal(bb_run_column_aggregate(&run, column, &found), BB_OK);
+        assert_stats(BB_TYPE_FLOAT64, &found, &expected);
+    }
     test_slice_free(encoded);
     test_table_free(&table);
 }
