@@ -456,7 +456,9 @@ static bb_error_t s_open(bb_store_t *self, const bb_store_options_t *options,
     }
     error = s_identity_open(self, options, fault);
     if (error == BB_OK) {
-        self->pool = bb_segment_pool_new(self->vfs, self->kv, self->directory, self->map_bytes);
+        self->pool = bb_segment_pool_new(self->vfs, self->kv, self->directory, self->map_bytes,
+                                         options->segments_open_max ? options->segments_open_max
+                                                                    : BB_SEGMENTS_OPEN_MAX);
         error = s_meta_open(self, fault);
     }
     if (error == BB_OK) {

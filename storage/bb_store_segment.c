@@ -16,6 +16,7 @@ struct bb_segment_pool {
     bb_kv_driver_t *kv;
     char *directory;
     size_t map_bytes;
+    uint32_t open_max;
     atomic_bool is_watched;
     atomic_uint_fast64_t doubt_count;
     atomic_int_fast64_t wait_ns;
@@ -40,13 +41,14 @@ struct bb_segment {
 };
 
 bb_segment_pool_t *bb_segment_pool_new(bb_vfs_t *vfs, bb_kv_driver_t *kv, const char *directory,
-                                       size_t map_bytes)
+                                       size_t map_bytes, uint32_t open_max)
 {
     bb_segment_pool_t *self = bb_alloc_zero(1, sizeof *self);
     self->vfs = vfs;
     self->kv = kv;
     self->directory = bb_strdup(directory);
     self->map_bytes = map_bytes;
+    self->open_max = open_max;
     pthread_condattr_t attributes;
     int failed = pthread_mutex_init(&self->lock, NULL);
     failed |= pthread_condattr_init(&attributes);
@@ -67,6 +69,11 @@ void bb_segment_pool_destroy(bb_segment_pool_t **self)
         free(*self);
         *self = NULL;
     }
+}
+
+uint32_t bb_segment_pool_open_max(const bb_segment_pool_t *self)
+{
+    return self->open_max;
 }
 
 size_t bb_segment_pool_map_bytes(const bb_segment_pool_t *self)
@@ -287,7 +294,7 @@ bb_error_t bb_segment_make(bb_segment_t *self, bool *must_fence, bb_fault_t *fau
 static void s_close_idle(bb_segment_pool_t *pool)
 {
     bb_segment_t *segment = pool->oldest;
-    while (segment && pool->open_count >= BB_SEGMENTS_OPEN_MAX) {
+    while (segment && pool->open_count >= pool->open_max) {
         bb_segment_t *newer = segment->newer;
         if (segment->user_count == 0) {
             s_close_env(pool, segment);

@@ -11,14 +11,16 @@
 // Threads: a segment is counted and may be held by snapshots and jobs in other threads. Opening and
 // closing environments is behind the one lock of the pool, because one process must never open an
 // environment twice. The store's own thread takes that lock only to drop a replaced segment. At
-// most BB_SEGMENTS_OPEN_MAX stay open while nobody reads them; those in use are never closed.
+// most open_max stay open while nobody reads them; those in use are never closed. A scan uses at
+// most a quarter of that at once, but all of one day (bb_snapshot.h), and a job those of a window,
+// so that four scans at a time keep to the limit.
 #ifndef BB_STORE_SEGMENT_H
 #define BB_STORE_SEGMENT_H
 
 #include "storage/kv/bb_kv.h"
 #include "storage/vfs/bb_file.h"
 
-#define BB_SEGMENTS_OPEN_MAX 256u
+#define BB_SEGMENTS_OPEN_MAX 512u // unless the options of the store say another number
 
 typedef struct bb_segment bb_segment_t;
 typedef struct bb_segment_pool bb_segment_pool_t;
@@ -41,7 +43,8 @@ static inline int bb_window_id_compare(bb_window_id_t a, bb_window_id_t b)
 
 // ---- pool ------------------------------------------------------------------------------------
 bb_segment_pool_t *bb_segment_pool_new(bb_vfs_t *vfs, bb_kv_driver_t *kv, const char *directory,
-                                       size_t map_bytes);
+                                       size_t map_bytes, uint32_t open_max);
+uint32_t bb_segment_pool_open_max(const bb_segment_pool_t *self);
 // Every segment must have been released.
 void bb_segment_pool_destroy(bb_segment_pool_t **self);
 size_t bb_segment_pool_map_bytes(const bb_segment_pool_t *self);

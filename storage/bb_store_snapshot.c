@@ -399,6 +399,7 @@ bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query, uin
     taking.snapshot = bb_alloc_zero(1, sizeof *taking.snapshot);
     taking.snapshot->kv = self->kv;
     taking.snapshot->is_complete = true;
+    taking.snapshot->segments_max = BB_MAX(bb_segment_pool_open_max(self->pool) / 4, 1);
     bb_head_retain(self->active);
     taking.snapshot->heads[0] = self->active;
     if (self->frozen) {
@@ -466,6 +467,7 @@ static bb_snapshot_t *s_slice(const bb_snapshot_t *self, uint32_t first, uint32_
     bb_snapshot_t *slice = bb_alloc_zero(1, sizeof *slice);
     slice->kv = self->kv;
     slice->is_complete = true;
+    slice->segments_max = self->segments_max;
     for (uint32_t i = 0; i < BB_COUNT_OF(self->heads); i++) {
         slice->heads[i] = self->heads[i];
         if (slice->heads[i]) {
@@ -513,19 +515,9 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
         return;
     }
     for (uint32_t i = 0; i < self->window_count; i++) {
-        bb_snapshot_window_t *window = &self->windows[i];
-        for (uint32_t part = 0; part < window->part_count; part++) {
-            if (window->cursor && window->parts[part].is_open &&
-                bb_segment_cursor_is_damaged(window->cursor, part)) {
-                bb_segment_doubt(window->parts[part].segment);
-            }
-        }
-        bb_segment_cursor_close(&window->cursor);
-        for (uint32_t part = 0; part < window->part_count; part++) {
-            if (window->parts[part].is_open) {
-                bb_segment_env_release(window->parts[part].segment);
-            }
-            bb_segment_release(&window->parts[part].segment);
+        bb_snapshot_window_close(self, i);
+        for (uint32_t part = 0; part < self->windows[i].part_count; part++) {
+            bb_segment_release(&self->windows[i].parts[part].segment);
         }
     }
     bb_rollup_view_destroy(&self->rollup);
@@ -540,13 +532,50 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
     *snapshot = NULL;
 }
 
+void bb_snapshot_window_close(bb_snapshot_t *self, uint32_t window_index)
+{
+    bb_snapshot_window_t *window = &self->windows[window_index];
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        if (window->cursor && window->parts[i].is_open &&
+            bb_segment_cursor_is_damaged(window->cursor, i)) {
+            bb_segment_doubt(window->parts[i].segment);
+        }
+    }
+    bb_segment_cursor_close(&window->cursor);
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        if (window->parts[i].is_open) {
+            bb_segment_env_release(window->parts[i].segment);
+            window->parts[i].is_open = false;
+        }
+    }
+}
+
+uint32_t bb_snapshot_window_limit(const bb_snapshot_t *self, uint32_t first)
+{
+    uint32_t limit = first;
+    uint64_t segments = 0;
+    while (limit < self->window_count) {
+        uint32_t end = limit; // of the day
+        uint64_t more = 0;
+        while (end < self->window_count && self->windows[end].day == self->windows[limit].day) {
+            more += self->windows[end++].part_count;
+        }
+        if (limit > first && segments + more > self->segments_max) {
+            break;
+        }
+        segments += more;
+        limit = end;
+    }
+    return limit;
+}
+
 bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
 {
     bb_snapshot_window_t *window = &self->windows[window_index];
     if (window->cursor) {
         return BB_OK;
     }
-    if (window->is_damaged) {
+    if (window->is_refused) {
         return BB_ERR_CORRUPT;
     }
     bb_segment_part_t *parts = bb_alloc_zero(window->part_count + 1, sizeof *parts);
@@ -561,6 +590,7 @@ bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
     }
     bb_error_t error = bb_segment_cursor_open(self->kv, parts, window->part_count, &window->cursor);
     free(parts);
-    window->is_damaged = error != BB_OK;
+    window->is_refused = error != BB_OK;
+    window->is_damaged |= window->is_refused;
     return error;
 }

@@ -82,8 +82,8 @@ static bb_error_t s_segment_work(const bb_verify_options_t *options, void *argum
                                  bb_verify_totals_t *totals, bb_fault_t *fault)
 {
     const s_segment_t *self = argument;
-    bb_segment_pool_t *pool =
-        bb_segment_pool_new(options->vfs, options->kv, self->store->store, self->store->map_bytes);
+    bb_segment_pool_t *pool = bb_segment_pool_new(options->vfs, options->kv, self->store->store,
+                                                  self->store->map_bytes, BB_SEGMENTS_OPEN_MAX);
     bb_segment_t *segment = bb_segment_new(pool, self->window, self->number);
     char path[BB_WINDOW_PATH_BYTES];
     char where[S_WHERE_BYTES];

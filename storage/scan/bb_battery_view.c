@@ -136,7 +136,6 @@ void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t 
     self->is_damaged = false;
     self->rows_count = 0;
     self->series_count = 0;
-    bb_arena_reset(&self->arena);
     bb_battery_view_forget_runs(self);
     if (battery->rows_count == 0) {
         return;
@@ -154,6 +153,7 @@ void bb_battery_view_forget_runs(bb_battery_view_t *self)
 {
     self->run_count = 0;
     self->cached_rows = 0;
+    bb_arena_reset(&self->arena);
     self->block_times_run = NULL;
 }
 

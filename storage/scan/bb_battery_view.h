@@ -54,7 +54,7 @@ typedef struct {
     bb_run_column_info_t *like_columns;
     bb_view_series_t *like_series;
     uint32_t like_column_count, like_series_count;
-    bb_arena_t arena; // emptied with each battery
+    bb_arena_t arena; // what was decoded of the runs; goes with them
     // Frames of the head, decoded for batteries [ahead_first, ahead_limit) of the snapshot at once.
     bb_head_gather_t *gather;
     uint32_t ahead_first, ahead_limit;

@@ -92,15 +92,27 @@ static void s_emit_points(bb_scan_t *self, const bb_view_series_t *series)
     if (self->count == 0) {
         return;
     }
-    if (series->type == BB_TYPE_STATE) {
-        for (size_t i = 0; i < self->count; i++) {
-            self->values[i] = bb_scan_keep_text(self, self->values[i]);
-        }
-    }
     bb_page_builder_points(self->page, self->view.battery->id,
                            self->snapshot->metric_names[series->metric], series->type, self->times,
                            self->values, (uint32_t)self->count);
     self->rows += self->count;
+}
+
+// Adds the points of a chunk; false: there may be more, but there is enough.
+static bool s_read_points(bb_scan_t *self, const bb_view_series_t *series, size_t count_max)
+{
+    size_t first = self->count;
+    bool is_enough = false;
+    bb_sweep_step_t step;
+    while (!is_enough && bb_series_sweep_next(self->sweep, &step)) {
+        self->result->points_scanned += step.count;
+        s_append(self, &step);
+        is_enough = self->count >= count_max;
+    }
+    for (size_t i = first; i < self->count && series->type == BB_TYPE_STATE; i++) {
+        self->values[i] = bb_scan_keep_text(self, self->values[i]);
+    }
+    return !is_enough;
 }
 
 static void s_scan_points(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns)
@@ -108,20 +120,15 @@ static void s_scan_points(bb_scan_t *self, const bb_view_series_t *series, int64
     size_t count_max = bb_scan_bytes_left(self) / S_POINT_BYTES + 1;
     count_max = BB_MIN(count_max, bb_scan_rows_left(self));
     self->count = 0;
-    bb_series_sweep_begin(self->sweep, &self->view, series->metric, series->type, from_wall_ns, 0);
-    bb_sweep_step_t step;
-    bool more = bb_series_sweep_next(self->sweep, &step);
-    while (more) {
-        self->result->points_scanned += step.count;
-        s_append(self, &step);
-        if (self->count >= count_max) {
-            break;
+    bool is_all = true;
+    for (uint32_t c = self->chunk_first; c < self->chunk_limit && is_all; c++) {
+        if (bb_scan_sweep_chunk(self, c, series, from_wall_ns, 0)) {
+            is_all = s_read_points(self, series, count_max);
         }
-        more = bb_series_sweep_next(self->sweep, &step);
     }
     int64_t last_wall_ns = self->count > 0 ? self->times[self->count - 1] : 0;
     s_emit_points(self, series);
-    if (more && bb_scan_rows_left(self) > 0) {
+    if (!is_all && bb_scan_rows_left(self) > 0) {
         bb_scan_cut(self, series, last_wall_ns + 1);
     }
 }
@@ -229,34 +236,43 @@ size_t bb_scan_bucket_bytes(bb_scan_t *self, const bb_view_series_t *series)
     return bb_buckets_page_bytes(&self->buckets);
 }
 
+static void s_add_step(bb_scan_t *self, bb_type_t type, const bb_sweep_step_t *step)
+{
+    if (step->is_stats) {
+        self->result->points_scanned += step->stats.count;
+        bb_buckets_add_stats(&self->buckets, bb_scan_rule(self), type, &step->stats);
+        return;
+    }
+    self->result->points_scanned += step->count;
+    if (step->cuts) {
+        bb_buckets_add_ranges(&self->buckets, bb_scan_rule(self), type, step->cuts->starts,
+                              step->ranges, step->cuts->count);
+    } else {
+        bb_buckets_add_points(&self->buckets, bb_scan_rule(self), type, step->exponent,
+                              step->times_wall_ns, step->values, step->count);
+    }
+}
+
 bool bb_scan_fill_buckets(bb_scan_t *self, const bb_view_series_t *series, int64_t from_wall_ns,
                           int64_t limit_wall_ns, size_t count_max)
 {
     int64_t every_ns = self->query->every_ns ? self->query->every_ns : INT64_MAX;
-    bb_buckets_begin(&self->buckets, bb_scan_rule(self), series->type);
-    bb_series_sweep_begin(self->sweep, &self->view, series->metric, series->type, from_wall_ns,
-                          every_ns);
-    bb_sweep_step_t step;
     bool is_cut = false;
-    while (!is_cut && bb_series_sweep_next(self->sweep, &step)) {
-        if (step.is_stats) {
-            self->result->points_scanned += step.stats.count;
-            bb_buckets_add_stats(&self->buckets, bb_scan_rule(self), series->type, &step.stats);
-        } else if (step.cuts) {
-            self->result->points_scanned += step.count;
-            bb_buckets_add_ranges(&self->buckets, bb_scan_rule(self), series->type,
-                                  step.cuts->starts, step.ranges, step.cuts->count);
-        } else {
-            self->result->points_scanned += step.count;
-            bb_buckets_add_points(&self->buckets, bb_scan_rule(self), series->type, step.exponent,
-                                  step.times_wall_ns, step.values, step.count);
+    bb_buckets_begin(&self->buckets, bb_scan_rule(self), series->type);
+    for (uint32_t c = self->chunk_first; c < self->chunk_limit && !is_cut; c++) {
+        if (!bb_scan_sweep_chunk(self, c, series, from_wall_ns, every_ns)) {
+            continue;
         }
-        size_t count = bb_buckets_count(&self->buckets);
-        is_cut = count > count_max ||
-                 (count > 0 && bb_buckets_start(&self->buckets, count - 1) >= limit_wall_ns);
-    }
-    if (series->type == BB_TYPE_STATE) {
-        bb_scan_keep_bucket_texts(self, &self->buckets);
+        bb_sweep_step_t step;
+        while (!is_cut && bb_series_sweep_next(self->sweep, &step)) {
+            s_add_step(self, series->type, &step);
+            size_t count = bb_buckets_count(&self->buckets);
+            is_cut = count > count_max ||
+                     (count > 0 && bb_buckets_start(&self->buckets, count - 1) >= limit_wall_ns);
+        }
+        if (series->type == BB_TYPE_STATE) {
+            bb_scan_keep_bucket_texts(self, &self->buckets);
+        }
     }
     return is_cut;
 }
@@ -273,27 +289,25 @@ static void s_scan_buckets(bb_scan_t *self, const bb_view_series_t *series, int6
 }
 
 // ---- one battery -----------------------------------------------------------------------------
+bool bb_scan_is_named(const bb_scan_result_t *result, uint32_t partition)
+{
+    for (uint32_t i = result->damaged_partition_count; i > 0; i--) {
+        if (result->damaged_partitions[i - 1] == partition) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void bb_scan_note_damage(bb_scan_t *self)
 {
     bb_scan_result_t *result = self->result;
     uint32_t partition = self->view.battery->partition;
-    if (!self->view.is_damaged ||
-        (result->damaged_partition_count > 0 &&
-         result->damaged_partitions[result->damaged_partition_count - 1] == partition)) {
+    if (!self->view.is_damaged || bb_scan_is_named(result, partition)) {
         return;
     }
     BB_ASSERT(result->damaged_partition_count < BB_COUNT_OF(result->damaged_partitions));
     result->damaged_partitions[result->damaged_partition_count++] = partition;
-}
-
-void bb_scan_load(bb_scan_t *self, const bb_snapshot_battery_t *battery)
-{
-    self->text_read = NULL;
-    bb_battery_view_begin(&self->view, battery, false);
-    for (uint32_t w = 0; w < self->snapshot->window_count; w++) {
-        bb_battery_view_load(&self->view, w);
-    }
-    bb_battery_view_list_series(&self->view);
 }
 
 static void s_scan_series(bb_scan_t *self, const bb_snapshot_battery_t *battery)
@@ -422,6 +436,7 @@ bb_error_t bb_scan_begin(bb_scan_t *self, bb_snapshot_t *snapshot, const bb_quer
     bb_battery_view_init(&self->view, snapshot, uses_time ? query->from_wall_ns : 0,
                          uses_time ? query->to_wall_ns : BB_TIME_WALL_NS_LIMIT,
                          query->mode == BB_QUERY_QUARANTINE);
+    bb_scan_chunks_plan(self);
     return BB_OK;
 }
 
@@ -451,6 +466,7 @@ void bb_scan_end(bb_scan_t *self)
     bb_buckets_free(&self->buckets);
     free(self->kinds);
     free(self->found);
+    bb_scan_chunks_free(self);
     bb_scan_groups_free(self);
     bb_scan_texts_free(self);
 }

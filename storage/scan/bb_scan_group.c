@@ -137,8 +137,7 @@ static bb_error_t s_group_battery(bb_scan_t *self, const bb_snapshot_battery_t *
     }
     if (self->view.is_damaged &&
         self->result->damaged_partition_count == BB_COUNT_OF(self->result->damaged_partitions) &&
-        self->result->damaged_partitions[self->result->damaged_partition_count - 1] !=
-            battery->partition) {
+        !bb_scan_is_named(self->result, battery->partition)) {
         return s_too_damaged(self->fault);
     }
     bb_scan_note_damage(self);
@@ -184,8 +183,12 @@ bb_error_t bb_scan_groups_collect(bb_scan_t *self)
     bb_error_t error = BB_OK;
     self->group_of = bb_alloc_zero((size_t)self->snapshot->metric_count * BB_TYPE_LAST + 1,
                                    sizeof *self->group_of);
-    for (uint32_t i = 0; i < self->snapshot->battery_count && error == BB_OK; i++) {
-        error = s_group_battery(self, &self->snapshot->batteries[i]);
+    for (uint32_t c = 0; c < self->chunk_count && error == BB_OK; c++) {
+        self->chunk_first = c;
+        self->chunk_limit = c + 1;
+        for (uint32_t i = 0; i < self->snapshot->battery_count && error == BB_OK; i++) {
+            error = s_group_battery(self, &self->snapshot->batteries[i]);
+        }
     }
     return error;
 }
@@ -245,11 +248,7 @@ static bb_error_t s_join_results(bb_scan_result_t *to, const bb_scan_result_t *f
     to->blocks_decoded += from->blocks_decoded;
     to->damaged_window_count = BB_MAX(to->damaged_window_count, from->damaged_window_count);
     for (uint32_t i = 0; i < from->damaged_partition_count; i++) {
-        bool is_named = false;
-        for (uint32_t k = 0; k < to->damaged_partition_count && !is_named; k++) {
-            is_named = to->damaged_partitions[k] == from->damaged_partitions[i];
-        }
-        if (is_named) {
+        if (bb_scan_is_named(to, from->damaged_partitions[i])) {
             continue;
         }
         if (to->damaged_partition_count == BB_COUNT_OF(to->damaged_partitions)) {

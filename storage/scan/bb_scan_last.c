@@ -107,6 +107,7 @@ void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery)
     uint32_t day = UINT32_MAX;
     while (found_count < count && s_day_before(self, day, &window_next, &day)) {
         bb_battery_view_forget_runs(&self->view);
+        bb_scan_make_room(self, day);
         // Windows of one day: one for each retention class.
         for (uint32_t w = window_next; w > 0 && self->snapshot->windows[w - 1].day == day; w--) {
             bb_battery_view_load(&self->view, w - 1);
@@ -118,6 +119,9 @@ void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery)
                     bb_series_sweep_last(self->sweep, &self->view, series->metric, series->type,
                                          day, &self->times[i], &self->values[i]);
                 found_count += found[i];
+                if (found[i] && series->type == BB_TYPE_STATE) {
+                    self->values[i] = bb_scan_keep_text(self, self->values[i]);
+                }
             }
         }
     }
@@ -127,9 +131,7 @@ void bb_scan_last(bb_scan_t *self, const bb_snapshot_battery_t *battery)
             !bb_query_compares(self->query, series->type, self->values[i])) {
             continue;
         }
-        uint64_t bits = series->type == BB_TYPE_STATE ? bb_scan_keep_text(self, self->values[i])
-                                                      : self->values[i];
-        if (!s_give(self, battery, series, self->times[i], bits)) {
+        if (!s_give(self, battery, series, self->times[i], self->values[i])) {
             break;
         }
     }

@@ -3,7 +3,8 @@
 //
 // Private to the scan; one thread. bb_scan.c: order of batteries and series, limits, cursor, points
 // and buckets; bb_scan_last.c: newest values; bb_scan_group.c: groups over all batteries;
-// bb_scan_texts.c: state texts that outlive what they were read from.
+// bb_scan_chunk.c: windows that are open; bb_scan_texts.c: state texts that outlive what they were
+// read from.
 #ifndef BB_SCAN_STATE_H
 #define BB_SCAN_STATE_H
 
@@ -20,6 +21,14 @@ typedef struct {
     bb_buckets_t buckets;
 } bb_scan_group_t;
 
+// Windows that are open at once, and the times that are read with them: everything up to the next
+// chunk, frames of the head too.
+typedef struct {
+    uint32_t window_first, window_limit; // of the snapshot
+    int64_t from_wall_ns, to_wall_ns;
+} bb_scan_chunk_t;
+#define BB_SCAN_CHUNK_NONE UINT32_MAX
+
 typedef struct {
     bb_snapshot_t *snapshot;
     const bb_query_t *query;
@@ -35,6 +44,12 @@ typedef struct {
     uint64_t rows;             // that it has given, on the pages before, too
     bb_battery_view_t view;
     bb_series_sweep_t *sweep;
+    bb_scan_chunk_t *chunks; // by time; one if all windows may be open at once
+    uint32_t chunk_count;
+    uint32_t chunk_first, chunk_limit; // that a series is read from
+    uint32_t chunk_loaded;             // of the battery at hand; or _NONE
+    bb_view_series_t *listed;          // of several chunks
+    uint32_t listed_capacity;
     // One series.
     int64_t *times;
     uint64_t *values;
@@ -80,8 +95,12 @@ bool bb_scan_continues(const bb_scan_t *self, const bb_snapshot_battery_t *batte
 
 // ---- one battery -----------------------------------------------------------------------------
 void bb_scan_reserve(bb_scan_t *self, size_t count); // room in times and values
-// Turns the view to the battery, with all windows.
+// Turns the view to the battery, and lists its series in the chunks at hand.
 void bb_scan_load(bb_scan_t *self, const bb_snapshot_battery_t *battery);
+// Begins to sweep over one of those chunks, which is loaded for it. What was read of another one is
+// void. False: nothing of it lies at or after from_wall_ns.
+bool bb_scan_sweep_chunk(bb_scan_t *self, uint32_t chunk, const bb_view_series_t *series,
+                         int64_t from_wall_ns, int64_t every_ns);
 bb_bucket_rule_t bb_scan_rule(const bb_scan_t *self);
 // Bytes of a bucket in the page, if no value makes it whole. Forgets self->buckets.
 size_t bb_scan_bucket_bytes(bb_scan_t *self, const bb_view_series_t *series);
@@ -94,6 +113,14 @@ void bb_scan_emit_buckets(bb_scan_t *self, bb_slice_t battery, const bb_view_ser
 // Number of the kind in the page's rows.
 uint32_t bb_scan_kind(bb_scan_t *self, const bb_view_series_t *series);
 void bb_scan_note_damage(bb_scan_t *self);
+bool bb_scan_is_named(const bb_scan_result_t *result, uint32_t partition); // as damaged
+
+// ---- bb_scan_chunk.c -------------------------------------------------------------------------
+void bb_scan_chunks_plan(bb_scan_t *self);
+void bb_scan_chunks_free(bb_scan_t *self);
+// Closes windows of other days if they and those of the day are too many. What was read of them is
+// void.
+void bb_scan_make_room(bb_scan_t *self, uint32_t day);
 
 // ---- bb_scan_texts.c -------------------------------------------------------------------------
 // A copy of the text that stays until the page is done; equal texts have one.

@@ -640,13 +640,14 @@ static bool s_take_run(bb_series_sweep_t *self, s_source_t *front, bb_block_stat
 }
 
 void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uint32_t metric,
-                           bb_type_t type, int64_t from_wall_ns, int64_t every_ns)
+                           bb_type_t type, int64_t from_wall_ns, int64_t to_wall_ns,
+                           int64_t every_ns)
 {
     self->view = view;
     self->metric = metric;
     self->type = type;
     self->from_wall_ns = BB_MAX(from_wall_ns, view->from_wall_ns);
-    self->to_wall_ns = view->to_wall_ns;
+    self->to_wall_ns = BB_MIN(to_wall_ns, view->to_wall_ns);
     self->every_ns = every_ns;
     self->is_backwards = false;
     self->next_wall_ns = self->from_wall_ns;

@@ -39,11 +39,13 @@ typedef struct {
 bb_series_sweep_t *bb_series_sweep_new(void);
 void bb_series_sweep_destroy(bb_series_sweep_t **self);
 
-// Starts at the first point of the series at or after from_wall_ns (and inside the view's range).
+// Sweeps over the points of the series in [from, to) and inside the view's range, whose windows
+// have to be loaded.
 // every_ns: width of buckets aligned to the epoch, INT64_MAX = all is one bucket, 0 = no
 // statistics, only points.
 void bb_series_sweep_begin(bb_series_sweep_t *self, bb_battery_view_t *view, uint32_t metric,
-                           bb_type_t type, int64_t from_wall_ns, int64_t every_ns);
+                           bb_type_t type, int64_t from_wall_ns, int64_t to_wall_ns,
+                           int64_t every_ns);
 // From now on statistics are calculated from the values instead of believed.
 void bb_series_sweep_force_decode(bb_series_sweep_t *self);
 // From now on steps may give totals by bucket: counts, sums, and extremes if they are wanted.

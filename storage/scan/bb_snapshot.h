@@ -60,6 +60,7 @@ typedef struct {
     uint32_t day;
     bool is_quarantine;
     bool is_damaged;             // a part could not be opened, or something in it did not verify
+    bool is_refused;             // it could not be opened, and is not tried again
     bool is_quarantined;         // known to be damaged as a whole: what it has is not complete
     const uint32_t *quarantined; // batteries whose runs are not believed, ascending; in the arena
     uint32_t quarantined_count;
@@ -83,6 +84,7 @@ struct bb_snapshot {
     uint32_t value_count, value_capacity;
     bb_snapshot_window_t *windows; // by day; of one day the normal one first
     uint32_t window_count;
+    uint32_t segments_max; // that are open at once, but all of one day
     uint32_t metric_count;
     bb_slice_t *metric_names;
     uint32_t *metric_ranks;        // order of names
@@ -93,6 +95,11 @@ struct bb_snapshot {
 // Opens the cursor of the window if it is not open. BB_ERR_CORRUPT or what opening it
 // gave; the window is marked damaged then.
 BB_MUST_CHECK bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index);
+
+// What was read from it is void.
+void bb_snapshot_window_close(bb_snapshot_t *self, uint32_t window_index);
+// The window behind the last one of whole days from `first` on whose segments may be open at once.
+uint32_t bb_snapshot_window_limit(const bb_snapshot_t *self, uint32_t first);
 
 // The runs of this battery in the window are known to be damaged: they are not to be used.
 bool bb_snapshot_is_quarantined(const bb_snapshot_window_t *window, uint32_t battery);
