@@ -212,6 +212,7 @@ typedef struct {
     uint64_t segment_bytes, segment_points, window_count, runs, runs_mergeable;
     uint64_t battery_count, metric_count, quarantined_points, type_conflicts, value_conflicts;
     uint64_t retired_windows, retired_points; // that retention deleted, since the store was opened
+    uint64_t rollup_damaged;  // results that did not verify since it was opened; computed again
     uint64_t rollup_stale;    // (rollup, day, partition) whose results are computed anew
     uint64_t disk_free_bytes; // when it was last looked at; UINT64_MAX = never
     uint64_t disk_reserve_bytes;

@@ -311,6 +311,11 @@ void bb_rollups_thaw(bb_rollups_t *self)
     self->is_due = self->env != NULL;
 }
 
+uint64_t bb_rollups_damaged_count(const bb_rollups_t *self)
+{
+    return self->damaged_count;
+}
+
 uint64_t bb_rollups_stale_count(const bb_rollups_t *self)
 {
     return self->stale_count;
@@ -339,8 +344,12 @@ void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns)
     bb_rollups_t *self = store->rollups;
     uint32_t day;
     self->now_wall_ns = BB_MAX(self->now_wall_ns, now_wall_ns);
-    self->is_due = self->env && (self->is_reconcile_due || self->stale_count > 0 ||
-                                 s_find_expired(store, &day) != BB_ROLLUP_ID_NONE);
+    // A clock that went back must not put it off for ever.
+    int64_t age_ns = self->now_wall_ns - self->checked_wall_ns;
+    self->is_check_due |= age_ns >= BB_ROLLUP_CHECK_NS || age_ns < 0;
+    self->is_due =
+        self->env && (self->is_reconcile_due || self->is_check_due || self->stale_count > 0 ||
+                      s_find_expired(store, &day) != BB_ROLLUP_ID_NONE);
 }
 
 bool bb_rollups_want_job(const bb_rollups_t *self)
@@ -502,6 +511,14 @@ static bb_error_t s_find_work(bb_store_t *store, bb_rollup_job_t *job)
     return error;
 }
 
+static void s_take_days(const bb_store_t *store, bb_rollup_job_t *job)
+{
+    job->days = bb_alloc((store->day_count + 1) * sizeof *job->days);
+    for (uint32_t i = 0; i < store->day_count; i++) {
+        job->days[job->day_count++] = store->days[i]; // there may be none at all
+    }
+}
+
 // New definitions get free numbers; those that nobody names any more are dropped.
 static void s_reconcile(bb_store_t *store, bb_rollup_job_t *job)
 {
@@ -528,10 +545,7 @@ static void s_reconcile(bb_store_t *store, bb_rollup_job_t *job)
         job->new_ids[job->new_count] = free_id++;
         job->new_indexes[job->new_count++] = i;
     }
-    job->days = bb_alloc((store->day_count + 1) * sizeof *job->days);
-    for (uint32_t i = 0; i < store->day_count; i++) {
-        job->days[job->day_count++] = store->days[i]; // there may be none at all
-    }
+    s_take_days(store, job);
 }
 
 bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)
@@ -554,6 +568,11 @@ bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)
         self->floor_days[expired] = job->day; // not answered while it goes, whatever is kept later
     } else {
         error = s_find_work(store, job);
+    }
+    if (error == BB_OK && job->kind == BB_ROLLUP_NOTHING && self->is_check_due) {
+        job->kind = BB_ROLLUP_CHECK;
+        job->place = self->check_place;
+        s_take_days(store, job);
     }
     if (error == BB_OK && job->kind == BB_ROLLUP_EXPAND) {
         uint32_t capacity = 0;
@@ -629,6 +648,15 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
             s_load_definition(self, job->new_ids[i], bb_slice(bytes, length));
         }
         bb_rollups_policy_changed(store); // the policy may be another one by now
+    }
+    if (job->kind == BB_ROLLUP_CHECK) {
+        self->damaged_count += job->removed_count;
+        self->check_place = job->place;
+        self->is_check_due = job->place.length > 0;
+        self->checked_wall_ns = self->now_wall_ns;
+        s_count(self);
+        self->is_due = true;
+        return; // the slice stays where it is
     }
     if (job->kind == BB_ROLLUP_EXPIRE) {
         self->expired_days[job->id] = job->day;

@@ -60,6 +60,7 @@ void bb_rollup_job_destroy(bb_rollup_job_t **self);
 void bb_rollups_grow(bb_rollups_t *self);
 void bb_rollups_refused(bb_rollups_t *self); // DISK_FULL although the disk has room
 // Marks of all rollups: (day, partition) pairs whose results may be stale.
+uint64_t bb_rollups_damaged_count(const bb_rollups_t *self); // results that did not verify
 uint64_t bb_rollups_stale_count(const bb_rollups_t *self);
 
 // ---- reading ---------------------------------------------------------------------------------

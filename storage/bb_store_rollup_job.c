@@ -88,6 +88,29 @@ static bb_error_t s_expand(bb_rollup_job_t *self, bool *must_fence)
     return s_commit(self, &txn, error, must_fence);
 }
 
+// What does not verify is not known to be of any battery or day: all days are stale then.
+static bb_error_t s_verify(bb_rollup_job_t *self, bool *must_fence)
+{
+    bb_kv_driver_t *kv = self->rollups->kv;
+    bb_kv_txn_t *txn = NULL;
+    bb_error_t error = kv->begin(self->rollups->env, true, &txn);
+    if (error == BB_OK) {
+        error = bb_rollup_map_check_records(kv, txn, BB_ROLLUP_CHECK_BYTES, &self->place,
+                                            &self->removed_count);
+    }
+    for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX && self->removed_count > 0; id++) {
+        bool is_used = self->rollups->definitions[id].bytes != NULL;
+        for (uint32_t d = 0; is_used && d < self->day_count && error == BB_OK; d++) {
+            error = bb_rollup_map_mark(kv, txn, id, self->days[d], BB_ROLLUP_ALL_PARTITIONS);
+        }
+    }
+    if (error == BB_OK && self->removed_count > 0) {
+        error = bb_store_commit(kv, &txn, must_fence);
+    }
+    kv->abort(&txn); // nothing was changed, or it failed
+    return error;
+}
+
 // ---- compute ---------------------------------------------------------------------------------
 static int s_compare_series(const void *a, const void *b)
 {
@@ -199,6 +222,8 @@ bb_error_t bb_rollup_job_run(bb_rollup_job_t *self, bool *must_fence, bb_fault_t
         return s_expand(self, must_fence);
     case BB_ROLLUP_COMPUTE:
         return s_compute(self, must_fence, fault);
+    case BB_ROLLUP_CHECK:
+        return s_verify(self, must_fence);
     case BB_ROLLUP_EXPIRE:
         return s_drop(self, self->id, self->day, must_fence);
     }

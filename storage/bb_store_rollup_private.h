@@ -11,10 +11,12 @@
 #include "storage/rollup/bb_rollup_map.h"
 #include "storage/rollup/bb_rollup_series.h"
 
-#define BB_ROLLUP_ID_NONE    UINT32_MAX
-#define BB_ROLLUP_GRACE_NS   (INT64_C(3600) * BB_NS_PER_S)
-#define BB_ROLLUP_JOB_PIECES 500000u
-#define BB_ROLLUP_DROP_KEYS  20000u // in one transaction
+#define BB_ROLLUP_ID_NONE     UINT32_MAX
+#define BB_ROLLUP_GRACE_NS    (INT64_C(3600) * BB_NS_PER_S)
+#define BB_ROLLUP_JOB_PIECES  500000u
+#define BB_ROLLUP_DROP_KEYS   20000u              // in one transaction
+#define BB_ROLLUP_CHECK_BYTES (UINT64_C(1) << 20) // of one job
+#define BB_ROLLUP_CHECK_NS    (7 * BB_NS_PER_DAY) // between two times that all are verified
 
 // Where the next job goes on in a partition with more batteries than one job takes.
 typedef struct {
@@ -35,6 +37,11 @@ struct bb_rollups {
     // none.
     atomic_uint_fast32_t view_count;
     bool is_refused; // it was too small for a job
+    // All records are verified, a few at a time, when nothing else is to be done.
+    bool is_check_due;
+    bb_rollup_place_t check_place;
+    int64_t checked_wall_ns;
+    uint64_t damaged_count; // records that did not verify and were removed
     bb_day_marks_t head, frozen;
     struct {
         uint8_t *bytes; // NULL = free
@@ -56,6 +63,7 @@ typedef enum {
     BB_ROLLUP_EXPAND,    // a mark of all partitions becomes one for each
     BB_ROLLUP_COMPUTE,   // results of some partitions in one day
     BB_ROLLUP_EXPIRE,    // records of one rollup that are older than it keeps them
+    BB_ROLLUP_CHECK,     // some records are verified
 } bb_rollup_job_kind_t;
 
 struct bb_rollup_job {
@@ -75,7 +83,10 @@ struct bb_rollup_job {
     bb_query_t query;
     bb_snapshot_t *snapshot;
     bool is_damaged; // some partitions could not be computed; their marks stay
-    // RECONCILE
+    // CHECK
+    bb_rollup_place_t place;
+    uint32_t removed_count;
+    // RECONCILE; days: CHECK, too
     bool is_dropped[BB_ROLLUP_IDS_MAX];
     uint32_t new_ids[BB_ROLLUPS_MAX], new_indexes[BB_ROLLUPS_MAX], new_count;
     uint32_t *days;

@@ -129,6 +129,8 @@ static const s_store_metric_t s_store_metrics[] = {
      S_FIELD(store.retired_points), 1},
     {"rollup_stale_parts", "gauge", "Days of a partition whose rollups are to be computed anew",
      S_FIELD(store.rollup_stale), 1},
+    {"rollup_damaged_total", "counter", "Results of rollups that did not verify; computed again",
+     S_FIELD(store.rollup_damaged), 1},
     {"scrub_bytes_total", "counter", "Bytes of windows that were verified", S_FIELD(scrub_bytes),
      1},
     {"scrub_findings_total", "counter", "Findings of verifying, each time they are met",

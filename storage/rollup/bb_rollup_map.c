@@ -389,6 +389,63 @@ bb_error_t bb_rollup_map_check(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t *r
     return error;
 }
 
+typedef struct {
+    s_doomed_t doomed;
+    bb_rollup_place_t last; // that was looked at
+    uint64_t left_bytes;
+    bool is_end;
+} s_records_t;
+
+static bb_error_t s_check_record(void *context, bb_slice_t key, bb_slice_t value, bool *more)
+{
+    s_records_t *self = context;
+    const bb_rollup_place_t *last = &self->last;
+    if (*(const uint8_t *)key.data != 'V') {
+        return BB_OK; // the end, or it was changed: bb_rollup_map_check has looked at those
+    }
+    int order = last->length > 0 && key.length == S_RECORD_KEY_BYTES
+                    ? memcmp(key.data, last->key, S_RECORD_KEY_BYTES)
+                    : 1;
+    if (key.length != S_RECORD_KEY_BYTES || order < 0) {
+        return BB_ERR_CORRUPT;
+    }
+    if (order == 0) {
+        return BB_OK; // where the last time ended
+    }
+    bb_error_t error = BB_OK;
+    if (bb_kv_record_open(key, value, &value) != BB_OK) {
+        error = s_collect(&self->doomed, key, value, more);
+    }
+    memcpy(self->last.key, key.data, key.length);
+    self->last.length = (uint8_t)key.length;
+    *more &= self->left_bytes > value.length;
+    self->left_bytes -= BB_MIN(self->left_bytes, value.length);
+    self->is_end = *more;
+    return error;
+}
+
+bb_error_t bb_rollup_map_check_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint64_t budget_bytes,
+                                       bb_rollup_place_t *place, uint32_t *removed_count)
+{
+    static_assert(sizeof place->key == S_RECORD_KEY_BYTES, "it is the key of a record");
+    bool more;
+    s_records_t self = {.doomed = s_doomed(S_DAMAGED_KEYS_MAX),
+                        .last = *place,
+                        .left_bytes = budget_bytes,
+                        .is_end = true};
+    bb_slice_t from = place->length > 0 ? bb_slice(place->key, place->length) : bb_slice("V", 1);
+    bb_error_t error = s_walk(kv, txn, from, 0, s_check_record, &self);
+    uint32_t count = self.doomed.count;
+    *removed_count = 0;
+    error = s_remove(kv, txn, &self.doomed, error, &more);
+    if (error != BB_OK) {
+        return error == BB_ERR_NOT_FOUND ? BB_ERR_CORRUPT : error;
+    }
+    *removed_count = count;
+    *place = self.is_end ? (bb_rollup_place_t){.length = 0} : self.last;
+    return BB_OK;
+}
+
 bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t budget,
                               bool *more)
 {

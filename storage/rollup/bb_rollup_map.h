@@ -79,6 +79,18 @@ BB_MUST_CHECK bb_error_t bb_rollup_map_expire(bb_kv_driver_t *kv, bb_kv_txn_t *t
 // That day; 0: none was ever removed.
 BB_MUST_CHECK bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                              uint32_t *day);
+// Looks at records behind `*place` until `budget_bytes` of them were read; those that do not verify
+// are removed; *removed_count of them: what they said, and of which battery and day, is not known.
+// A cleared place is the beginning; it is again at the end. CORRUPT: they do not ascend.
+typedef struct {
+    uint8_t key[13];
+    uint8_t length;
+} bb_rollup_place_t;
+BB_MUST_CHECK bb_error_t bb_rollup_map_check_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                                     uint64_t budget_bytes,
+                                                     bb_rollup_place_t *place,
+                                                     uint32_t *removed_count);
+
 // Removes up to `budget` keys of a rollup, its definition last; *more: some are left.
 BB_MUST_CHECK bb_error_t bb_rollup_map_drop(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                             uint32_t budget, bool *more);
