@@ -185,10 +185,11 @@ void bb_store_scrub_start(bb_store_t *self, int64_t now_mono_ns, int64_t now_wal
 
 typedef struct {
     bb_scrub_stats_t scrub;
-    uint32_t barred_count;  // windows that are not opened: under examination, or condemned
-    uint32_t suspect_count; // of them, those that are looked at by another process, or will be
-    uint32_t damage_count;
-    const bb_damage_entry_t *damage; // borrowed until the next tick or job
+    uint32_t barred_count;      // windows that are not opened: under examination, or condemned
+    uint32_t suspect_count;     // of them, those that are looked at by another process, or will be
+    uint32_t damage_count;      // entries, and one if records of meta do not verify
+    uint32_t meta_damage_count; // how many of those
+    const bb_damage_entry_t *damage; // the entries; borrowed until the next tick or job
 } bb_store_scrub_stats_t;
 // Entry `index` of the list in words: "2026-01-01.000003, battery b12: checksum: ..."; returns the
 // length.

@@ -10,6 +10,7 @@
 // A waiting record: u32 bytes of the key, u32 bytes of the value, key, value.
 #define S_RECORD_BYTES  8u
 #define S_KEY_BYTES_MAX 16u
+#define S_REMOVED_MAX   64u // of one look
 
 void bb_meta_batch_free(bb_meta_batch_t *self)
 {
@@ -401,8 +402,8 @@ static bool s_is_needed(const uint8_t *key, size_t length)
     }
 }
 
-static bb_error_t s_visit_damaged(const bb_meta_visitor_t *visitor, bb_slice_t key,
-                                  bb_fault_t *fault)
+// Names the record; true: it is needed.
+static bool s_describe(bb_slice_t key, char what[BB_META_DAMAGE_TEXT_BYTES])
 {
     uint8_t bytes[S_KEY_BYTES_MAX] = {0};
     size_t length = BB_MIN(key.length, sizeof bytes);
@@ -411,10 +412,16 @@ static bb_error_t s_visit_damaged(const bb_meta_visitor_t *visitor, bb_slice_t k
     for (size_t i = 0; i < length; i++) {
         snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
     }
-    char what[BB_META_DAMAGE_TEXT_BYTES];
-    snprintf(what, sizeof what, "the record with key 0x%s (%s) does not verify", hex,
+    snprintf(what, BB_META_DAMAGE_TEXT_BYTES, "the record with key 0x%s (%s) does not verify", hex,
              s_name_of(bytes[0]));
-    bool is_needed = s_is_needed(bytes, key.length);
+    return s_is_needed(bytes, key.length);
+}
+
+static bb_error_t s_visit_damaged(const bb_meta_visitor_t *visitor, bb_slice_t key,
+                                  bb_fault_t *fault)
+{
+    char what[BB_META_DAMAGE_TEXT_BYTES];
+    bool is_needed = s_describe(key, what);
     if (visitor->damaged) {
         return visitor->damaged(visitor->context, is_needed, what, fault);
     }
@@ -435,4 +442,52 @@ bb_error_t bb_meta_read(bb_kv_driver_t *kv, bb_kv_txn_t *txn, const bb_meta_visi
 {
     bb_meta_visitor_t copy = *visitor;
     return bb_kv_walk(kv, txn, s_visit_record, &copy, fault);
+}
+
+typedef struct {
+    bb_meta_check_t *found;
+    uint8_t keys[S_REMOVED_MAX][S_KEY_BYTES_MAX];
+    size_t lengths[S_REMOVED_MAX];
+} s_check_t;
+
+static bb_error_t s_check_record(void *context, bb_slice_t key, bb_slice_t record,
+                                 bb_fault_t *fault)
+{
+    s_check_t *self = context;
+    bb_meta_check_t *found = self->found;
+    char what[BB_META_DAMAGE_TEXT_BYTES];
+    bb_slice_t value;
+    (void)fault;
+    if (bb_kv_record_open(key, record, &value) == BB_OK) {
+        return BB_OK;
+    }
+    if (s_describe(key, what)) {
+        if (found->damaged_count++ == 0) {
+            memcpy(found->what, what, sizeof found->what);
+        }
+    } else if (found->removed_count < S_REMOVED_MAX) {
+        memcpy(self->keys[found->removed_count], key.data, key.length);
+        self->lengths[found->removed_count++] = key.length;
+    }
+    return BB_OK;
+}
+
+bb_error_t bb_meta_check(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_meta_check_t *found)
+{
+    s_check_t self = {.found = found};
+    bb_fault_t fault = {0};
+    *found = (bb_meta_check_t){0};
+    bb_error_t error = bb_kv_walk(kv, txn, s_check_record, &self, &fault);
+    if (error == BB_ERR_CORRUPT) {
+        if (found->damaged_count++ == 0) {
+            snprintf(found->what, sizeof found->what, "%.120s",
+                     fault.text[0] ? fault.text : bb_error_message(error));
+        }
+        return BB_OK; // what is met cannot be relied on: nothing is removed
+    }
+    for (uint32_t i = 0; i < found->removed_count && error == BB_OK; i++) {
+        error = kv->remove(txn, bb_slice(self.keys[i], self.lengths[i]));
+        error = error == BB_ERR_NOT_FOUND ? BB_OK : error;
+    }
+    return error;
 }

@@ -154,4 +154,14 @@ typedef struct {
 BB_MUST_CHECK bb_error_t bb_meta_read(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
                                       const bb_meta_visitor_t *visitor, bb_fault_t *fault);
 
+// Looks at every record again, and at nothing in them. Those that do not verify and are not needed
+// are removed from the map; the others are counted, and `what` names the first. Keys that do not
+// ascend or are missing count as one.
+typedef struct {
+    uint32_t removed_count, damaged_count;
+    char what[BB_META_DAMAGE_TEXT_BYTES];
+} bb_meta_check_t;
+BB_MUST_CHECK bb_error_t bb_meta_check(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
+                                       bb_meta_check_t *found);
+
 #endif

@@ -36,6 +36,10 @@ struct bb_store_scrub {
     uint64_t doubts_seen; // of those that the pool counts
     bool windows_changed;
     // The step that the core asked for, and how far the window under way is.
+    // Meta is looked at with the first step, with each pass that somebody asks for, and each week.
+    bool is_meta_due;
+    int64_t meta_wall_ns;
+    bb_meta_check_t meta_found; // the last time
     bool is_step_due;
     bb_scrub_actions_t step;
     int64_t step_wall_ns;
@@ -78,6 +82,7 @@ bb_store_scrub_t *bb_store_scrub_new(const bb_store_options_t *options)
                                                               : BB_SCRUB_INTERVAL_NS);
     self->checker = options->checker;
     self->windows_changed = true;
+    self->is_meta_due = true;
     return self;
 }
 
@@ -482,6 +487,7 @@ void bb_store_scrub_start(bb_store_t *store, int64_t now_mono_ns, int64_t now_wa
 {
     bb_store_scrub_t *self = store->scrub;
     int64_t wake_mono_ns = BB_NEVER_NS;
+    self->is_meta_due = true;
     if (self->windows_changed) {
         s_windows_set(store, now_wall_ns);
     }
@@ -498,7 +504,9 @@ bb_store_scrub_stats_t bb_store_scrub_stats(const bb_store_t *store, int64_t now
 {
     const bb_store_scrub_t *self = store->scrub;
     bb_store_scrub_stats_t stats = {.scrub = bb_scrub_stats(self->core, now_wall_ns),
-                                    .damage_count = self->damage.count,
+                                    .damage_count =
+                                        self->damage.count + (self->meta_found.damaged_count > 0),
+                                    .meta_damage_count = self->meta_found.damaged_count,
                                     .damage = self->damage.entries};
     for (uint32_t i = 0; i < self->doubted_count; i++) {
         bb_suspect_state_t state = self->doubted[i].suspect.state;
@@ -512,6 +520,13 @@ size_t bb_store_damage_text(const bb_store_t *store, uint32_t index,
                             char out[BB_STORE_DAMAGE_TEXT_BYTES])
 {
     const bb_damage_t *list = &store->scrub->damage;
+    if (index == list->count) {
+        const bb_meta_check_t *meta = &store->scrub->meta_found;
+        BB_ASSERT(meta->damaged_count > 0);
+        int text = snprintf(out, BB_STORE_DAMAGE_TEXT_BYTES, "meta: %u record%s: %s",
+                            meta->damaged_count, meta->damaged_count == 1 ? "" : "s", meta->what);
+        return (size_t)BB_MIN(text, (int)BB_STORE_DAMAGE_TEXT_BYTES - 1);
+    }
     BB_ASSERT(index < list->count);
     const bb_damage_entry_t *entry = &list->entries[index];
     bb_civil_t day = bb_civil_of_wall_ns((int64_t)entry->day * BB_NS_PER_DAY);
@@ -603,6 +618,8 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
                             .sum_count = self->sum_count,
                             .is_begin = self->step.is_window_begin,
                             .is_hashed = self->is_hashed};
+    int64_t age_ns = self->step_wall_ns - self->meta_wall_ns;
+    job->is_meta_due = self->is_meta_due || age_ns >= BB_SCRUB_INTERVAL_NS || age_ns < 0;
     self->sums = NULL;
     self->sum_count = 0;
     bb_segment_retain(job->segment);
@@ -621,6 +638,11 @@ void bb_scrub_job_publish(bb_scrub_job_t *self, bb_store_t *store)
     scrub->sum_count = self->sum_count;
     scrub->is_hashed = self->is_hashed;
     self->sums = NULL;
+    if (self->is_meta_due) {
+        scrub->is_meta_due = false;
+        scrub->meta_wall_ns = self->wall_ns;
+        scrub->meta_found = self->meta_found;
+    }
     scrub->has_outcome = true;
     scrub->outcome_bytes = self->bytes;
     scrub->outcome_findings = self->finding_count;

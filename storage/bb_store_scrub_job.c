@@ -201,8 +201,29 @@ static bb_error_t s_record(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *f
                                          bb_error_message(error));
 }
 
+// Meta is small, and every day of it is as old as what it describes: all of it in one go.
+static bb_error_t s_check_meta(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *fault)
+{
+    bb_kv_txn_t *txn = NULL;
+    bb_error_t error = self->kv->begin(self->meta, true, &txn);
+    if (error == BB_OK) {
+        error = bb_meta_check(self->kv, txn, &self->meta_found);
+    }
+    if (error == BB_OK && self->meta_found.removed_count > 0) {
+        error = bb_store_commit(self->kv, &txn, must_fence);
+    }
+    self->kv->abort(&txn);
+    return error == BB_OK ? BB_OK
+                          : bb_fault_set(fault, error, "meta: what does not verify: %s",
+                                         bb_error_message(error));
+}
+
 bb_error_t bb_scrub_job_run(bb_scrub_job_t *self, bool *must_fence, bb_fault_t *fault)
 {
+    bb_error_t error = self->is_meta_due ? s_check_meta(self, must_fence, fault) : BB_OK;
+    if (error != BB_OK) {
+        return error;
+    }
     s_check(self);
     return self->found.count > 0 || self->is_end ? s_record(self, must_fence, fault) : BB_OK;
 }

@@ -25,6 +25,8 @@ struct bb_scrub_job {
     uint32_t sum_count;
     bb_meta_batch_t fingerprints; // to be recorded
     bool is_begin, is_hashed;
+    bool is_meta_due; // meta is looked at, too
+    bb_meta_check_t meta_found;
     bool is_alone;                // the window is this segment, with every point once
     bb_meta_verified_t *verified; // of the segments of the window
     uint32_t verified_count;

@@ -79,6 +79,20 @@ static bb_error_t s_reopen(fixture_t *fixture, bb_store_report_t *report, bb_fau
     return bb_store_open(&fixture->options, report, &fixture->store, fault);
 }
 
+// What scrubbing says of the map; nothing is changed.
+static bb_meta_check_t s_check(const fixture_t *fixture)
+{
+    bb_kv_driver_t *kv = fixture->options.kv;
+    bb_kv_env_t *env = s_open_meta(fixture);
+    bb_kv_txn_t *txn = NULL;
+    bb_meta_check_t found;
+    assert_int_equal(kv->begin(env, true, &txn), BB_OK);
+    assert_int_equal(bb_meta_check(kv, txn, &found), BB_OK);
+    kv->abort(&txn);
+    kv->close(&env);
+    return found;
+}
+
 // Points in windows and in the journal, names, have-sets, times of scrubbing, fingerprints.
 static void s_make(fixture_t *fixture)
 {
@@ -118,9 +132,12 @@ static void test_flipped_bits_are_seen(void **state)
                 continue; // takes the place of another one, and the map counts one less
             }
             s_replace(&fixture, &sound, &bad);
+            bb_meta_check_t found = s_check(&fixture);
+            assert_int_equal(found.damaged_count + found.removed_count, 1);
             bb_store_report_t report;
             bb_fault_t fault = {0};
             bb_error_t error = s_reopen(&fixture, &report, &fault);
+            assert_int_equal(found.removed_count, error == BB_OK);
             if (error == BB_OK) {
                 assert_non_null(strchr("DFLPT", bad.key[0]));
                 assert_int_equal(report.meta_damaged_count, 1);
@@ -144,6 +161,7 @@ static void test_flipped_bits_are_seen(void **state)
     for (const char *kind = "CFHKLMNPTW"; *kind; kind++) {
         assert_true(kinds[(uint8_t)*kind] || *kind == 'K' || *kind == 'T');
     }
+    assert_int_equal(s_check(&fixture).damaged_count + s_check(&fixture).removed_count, 0);
     fixture_reopen_error(&fixture, BB_OK);
     fixture_close(&fixture);
 }
