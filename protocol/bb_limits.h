@@ -61,4 +61,10 @@
 #define BB_DEADLINE_NS_DEFAULT (INT64_C(10) * 1000000000)
 #define BB_DEADLINE_NS_MAX     (INT64_C(3600) * 1000000000)
 
+// The registry (bb_registry.h). More entries: BB_ERR_LIMIT, nothing taken.
+#define BB_REGISTRY_KEY_BYTES_MAX     128
+#define BB_REGISTRY_PAYLOAD_BYTES_MAX 64
+#define BB_REGISTRY_ENTRIES_MAX       (1u << 24)
+#define BB_REGISTRY_MESSAGE_MAX       256 // entries of one message
+
 #endif
