@@ -66,8 +66,10 @@ typedef enum {
 typedef enum {
     BUSBAR_DEFAULT_LEVEL = 0, // local_quorum
     BUSBAR_ONE = 1,
-    BUSBAR_LOCAL_QUORUM = 2,
-    BUSBAR_ALL = 5,
+    BUSBAR_LOCAL_QUORUM = 2, // a majority in the coordinator's data centre
+    BUSBAR_QUORUM = 3,       // a majority over all data centres, and in the coordinator's
+    BUSBAR_EACH_QUORUM = 4,  // a majority in every data centre
+    BUSBAR_ALL = 5,          // every replica
 } busbar_level_t;
 
 // ---- client ------------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ typedef enum {
 
 typedef struct {
     busbar_mode_t mode;
-    busbar_level_t level; // ONE or LOCAL_QUORUM
+    busbar_level_t level;
     const char *const *batteries;
     size_t battery_count; // 0 = all
     const char *const *metrics;

@@ -12,7 +12,9 @@ static_assert(sizeof(((busbar_fault_t *)0)->text) == sizeof(((bb_fault_t *)0)->t
 static_assert(BUSBAR_FLOAT64 == (int)BB_TYPE_FLOAT64 && BUSBAR_STATE == (int)BB_TYPE_STATE,
               "public types are those of the wire");
 static_assert(BUSBAR_ONE == (int)BB_LEVEL_ONE && BUSBAR_ALL == (int)BB_LEVEL_ALL &&
-                  BUSBAR_LOCAL_QUORUM == (int)BB_LEVEL_LOCAL_QUORUM,
+                  BUSBAR_LOCAL_QUORUM == (int)BB_LEVEL_LOCAL_QUORUM &&
+                  BUSBAR_QUORUM == (int)BB_LEVEL_QUORUM &&
+                  BUSBAR_EACH_QUORUM == (int)BB_LEVEL_EACH_QUORUM,
               "public levels are those of the wire");
 static_assert(BUSBAR_RETRY_UNKNOWN == (int)BB_RETRY_UNKNOWN &&
                   BUSBAR_RETRY_ELSEWHERE == (int)BB_RETRY_ELSEWHERE,

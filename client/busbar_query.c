@@ -92,11 +92,8 @@ static busbar_status_t s_check_names(const busbar_query_t *query, busbar_fault_t
 
 static busbar_status_t s_check(const busbar_query_t *query, busbar_fault_t *fault)
 {
-    if (query->level != BUSBAR_DEFAULT_LEVEL && query->level != BUSBAR_ONE &&
-        query->level != BUSBAR_LOCAL_QUORUM) {
-        return busbar_fault_say(fault, BB_ERR_QUERY,
-                                "queries are made at level one or local_quorum, not %d",
-                                (int)query->level);
+    if ((int)query->level < BUSBAR_DEFAULT_LEVEL || (int)query->level > BUSBAR_ALL) {
+        return busbar_fault_say(fault, BB_ERR_QUERY, "there is no level %d", (int)query->level);
     }
     if (query->mode == BUSBAR_AGGREGATE && query->aggregates == 0) {
         return busbar_fault_say(fault, BB_ERR_QUERY, "an aggregate query names no aggregate");
@@ -431,7 +428,8 @@ static void s_fill_query(busbar_rows_t *self, const busbar_query_t *query)
 {
     self->query = (bb_query_t){
         .mode = (bb_query_mode_t)query->mode,
-        .level = query->level == BUSBAR_ONE ? BB_LEVEL_ONE : BB_LEVEL_LOCAL_QUORUM,
+        .level =
+            query->level == BUSBAR_DEFAULT_LEVEL ? BB_LEVEL_LOCAL_QUORUM : (bb_level_t)query->level,
         .group_by_none = query->group_by_none,
         .compare = (bb_compare_t)query->compare,
         .threshold = query->threshold,

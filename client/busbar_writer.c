@@ -592,9 +592,8 @@ static void s_fill_defaults(busbar_writer_options_t *options, const busbar_clien
 
 busbar_writer_t *busbar_writer_open(busbar_client_t *client, const busbar_writer_options_t *options)
 {
-    if (!client ||
-        (options && options->level != BUSBAR_DEFAULT_LEVEL && options->level != BUSBAR_ONE &&
-         options->level != BUSBAR_LOCAL_QUORUM && options->level != BUSBAR_ALL)) {
+    if (!client || (options && ((int)options->level < BUSBAR_DEFAULT_LEVEL ||
+                                (int)options->level > BUSBAR_ALL))) {
         return NULL;
     }
     busbar_writer_t *self = bb_alloc_zero(1, sizeof *self);

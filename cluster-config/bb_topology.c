@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster-config/bb_topology.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -327,6 +329,13 @@ bb_topology_need_t bb_topology_need(const bb_topology_t *self, bb_level_t level,
     return need;
 }
 
+// Replicas of the data centre that are in the mask.
+static uint32_t s_count_in_dc(const bb_topology_t *self, uint32_t dc_index, uint32_t slot_mask)
+{
+    uint32_t mask = ((1u << self->dc_replicas[dc_index]) - 1) << self->dc_slot_first[dc_index];
+    return (uint32_t)__builtin_popcount(slot_mask & mask);
+}
+
 bool bb_topology_is_met(const bb_topology_t *self, const bb_topology_need_t *need,
                         uint32_t slot_mask)
 {
@@ -335,10 +344,38 @@ bool bb_topology_is_met(const bb_topology_t *self, const bb_topology_need_t *nee
         return false;
     }
     for (uint32_t i = 0; i < self->dc_count; i++) {
-        uint32_t mask = ((1u << self->dc_replicas[i]) - 1) << self->dc_slot_first[i];
-        if ((uint32_t)__builtin_popcount(slot_mask & mask) < need->in_dc[i]) {
+        if (s_count_in_dc(self, i, slot_mask) < need->in_dc[i]) {
             return false;
         }
     }
     return true;
+}
+
+BB_PRINTF(3, 4)
+static size_t s_say(char *out, size_t at, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(out + at, BB_TOPOLOGY_LACKS_BYTES - at, format, arguments);
+    va_end(arguments);
+    return BB_MIN(at + (size_t)BB_MAX(length, 0), BB_TOPOLOGY_LACKS_BYTES - 1);
+}
+
+void bb_topology_lacks_text(const bb_topology_t *self, const bb_topology_need_t *need,
+                            uint32_t slot_mask, char out[BB_TOPOLOGY_LACKS_BYTES])
+{
+    BB_ASSERT(self && need && out);
+    size_t at = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < self->dc_count; i++) {
+        uint32_t count = s_count_in_dc(self, i, slot_mask);
+        if (count < need->in_dc[i]) {
+            at = s_say(out, at, "%s%s has %u of the %u replicas it needs", at > 0 ? ", " : "",
+                       self->dc_names[i], count, need->in_dc[i]);
+        }
+    }
+    uint32_t total = (uint32_t)__builtin_popcount(slot_mask);
+    if (total < need->total) {
+        s_say(out, at, "%s%u of %u in all", at > 0 ? "; " : "", total, need->total);
+    }
 }

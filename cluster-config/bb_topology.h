@@ -99,6 +99,11 @@ bb_topology_need_t bb_topology_need(const bb_topology_t *self, bb_level_t level,
 // True when the replicas in `slot_mask` (bit i = slot i) satisfy the need.
 bool bb_topology_is_met(const bb_topology_t *self, const bb_topology_need_t *need,
                         uint32_t slot_mask);
+// What the mask lacks of the need, in words: "dc1 has 1 of the 2 replicas it needs; 3 of 4 in all",
+// with each data centre that has too few; cut at the end when it does not fit, "" when it is met.
+#define BB_TOPOLOGY_LACKS_BYTES 256u
+void bb_topology_lacks_text(const bb_topology_t *self, const bb_topology_need_t *need,
+                            uint32_t slot_mask, char out[BB_TOPOLOGY_LACKS_BYTES]);
 
 #ifdef __cplusplus
 }

@@ -20,8 +20,8 @@ extern "C" {
 typedef enum {
     BB_LEVEL_ONE = 1,
     BB_LEVEL_LOCAL_QUORUM = 2,
-    BB_LEVEL_QUORUM = 3,      // reserved: refused by name until several data centres are proved
-    BB_LEVEL_EACH_QUORUM = 4, // reserved, likewise
+    BB_LEVEL_QUORUM = 3,      // a majority over all data centres, and in the coordinator's
+    BB_LEVEL_EACH_QUORUM = 4, // a majority in every data centre
     BB_LEVEL_ALL = 5,
 } bb_level_t;
 

@@ -123,7 +123,11 @@ bool cli_level(const char *name, busbar_level_t *level)
     static const struct {
         const char *name;
         busbar_level_t level;
-    } levels[] = {{"one", BUSBAR_ONE}, {"local_quorum", BUSBAR_LOCAL_QUORUM}, {"all", BUSBAR_ALL}};
+    } levels[] = {{"one", BUSBAR_ONE},
+                  {"local_quorum", BUSBAR_LOCAL_QUORUM},
+                  {"quorum", BUSBAR_QUORUM},
+                  {"each_quorum", BUSBAR_EACH_QUORUM},
+                  {"all", BUSBAR_ALL}};
     *level = BUSBAR_DEFAULT_LEVEL;
     if (!name) {
         return true;
@@ -134,6 +138,7 @@ bool cli_level(const char *name, busbar_level_t *level)
             return true;
         }
     }
-    cli_complain("--consistency: '%s' is none of one, local_quorum, all", name);
+    cli_complain("--consistency: '%s' is none of one, local_quorum, quorum, each_quorum, all",
+                 name);
     return false;
 }

@@ -41,7 +41,9 @@ bool cli_no_arguments(const cli_command_t *command, const cli_texts_t *positiona
 // Opens the client; NULL after complaining, with *exit_status set.
 busbar_client_t *cli_client_open(const cli_context_t *context, const char *node_id,
                                  int64_t timeout_ns, int *exit_status);
-// "one", "local_quorum", "all"; NULL gives the default. false after complaining.
+#define CLI_LEVELS_HELP "one, local_quorum (default), quorum, each_quorum or all"
+// "one", "local_quorum", "quorum", "each_quorum", "all"; NULL gives the default. false after
+// complaining.
 bool cli_level(const char *name, busbar_level_t *level);
 
 // The verbs, each in its own file.

@@ -384,7 +384,7 @@ int bb_cli_simulate(const char *client_file, int argc, char **argv)
          "the same seed gives the same bytes (default 42)"},
         {"--speed", CLI_TEXT, &flags.speed, NULL, "X", "times real time, or max (default)"},
         {"--out", CLI_TEXT, &flags.out, NULL, "F", "influx (default) or csv, on standard output"},
-        {"--consistency", CLI_TEXT, &flags.level, NULL, "L", "one, local_quorum (default) or all"},
+        {"--consistency", CLI_TEXT, &flags.level, NULL, "L", CLI_LEVELS_HELP},
         {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D",
          "how long to wait for an answer (default 10s)"},
         {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM",

@@ -179,7 +179,7 @@ int cli_verb_import(const cli_context_t *context, int argc, char **argv)
          "YAML: which columns are time, battery and metrics"},
         {"--revision", CLI_COUNT, &loader.revision, NULL, "N",
          "revision of every point (default 0)"},
-        {"--consistency", CLI_TEXT, &level, NULL, "L", "one, local_quorum (default) or all"},
+        {"--consistency", CLI_TEXT, &level, NULL, "L", CLI_LEVELS_HELP},
         {"--timeout", CLI_DURATION, &loader.timeout_ns, NULL, "D",
          "how long to wait for an answer (default 10s)"},
         {"-o --output", CLI_TEXT, &output, NULL, "FORM", "json: one object at the end"},

@@ -158,10 +158,6 @@ static int s_ask(const cli_context_t *context, const s_flags_t *flags, busbar_qu
     if (!cli_form(flags->output, &form) || !cli_level(flags->level, &query->level)) {
         return exit_status;
     }
-    if (query->level == BUSBAR_ALL) {
-        cli_complain("--consistency: reads know one and local_quorum");
-        return exit_status;
-    }
     busbar_client_t *client =
         cli_client_open(context, flags->node_id, flags->timeout_ns, &exit_status);
     if (!client) {
@@ -229,7 +225,7 @@ static void s_flags_clear(s_flags_t *flags)
     }
 #define S_OPTION_LEVEL                                                                             \
     {                                                                                              \
-        "--consistency", CLI_TEXT, &flags.level, NULL, "L", "one or local_quorum (default)"        \
+        "--consistency", CLI_TEXT, &flags.level, NULL, "L", CLI_LEVELS_HELP                        \
     }
 #define S_OPTION_NODE                                                                              \
     {                                                                                              \

@@ -233,7 +233,7 @@ int cli_verb_write(const cli_context_t *context, int argc, char **argv)
          "line protocol: the tag that names the battery"},
         {"--revision", CLI_COUNT, &flags.revision, NULL, "N",
          "revision of every point; a higher one wins (default 0)"},
-        {"--consistency", CLI_TEXT, &flags.level, NULL, "L", "one, local_quorum (default) or all"},
+        {"--consistency", CLI_TEXT, &flags.level, NULL, "L", CLI_LEVELS_HELP},
         {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D",
          "how long to wait for an answer (default 10s)"},
         {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM", "json: one object at the end"},

@@ -17,6 +17,8 @@ typedef struct s_read {
     struct s_read *next;
     uint64_t context;
     uint64_t request_id; // answers to this request or a later one count
+    bb_topology_need_t need;
+    bool is_local; // replicas of other data centres are not needed
     int64_t deadline_mono_ns;
     uint32_t part_count, waiting_count;
     bool is_timeout;
@@ -90,23 +92,24 @@ void bb_fence_destroy(bb_fence_t **self_pointer)
     free(self);
 }
 
-bb_error_t bb_fence_begin(bb_fence_t *self, uint64_t context, uint64_t request_id,
-                          const uint32_t *partitions, uint32_t partition_count,
-                          int64_t deadline_mono_ns)
+bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
 {
-    BB_ASSERT(self && (partitions || partition_count == 0));
+    BB_ASSERT(self && request && (request->partitions || request->partition_count == 0));
     if (self->waiting_count >= BB_FENCE_READS_MAX) {
         return BB_ERR_BUSY;
     }
-    s_read_t *read = bb_alloc_zero(1, sizeof *read + partition_count * sizeof read->parts[0]);
-    read->context = context;
-    read->request_id = request_id;
-    read->deadline_mono_ns = deadline_mono_ns;
-    read->part_count = partition_count;
-    read->waiting_count = partition_count;
-    for (uint32_t i = 0; i < partition_count; i++) {
-        BB_ASSERT(bb_have_view_is_ours(self->view, partitions[i]));
-        read->parts[i].partition = partitions[i];
+    uint32_t count = request->partition_count;
+    s_read_t *read = bb_alloc_zero(1, sizeof *read + count * sizeof read->parts[0]);
+    read->context = request->context;
+    read->request_id = request->request_id;
+    read->deadline_mono_ns = request->deadline_mono_ns;
+    read->need = bb_topology_need(self->topology, request->level, self->dc_index);
+    read->is_local = request->level <= BB_LEVEL_LOCAL_QUORUM;
+    read->part_count = count;
+    read->waiting_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        BB_ASSERT(bb_have_view_is_ours(self->view, request->partitions[i]));
+        read->parts[i].partition = request->partitions[i];
     }
     *self->waiting_end = read;
     self->waiting_end = &read->next;
@@ -114,12 +117,13 @@ bb_error_t bb_fence_begin(bb_fence_t *self, uint64_t context, uint64_t request_i
     return BB_OK;
 }
 
-uint64_t bb_fence_request_id(const bb_fence_t *self)
+uint64_t bb_fence_request_id(const bb_fence_t *self, uint32_t dc_index)
 {
     BB_ASSERT(self);
     uint64_t request_id = 0;
     for (const s_read_t *read = self->waiting; read; read = read->next) {
-        for (uint32_t i = 0; i < read->part_count; i++) {
+        bool is_needed = dc_index == self->dc_index || !read->is_local;
+        for (uint32_t i = 0; i < read->part_count && is_needed; i++) {
             if (read->parts[i].state == S_REPORTS) {
                 request_id = BB_MAX(request_id, read->request_id);
                 break;
@@ -138,24 +142,45 @@ static void s_resolve(s_read_t *read, s_part_t *part, bb_error_t error)
     read->waiting_count--;
 }
 
-// A majority has answered: keeps what they have and we lack.
-static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *part)
+// The slots whose replicas have answered, and those of them and of nodes that are up.
+static void s_masks(const bb_fence_t *self, const s_read_t *read, uint32_t partition,
+                    uint32_t *answered_mask, uint32_t *possible_mask)
 {
-    const uint16_t *replicas = bb_topology_replicas(self->topology, part->partition);
+    const uint16_t *replicas = bb_topology_replicas(self->topology, partition);
+    uint32_t count = bb_topology_replica_count(self->topology);
+    *answered_mask = *possible_mask = 0;
+    for (uint32_t slot = 0; slot < count; slot++) {
+        uint32_t node = replicas[slot];
+        bool is_answered =
+            node == self->self_index ||
+            bb_have_view_answered_id(self->view, node, partition) >= read->request_id;
+        *answered_mask |= (uint32_t)is_answered << slot;
+        *possible_mask |= (uint32_t)(is_answered || bb_have_view_is_up(self->view, node)) << slot;
+    }
+}
+
+// Enough have answered: keeps what they have and we lack.
+static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *part,
+                           uint32_t answered_mask)
+{
     uint32_t first = bb_topology_dc_slot_first(self->topology, self->dc_index);
     uint32_t count = bb_topology_dc_replica_count(self->topology, self->dc_index);
+    uint32_t local_mask = ((1u << count) - 1) << first;
+    uint32_t slot_count = bb_topology_replica_count(self->topology);
     const bb_have_set_t *own = self->own(self->own_context, part->partition);
     part->state = S_DATA;
-    for (uint32_t slot = first; slot < first + count; slot++) {
-        if (replicas[slot] == self->self_index ||
-            bb_have_view_answered_id(self->view, replicas[slot], part->partition) <
-                read->request_id) {
+    for (uint32_t slot = 0; slot < slot_count; slot++) {
+        // What another data centre had need not be here for a local level.
+        if (!(answered_mask >> slot & 1) || (read->is_local && !(local_mask >> slot & 1))) {
+            continue;
+        }
+        if (bb_topology_replicas(self->topology, part->partition)[slot] == self->self_index) {
             continue;
         }
         const bb_have_set_t *known = bb_have_view_known(self->view, part->partition, slot);
         if (!bb_have_set_includes(own, known)) {
             if (!part->targets) {
-                part->targets = bb_alloc_zero(count, sizeof *part->targets);
+                part->targets = bb_alloc_zero(slot_count, sizeof *part->targets);
             }
             bb_have_set_copy(&part->targets[part->target_count++], known);
         }
@@ -165,22 +190,12 @@ static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *par
 static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
 {
     if (part->state == S_REPORTS) {
-        const uint16_t *replicas = bb_topology_replicas(self->topology, part->partition);
-        uint32_t first = bb_topology_dc_slot_first(self->topology, self->dc_index);
-        uint32_t count = bb_topology_dc_replica_count(self->topology, self->dc_index);
-        uint32_t answered_count = 0, possible_count = 0;
-        for (uint32_t slot = first; slot < first + count; slot++) {
-            uint32_t node = replicas[slot];
-            bool is_answered =
-                node == self->self_index ||
-                bb_have_view_answered_id(self->view, node, part->partition) >= read->request_id;
-            answered_count += is_answered;
-            possible_count += is_answered || bb_have_view_is_up(self->view, node);
-        }
-        if (possible_count < count / 2 + 1) {
+        uint32_t answered_mask, possible_mask;
+        s_masks(self, read, part->partition, &answered_mask, &possible_mask);
+        if (!bb_topology_is_met(self->topology, &read->need, possible_mask)) {
             s_resolve(read, part, BB_ERR_UNAVAILABLE);
-        } else if (answered_count >= count / 2 + 1) {
-            s_targets_take(self, read, part);
+        } else if (bb_topology_is_met(self->topology, &read->need, answered_mask)) {
+            s_targets_take(self, read, part, answered_mask);
         }
     }
     if (part->state == S_DATA) {

@@ -2,15 +2,18 @@
 // bb_fence - says when a quorum read may scan here, and which partitions it must call missing.
 //
 // Pure core, owned by one shard. Design, "Quorum reads cost one scan": after the read has arrived,
-// replicas are asked for their have-sets; T is the union over a majority, this node included; the
-// read may go ahead once our own have-set contains T. Every point acknowledged at local_quorum in
-// this data centre before the read began is in the have-set of a majority, and two majorities
-// share a replica, so T contains it. An answer to a question asked before the read arrived proves
-// nothing and does not count (bb_have_view_answered_id, numbers of requests).
+// replicas are asked for their have-sets; T is the union over as many as the level needs
+// (bb_topology_need), this node included; the read may go ahead once our own have-set contains T.
+// Every point acknowledged at a level before the read began is in the have-sets of the replicas
+// that the level needs, and two such sets share a replica, so T contains it: local_quorum reads see
+// what was acknowledged at local_quorum in this data centre, quorum reads that and what was at
+// quorum anywhere, each_quorum reads what was at any quorum anywhere, all reads everything. An
+// answer to a question asked before the read arrived proves nothing and does not count
+// (bb_have_view_answered_id, numbers of requests).
 //
-//     REPORTS  a majority of the partition's local replicas must answer
+//     REPORTS  the replicas that the level needs must answer
 //     DATA     what they have is waited for, and pulled when it does not come
-//     READY    or MISSING: UNAVAILABLE (no majority is up), TIMEOUT (it did not answer in time),
+//     READY    or MISSING: UNAVAILABLE (too few are up), TIMEOUT (they did not answer in time),
 //              BEHIND (the data did not come in time, or nobody has it in a journal any more)
 #ifndef BB_FENCE_H
 #define BB_FENCE_H
@@ -27,13 +30,20 @@ bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb
 // Waiting reads are forgotten: their contexts are the caller's.
 void bb_fence_destroy(bb_fence_t **self);
 
-// A read of these partitions (ours, ascending) arrived; copies the list. Answers to requests from
-// `request_id` on count: bb_have_view_request_id_next. BB_ERR_BUSY: too many wait.
-BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, uint64_t context, uint64_t request_id,
-                                        const uint32_t *partitions, uint32_t partition_count,
-                                        int64_t deadline_mono_ns);
-// The youngest request number that waiting reads need an answer to; 0: none.
-uint64_t bb_fence_request_id(const bb_fence_t *self);
+typedef struct {
+    uint64_t context;
+    bb_level_t level;
+    uint64_t request_id;        // answers from this one on count: bb_have_view_request_id_next
+    const uint32_t *partitions; // ours, ascending
+    uint32_t partition_count;
+    int64_t deadline_mono_ns;
+} bb_fence_read_t;
+
+// A read arrived; copies the list of partitions. BB_ERR_BUSY: too many wait.
+BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *read);
+// The youngest request number that waiting reads need an answer to from replicas in the data
+// centre; 0: none.
+uint64_t bb_fence_request_id(const bb_fence_t *self, uint32_t dc_index);
 // Looks at the view, the own have-sets and the time. Cheap when `is_changed` is false and no
 // deadline has passed; it must be true after reports, applies and changes of liveness.
 void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed);

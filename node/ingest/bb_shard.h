@@ -161,6 +161,8 @@ typedef enum {
     BB_PLANTED_STILL_CLOCK,            // floors and rollups are never told the time
     BB_PLANTED_SWAPPED_EXTREMES,       // minima and maxima of answers are exchanged on their way
     BB_PLANTED_ROUNDED_SUM,            // sums of answers are a little too large
+    BB_PLANTED_LOCAL_FENCE,            // reads at any quorum ask their own data centre only
+    BB_PLANTED_LOCAL_LEVEL,            // writes at any quorum count their own data centre only
 } bb_planted_t;
 #endif
 

@@ -449,21 +449,19 @@ static bb_error_t s_on_have(bb_shard_t *self, uint32_t node, const bb_message_t 
 
 void bb_shard_ask(bb_shard_t *self)
 {
-    uint64_t fence_request_id = bb_fence_request_id(self->fence);
-    uint32_t dc_index = bb_topology_node(self->topology, self->self_index)->dc_index;
     bool is_settling = self->settle_count > 0 && self->time.mono_ns >= self->settle_next_mono_ns;
     for (uint32_t node = 0; node < self->node_count; node++) {
         if (node == self->self_index) {
             continue;
         }
-        // Only replicas of this data centre make a local quorum.
-        bool is_local = bb_topology_node(self->topology, node)->dc_index == dc_index;
+        uint64_t fence_request_id =
+            bb_fence_request_id(self->fence, bb_topology_node(self->topology, node)->dc_index);
         bool is_wanted =
             is_settling && self->is_up[node] && bb_have_view_shared_count(self->view, node) > 0;
         uint32_t lane_count = bb_have_view_lane_count(self->view, node);
         for (uint32_t step = 0; step < lane_count; step++) {
             if (!is_wanted && !bb_have_view_is_ask_due(self->view, self->time.mono_ns, node, step,
-                                                       is_local ? fence_request_id : 0)) {
+                                                       fence_request_id)) {
                 continue;
             }
             bb_message_t message = {.kind = BB_KIND_HAVE_REQUEST, .epoch = self->epoch};

@@ -113,8 +113,16 @@ static void s_wait(bb_shard_t *self, uint64_t ticket, const bb_message_t *messag
     if (BB_IS_PLANTED(self, BB_PLANTED_CACHED_FENCE)) {
         request_id = 1;
     }
-    bb_error_t error = bb_fence_begin(self->fence, (uint64_t)(uintptr_t)read, request_id,
-                                      query.partitions, query.partition_count, wait_mono_ns);
+    if (BB_IS_PLANTED(self, BB_PLANTED_LOCAL_FENCE)) {
+        query.level = BB_LEVEL_LOCAL_QUORUM;
+    }
+    bb_fence_read_t request = {.context = (uint64_t)(uintptr_t)read,
+                               .level = query.level,
+                               .request_id = request_id,
+                               .partitions = query.partitions,
+                               .partition_count = query.partition_count,
+                               .deadline_mono_ns = wait_mono_ns};
+    bb_error_t error = bb_fence_begin(self->fence, &request);
     if (error != BB_OK) {
         free(read);
         bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, error, 100,
@@ -144,9 +152,7 @@ void bb_shard_query(bb_shard_t *self, uint64_t ticket, const bb_message_t *messa
 {
     const bb_query_t *query = &message->query;
     const char *refusal = NULL;
-    if (query->level != BB_LEVEL_ONE && query->level != BB_LEVEL_LOCAL_QUORUM) {
-        refusal = "queries are answered at one or local_quorum";
-    } else if (query->partition_count == 0) {
+    if (query->partition_count == 0) {
         refusal = "the query names no partition";
     } else if (query->partition_count > self->partition_count) {
         refusal = "the query names more partitions than there are";

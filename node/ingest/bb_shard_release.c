@@ -29,16 +29,12 @@ void bb_shard_release(bb_shard_t *self, uint64_t ticket, const bb_message_t *mes
         error = BB_ERR_STOPPING;
     } else if (self->time.is_skewed) {
         error = BB_ERR_CLOCK_SKEW;
-    } else if (level != BB_LEVEL_ONE && level != BB_LEVEL_LOCAL_QUORUM && level != BB_LEVEL_ALL) {
-        error = BB_ERR_USAGE;
     } else if (!release) {
         error = BB_ERR_BUSY;
     }
     if (error != BB_OK) {
         bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, error,
-                              error == BB_ERR_BUSY ? 1000 : 0, "%s",
-                              error == BB_ERR_USAGE ? "release at one, local_quorum or all"
-                                                    : bb_error_message(error));
+                              error == BB_ERR_BUSY ? 1000 : 0, "%s", bb_error_message(error));
         return;
     }
     *release = (bb_pending_release_t){

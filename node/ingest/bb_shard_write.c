@@ -183,14 +183,6 @@ static bool s_is_open(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
         S_ERROR(self, intake, BB_ERR_FENCED, 0, "a failed sync has fenced this store");
         return false;
     }
-    if (intake->level != BB_LEVEL_ONE && intake->level != BB_LEVEL_LOCAL_QUORUM &&
-        intake->level != BB_LEVEL_ALL) {
-        const char *name = bb_level_name(intake->level);
-        S_ERROR(self, intake, BB_ERR_USAGE, 0,
-                "consistency level %s is not offered for writes; use one, local_quorum or all",
-                name ? name : "?");
-        return false;
-    }
     if (!s_fits(self, intake, bytes)) {
         return false;
     }
@@ -254,21 +246,17 @@ static bool s_is_reachable(bb_shard_t *self, const s_intake_t *intake)
         return true;
     }
     uint32_t dc_index = bb_topology_node(self->topology, self->self_index)->dc_index;
+    bb_topology_need_t need = bb_topology_need(self->topology, intake->level, dc_index);
     const uint16_t *replicas = bb_topology_replicas(self->topology, self->partitions[unmet]);
-    bool is_all = intake->level == BB_LEVEL_ALL;
-    uint32_t first = is_all ? 0 : bb_topology_dc_slot_first(self->topology, dc_index);
-    uint32_t count = is_all ? bb_topology_replica_count(self->topology)
-                            : bb_topology_dc_replica_count(self->topology, dc_index);
-    uint32_t up_count = 0;
-    for (uint32_t slot = first; slot < first + count; slot++) {
-        up_count += self->is_up[replicas[slot]];
+    uint32_t mask = 0;
+    for (uint32_t slot = 0; slot < bb_topology_replica_count(self->topology); slot++) {
+        mask |= (uint32_t)self->is_up[replicas[slot]] << slot;
     }
+    char lacks[BB_TOPOLOGY_LACKS_BYTES];
+    bb_topology_lacks_text(self->topology, &need, mask, lacks);
     self->stats.writes_unavailable++;
-    S_ERROR(self, intake, BB_ERR_UNAVAILABLE, 500,
-            "partition %u has %u of %u replicas up in %s; %s needs %u", self->partitions[unmet],
-            up_count, count,
-            is_all ? "all data centres" : bb_topology_dc_name(self->topology, dc_index),
-            bb_level_name(intake->level), is_all ? count : count / 2 + 1);
+    S_ERROR(self, intake, BB_ERR_UNAVAILABLE, 500, "partition %u, level %s: %s",
+            self->partitions[unmet], bb_level_name(intake->level), lacks);
     return false;
 }
 
@@ -519,6 +507,9 @@ bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
         .now_mono_ns = self->time.mono_ns,
         .deadline_mono_ns = submit->deadline_mono_ns,
     };
+    if (BB_IS_PLANTED(self, BB_PLANTED_LOCAL_LEVEL) && request.level > BB_LEVEL_LOCAL_QUORUM) {
+        request.level = BB_LEVEL_LOCAL_QUORUM;
+    }
     // Room first: once dots are given, the chunk is on its way.
     if (self->staged_count == BB_SHARD_STAGED_MAX) {
         bb_shard_commit_staged(self);

@@ -10,6 +10,31 @@
 
 // ---- levels ----------------------------------------------------------------------------------
 
+// The table of the design, promise P1, written down again.
+static bool s_is_met(const sim_world_t *self, bb_level_t level, uint32_t dc, uint32_t held,
+                     const uint32_t *held_in_dc, uint32_t replicas)
+{
+    const uint32_t *replicas_in_dc = self->options.replicas_in_dc;
+    switch (level) {
+    case BB_LEVEL_ONE:
+        return held >= 1;
+    case BB_LEVEL_LOCAL_QUORUM:
+        return 2 * held_in_dc[dc] > replicas_in_dc[dc];
+    case BB_LEVEL_QUORUM:
+        return 2 * held > replicas && 2 * held_in_dc[dc] > replicas_in_dc[dc];
+    case BB_LEVEL_EACH_QUORUM:
+        for (uint32_t i = 0; i < self->options.dc_count; i++) {
+            if (replicas_in_dc[i] > 0 && 2 * held_in_dc[i] <= replicas_in_dc[i]) {
+                return false;
+            }
+        }
+        return true;
+    case BB_LEVEL_ALL:
+        return held == replicas;
+    }
+    return false;
+}
+
 void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level)
 {
     if (attempt->dot_count == 0) {
@@ -20,7 +45,7 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
     uint32_t dc = self->nodes[attempt->node].dc;
     for (uint32_t i = 0; i < attempt->dot_count; i++) {
         uint32_t partition = attempt->dots[i].partition;
-        uint32_t held = 0, held_in_dc = 0, replicas = 0;
+        uint32_t held = 0, replicas = 0, held_in_dc[SIM_DCS_MAX] = {0};
         for (uint32_t n = 0; n < self->options.node_count; n++) {
             if (!sim_world_is_replica(self, partition, n)) {
                 continue;
@@ -29,16 +54,13 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
             bool is_held = bb_have_set_contains(sim_node_have(&self->nodes[n], partition),
                                                 &attempt->stream, attempt->dots[i].seq);
             held += is_held;
-            held_in_dc += is_held && self->nodes[n].dc == dc;
+            held_in_dc[self->nodes[n].dc] += is_held;
         }
-        bool is_met = level == BB_LEVEL_ONE   ? held >= 1
-                      : level == BB_LEVEL_ALL ? held == replicas
-                                              : held_in_dc > self->options.replicas_in_dc[dc] / 2;
-        if (!is_met) {
+        if (!s_is_met(self, level, dc, held, held_in_dc, replicas)) {
             sim_trace_fail(&self->trace,
                            "node %u acknowledged at %s what %u replicas hold (%u in its data "
                            "centre): partition %u seq %" PRIu64,
-                           attempt->node, bb_level_name(level), held, held_in_dc, partition,
+                           attempt->node, bb_level_name(level), held, held_in_dc[dc], partition,
                            attempt->dots[i].seq);
             return;
         }

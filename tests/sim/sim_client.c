@@ -207,14 +207,51 @@ static bool s_holds_all(const sim_world_t *self, const sim_op_t *op, uint32_t no
     return true;
 }
 
+// Half of all are at the default level, the others at any.
+static bb_level_t s_draw_level(bb_random_t *random)
+{
+    return bb_random_chance(random, 1, 2)
+               ? BB_LEVEL_LOCAL_QUORUM
+               : (bb_level_t)bb_random_between(random, BB_LEVEL_ONE, BB_LEVEL_ALL);
+}
+
+// Where what was acknowledged at a level must be seen: by local_quorum reads in the data centres of
+// the mask, and, with S_GLOBAL, by quorum reads anywhere.
+#define S_GLOBAL (1u << 15)
+static uint32_t s_promise_mask(const sim_world_t *self, bb_level_t level, uint32_t dc)
+{
+    uint32_t every = (1u << self->options.dc_count) - 1;
+    switch (level) {
+    case BB_LEVEL_ONE:
+        return 0;
+    case BB_LEVEL_LOCAL_QUORUM:
+        return 1u << dc;
+    case BB_LEVEL_QUORUM:
+        return 1u << dc | S_GLOBAL;
+    case BB_LEVEL_EACH_QUORUM:
+    case BB_LEVEL_ALL:
+        return every | S_GLOBAL;
+    }
+    return 0;
+}
+
+// The promises that a read at the level must hold: those that count in any bit of the mask; 0: all
+// that there are.
+static uint32_t s_read_mask(const sim_world_t *self, bb_level_t level, uint32_t dc)
+{
+    uint32_t every = (1u << self->options.dc_count) - 1;
+    return level == BB_LEVEL_ALL           ? 0
+           : level == BB_LEVEL_EACH_QUORUM ? every | S_GLOBAL
+           : level == BB_LEVEL_QUORUM      ? 1u << dc | S_GLOBAL
+                                           : 1u << dc;
+}
+
 // Batteries that one node holds, so that it may coordinate. False: it holds none.
 static bool s_draw_write(sim_world_t *self, sim_op_t *op)
 {
     bb_random_t *random = &self->random_work;
     op->node = (uint32_t)bb_random_below(random, self->options.node_count);
-    op->level = bb_random_chance(random, 3, 5)   ? BB_LEVEL_LOCAL_QUORUM
-                : bb_random_chance(random, 3, 5) ? BB_LEVEL_ONE
-                                                 : BB_LEVEL_ALL;
+    op->level = s_draw_level(random);
     uint64_t revision = bb_random_chance(random, 1, 8) ? bb_random_between(random, 1, 3) : 0;
     bb_batch_builder_t *builder = bb_batch_builder_new(revision);
     uint32_t frames = (uint32_t)bb_random_between(random, 1, self->options.frames_max);
@@ -247,7 +284,7 @@ static void s_draw_read(sim_world_t *self, sim_op_t *op)
     bb_random_t *random = &self->random_work;
     op->is_used = true;
     op->node = (uint32_t)bb_random_below(random, self->options.node_count);
-    op->level = bb_random_chance(random, 9, 10) ? BB_LEVEL_LOCAL_QUORUM : BB_LEVEL_ONE;
+    op->level = bb_random_chance(random, 3, 4) ? BB_LEVEL_LOCAL_QUORUM : s_draw_level(random);
     op->mode = bb_random_chance(random, 1, 10) ? BB_QUERY_QUARANTINE : BB_QUERY_RAW;
     bool is_all = bb_random_chance(random, 1, 2);
     bool is_stray = bb_random_chance(random, 1, 5); // asks for what the node does not hold, too
@@ -436,12 +473,7 @@ static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, const si
     uint64_t count = op->batch.value_count;
     bool *is_rejected = bb_alloc_zero(count, sizeof *is_rejected);
     s_mark_rejected(op, reply, is_rejected);
-    uint32_t dc_mask = 0;
-    if (op->level == BB_LEVEL_LOCAL_QUORUM) {
-        dc_mask = 1u << self->nodes[attempt->node].dc;
-    } else if (op->level == BB_LEVEL_ALL) {
-        dc_mask = (1u << self->options.dc_count) - 1;
-    }
+    uint32_t dc_mask = s_promise_mask(self, op->level, self->nodes[attempt->node].dc);
     uint64_t acked = 0;
     uint64_t moment = ++self->moment;
     for (uint64_t i = 0; i < count; i++) {
@@ -489,6 +521,8 @@ void sim_client_emitted(sim_world_t *self, uint64_t number, const bb_outbound_t 
         s_promised(self, attempt, op, &answer.write_reply);
         self->counters.writes_acked_one += op->level == BB_LEVEL_ONE;
         self->counters.writes_acked_local_quorum += op->level == BB_LEVEL_LOCAL_QUORUM;
+        self->counters.writes_acked_quorum += op->level == BB_LEVEL_QUORUM;
+        self->counters.writes_acked_each_quorum += op->level == BB_LEVEL_EACH_QUORUM;
         self->counters.writes_acked_all += op->level == BB_LEVEL_ALL;
     }
     bb_message_close(&answer);
@@ -619,8 +653,8 @@ static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *r
     }
     char who[64];
     snprintf(who, sizeof who, "%s read at node %u", bb_level_name(op->level), op->node);
-    sim_client_check_read(self, op, 1u << self->nodes[op->node].dc,
-                          op->level == BB_LEVEL_LOCAL_QUORUM, who);
+    sim_client_check_read(self, op, s_read_mask(self, op->level, self->nodes[op->node].dc),
+                          op->level != BB_LEVEL_ONE, who);
     self->counters.reads_complete += missing_count == 0;
     self->counters.reads_partial += missing_count > 0;
     self->counters.rows_read += op->row_count;

@@ -21,7 +21,7 @@ static const char s_help[] =
     "  --regression FILE  the seeds in FILE, first word of each line; # begins a comment\n"
     "  --plant NAME       switches a bug on, to see whether it is found:\n"
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
-    "                     trim-early, forget-dot\n"
+    "                     trim-early, forget-dot, local-fence, local-level\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --verbose          one line for each thing that happens\n"
     "  --counters         what happened in all seeds together, on standard error\n"
@@ -66,6 +66,8 @@ static uint32_t s_planted_of(const char *name)
         {"still-clock", BB_PLANTED_STILL_CLOCK},
         {"swapped-extremes", BB_PLANTED_SWAPPED_EXTREMES},
         {"rounded-sum", BB_PLANTED_ROUNDED_SUM},
+        {"local-fence", BB_PLANTED_LOCAL_FENCE},
+        {"local-level", BB_PLANTED_LOCAL_LEVEL},
     };
     for (size_t i = 0; i < BB_COUNT_OF(plants); i++) {
         if (strcmp(plants[i].name, name) == 0) {

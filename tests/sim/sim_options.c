@@ -18,7 +18,7 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     *self = (sim_options_t){.seed = seed};
     // Three nodes with three copies is the core of the matrix.
     self->node_count = (uint32_t)S_PICK(r, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5);
-    self->dc_count = self->node_count >= 2 && bb_random_chance(r, 1, 4) ? 2 : 1;
+    self->dc_count = self->node_count >= 2 && bb_random_chance(r, 2, 5) ? 2 : 1;
     if (self->dc_count == 2) {
         self->nodes_in_dc[0] = (uint32_t)bb_random_between(r, 1, self->node_count - 1);
         self->nodes_in_dc[1] = self->node_count - self->nodes_in_dc[0];

@@ -140,6 +140,8 @@ typedef struct {
     X(messages_cut)                                                                                \
     X(writes_acked_one)                                                                            \
     X(writes_acked_local_quorum)                                                                   \
+    X(writes_acked_quorum)                                                                         \
+    X(writes_acked_each_quorum)                                                                    \
     X(writes_acked_all)                                                                            \
     X(writes_refused)                                                                              \
     X(writes_unknown)                                                                              \

@@ -158,6 +158,32 @@ static void topology_levels_by_definition(void **state)
     bb_topology_destroy(&topology);
 }
 
+// Goal: what a level lacks is said by data centre, and nothing when it lacks nothing.
+static void topology_lacks_text(void **state)
+{
+    (void)state;
+    const bb_placement_dc_t dcs[2] = {{"dc1", 3}, {"dc2", 2}};
+    bb_topology_options_t options = s_options();
+    options.dcs = dcs;
+    bb_topology_t *topology = s_new(&options);
+    char text[BB_TOPOLOGY_LACKS_BYTES];
+    bb_topology_need_t need = bb_topology_need(topology, BB_LEVEL_EACH_QUORUM, 0);
+    bb_topology_lacks_text(topology, &need, 0x19, text); // one of dc1, both of dc2
+    assert_string_equal(text, "dc1 has 1 of the 2 replicas it needs; 3 of 4 in all");
+    bb_topology_lacks_text(topology, &need, 0x1b, text);
+    assert_string_equal(text, "");
+    need = bb_topology_need(topology, BB_LEVEL_QUORUM, 0);
+    bb_topology_lacks_text(topology, &need, 0x19, text);
+    assert_string_equal(text, "dc1 has 1 of the 2 replicas it needs");
+    bb_topology_lacks_text(topology, &need, 0x03, text);
+    assert_string_equal(text, "2 of 3 in all");
+    need = bb_topology_need(topology, BB_LEVEL_ALL, 0);
+    bb_topology_lacks_text(topology, &need, 0x0e, text);
+    assert_string_equal(text, "dc1 has 2 of the 3 replicas it needs, dc2 has 1 of the 2 replicas "
+                              "it needs; 3 of 5 in all");
+    bb_topology_destroy(&topology);
+}
+
 // Goal: a data centre without replicas cannot satisfy its own quorum.
 static void topology_witness_has_no_local_quorum(void **state)
 {
@@ -201,6 +227,7 @@ int main(void)
         cmocka_unit_test(topology_look_ups),
         cmocka_unit_test(topology_replicas_agree),
         cmocka_unit_test(topology_levels_by_definition),
+        cmocka_unit_test(topology_lacks_text),
         cmocka_unit_test(topology_witness_has_no_local_quorum),
         cmocka_unit_test(topology_refuses),
     };

@@ -91,11 +91,20 @@ static uint64_t s_ask(s_fixture_t *f, uint32_t node)
 
 static const uint32_t s_all[PARTITIONS] = {0, 1, 2, 3};
 
+static void s_begin_at(s_fixture_t *f, bb_level_t level, uint64_t context, int64_t deadline)
+{
+    bb_fence_read_t read = {.context = context,
+                            .level = level,
+                            .request_id = bb_have_view_request_id_next(f->view),
+                            .partitions = s_all,
+                            .partition_count = PARTITIONS,
+                            .deadline_mono_ns = deadline};
+    assert_int_equal(bb_fence_begin(f->fence, &read), BB_OK);
+}
+
 static void s_begin(s_fixture_t *f, uint64_t context, int64_t deadline)
 {
-    assert_int_equal(bb_fence_begin(f->fence, context, bb_have_view_request_id_next(f->view), s_all,
-                                    PARTITIONS, deadline),
-                     BB_OK);
+    s_begin_at(f, BB_LEVEL_LOCAL_QUORUM, context, deadline);
 }
 
 // Goal: an answer to a question asked before the read arrived does not count.
@@ -111,8 +120,8 @@ static void older_answers_do_not_count(void **state)
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
     uint64_t after = s_ask(&f, 1);
-    assert_true(bb_fence_request_id(f.fence) <= after);
-    assert_true(bb_fence_request_id(f.fence) > before);
+    assert_true(bb_fence_request_id(f.fence, 0) <= after);
+    assert_true(bb_fence_request_id(f.fence, 0) > before);
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
     }
@@ -122,7 +131,7 @@ static void older_answers_do_not_count(void **state)
     assert_int_equal(ready.context, 7);
     assert_int_equal(ready.missing_count, 0);
     assert_int_equal(bb_fence_waiting_count(f.fence), 0);
-    assert_int_equal(bb_fence_request_id(f.fence), 0);
+    assert_int_equal(bb_fence_request_id(f.fence, 0), 0);
     s_free(&f);
 }
 
@@ -137,8 +146,8 @@ static void waits_for_the_data(void **state)
     bb_fence_ready_t ready;
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
-    assert_int_equal(bb_fence_request_id(f.fence), 0); // no more questions, only data
-    s_answer(&f, 2, s_ask(&f, 2), 6, 9);               // the peer goes on
+    assert_int_equal(bb_fence_request_id(f.fence, 0), 0); // no more questions, only data
+    s_answer(&f, 2, s_ask(&f, 2), 6, 9);                  // the peer goes on
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
         bb_fence_step(f.fence, 2, true);
@@ -234,6 +243,75 @@ static void remote_answers_do_not_count(void **state)
     s_free(&f);
 }
 
+// Goal: a local read asks nobody in another data centre; a quorum read asks there, needs a majority
+// of all and one here, and waits for what any of them had.
+static void quorum_over_data_centres(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 2, 2, 2); // two replicas in each of two data centres: three are a quorum
+    bb_fence_ready_t ready;
+    s_begin_at(&f, BB_LEVEL_LOCAL_QUORUM, 1, 1000 * MS);
+    assert_int_not_equal(bb_fence_request_id(f.fence, 0), 0);
+    assert_int_equal(bb_fence_request_id(f.fence, 1), 0);
+    s_begin_at(&f, BB_LEVEL_QUORUM, 2, 1000 * MS);
+    assert_int_not_equal(bb_fence_request_id(f.fence, 1), 0);
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 3);
+    }
+    s_answer(&f, 2, s_ask(&f, 2), 5, 4);
+    s_answer(&f, 3, s_ask(&f, 3), 5, 3);
+    bb_fence_step(f.fence, 1, true); // three answers with our own, but no majority here
+    assert_false(bb_fence_next(f.fence, &ready));
+    s_answer(&f, 1, s_ask(&f, 1), 5, 3);
+    bb_fence_step(f.fence, 2, true);
+    assert_true(bb_fence_next(f.fence, &ready)); // what a remote one has more is not local
+    assert_int_equal(ready.context, 1);
+    assert_false(bb_fence_next(f.fence, &ready));
+    assert_int_equal(bb_fence_request_id(f.fence, 1), 0); // now only data
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 4);
+    }
+    bb_fence_step(f.fence, 3, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.context, 2);
+    assert_int_equal(ready.missing_count, 0);
+    s_free(&f);
+}
+
+// Goal: each_quorum needs a majority in every data centre, all needs every replica; when too few
+// are up it fails at once.
+static void each_quorum_and_all(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 3);
+    bb_fence_ready_t ready;
+    s_begin_at(&f, BB_LEVEL_EACH_QUORUM, 1, 1000 * MS);
+    s_begin_at(&f, BB_LEVEL_ALL, 2, 1000 * MS);
+    for (uint32_t node = 1; node < 4; node++) {
+        s_answer(&f, node, s_ask(&f, node), 5, 1);
+    }
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 1);
+    }
+    bb_fence_step(f.fence, 1, true);
+    assert_false(bb_fence_next(f.fence, &ready)); // four of six, but one of three over there
+    s_answer(&f, 4, s_ask(&f, 4), 5, 1);
+    bb_fence_step(f.fence, 2, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.context, 1);
+    assert_false(bb_fence_next(f.fence, &ready));
+    bb_stream_t incarnation = test_stream(15);
+    bb_have_view_peer(f.view, 3, 5, false, &incarnation, 1);
+    bb_fence_step(f.fence, 3, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.context, 2);
+    assert_int_equal(ready.missing_count, PARTITIONS);
+    assert_int_equal(ready.missing[0].error, BB_ERR_UNAVAILABLE);
+    s_free(&f);
+}
+
 // Goal: the number of waiting reads is bounded; reads leave in the order in which they came.
 static void bounded_and_in_order(void **state)
 {
@@ -243,7 +321,12 @@ static void bounded_and_in_order(void **state)
     for (uint32_t i = 0; i < BB_FENCE_READS_MAX; i++) {
         s_begin(&f, i, 1000 * MS);
     }
-    assert_int_equal(bb_fence_begin(f.fence, 0, 1, s_all, PARTITIONS, 1000 * MS), BB_ERR_BUSY);
+    bb_fence_read_t more = {.level = BB_LEVEL_ALL,
+                            .request_id = 1,
+                            .partitions = s_all,
+                            .partition_count = PARTITIONS,
+                            .deadline_mono_ns = 1000 * MS};
+    assert_int_equal(bb_fence_begin(f.fence, &more), BB_ERR_BUSY);
     bb_fence_step(f.fence, 1000 * MS, false);
     bb_fence_ready_t ready;
     for (uint32_t i = 0; i < BB_FENCE_READS_MAX; i++) {
@@ -258,6 +341,7 @@ static void bounded_and_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quorum_over_data_centres),   cmocka_unit_test(each_quorum_and_all),
         cmocka_unit_test(older_answers_do_not_count), cmocka_unit_test(waits_for_the_data),
         cmocka_unit_test(no_majority_is_up),          cmocka_unit_test(deadline),
         cmocka_unit_test(alone_in_the_data_centre),   cmocka_unit_test(remote_answers_do_not_count),

@@ -101,8 +101,6 @@ static void refusals(void **state)
     h_batch_t shifted = good;
     shifted.shift = 1;
     h_expect_error(h, h_write(h, 0, BB_LEVEL_ONE, shifted), BB_ERR_PARTITION);
-    h_expect_error(h, h_write(h, 0, BB_LEVEL_QUORUM, good), BB_ERR_USAGE);
-    h_expect_error(h, h_write(h, 0, BB_LEVEL_EACH_QUORUM, good), BB_ERR_USAGE);
 
     bb_message_t message = {.kind = BB_KIND_WRITE, .epoch = 4, .write = {.level = BB_LEVEL_ONE}};
     h_expect_error(h, h_request(h, 0, &message, h_batch(h, good)), BB_ERR_EPOCH);
@@ -761,7 +759,6 @@ static void partitions_of_others_and_bad_queries(void **state)
         assert_int_equal(result->missing[i].error, BB_ERR_NOT_REPLICA);
         assert_false(bb_topology_is_replica(h->nodes[0].topology, result->missing[i].partition, 0));
     }
-    h_expect_error(h, h_query(h, 0, BB_LEVEL_ALL, BB_QUERY_RAW), BB_ERR_QUERY);
     uint32_t wrong = 8;
     bb_message_t message = {.kind = BB_KIND_QUERY,
                             .query = {.mode = BB_QUERY_RAW,
