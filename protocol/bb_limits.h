@@ -66,5 +66,6 @@
 #define BB_REGISTRY_PAYLOAD_BYTES_MAX 64
 #define BB_REGISTRY_ENTRIES_MAX       (1u << 24)
 #define BB_REGISTRY_MESSAGE_MAX       256 // entries of one message
+#define BB_REGISTRY_BUCKETS           256 // sums by which two registries are compared
 
 #endif

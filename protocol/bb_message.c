@@ -48,6 +48,8 @@ const char *bb_kind_name(bb_kind_t kind)
         return "pull";
     case BB_KIND_PULL_DONE:
         return "pull_done";
+    case BB_KIND_REGISTRY:
+        return "registry";
     }
     return "unknown";
 }

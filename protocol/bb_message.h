@@ -13,6 +13,7 @@
 
 #include "protocol/bb_chunks.h"
 #include "protocol/bb_query.h"
+#include "protocol/bb_registry_entry.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,6 +51,7 @@ typedef enum {
     BB_KIND_HAVE = 36,
     BB_KIND_PULL = 37,
     BB_KIND_PULL_DONE = 38,
+    BB_KIND_REGISTRY = 39,
 } bb_kind_t;
 
 const char *bb_kind_name(bb_kind_t kind);
@@ -181,7 +183,18 @@ typedef struct {
     uint8_t cluster_id[16];
     bool ready, draining;
     uint32_t store_count; // of the sender, [1, BB_STORES_MAX]: from it follow the lanes (bb_lane_t)
+    uint64_t registry_digest; // sum of its registry (node/control/bb_registry.h)
 } bb_heartbeat_t;
+
+// One registry to another: entries that are durable at the sender, sums of all that it has by
+// bucket of the keys' hashes, or both.
+typedef struct {
+    bool is_put;           // the receiver answers with its values of these keys
+    uint32_t bucket_count; // 0 or BB_REGISTRY_BUCKETS
+    const uint64_t *buckets;
+    uint32_t entry_count; // [0, BB_REGISTRY_MESSAGE_MAX]
+    const bb_registry_entry_t *entries;
+} bb_registry_message_t;
 
 // The partitions p with p % count == index. Nodes keep partition p in store p % stores, each with a
 // number of stores of its own: a lane whose count is a multiple of both is what one store there and
@@ -267,6 +280,7 @@ typedef struct {
         bb_have_t have;
         bb_pull_t pull;
         bb_pull_done_t pull_done;
+        bb_registry_message_t registry;
     };
     void *memory; // decode: owned tables, freed by bb_message_close; NULL when encoding
 } bb_message_t;

@@ -354,6 +354,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     to.ready = from.ready();
     to.draining = from.draining();
     to.store_count = from.store_count();
+    to.registry_digest = from.registry_digest();
     S_REQUIRE(to.store_count >= 1 && to.store_count <= BB_STORES_MAX, "heartbeat.store_count",
               "out of range");
     return BB_OK;
@@ -449,6 +450,32 @@ bb_error_t s_decode(bb_message_t *self, const wire::PullDone &from, bb_fault_t *
     return BB_OK;
 }
 
+bb_error_t s_decode(bb_message_t *self, const wire::Registry &from, bb_fault_t *fault)
+{
+    bb_registry_message_t &to = self->registry;
+    to.is_put = from.is_put();
+    to.bucket_count = bb::s_count(from.buckets());
+    S_REQUIRE(to.bucket_count == 0 || to.bucket_count == BB_REGISTRY_BUCKETS, "registry.buckets",
+              "neither none nor all");
+    to.buckets = to.bucket_count ? from.buckets()->data() : nullptr;
+    S_REQUIRE(bb::s_is_aligned(to.buckets), "registry.buckets", "not aligned");
+    to.entry_count = bb::s_count(from.entries());
+    S_REQUIRE(to.entry_count <= BB_REGISTRY_MESSAGE_MAX, "registry.entries", "too many");
+    bb_registry_entry_t *entries = s_own<bb_registry_entry_t>(self, to.entry_count);
+    for (uint32_t i = 0; i < to.entry_count; i++) {
+        const wire::RegistryEntry &entry = *from.entries()->Get(i);
+        S_REQUIRE(bb_registry_kind_is_known(entry.kind()), "registry.entries.kind", "unknown");
+        entries[i].kind = static_cast<bb_registry_kind_t>(entry.kind());
+        entries[i].key = bb::s_slice(entry.key());
+        entries[i].number = entry.number();
+        entries[i].payload = bb::s_slice(entry.payload());
+        S_REQUIRE(bb_registry_entry_is_valid(&entries[i]), "registry.entries",
+                  "key, number or payload out of range");
+    }
+    to.entries = entries;
+    return BB_OK;
+}
+
 template <class T>
 bb_error_t s_decode_as(bb_message_t *self, const wire::Envelope &envelope, bb_fault_t *fault)
 {
@@ -500,6 +527,8 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
         return s_decode_as<wire::Pull>(self, envelope, fault);
     case BB_KIND_PULL_DONE:
         return s_decode_as<wire::PullDone>(self, envelope, fault);
+    case BB_KIND_REGISTRY:
+        return s_decode_as<wire::Registry>(self, envelope, fault);
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
     case BB_KIND_REPLICATE:

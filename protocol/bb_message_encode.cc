@@ -246,7 +246,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
     return wire::CreateHeartbeat(fbb, &incarnation, self.wall_ns, &cluster_id, self.ready,
-                                 self.draining, self.store_count)
+                                 self.draining, self.store_count, self.registry_digest)
         .Union();
 }
 
@@ -315,6 +315,25 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_pull_done_t &self)
     return wire::CreatePullDone(fbb, self.more, &lane, self.chunk_count, unavailable).Union();
 }
 
+body_t s_encode(FlatBufferBuilder &fbb, const bb_registry_message_t &self)
+{
+    BB_ASSERT(self.entry_count <= BB_REGISTRY_MESSAGE_MAX);
+    BB_ASSERT(self.bucket_count == 0 || self.bucket_count == BB_REGISTRY_BUCKETS);
+    s_table_list<wire::RegistryEntry> list(self.entry_count);
+    for (uint32_t i = 0; i < self.entry_count; i++) {
+        const bb_registry_entry_t &entry = self.entries[i];
+        BB_ASSERT(bb_registry_entry_is_valid(&entry));
+        auto key = s_bytes(fbb, entry.key);
+        auto payload = s_bytes(fbb, entry.payload);
+        list.offsets[i] = wire::CreateRegistryEntry(fbb, static_cast<uint8_t>(entry.kind), key,
+                                                    entry.number, payload);
+    }
+    auto entries = list.finish(fbb);
+    auto buckets = self.bucket_count ? fbb.CreateVector(self.buckets, self.bucket_count)
+                                     : Offset<flatbuffers::Vector<uint64_t>>();
+    return wire::CreateRegistry(fbb, self.is_put, buckets, entries).Union();
+}
+
 body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Body *type)
 {
     switch (self.kind) {
@@ -341,6 +360,7 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
         S_KIND(HAVE, have, Have)
         S_KIND(PULL, pull, Pull)
         S_KIND(PULL_DONE, pull_done, PullDone)
+        S_KIND(REGISTRY, registry, Registry)
 #undef S_KIND
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:

@@ -4,12 +4,17 @@
 #include <sodium.h>
 #include <string.h>
 
+bool bb_registry_kind_is_known(uint32_t kind)
+{
+    return kind >= BB_REGISTRY_BOOT && kind <= BB_REGISTRY_EPOCH;
+}
+
 bool bb_registry_entry_is_valid(const bb_registry_entry_t *entry)
 {
     BB_ASSERT(entry);
-    return entry->kind >= BB_REGISTRY_BOOT && entry->kind <= BB_REGISTRY_EPOCH &&
-           entry->key.length >= 1 && entry->key.length <= BB_REGISTRY_KEY_BYTES_MAX &&
-           entry->number >= 1 && entry->payload.length <= BB_REGISTRY_PAYLOAD_BYTES_MAX;
+    return bb_registry_kind_is_known((uint32_t)entry->kind) && entry->key.length >= 1 &&
+           entry->key.length <= BB_REGISTRY_KEY_BYTES_MAX && entry->number >= 1 &&
+           entry->payload.length <= BB_REGISTRY_PAYLOAD_BYTES_MAX;
 }
 
 bool bb_registry_entry_is_same_key(const bb_registry_entry_t *a, const bb_registry_entry_t *b)

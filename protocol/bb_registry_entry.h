@@ -33,6 +33,7 @@ typedef struct {
     bb_slice_t payload; // [0, BB_REGISTRY_PAYLOAD_BYTES_MAX] bytes
 } bb_registry_entry_t;
 
+bool bb_registry_kind_is_known(uint32_t kind);
 // False: a kind that does not exist, or something out of its range.
 bool bb_registry_entry_is_valid(const bb_registry_entry_t *entry);
 bool bb_registry_entry_is_same_key(const bb_registry_entry_t *a, const bb_registry_entry_t *b);

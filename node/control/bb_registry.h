@@ -23,11 +23,10 @@
 #ifndef BB_REGISTRY_H
 #define BB_REGISTRY_H
 
-#include "protocol/bb_registry_entry.h"
+#include "protocol/bb_message.h"
 
 typedef struct bb_registry bb_registry_t;
 
-#define BB_REGISTRY_BUCKETS   256u
 #define BB_REGISTRY_REPEAT_NS (INT64_C(500) * BB_NS_PER_MS)
 #define BB_REGISTRY_PUTS_MAX  256u // open at a time
 
@@ -85,14 +84,6 @@ void bb_registry_peer(bb_registry_t *self, int64_t now_mono_ns, uint32_t node, b
 // For heartbeats; and what came in one of the node's.
 uint64_t bb_registry_digest(const bb_registry_t *self);
 void bb_registry_hear(bb_registry_t *self, int64_t now_mono_ns, uint32_t node, uint64_t digest);
-
-typedef struct {
-    bool is_put;           // the receiver answers with its values of these keys
-    uint32_t bucket_count; // 0 or BB_REGISTRY_BUCKETS
-    const uint64_t *buckets;
-    uint32_t entry_count; // [0, BB_REGISTRY_MESSAGE_MAX]
-    const bb_registry_entry_t *entries;
-} bb_registry_message_t;
 
 // The next message to send, borrowed until the next call; false: none now. Ask until there is none,
 // after every event and write, and at _wake_mono_ns. Losing a message is harmless.

@@ -211,7 +211,7 @@ EXPECTED = {
     "message_error": message("ERROR", {"code": 40, "detail": "1 GiB in flight", "retry_after_ms": 250}),
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
-        "ready": True, "draining": True, "store_count": 3}),
+        "ready": True, "draining": True, "store_count": 3, "registry_digest": 2**64 - 2}),
     "message_replicate": message("REPLICATE"),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),
@@ -225,6 +225,10 @@ EXPECTED = {
     "message_pull": message("PULL", {"budget_bytes": 4 << 20, "lane": {"count": 1, "index": 0}, "entries": ENTRIES}),
     "message_pull_done": message("PULL_DONE", {
         "more": True, "lane": {"count": 2, "index": 1}, "chunk_count": 10, "unavailable": [17, 3]}),
+    "message_registry": message("REGISTRY", {
+        "is_put": True, "buckets": [1, 2**64 - 1, 3] + [0] * 253,
+        "entries": [{"kind": 1, "key": b"n1", "number": 9, "payload": b"disk"},
+                    {"kind": 5, "key": b"topology", "number": 2**64 - 1, "payload": b""}]}),
 }
 
 

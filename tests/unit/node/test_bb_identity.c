@@ -146,6 +146,7 @@ static void s_test_roles(void **state)
         {BB_KIND_HAVE_REQUEST, false, false, false},
         {BB_KIND_PULL, false, false, false},
         {BB_KIND_PULL_DONE, false, false, false},
+        {BB_KIND_REGISTRY, false, false, false},
         {(bb_kind_t)0, false, false, false},
         {(bb_kind_t)99, false, false, false},
     };

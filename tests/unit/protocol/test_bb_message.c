@@ -57,13 +57,19 @@ static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 
 static const bb_have_entry_t s_entries[2] = {{11, S_TEXT("0123456789abcdef")}, {12, {0}}};
 static const uint32_t s_unavailable[2] = {17, 3};
 
+static const bb_registry_entry_t s_registry[2] = {
+    {.kind = BB_REGISTRY_BOOT, .key = S_TEXT("n1"), .number = 9, .payload = S_TEXT("disk")},
+    {.kind = BB_REGISTRY_EPOCH, .key = S_TEXT("topology"), .number = UINT64_MAX, .payload = {0}},
+};
+static const uint64_t s_buckets[BB_REGISTRY_BUCKETS] = {1, UINT64_MAX, 3};
+
 static const bb_kind_t s_kinds[] = {
     BB_KIND_HELLO,        BB_KIND_HELLO_REPLY,  BB_KIND_WRITE,     BB_KIND_WRITE_REPLY,
     BB_KIND_QUERY,        BB_KIND_RESULT,       BB_KIND_STATUS,    BB_KIND_STATUS_REPLY,
     BB_KIND_SETTLE,       BB_KIND_SETTLE_REPLY, BB_KIND_RELEASE,   BB_KIND_RELEASE_REPLY,
     BB_KIND_ERROR,        BB_KIND_HEARTBEAT,    BB_KIND_REPLICATE, BB_KIND_REPLICATE_ACK,
     BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,         BB_KIND_PULL,      BB_KIND_PULL_DONE,
-    BB_KIND_SCRUB,        BB_KIND_SCRUB_REPLY,
+    BB_KIND_SCRUB,        BB_KIND_SCRUB_REPLY,  BB_KIND_REGISTRY,
 };
 
 // A message of the kind in which every field differs from its default.
@@ -183,7 +189,8 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .cluster_id = {8, 9},
                                        .ready = true,
                                        .draining = true,
-                                       .store_count = 3};
+                                       .store_count = 3,
+                                       .registry_digest = UINT64_MAX - 1};
         break;
     case BB_KIND_REPLICATE_ACK:
         m.replicate_ack = (bb_replicate_ack_t){
@@ -212,6 +219,13 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .chunk_count = 10,
                                        .unavailable_count = 2,
                                        .unavailable = s_unavailable};
+        break;
+    case BB_KIND_REGISTRY:
+        m.registry = (bb_registry_message_t){.is_put = true,
+                                             .bucket_count = BB_REGISTRY_BUCKETS,
+                                             .buckets = s_buckets,
+                                             .entry_count = 2,
+                                             .entries = s_registry};
         break;
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
@@ -309,6 +323,22 @@ static void s_same_query(const bb_query_t *a, const bb_query_t *b)
     s_same_text(a->cursor, b->cursor);
 }
 
+static void s_same_registry(const bb_registry_message_t *a, const bb_registry_message_t *b)
+{
+    S_SAME(is_put);
+    S_SAME(bucket_count);
+    for (uint32_t i = 0; i < a->bucket_count; i++) {
+        S_SAME(buckets[i]);
+    }
+    S_SAME(entry_count);
+    for (uint32_t i = 0; i < a->entry_count; i++) {
+        S_SAME(entries[i].kind);
+        S_SAME(entries[i].number);
+        s_same_text(a->entries[i].key, b->entries[i].key);
+        s_same_text(a->entries[i].payload, b->entries[i].payload);
+    }
+}
+
 static void s_same_status_reply(const bb_status_reply_t *a, const bb_status_reply_t *b)
 {
     s_same_text(a->cluster_name, b->cluster_name);
@@ -349,6 +379,7 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         S_SAME(heartbeat.ready);
         S_SAME(heartbeat.draining);
         S_SAME(heartbeat.store_count);
+        S_SAME(heartbeat.registry_digest);
         break;
     case BB_KIND_REPLICATE_ACK:
         S_SAME_BYTES(replicate_ack.stream);
@@ -390,6 +421,9 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         for (uint32_t i = 0; i < a->pull_done.unavailable_count; i++) {
             S_SAME(pull_done.unavailable[i]);
         }
+        break;
+    case BB_KIND_REGISTRY:
+        s_same_registry(&a->registry, &b->registry);
         break;
     default:
         break;
@@ -529,7 +563,8 @@ static void message_round_trip_at_the_limits(void **state)
     const bb_kind_t kinds[] = {BB_KIND_HELLO,         BB_KIND_WRITE_REPLY,   BB_KIND_RESULT,
                                BB_KIND_SETTLE_REPLY,  BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
                                BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST,  BB_KIND_HAVE,
-                               BB_KIND_PULL,          BB_KIND_PULL_DONE,     BB_KIND_SCRUB_REPLY};
+                               BB_KIND_PULL,          BB_KIND_PULL_DONE,     BB_KIND_SCRUB_REPLY,
+                               BB_KIND_REGISTRY};
     for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
         bb_message_t empty = {.kind = kinds[i]};
         const bb_lane_t lane = {1, 0};
@@ -646,6 +681,11 @@ S_DAMAGE(s_have_request_lanes, wire_put(wire_field(body, 2), BB_LANES_MAX + 1, 4
 S_DAMAGE(s_have_lane, wire_put(wire_field(body, 4) + 4, 6, 4))
 S_DAMAGE(s_have_partition, wire_put(wire_field(S_TABLE(5), 0), BB_PARTITIONS_MAX, 4))
 S_DAMAGE(s_pull_lanes, wire_put(wire_field(body, 1), 0, 4))
+S_DAMAGE(s_registry_buckets, wire_put(wire_follow(wire_field(body, 1)), 255, 4))
+S_DAMAGE(s_registry_many, wire_put(wire_follow(wire_field(body, 2)), 257, 4))
+S_DAMAGE(s_registry_kind, wire_put(wire_field(S_TABLE(2), 0), 77, 1))
+S_DAMAGE(s_registry_number, wire_put(wire_field(S_TABLE(2), 2), 0, 8))
+S_DAMAGE(s_registry_key, wire_put(wire_follow(wire_field(S_TABLE(2), 1)), 0, 4))
 S_DAMAGE(s_pull_done_lane, wire_put(wire_field(body, 1) + 4, UINT32_MAX, 4))
 S_DAMAGE(s_unavailable_partition, wire_put(S_ELEMENT(3), UINT32_MAX, 4))
 
@@ -694,6 +734,11 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_HAVE, s_have_partition, corrupt);
     s_expect_refused(BB_KIND_PULL, s_pull_lanes, corrupt);
     s_expect_refused(BB_KIND_PULL_DONE, s_pull_done_lane, corrupt);
+    s_expect_refused(BB_KIND_REGISTRY, s_registry_buckets, corrupt);
+    s_expect_refused(BB_KIND_REGISTRY, s_registry_many, corrupt);
+    s_expect_refused(BB_KIND_REGISTRY, s_registry_kind, corrupt);
+    s_expect_refused(BB_KIND_REGISTRY, s_registry_number, corrupt);
+    s_expect_refused(BB_KIND_REGISTRY, s_registry_key, corrupt);
     s_expect_refused(BB_KIND_PULL_DONE, s_unavailable_partition, corrupt);
 }
 
