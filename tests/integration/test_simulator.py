@@ -5,6 +5,8 @@ switched on is found, and wrong options are refused."""
 import os
 import re
 import subprocess
+import tempfile
+import xml.etree.ElementTree
 
 import cluster
 from cluster import BIN, ROOT, case, expect
@@ -41,6 +43,29 @@ def main():
         counters = dict(re.findall(r"^(\w+) +(\d+)$", done.stderr, re.M))
         never = [name for name, count in counters.items() if int(count) == 0]
         expect(len(counters) > 20 and not never, f"never happened: {never}")
+    with case("a failing run is made short, what is left fails alike, and is drawn"):
+        found = sim("--count", "500", "--stop", "--plant", "local-level").stdout.splitlines()[-1]
+        seed = re.match(r"seed=(\d+) events=(\d+) ", found)
+        short = sim("--seed", seed[1], "--plant", "local-level", "--minimise")
+        lines = short.stdout.splitlines()
+        left = re.search(r"(\d+) of (\d+) operations, (\d+) of (\d+) events", lines[1])
+        expect(short.returncode == 1 and int(left[1]) < int(left[2]) and int(left[3]) < int(left[4]), short.stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            picture = os.path.join(folder, "run.svg")
+            again = sim(*lines[-1].split()[1:], "--render", picture)
+            expect(again.returncode == 1 and f"events={left[3]} " in again.stdout, again.stdout)
+            root = xml.etree.ElementTree.parse(picture).getroot()
+            texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+            expect(any(text.startswith("write at") for text in texts), texts)
+            expect(any(text.startswith("replicate p") for text in texts), texts)
+            finding = lines[0].removeprefix("finding: ")
+            expect(finding[:40] in " ".join(texts), texts[-3:])
+        clean = sim("--seed", "11", "--minimise")
+        expect(clean.returncode == 0 and "no finding" in clean.stdout, clean.stdout)
+    with case("the lists of what is left are checked"):
+        for words in (("--faults", "3,2"), ("--operations", "1-"), ("--without", "rain")):
+            done = sim("--seed", "1", *words)
+            expect(done.returncode == 2 and words[0] in done.stderr, done.stderr)
     for plant in PLANTS:
         with case(f"the planted bug {plant} is found within 500 seeds"):
             done = sim("--count", "500", "--stop", "--plant", plant)

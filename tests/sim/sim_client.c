@@ -383,9 +383,11 @@ static void s_attempt(sim_world_t *self, uint32_t client)
 static void s_plan_next(sim_world_t *self, uint32_t client)
 {
     sim_event_t event = {.kind = SIM_EVENT_CLIENT, .other = client};
+    bb_random_t random = sim_world_stream(self, SIM_STREAM_THINK,
+                                          sim_operation_number(client, self->clients[client].turn));
     sim_events_add(self->events,
                    sim_world_now_ns(self) +
-                       sim_world_exponential(&self->random_work, self->options.think_mean_ns),
+                       sim_world_exponential(&random, self->options.think_mean_ns),
                    &event);
 }
 
@@ -404,6 +406,12 @@ static void s_begin(sim_world_t *self, uint32_t client)
     }
     sim_op_t *op = &self->ops[client];
     sim_client_op_clear(op);
+    uint64_t number = sim_operation_number(client, self->clients[client].turn++);
+    self->random_work = sim_world_stream(self, SIM_STREAM_OPERATION, number);
+    if (!sim_keep_has(&self->options.keep_operations, number)) {
+        s_plan_next(self, client);
+        return;
+    }
     bool is_read = bb_random_chance(&self->random_work, self->options.read_per_mille, 1000);
     if (is_read) {
         s_draw_read(self, op);
@@ -710,8 +718,8 @@ void sim_client_event(sim_world_t *self, sim_event_t *event)
     } else if (self->clients[event->other].op != S_ALL &&
                self->clients[event->other].attempt == event->number) {
         const sim_op_t *op = &self->ops[event->other];
-        sim_trace_line(&self->trace, "client %u: gives %" PRIu64 " up", event->other,
-                       event->number);
+        sim_trace_note(&self->trace, sim_line_of_client(event->other),
+                       "client %u: gives %" PRIu64 " up", event->other, event->number);
         self->counters.writes_unknown += op->is_write;
         self->counters.reads_failed += !op->is_write;
         s_retry(self, event->other);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/sim/sim_world.h"
@@ -29,9 +30,10 @@ static int64_t s_length_ns(sim_world_t *self)
 static void s_plan(sim_world_t *self)
 {
     sim_event_t event = {.kind = SIM_EVENT_FAULT};
+    bb_random_t random = sim_world_stream(self, SIM_STREAM_GAP, self->fault_number);
     sim_events_add(self->events,
                    sim_world_now_ns(self) +
-                       sim_world_exponential(&self->random_fault, self->options.fault_interval_ns),
+                       sim_world_exponential(&random, self->options.fault_interval_ns),
                    &event);
 }
 
@@ -58,6 +60,9 @@ static void s_cut(sim_world_t *self, sim_fault_t *fault, uint32_t from, uint32_t
 
 static void s_heal(sim_world_t *self, sim_fault_t *fault)
 {
+    if (fault->cut_count > 0) {
+        sim_trace_note(&self->trace, SIM_LINE_ALL, "%u links are whole again", fault->cut_count);
+    }
     for (uint32_t i = 0; i < fault->cut_count; i++) {
         self->net.cut_count[fault->cuts[i] / SIM_NODES_MAX][fault->cuts[i] % SIM_NODES_MAX]--;
     }
@@ -66,6 +71,18 @@ static void s_heal(sim_world_t *self, sim_fault_t *fault)
         bb_sim_disk_capacity_set(self->nodes[fault->full_node].disk, UINT64_MAX);
         fault->full_node = UINT32_MAX;
     }
+}
+
+// "0>1 0>2 ..." as far as it fits.
+static void s_cuts_told(sim_world_t *self, const sim_fault_t *fault)
+{
+    char links[128] = "";
+    size_t length = 0;
+    for (uint32_t i = 0; i < fault->cut_count && length + 8 < sizeof links; i++) {
+        length += (size_t)snprintf(links + length, sizeof links - length, " %u>%u",
+                                   fault->cuts[i] / SIM_NODES_MAX, fault->cuts[i] % SIM_NODES_MAX);
+    }
+    sim_trace_fault(&self->trace, SIM_LINE_ALL, "links cut:%s", links);
 }
 
 static void s_cut_some(sim_world_t *self, s_kind_t kind)
@@ -91,7 +108,7 @@ static void s_cut_some(sim_world_t *self, s_kind_t kind)
             }
         }
     }
-    sim_trace_line(&self->trace, "fault: %u links cut", fault->cut_count);
+    s_cuts_told(self, fault);
 }
 
 static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)
@@ -99,7 +116,11 @@ static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)
     bb_random_t *random = &self->random_fault;
     uint64_t nth = bb_random_between(random, 1, 6);
     self->counters.disk_faults++;
-    sim_trace_line(&self->trace, "fault: node %u: operation %u will fail", node->index, kind);
+    sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                    "node %u: a coming %s fails", node->index,
+                    kind == S_SYNC_FAILS     ? "sync"
+                    : kind == S_COMMIT_FAILS ? "commit"
+                                             : "write");
     if (kind == S_SYNC_FAILS) {
         bb_sim_disk_fail(node->disk, BB_SIM_SYNC, nth, BB_ERR_IO);
     } else if (kind == S_COMMIT_FAILS) {
@@ -120,10 +141,13 @@ static void s_stop(sim_world_t *self, sim_node_t *node, bool is_power)
 
 static void s_fault(sim_world_t *self)
 {
+    uint64_t number = self->fault_number++;
+    self->random_fault = sim_world_stream(self, SIM_STREAM_FAULT, number);
     bb_random_t *random = &self->random_fault;
     s_kind_t kind = (s_kind_t)bb_random_below(random, S_KIND_COUNT);
     sim_node_t *node = &self->nodes[bb_random_below(random, self->options.node_count)];
-    if ((self->options.fault_mask >> kind & 1) == 0) {
+    if ((self->options.fault_mask >> kind & 1) == 0 ||
+        !sim_keep_has(&self->options.keep_faults, number)) {
         return;
     }
     switch (kind) {
@@ -149,7 +173,8 @@ static void s_fault(sim_world_t *self)
         self->counters.pauses++;
         node->paused_until_ns = sim_world_now_ns(self) + 2 * s_length_ns(self);
         node->paused_until_ns = BB_MIN(node->paused_until_ns, self->options.fault_phase_ns);
-        sim_trace_line(&self->trace, "fault: node %u pauses", node->index);
+        sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                        "node %u pauses", node->index);
         break;
     case S_CUT_PAIR:
     case S_CUT_NODE:
@@ -159,12 +184,13 @@ static void s_fault(sim_world_t *self)
     case S_CLOCK:
         self->counters.clock_jumps++;
         node->wall_offset_ns =
-            (int64_t)bb_random_below(&self->random_clock, 400 * BB_NS_PER_S) - 200 * BB_NS_PER_S;
+            (int64_t)bb_random_below(random, 400 * BB_NS_PER_S) - 200 * BB_NS_PER_S;
         if (bb_random_chance(random, 1, 2)) {
             node->wall_offset_ns /= 100;
         }
-        sim_trace_line(&self->trace, "fault: clock of node %u is off by %lld ms", node->index,
-                       (long long)(node->wall_offset_ns / BB_NS_PER_MS));
+        sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                        "clock of node %u is off by %lld ms", node->index,
+                        (long long)(node->wall_offset_ns / BB_NS_PER_MS));
         break;
     case S_SYNC_FAILS:
     case S_WRITE_FAILS:
@@ -176,14 +202,15 @@ static void s_fault(sim_world_t *self)
         s_begin(self)->full_node = node->index;
         bb_sim_disk_capacity_set(node->disk, bb_sim_disk_used_bytes(node->disk) +
                                                  bb_random_below(random, 20000));
-        sim_trace_line(&self->trace, "fault: the disk of node %u fills", node->index);
+        sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                        "the disk of node %u fills", node->index);
         break;
     default:
         self->net.loss_per_mille = (uint32_t)bb_random_below(random, 300);
         self->net.repeat_per_mille = (uint32_t)bb_random_below(random, 300);
         self->net.delay_mean_ns = (int64_t)bb_random_between(random, 100, 60000) * BB_NS_PER_US;
-        sim_trace_line(&self->trace, "fault: loss %u/1000 repeats %u/1000",
-                       self->net.loss_per_mille, self->net.repeat_per_mille);
+        sim_trace_fault(&self->trace, SIM_LINE_ALL, "network: %u of 1,000 lost, %u repeated",
+                        self->net.loss_per_mille, self->net.repeat_per_mille);
         break;
     }
 }

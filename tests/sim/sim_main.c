@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/sim_minimise.h"
 #include "tests/sim/sim_world.h"
 
 static const char s_help[] =
@@ -23,6 +24,13 @@ static const char s_help[] =
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
     "                     trim-early, forget-dot, local-fence, local-level\n"
     "  --stop             ends at the first seed with a finding\n"
+    "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
+    "                     it takes, as options that run just these again\n"
+    "  --render FILE      draws the run of one seed as a sequence diagram (SVG)\n"
+    "  --faults LIST      only these faults happen: 3,7-9 or none\n"
+    "  --operations LIST  likewise the clients' operations\n"
+    "  --without LIST     leaves out noise (of the network), policy, scrub, settle, release,\n"
+    "                     power-loss (at the end)\n"
     "  --verbose          one line for each thing that happens\n"
     "  --counters         what happened in all seeds together, on standard error\n"
     "  --help, --version\n"
@@ -33,7 +41,10 @@ typedef struct {
     uint64_t first_seed, last_seed;
     const char *regression_file;
     uint32_t planted;
-    bool is_verbose, stops, has_counters;
+    bool is_verbose, stops, has_counters, minimises;
+    sim_keep_t faults, operations;
+    uint32_t without;
+    const char *render_file;
 } s_arguments_t;
 
 static int s_usage(const char *problem, const char *what)
@@ -51,30 +62,60 @@ static bool s_number(const char *text, const char **end, uint64_t *number)
     return errno == 0 && stop != text && text[0] >= '0' && text[0] <= '9';
 }
 
+static const struct {
+    const char *name;
+    uint32_t planted;
+} s_plants[] = {
+    {"ack-before-sync", BB_PLANTED_ACK_BEFORE_SYNC},
+    {"count-unsynced-replica", BB_PLANTED_COUNT_UNSYNCED_REPLICA},
+    {"cached-fence", BB_PLANTED_CACHED_FENCE},
+    {"silent-partial", BB_PLANTED_SILENT_PARTIAL},
+    {"trim-early", BB_PLANTED_TRIM_EARLY},
+    {"forget-dot", BB_PLANTED_FORGET_DOT},
+    {"still-clock", BB_PLANTED_STILL_CLOCK},
+    {"swapped-extremes", BB_PLANTED_SWAPPED_EXTREMES},
+    {"rounded-sum", BB_PLANTED_ROUNDED_SUM},
+    {"local-fence", BB_PLANTED_LOCAL_FENCE},
+    {"local-level", BB_PLANTED_LOCAL_LEVEL},
+};
+
 static uint32_t s_planted_of(const char *name)
 {
-    static const struct {
-        const char *name;
-        uint32_t planted;
-    } plants[] = {
-        {"ack-before-sync", BB_PLANTED_ACK_BEFORE_SYNC},
-        {"count-unsynced-replica", BB_PLANTED_COUNT_UNSYNCED_REPLICA},
-        {"cached-fence", BB_PLANTED_CACHED_FENCE},
-        {"silent-partial", BB_PLANTED_SILENT_PARTIAL},
-        {"trim-early", BB_PLANTED_TRIM_EARLY},
-        {"forget-dot", BB_PLANTED_FORGET_DOT},
-        {"still-clock", BB_PLANTED_STILL_CLOCK},
-        {"swapped-extremes", BB_PLANTED_SWAPPED_EXTREMES},
-        {"rounded-sum", BB_PLANTED_ROUNDED_SUM},
-        {"local-fence", BB_PLANTED_LOCAL_FENCE},
-        {"local-level", BB_PLANTED_LOCAL_LEVEL},
-    };
-    for (size_t i = 0; i < BB_COUNT_OF(plants); i++) {
-        if (strcmp(plants[i].name, name) == 0) {
-            return plants[i].planted;
+    for (size_t i = 0; i < BB_COUNT_OF(s_plants); i++) {
+        if (strcmp(s_plants[i].name, name) == 0) {
+            return s_plants[i].planted;
         }
     }
     return BB_PLANTED_NONE;
+}
+
+static const char *s_planted_name(uint32_t planted)
+{
+    for (size_t i = 0; i < BB_COUNT_OF(s_plants); i++) {
+        if (s_plants[i].planted == planted) {
+            return s_plants[i].name;
+        }
+    }
+    return "?";
+}
+
+static bool s_without(const char *text, uint32_t *without)
+{
+    *without = 0;
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        uint32_t bit = 0;
+        while (bit < SIM_WITHOUT_COUNT && (strlen(sim_without_name(bit)) != length ||
+                                           strncmp(sim_without_name(bit), text, length) != 0)) {
+            bit++;
+        }
+        if (bit == SIM_WITHOUT_COUNT) {
+            return false;
+        }
+        *without |= 1u << bit;
+        text += length + (text[length] == ',');
+    }
+    return *without != 0;
 }
 
 // 0: run; otherwise the exit status plus one.
@@ -96,6 +137,10 @@ static int s_parse(int argc, char **argv, s_arguments_t *arguments)
         }
         if (strcmp(option, "--stop") == 0) {
             arguments->stops = true;
+            continue;
+        }
+        if (strcmp(option, "--minimise") == 0) {
+            arguments->minimises = true;
             continue;
         }
         if (strcmp(option, "--counters") == 0) {
@@ -121,6 +166,14 @@ static int s_parse(int argc, char **argv, s_arguments_t *arguments)
             arguments->first_seed = 1;
         } else if (strcmp(option, "--regression") == 0) {
             arguments->regression_file = value;
+        } else if (strcmp(option, "--render") == 0) {
+            arguments->render_file = value;
+        } else if (strcmp(option, "--faults") == 0) {
+            is_good = sim_keep_parse(&arguments->faults, value);
+        } else if (strcmp(option, "--operations") == 0) {
+            is_good = sim_keep_parse(&arguments->operations, value);
+        } else if (strcmp(option, "--without") == 0) {
+            is_good = s_without(value, &arguments->without);
         } else if (strcmp(option, "--plant") == 0) {
             arguments->planted = s_planted_of(value);
             is_good = arguments->planted != BB_PLANTED_NONE;
@@ -134,18 +187,42 @@ static int s_parse(int argc, char **argv, s_arguments_t *arguments)
     return 0;
 }
 
+static void s_render(const s_arguments_t *arguments, const sim_world_t *world,
+                     const sim_picture_t *picture)
+{
+    char title[160];
+    snprintf(title, sizeof title, "busbar-sim --seed %" PRIu64 "%s%s: %u nodes, %u+%u replicas",
+             world->options.seed, arguments->planted != BB_PLANTED_NONE ? " --plant " : "",
+             arguments->planted != BB_PLANTED_NONE ? s_planted_name(arguments->planted) : "",
+             world->options.node_count, world->options.replicas_in_dc[0],
+             world->options.replicas_in_dc[1]);
+    if (!sim_picture_write(picture, arguments->render_file, title, world->trace.finding,
+                           world->trace.now_ns)) {
+        fprintf(stderr, "busbar-sim: cannot write %s\n", arguments->render_file);
+    }
+}
+
 static bool s_run(const s_arguments_t *arguments, uint64_t seed, sim_counters_t *sum)
 {
     sim_options_t options;
     sim_options_draw(&options, seed);
     options.planted = arguments->planted;
+    options.keep_faults = arguments->faults;
+    options.keep_operations = arguments->operations;
+    options.without = arguments->without;
+    sim_options_apply(&options);
     if (arguments->is_verbose) {
         printf("seed=%" PRIu64 " nodes=%u replicas=%u+%u partitions=%u clients=%u batteries=%u\n",
                seed, options.node_count, options.replicas_in_dc[0], options.replicas_in_dc[1],
                options.partition_count, options.client_count, options.battery_count);
     }
-    sim_world_t *world = sim_world_new(&options, arguments->is_verbose ? stdout : NULL);
+    sim_picture_t *picture = arguments->render_file ? sim_picture_new(&options) : NULL;
+    sim_world_t *world = sim_world_new(&options, arguments->is_verbose ? stdout : NULL, picture);
     sim_world_run(world);
+    if (picture) {
+        s_render(arguments, world, picture);
+        sim_picture_destroy(&picture);
+    }
     bool is_ok = !sim_trace_has_failed(&world->trace);
     if (!is_ok) {
         printf("seed=%" PRIu64 " finding at %" PRId64 " ns: %s\n", seed, world->trace.now_ns,
@@ -163,6 +240,49 @@ static bool s_run(const s_arguments_t *arguments, uint64_t seed, sim_counters_t 
            event_count, hash, is_ok ? "ok" : "FAIL");
     fflush(stdout);
     return is_ok;
+}
+
+// Prints the options that run what is left of a failing run.
+static int s_minimise(const s_arguments_t *arguments)
+{
+    sim_options_t options;
+    sim_minimised_t result;
+    sim_options_draw(&options, arguments->first_seed);
+    options.planted = arguments->planted;
+    options.without = arguments->without;
+    sim_keep_copy(&options.keep_faults, &arguments->faults);
+    sim_keep_copy(&options.keep_operations, &arguments->operations);
+    bool is_found = sim_minimise(&options, &result);
+    if (is_found) {
+        printf("finding: %s\n", result.finding);
+        printf("%u runs: %u of %" PRIu64 " faults, %u of %" PRIu64 " operations, %" PRIu64
+               " of %" PRIu64 " events are left\n",
+               result.run_count, result.faults_left, result.fault_count, result.operations_left,
+               result.operation_count, result.event_count_after, result.event_count_before);
+        printf("busbar-sim --seed %" PRIu64, arguments->first_seed);
+        if (arguments->planted != BB_PLANTED_NONE) {
+            printf(" --plant %s", s_planted_name(arguments->planted));
+        }
+        if (options.keep_faults.is_limited) {
+            fputs(" --faults ", stdout);
+            sim_keep_print(&options.keep_faults, stdout);
+        }
+        if (options.keep_operations.is_limited) {
+            fputs(" --operations ", stdout);
+            sim_keep_print(&options.keep_operations, stdout);
+        }
+        for (uint32_t bit = 0, count = 0; bit < SIM_WITHOUT_COUNT; bit++) {
+            if (options.without >> bit & 1) {
+                printf("%s%s", count++ == 0 ? " --without " : ",", sim_without_name(bit));
+            }
+        }
+        putchar('\n');
+    } else {
+        printf("seed=%" PRIu64 " has no finding\n", arguments->first_seed);
+    }
+    sim_keep_clear(&options.keep_faults);
+    sim_keep_clear(&options.keep_operations);
+    return is_found;
 }
 
 static int s_run_file(const s_arguments_t *arguments, sim_counters_t *sum)
@@ -196,7 +316,9 @@ int main(int argc, char **argv)
         return status - 1;
     }
     sim_counters_t sum = {0};
-    if (arguments.regression_file) {
+    if (arguments.minimises) {
+        status = s_minimise(&arguments);
+    } else if (arguments.regression_file) {
         status = s_run_file(&arguments, &sum);
     } else {
         for (uint64_t seed = arguments.first_seed;; seed++) {
@@ -211,5 +333,7 @@ int main(int argc, char **argv)
         SIM_COUNTERS(SIM_COUNTER_PRINT)
 #undef SIM_COUNTER_PRINT
     }
+    sim_keep_clear(&arguments.faults);
+    sim_keep_clear(&arguments.operations);
     return status;
 }

@@ -43,6 +43,15 @@ const bb_have_set_t *sim_node_have(const sim_node_t *node, uint32_t partition)
     return node->shard ? bb_store_have(node->shard->store, partition) : &node->have[partition];
 }
 
+static void s_drawn(const sim_node_t *node, bool is_up)
+{
+    sim_world_t *world = node->world;
+    if (world->trace.picture) {
+        sim_picture_up(world->trace.picture, sim_world_now_ns(world),
+                       sim_line_of_node(&world->options, node->index), is_up);
+    }
+}
+
 // ---- what the shard asks for -----------------------------------------------------------------
 
 static void s_plan_commit(sim_node_t *node, int64_t due_ns)
@@ -303,14 +312,16 @@ void sim_node_start(sim_node_t *node)
     node->life++;
     world->counters.starts++;
     bool is_faulty =
-        !world->is_calm && node->life > 1 && bb_random_chance(&world->random_fault, 1, 6);
+        !world->is_calm && node->life > 1 && bb_random_chance(&world->random_disk, 1, 6);
     if (is_faulty) { // dies again while it recovers, or soon after
-        bb_sim_disk_halt_at(node->disk, bb_random_between(&world->random_fault, 1, 120));
+        bb_sim_disk_halt_at(node->disk, bb_random_between(&world->random_disk, 1, 120));
     }
     bb_fault_t fault = {0};
     bb_error_t error = s_open(node, &fault);
-    sim_trace_line(&world->trace, "node %u: start %u: %s", node->index, node->life,
+    sim_trace_note(&world->trace, sim_line_of_node(&world->options, node->index),
+                   "node %u: start %u: %s", node->index, node->life,
                    error == BB_OK ? "ok" : bb_error_name(error));
+    s_drawn(node, error == BB_OK);
     if (error != BB_OK) {
         // A disk that fails or is full: the process ends with a sentence and is started again.
         bool is_expected = bb_sim_disk_is_halted(node->disk) ||
@@ -321,7 +332,7 @@ void sim_node_start(sim_node_t *node)
         }
         world->counters.open_failures++;
         if (bb_sim_disk_is_halted(node->disk)) {
-            s_die(node, bb_random_chance(&world->random_fault, 1, 2));
+            s_die(node, bb_random_chance(&world->random_disk, 1, 2));
         }
         s_plan_start(node, 100 * BB_NS_PER_MS);
         return;
@@ -372,8 +383,9 @@ static void s_release(sim_node_t *node, uint64_t job_ops)
 void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns)
 {
     sim_world_t *world = node->world;
-    sim_trace_line(&world->trace, "node %u: %s", node->index,
-                   is_power ? "power loss" : "process dies");
+    sim_trace_fault(&world->trace, sim_line_of_node(&world->options, node->index), "node %u: %s",
+                    node->index, is_power ? "power loss" : "process dies");
+    s_drawn(node, false);
     world->counters.power_losses += is_power;
     world->counters.process_deaths += !is_power;
     s_release(node, bb_random_below(&world->random_disk, 40));
@@ -403,17 +415,18 @@ static void s_after(sim_node_t *node)
     sim_world_t *world = node->world;
     if (bb_sim_disk_is_halted(node->disk)) {
         world->counters.halts++;
-        sim_node_stop(node, true, sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS));
+        sim_node_stop(node, true, sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS));
         return;
     }
     if (sim_node_is_fenced(node) && !node->is_stop_planned) {
         node->is_stop_planned = true;
         world->counters.fences++;
-        sim_trace_line(&world->trace, "node %u: fenced", node->index);
+        sim_trace_note(&world->trace, sim_line_of_node(&world->options, node->index),
+                       "node %u: fenced", node->index);
         sim_event_t event = {.kind = SIM_EVENT_STOP, .node = node->index, .life = node->life};
         sim_events_add(world->events,
                        sim_world_now_ns(world) +
-                           sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS),
+                           sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS),
                        &event);
     }
 }
@@ -425,8 +438,9 @@ static void s_detected(sim_node_t *node, const bb_detector_actions_t *actions)
     node->is_skewed = actions->is_skewed;
     for (uint32_t i = 0; i < actions->change_count; i++) {
         const bb_detector_change_t *change = &actions->changes[i];
-        sim_trace_line(&node->world->trace, "node %u: node %u is %s", node->index,
-                       change->peer_index, change->is_up ? "up" : "down");
+        sim_trace_note(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
+                       "node %u: node %u is %s", node->index, change->peer_index,
+                       change->is_up ? "up" : "down");
         bb_shard_peer_state(node->shard, sim_node_time(node), change->peer_index, change->is_up,
                             &change->incarnation, 1);
         s_touch(node);
@@ -601,9 +615,9 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
     if (event->kind == SIM_EVENT_STOP) {
         // A fenced node is restarted, with its machine or alone. One draw a statement: the order of
         // arguments is the compiler's.
-        bool is_power = bb_random_chance(&world->random_fault, 1, 2);
+        bool is_power = bb_random_chance(&world->random_disk, 1, 2);
         sim_node_stop(node, is_power,
-                      sim_world_exponential(&world->random_fault, 500 * BB_NS_PER_MS));
+                      sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS));
         return;
     }
     if (event->kind == SIM_EVENT_PEER && sim_net_is_cut(world, event->other, node->index)) {

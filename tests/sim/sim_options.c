@@ -63,3 +63,27 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->scrub_bytes_per_s = S_PICK(r, 0, 64u << 10, 16u << 20);
     self->ends_with_retention = self->has_policy && bb_random_chance(r, 2, 3);
 }
+
+const char *sim_without_name(uint32_t index)
+{
+    static const char *const names[SIM_WITHOUT_COUNT] = {"noise",  "policy",  "scrub",
+                                                         "settle", "release", "power-loss"};
+    BB_ASSERT(index < SIM_WITHOUT_COUNT);
+    return names[index];
+}
+
+void sim_options_apply(sim_options_t *self)
+{
+    if (self->without & SIM_WITHOUT_NOISE) {
+        self->loss_per_mille = self->repeat_per_mille = 0;
+        self->is_in_order = true;
+    }
+    if (self->without & SIM_WITHOUT_SCRUB) {
+        self->scrub_bytes_per_s = 0;
+    }
+    self->has_policy = self->has_policy && !(self->without & SIM_WITHOUT_POLICY);
+    self->ends_with_settle = self->ends_with_settle && !(self->without & SIM_WITHOUT_SETTLE);
+    self->ends_with_release = self->ends_with_release && !(self->without & SIM_WITHOUT_RELEASE);
+    self->ends_with_power_loss =
+        self->ends_with_power_loss && !(self->without & SIM_WITHOUT_POWER_LOSS);
+}

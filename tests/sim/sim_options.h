@@ -6,7 +6,7 @@
 #ifndef SIM_OPTIONS_H
 #define SIM_OPTIONS_H
 
-#include "protocol/bb_base.h"
+#include "tests/sim/sim_keep.h"
 
 #define SIM_NODES_MAX      5
 #define SIM_DCS_MAX        2
@@ -46,7 +46,21 @@ typedef struct {
     bool has_policy;            // a retention class and a rollup
     bool ends_with_retention;   // with a policy: that class keeps less in the end
     uint64_t scrub_bytes_per_s; // 0 = none
+    // what is left out of the run; not drawn
+    sim_keep_t keep_faults, keep_operations; // lists are borrowed
+    uint32_t without;                        // SIM_WITHOUT_*
 } sim_options_t;
+
+#define SIM_WITHOUT_NOISE      (1u << 0) // no loss, no repetition, links in order
+#define SIM_WITHOUT_POLICY     (1u << 1)
+#define SIM_WITHOUT_SCRUB      (1u << 2)
+#define SIM_WITHOUT_SETTLE     (1u << 3)
+#define SIM_WITHOUT_RELEASE    (1u << 4)
+#define SIM_WITHOUT_POWER_LOSS (1u << 5) // of all nodes, at the end
+#define SIM_WITHOUT_COUNT      6u
+const char *sim_without_name(uint32_t index); // of bit `index`
+// Switches off what `without` names.
+void sim_options_apply(sim_options_t *self);
 
 void sim_options_draw(sim_options_t *self, uint64_t seed);
 

@@ -30,6 +30,44 @@ void sim_trace_line(sim_trace_t *self, const char *format, ...)
     }
 }
 
+BB_PRINTF(4, 0)
+static void s_note(sim_trace_t *self, uint32_t line, bool is_fault, const char *format,
+                   va_list arguments)
+{
+    if (self->picture) {
+        char text[256];
+        vsnprintf(text, sizeof text, format, arguments);
+        sim_picture_note(self->picture, self->now_ns, line, is_fault, text);
+    }
+}
+
+void sim_trace_note(sim_trace_t *self, uint32_t line, const char *format, ...)
+{
+    va_list arguments;
+    if (self->lines) {
+        va_start(arguments, format);
+        s_print(self, format, arguments);
+        va_end(arguments);
+    }
+    va_start(arguments, format);
+    s_note(self, line, false, format, arguments);
+    va_end(arguments);
+}
+
+void sim_trace_fault(sim_trace_t *self, uint32_t line, const char *format, ...)
+{
+    va_list arguments;
+    if (self->lines) {
+        va_start(arguments, format);
+        fputs("fault: ", self->lines);
+        s_print(self, format, arguments);
+        va_end(arguments);
+    }
+    va_start(arguments, format);
+    s_note(self, line, true, format, arguments);
+    va_end(arguments);
+}
+
 void sim_trace_fail(sim_trace_t *self, const char *format, ...)
 {
     va_list arguments;

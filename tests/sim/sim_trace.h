@@ -7,18 +7,22 @@
 
 #include <stdio.h>
 
-#include "protocol/bb_base.h"
+#include "tests/sim/sim_picture.h"
 
 typedef struct {
     uint64_t hash;
     uint64_t event_count;
     int64_t now_ns;
-    FILE *lines;        // NULL: not verbose
-    char finding[1024]; // the first one; empty: none
+    FILE *lines;            // NULL: not verbose
+    sim_picture_t *picture; // NULL: not drawn; borrowed
+    char finding[1024];     // the first one; empty: none
 } sim_trace_t;
 
 void sim_trace_fold(sim_trace_t *self, uint64_t number);
 void sim_trace_line(sim_trace_t *self, const char *format, ...) BB_PRINTF(2, 3);
+// Likewise, and a note in the picture, at a lifeline.
+void sim_trace_note(sim_trace_t *self, uint32_t line, const char *format, ...) BB_PRINTF(3, 4);
+void sim_trace_fault(sim_trace_t *self, uint32_t line, const char *format, ...) BB_PRINTF(3, 4);
 // Something that must never happen. The first one is kept; the run ends at the next event.
 void sim_trace_fail(sim_trace_t *self, const char *format, ...) BB_PRINTF(2, 3);
 

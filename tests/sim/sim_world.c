@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/ingest/bb_shard_internal.h"
+
 #define S_CONVERGENCE_NS (30 * BB_NS_PER_S) // promise P3; what is missing here is small
 #define S_SETTLE_NS      (25 * BB_NS_PER_S)
 #define S_RETIRE_NS      (20 * BB_NS_PER_S) // nodes that start look at the clock at once
 #define S_LOOK_NS        (200 * BB_NS_PER_MS)
+#define S_HEAL_NS        (10 * BB_NS_PER_S)
 #define S_QUIET_NS       (1 * BB_NS_PER_S)
 // A run has some thousand events, the largest of the first 3,000 seeds 51,000. More is a storm: a
 // node with a full disk that had everything sent again and again came to 171,000.
@@ -19,6 +22,13 @@ int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns)
 {
     double uniform = ((double)(bb_random_next(random) >> 11) + 0.5) / 9007199254740992.0;
     return (int64_t)(-log(uniform) * (double)mean_ns);
+}
+
+bb_random_t sim_world_stream(const sim_world_t *self, uint32_t kind, uint64_t number)
+{
+    bb_random_t mixer = bb_random_seed(self->options.seed ^ (uint64_t)kind << 56);
+    uint64_t seed = bb_random_next(&mixer) + number * UINT64_C(0xd1342543de82ef95);
+    return bb_random_seed(seed);
 }
 
 bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t node)
@@ -80,11 +90,12 @@ static bb_policy_t *s_build_policy(int64_t keep_ns)
     return bb_policy_new(&class, 1, BB_KEEP_FOREVER_NS, &rollup, zones, 1);
 }
 
-sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines)
+sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_picture_t *picture)
 {
     sim_world_t *self = bb_alloc_zero(1, sizeof *self);
     self->options = *options;
     self->trace.lines = lines;
+    self->trace.picture = picture;
     bb_random_t seeds = bb_random_seed(options->seed);
     self->random_net = bb_random_seed(bb_random_next(&seeds));
     self->random_disk = bb_random_seed(bb_random_next(&seeds));
@@ -217,7 +228,7 @@ static bool s_converge(sim_world_t *self)
             return false;
         }
     }
-    sim_trace_line(&self->trace, "converged");
+    sim_trace_note(&self->trace, SIM_LINE_ALL, "converged");
     return true;
 }
 
@@ -314,8 +325,28 @@ static bool s_retire(sim_world_t *self)
     return true;
 }
 
+static bool s_names_damage(const sim_world_t *self)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        const bb_shard_t *shard = self->nodes[n].shard;
+        if (shard && bb_store_scrub_stats(shard->store, 0).damage_count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool s_check(sim_world_t *self)
 {
+    // A segment that could not be read from a disk that was dying may have got on the list of
+    // damage with the last commit, in doubt, before the power went: the next reading takes it off.
+    int64_t limit_ns = sim_world_now_ns(self) + S_HEAL_NS;
+    while (self->options.scrub_bytes_per_s > 0 && s_names_damage(self) &&
+           sim_world_now_ns(self) < limit_ns) {
+        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+            return false;
+        }
+    }
     sim_check_replicas(self);
     return !sim_trace_has_failed(&self->trace);
 }
@@ -336,7 +367,7 @@ void sim_world_run(sim_world_t *self)
         return;
     }
     self->is_calm = true;
-    sim_trace_line(&self->trace, "faults stop");
+    sim_trace_note(&self->trace, SIM_LINE_ALL, "faults stop");
     sim_fault_stop(self);
     if (!s_converge(self) || !s_check(self)) {
         return;

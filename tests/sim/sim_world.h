@@ -119,6 +119,7 @@ typedef struct {
 typedef struct {
     uint32_t op;      // UINT32_MAX: idle
     uint64_t attempt; // the one it waits for
+    uint64_t turn;    // counts its operations
 } sim_client_t;
 
 // What happened, for coverage.
@@ -192,6 +193,7 @@ struct sim_world {
     uint64_t attempt_count, attempt_capacity;
     sim_fault_t *faults;
     uint32_t fault_count, fault_capacity;
+    uint64_t fault_number; // counts all that were drawn
     bb_checker_t *checker;
     bb_policy_t *policy; // NULL: none
     uint64_t op_count;
@@ -206,10 +208,20 @@ struct sim_world {
 };
 
 // ---- sim_world.c
-sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines);
+// lines, picture: NULL, or where to tell what happens; borrowed.
+sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_picture_t *picture);
 void sim_world_destroy(sim_world_t **self);
 void sim_world_run(sim_world_t *self); // to the end; findings are in the trace
 int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns);
+// A source of chance of its own for thing `number` of a kind: what it draws does not depend on what
+// happened before, so that a run from which something was taken away stays much the same.
+bb_random_t sim_world_stream(const sim_world_t *self, uint32_t kind, uint64_t number);
+enum { SIM_STREAM_OPERATION = 1, SIM_STREAM_THINK, SIM_STREAM_FAULT, SIM_STREAM_GAP };
+// Operation `turn` of a client, over all clients.
+static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
+{
+    return turn * SIM_CLIENTS_MAX + client;
+}
 static inline int64_t sim_world_now_ns(const sim_world_t *self)
 {
     return sim_events_now_ns(self->events);
