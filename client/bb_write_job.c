@@ -132,8 +132,14 @@ static void s_fail(bb_write_job_t *job, bb_error_t error)
 {
     job->result.error = error;
     if (!job->result.detail[0] || error == BB_ERR_TIMEOUT) {
-        snprintf(job->result.detail, sizeof job->result.detail, "%s (%u attempts)",
-                 bb_error_message(error), job->attempt.sent_count);
+        char last[sizeof job->result.detail];
+        memcpy(last, job->result.detail, sizeof last);
+        int length = snprintf(job->result.detail, sizeof job->result.detail, "%s (%u attempts)",
+                              bb_error_message(error), job->attempt.sent_count);
+        if (last[0]) { // why the others refused, while one may have taken it
+            snprintf(job->result.detail + length, sizeof job->result.detail - (size_t)length,
+                     "; last answer: %.*s", (int)sizeof job->result.detail - length - 20, last);
+        }
     }
     s_finish(job);
 }

@@ -340,10 +340,13 @@ def merging(group):
         write(group, f"time,battery,v\n2026-01-01T00:00:05Z,att,3\n", "--format", "csv")
         found = {r[0]: r[1] for r in group.json("battery", "ls", "--battery", "att")["rows"]}
         expect(found == {"att": "site=x"}, f"{found}")
-    with case("consistency one, local_quorum and all acknowledge"):
-        for i, level in enumerate(("one", "local_quorum", "all")):
+    with case("every level acknowledges and answers"):
+        levels = ("one", "local_quorum", "quorum", "each_quorum", "all")
+        for i, level in enumerate(levels):
             write(group, f"p,battery=level v=1 {T0 + i}\n", "--consistency", level)
-        expect(len(value("level")) == 3, f"{value('level')}")
+        for level in levels[1:]:
+            found = rows(group, "--battery", "level", "--consistency", level)
+            expect(len(found) == len(levels), f"{level}: {found}")
 
 
 def quarantine(group):
@@ -549,6 +552,14 @@ def data_centres():
                 group.kill(node)
             write(group, f"p,battery=after v=1 {T0}\n", "--timeout", "20s")
             expect(len(rows(group)) == 51, f"{len(rows(group))} of 51")
+        with case("two data centres, one lost: levels that need it are refused, naming it"):
+            for level in ("quorum", "each_quorum", "all"):
+                done = group.cli("write", "-", "--consistency", level, "--timeout", "3s", stdin=f"p,battery=no v=1 {T0}\n")
+                expect(done.returncode == 4, f"{level}: exit status {done.returncode}: {done.stderr}")
+                named = "dc2 has 0 of the" if level != "quorum" else "3 of 4 in all"
+                expect(named in done.stderr, f"{level}: {done.stderr}")
+            done = group.cli("query", *DAY, "--consistency", "each_quorum", "--timeout", "3s")
+            expect(done.returncode in (3, 4), f"a query: exit status {done.returncode}")
 
 
 def main():

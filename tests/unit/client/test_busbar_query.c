@@ -352,7 +352,7 @@ static void wrong_queries_are_refused(void **state)
         queries[i] = s_raw;
     }
     queries[0].mode = (busbar_mode_t)9;
-    queries[1].level = BUSBAR_ALL;
+    queries[1].level = (busbar_level_t)6;
     queries[2].from_ns = 2000;
     queries[3].from_ns = -1;
     queries[4].mode = BUSBAR_AGGREGATE; // no aggregate

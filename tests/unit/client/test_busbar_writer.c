@@ -334,7 +334,7 @@ static void bad_arguments_are_refused(void **state)
     fake_cluster_t *cluster = fake_cluster_new(3, NULL);
     busbar_client_t *client = s_open(cluster);
     busbar_fault_t fault = {0};
-    busbar_writer_options_t wrong = {.level = (busbar_level_t)3};
+    busbar_writer_options_t wrong = {.level = (busbar_level_t)6};
     assert_null(busbar_writer_open(client, &wrong));
     assert_null(busbar_writer_open(NULL, NULL));
     busbar_writer_t *writer = busbar_writer_open(client, NULL);
