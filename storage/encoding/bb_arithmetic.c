@@ -320,6 +320,9 @@ bool bb_arithmetic_decode(bb_slice_t bytes, uint32_t count, int32_t *numbers)
     reader.code = (uint64_t)s_take_four(&reader) << 32;
     reader.code |= s_take_four(&reader);
     memset(numbers, 0, (size_t)count * sizeof *numbers);
+    if (bytes.length == 0) {
+        return true;
+    }
     for (uint32_t row = 0; row < count; row++) {
         s_chance_t *chance = &chances.moves[s_move_context(&past)];
         if (past.gap == GAP_MAX) {
@@ -333,5 +336,5 @@ bool bb_arithmetic_decode(bb_slice_t bytes, uint32_t count, int32_t *numbers)
         }
         numbers[row] = s_take_number(&reader, &chances, &past);
     }
-    return reader.at == reader.limit && (bytes.length == 0 || data[bytes.length - 1] != 0);
+    return reader.at == reader.limit && data[bytes.length - 1] != 0;
 }

@@ -23,7 +23,8 @@
 // asked, at most 62. After the answer it moves by 1 / (n + 2) of the way: c += ((2^16 - 1 - c) x s)
 // >> 16 after yes, c -= (c x s) >> 16 after no, s = floor(2^16 / (n + 2)). So 0 < c < 2^16 forever.
 //
-//   bytes   a big-endian fraction; what lacks behind the last byte is 0, which it never ends with
+//   bytes   a big-endian fraction; what lacks behind the last byte is 0, which it never ends with.
+//           No bytes at all: every number is 0, and no question was asked
 //
 // Reading: range is 2^64 - 1 and code the first eight bytes. A question cuts range at
 // (range >> 16) x c: code below is yes, and range what lies below; else no, and both lose that
@@ -39,7 +40,8 @@
 #include "protocol/bb_limits.h"
 
 // Writes numbers[0, count) if that takes at most bytes_max, which `out` has room for. Returns the
-// bytes, at least 1; 0: it takes more. 1 <= count <= BB_BLOCK_ROWS_MAX. INT32_MIN is refused.
+// bytes, at least 1 (numbers that are all 0 need none: the caller leaves them out); 0: it takes
+// more. 1 <= count <= BB_BLOCK_ROWS_MAX. INT32_MIN is refused.
 size_t bb_arithmetic_encode(const int32_t *numbers, uint32_t count, size_t bytes_max, uint8_t *out);
 
 // Reads exactly `count` numbers from all of `bytes`. Any bytes are safe; false: corrupt, then

@@ -57,7 +57,8 @@ bool bb_codec_floats_decode(const bb_codec_block_t *block, uint64_t *out);
 size_t bb_codec_decimals_encode(bb_packer_t *packer, const bb_decimals_t *decimals, uint32_t count,
                                 uint8_t *out);
 // The same of `count` times the first integer, which is no exception.
-size_t bb_codec_decimals_encode_same(const bb_decimals_t *decimals, uint32_t count, uint8_t *out);
+size_t bb_codec_decimals_encode_same(const bb_packer_t *packer, const bb_decimals_t *decimals,
+                                     uint32_t count, uint8_t *out);
 bool bb_codec_decimals_decode(const bb_codec_block_t *block, uint64_t *out);
 bool bb_codec_decimals_totals(const bb_codec_block_t *block, bb_codec_totals_t *totals);
 // Of a block without exceptions; else UINT32_MAX. Any bytes are safe.
@@ -75,7 +76,7 @@ bool bb_codec_apply_exceptions(bb_reader_t *reader, uint32_t count, uint64_t *ou
 //   phase      u16  (integral)
 //   delay      u8   (delayed) below BB_PREDICTION_DELAYS
 //   exceptions      as above
-//   differences     packed, narrow
+//   differences     packed, narrow; without a scale unless delayed
 typedef struct {
     bb_prediction_t prediction;
     uint32_t peers[BB_ENCODING_PEERS_MAX]; // indexes among those that are offered, below 256

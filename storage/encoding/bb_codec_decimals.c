@@ -64,11 +64,12 @@ size_t bb_codec_decimals_encode(bb_packer_t *packer, const bb_decimals_t *decima
     return (size_t)(at - out);
 }
 
-size_t bb_codec_decimals_encode_same(const bb_decimals_t *decimals, uint32_t count, uint8_t *out)
+size_t bb_codec_decimals_encode_same(const bb_packer_t *packer, const bb_decimals_t *decimals,
+                                     uint32_t count, uint8_t *out)
 {
     BB_ASSERT(decimals->exception_count == 0);
     out[0] = (uint8_t)decimals->exponent;
-    return 1 + bb_packed_encode_same(decimals->integers[0], count, out + 1);
+    return 1 + bb_packed_encode_same(packer, decimals->integers[0], count, out + 1);
 }
 
 typedef struct {

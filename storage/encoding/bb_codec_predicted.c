@@ -51,7 +51,8 @@ size_t bb_codec_predicted_encode(bb_packer_t *packer, const bb_codec_relation_t 
     if (has_exceptions) {
         at = bb_codec_put_exceptions(decimals, at);
     }
-    at += bb_packed_encode(packer, differences, count, ORDERS, false, at);
+    bool scaled = prediction->model == BB_PREDICTION_DELAYED;
+    at += bb_packed_encode(packer, differences, count, ORDERS, scaled, at);
     return (size_t)(at - out);
 }
 
@@ -124,7 +125,8 @@ static bool s_open(s_predicted_t *self, const bb_codec_block_t *block)
     }
     return bb_packed_open(&self->packed, bb_slice(reader.at, bb_reader_left(&reader)),
                           block->count) &&
-           bb_packed_is_plain(&self->packed) && self->packed.scale == 1;
+           bb_packed_is_plain(&self->packed) &&
+           (self->packed.scale == 1 || self->relation.prediction.model == BB_PREDICTION_DELAYED);
 }
 
 // A peer as doubles; integers are converted into `room`.
@@ -162,30 +164,44 @@ static void s_read_peers(const s_predicted_t *self, const bb_codec_block_t *bloc
     }
 }
 
+// Offsets times the scale, which is at most 2^20. False: not all of them are small.
+static bool s_scale_up(int32_t scale, uint32_t count, int32_t *offsets)
+{
+    const uint64_t half = 1u << 29; // sizes below are small
+    uint64_t above = 0;
+    for (uint32_t i = 0; i < count && scale > 1; i++) {
+        int64_t offset = (int64_t)offsets[i] * scale;
+        above |= ((uint64_t)offset + half) >> 30;
+        offsets[i] = (int32_t)(uint32_t)(uint64_t)offset;
+    }
+    return above == 0;
+}
+
 // The integers less the base, if they are small: that is all that is ever written for measurements.
 // False: they are not, or the block is corrupt.
 static bool s_near_integers(const s_predicted_t *self, const bb_codec_block_t *block,
                             const s_peers_t *peers, int32_t *integers)
 {
     return bb_packed_offsets(&self->packed, integers) &&
+           s_scale_up((int32_t)self->packed.scale, block->count, integers) &&
            bb_prediction_add(&self->relation.prediction, peers->list[0], peers->list[1],
                              block->count, integers);
 }
 
-// Guess, base and offset add up without rounding below 2^53.
+// Guess, base and scaled offset add up without rounding below 2^53.
 BB_CLONES static void s_integers(const double *guesses, const int32_t *offsets, double base,
-                                 uint32_t count, uint64_t *out)
+                                 double scale, uint32_t count, uint64_t *out)
 {
     for (uint32_t i = 0; i < count; i++) {
-        out[i] = (uint64_t)(int64_t)(guesses[i] + (base + (double)offsets[i]));
+        out[i] = (uint64_t)(int64_t)(guesses[i] + (base + scale * (double)offsets[i]));
     }
 }
 
 BB_CLONES static void s_decimals(const double *guesses, const int32_t *offsets, double base,
-                                 double power, uint32_t count, uint64_t *out)
+                                 double scale, double power, uint32_t count, uint64_t *out)
 {
     for (uint32_t i = 0; i < count; i++) {
-        out[i] = bb_bits_of_double((guesses[i] + (base + (double)offsets[i])) / power);
+        out[i] = bb_bits_of_double((guesses[i] + (base + scale * (double)offsets[i])) / power);
     }
 }
 
@@ -201,10 +217,12 @@ static bool s_decode_far(const s_predicted_t *self, const bb_codec_block_t *bloc
     }
     bb_prediction_make(&self->relation.prediction, peers->list[0], peers->list[1], block->count, 1,
                        guesses);
+    double scale = (double)self->packed.scale;
     if (block->kind == BB_ENCODING_INTEGER) {
-        s_integers(guesses, offsets, base, block->count, out);
+        s_integers(guesses, offsets, base, scale, block->count, out);
     } else {
-        s_decimals(guesses, offsets, base, bb_decimal_power(self->exponent), block->count, out);
+        s_decimals(guesses, offsets, base, scale, bb_decimal_power(self->exponent), block->count,
+                   out);
     }
     return true;
 }

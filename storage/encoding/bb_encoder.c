@@ -158,7 +158,8 @@ static bool s_predict(bb_encoder_t *self, const bb_encoding_input_t *input, uint
     uint64_t direct, predicted;
     if (self->aim == BB_ENCODER_SMALL) {
         direct = bb_packed_estimate_small(self->packer, integers, input->count, true);
-        predicted = bb_packed_estimate_small(self->packer, self->differences, input->count, false);
+        predicted =
+            bb_packed_estimate_small(self->packer, self->differences, input->count, is_delayed);
     } else {
         direct = bb_packed_estimate(self->packer, integers, input->count);
         predicted = bb_packed_estimate(self->packer, self->differences, input->count);
@@ -279,11 +280,11 @@ static void s_try_same(bb_encoder_t *self, const bb_encoding_input_t *input, uin
     uint8_t *room = s_room(self);
     if (input->kind == BB_ENCODING_INTEGER) {
         s_offer(self, BB_ENCODING_INTEGERS,
-                bb_packed_encode_same(input->words[0], input->count, room));
+                bb_packed_encode_same(self->packer, input->words[0], input->count, room));
     } else if (bb_decimals_make(decimals, input->words, 1, s_usual_exponent(hint)) &&
                decimals->exception_count == 0) {
         s_offer(self, BB_ENCODING_DECIMALS,
-                bb_codec_decimals_encode_same(decimals, input->count, room));
+                bb_codec_decimals_encode_same(self->packer, decimals, input->count, room));
     }
 }
 

@@ -122,7 +122,9 @@ static double s_small_bits(s_search_t *self, const bb_prediction_t *prediction,
     for (uint32_t i = 0; i < self->rows; i++) {
         differences[i] = (uint64_t)target->integers[i] - (uint64_t)bb_rounded_integer(guesses[i]);
     }
-    return (double)bb_packed_estimate_small(self->encoder->packer, differences, self->rows, false) /
+    bool scaled = prediction->model == BB_PREDICTION_DELAYED;
+    return (double)bb_packed_estimate_small(self->encoder->packer, differences, self->rows,
+                                            scaled) /
            self->rows;
 }
 

@@ -43,7 +43,7 @@ bb_packer_t *bb_packer_new(void);
 void bb_packer_destroy(bb_packer_t **self);
 
 // bb_encoding.h says what aims are for. Small takes whichever of the three forms costs the least,
-// bytes and time together, a nanosecond a value being worth 1/128 of the bytes: the entropy form
+// bytes and time together, a nanosecond a value being worth 1/256 of the bytes: the entropy form
 // takes 3, the arithmetic one 3 and 6 for each bit. Brief: nothing but minis. Fast: as below.
 void bb_packer_set_aim(bb_packer_t *self, bb_encoder_aim_t aim);
 
@@ -61,7 +61,8 @@ size_t bb_packed_encode(bb_packer_t *packer, const uint64_t *integers, uint32_t 
                         uint32_t orders, bool scaled, uint8_t *out);
 
 // The form of `count` times the same integer, at most 16 bytes.
-size_t bb_packed_encode_same(uint64_t integer, uint32_t count, uint8_t *out);
+size_t bb_packed_encode_same(const bb_packer_t *packer, uint64_t integer, uint32_t count,
+                             uint8_t *out);
 
 // About how many bits per integer that would take, times count; for comparing alternatives.
 uint64_t bb_packed_estimate(bb_packer_t *packer, const uint64_t *integers, uint32_t count);

@@ -26,7 +26,7 @@
 // What decoding takes, in nanoseconds a value on one core: minis, the entropy form, and the
 // arithmetic one with each bit of it. A nanosecond counts like one PRICE-th of the bytes, if they
 // are to be few.
-#define PRICE             128u
+#define PRICE             256u
 #define MINI_NS           1u
 #define ENTROPY_NS        3u
 #define ARITHMETIC_NS     3u
@@ -606,6 +606,15 @@ static size_t s_small_order(bb_packer_t *self, uint32_t count, uint32_t orders, 
     return best;
 }
 
+static bool s_are_zero(const int32_t *numbers, uint32_t count)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bits |= (uint32_t)numbers[i];
+    }
+    return bits == 0;
+}
+
 // Takes what costs the least, bytes and time together.
 static void s_put_small(bb_packer_t *self, uint32_t count, uint32_t orders, s_form_t *form)
 {
@@ -613,6 +622,11 @@ static void s_put_small(bb_packer_t *self, uint32_t count, uint32_t orders, s_fo
     size_t estimate = s_small_order(self, count, orders, &small);
     size_t best = s_priced(form->length, MINI_NS);
     if (estimate == 0) {
+        return;
+    }
+    if (s_are_zero(self->residuals, count)) {
+        small.flag = FLAG_ARITHMETIC; // without a byte
+        *form = small;
         return;
     }
     if (estimate < form->length) {
@@ -660,13 +674,15 @@ void bb_packer_set_aim(bb_packer_t *self, bb_encoder_aim_t aim)
     self->aim = aim;
 }
 
-size_t bb_packed_encode_same(uint64_t integer, uint32_t count, uint8_t *out)
+size_t bb_packed_encode_same(const bb_packer_t *self, uint64_t integer, uint32_t count,
+                             uint8_t *out)
 {
     BB_ASSERT(count >= 1 && count <= BB_BLOCK_ROWS_MAX);
     uint8_t *at = out;
-    *at++ = 0; // order 0, narrow, not scaled
+    bool is_small = self->aim == BB_ENCODER_SMALL; // no bytes: all are 0
+    *at++ = is_small ? FLAG_ARITHMETIC : 0;        // order 0, narrow, not scaled
     at = bb_put_signed(at, integer);
-    uint32_t minis = (count + MINI_ROWS - 1) / MINI_ROWS;
+    uint32_t minis = is_small ? 0 : (count + MINI_ROWS - 1) / MINI_ROWS;
     memset(at, 0, minis); // no width, no reference
     return (size_t)(at - out) + minis;
 }

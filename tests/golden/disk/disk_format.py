@@ -221,6 +221,8 @@ class Questions:
 
 
 def read_arithmetic(data, count):
+    if not data:
+        return [0] * count
     fraction = Questions(data)
     gap = near = size = signs = 0
     numbers = []

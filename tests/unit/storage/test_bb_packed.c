@@ -206,6 +206,14 @@ static void test_small_takes_what_costs_least(void **context)
     bb_packed_encode(s_packer, noise, 1024, 7, true, out);
     assert_int_equal(out[0] & 0x40, 0);
     s_check(noise, 1024, 7, true);
+    // A column that stands still has a head alone.
+    uint64_t same[1024];
+    for (uint32_t i = 0; i < 1024; i++) {
+        same[i] = 31;
+    }
+    assert_int_equal(bb_packed_encode_same(s_packer, 31, 1024, out), 2);
+    assert_int_equal(bb_packed_encode(s_packer, same, 1024, 7, true, out), 2);
+    s_check(same, 1024, 7, true);
     // Both at once are no form.
     bb_packed_encode(s_packer, steps, 1024, 7, true, out);
     out[0] |= 0x20;
