@@ -442,7 +442,10 @@ bb_error_t bb_rollup_map_check_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uin
         return error == BB_ERR_NOT_FOUND ? BB_ERR_CORRUPT : error;
     }
     *removed_count = count;
-    *place = self.is_end ? (bb_rollup_place_t){.length = 0} : self.last;
+    *place = self.last;
+    if (self.is_end) {
+        *place = (bb_rollup_place_t){0};
+    }
     return BB_OK;
 }
 
