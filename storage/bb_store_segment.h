@@ -12,8 +12,7 @@
 // closing environments is behind the one lock of the pool, because one process must never open an
 // environment twice. The store's own thread takes that lock only to drop a replaced segment. At
 // most open_max stay open while nobody reads them; those in use are never closed. A scan uses at
-// most a quarter of that at once, but all of one day (bb_snapshot.h), and a job those of a window,
-// so that four scans at a time keep to the limit.
+// most as many at once, but all of one day (bb_snapshot.h), and a job those of a window.
 #ifndef BB_STORE_SEGMENT_H
 #define BB_STORE_SEGMENT_H
 

@@ -399,7 +399,7 @@ bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query, uin
     taking.snapshot = bb_alloc_zero(1, sizeof *taking.snapshot);
     taking.snapshot->kv = self->kv;
     taking.snapshot->is_complete = true;
-    taking.snapshot->segments_max = BB_MAX(bb_segment_pool_open_max(self->pool) / 4, 1);
+    taking.snapshot->segments_max = bb_segment_pool_open_max(self->pool);
     bb_head_retain(self->active);
     taking.snapshot->heads[0] = self->active;
     if (self->frozen) {

@@ -35,8 +35,10 @@ void bb_scan_chunks_plan(bb_scan_t *self)
             limit == snapshot->window_count || !s_is_in_range(self, &snapshot->windows[limit]);
         int64_t to_wall_ns =
             is_last ? self->view.to_wall_ns : (int64_t)snapshot->windows[limit].day * BB_NS_PER_DAY;
-        self->chunks[self->chunk_count++] =
-            (bb_scan_chunk_t){next, limit, from_wall_ns, to_wall_ns};
+        self->chunks[self->chunk_count++] = (bb_scan_chunk_t){.window_first = next,
+                                                              .window_limit = limit,
+                                                              .from_wall_ns = from_wall_ns,
+                                                              .to_wall_ns = to_wall_ns};
         from_wall_ns = to_wall_ns;
         next = is_last ? snapshot->window_count : limit;
     } while (next < snapshot->window_count);
@@ -58,12 +60,13 @@ static void s_turn_to(bb_scan_t *self, uint32_t chunk)
     const bb_scan_chunk_t *to = &self->chunks[chunk];
     bb_battery_view_forget_runs(&self->view);
     self->text_read = NULL; // another text may come to lie at its address
-    for (uint32_t w = 0; w < self->snapshot->window_count && self->chunk_count > 1; w++) {
+    bool must_close = self->chunk_count > 1 && !to->has_no_runs;
+    for (uint32_t w = 0; w < self->snapshot->window_count && must_close; w++) {
         if (w < to->window_first || w >= to->window_limit) {
             bb_snapshot_window_close(self->snapshot, w);
         }
     }
-    for (uint32_t w = to->window_first; w < to->window_limit; w++) {
+    for (uint32_t w = to->window_first; w < to->window_limit && !to->has_no_runs; w++) {
         if (s_is_in_range(self, &self->snapshot->windows[w])) {
             bb_battery_view_load(&self->view, w);
         }
@@ -92,7 +95,9 @@ static void s_list_all(bb_scan_t *self)
 {
     uint32_t count = 0;
     for (uint32_t c = self->chunk_first; c < self->chunk_limit; c++) {
+        self->chunks[c].has_no_runs = false;
         s_turn_to(self, c);
+        self->chunks[c].has_no_runs = self->view.run_count == 0;
         bb_battery_view_list_series(&self->view);
         if (count + self->view.series_count > self->listed_capacity) {
             self->listed_capacity = (count + self->view.series_count) * 2;

@@ -26,6 +26,7 @@ typedef struct {
 typedef struct {
     uint32_t window_first, window_limit; // of the snapshot
     int64_t from_wall_ns, to_wall_ns;
+    bool has_no_runs; // of the battery at hand: its windows need not be opened again
 } bb_scan_chunk_t;
 #define BB_SCAN_CHUNK_NONE UINT32_MAX
 
