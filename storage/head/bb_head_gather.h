@@ -13,9 +13,9 @@
 
 #include "storage/head/bb_head.h"
 
-// 8 MiB of decoded words: more batteries side by side decode longer stretches, but past the cache
-// of the last level giving them to their parts gets slower than that saves.
-#define BB_HEAD_GATHER_CELLS (1024u << 10)
+// 4 MiB of decoded words: more batteries side by side decode longer stretches, but past the cache
+// giving them to their parts gets slower than that saves.
+#define BB_HEAD_GATHER_CELLS (512u << 10)
 
 typedef struct bb_head_gather bb_head_gather_t;
 
