@@ -65,7 +65,7 @@ typedef struct {
     bb_policy_t *policy;         // retention and rollups; NULL = all for ever, none. Retained
     uint64_t disk_reserve_bytes; // free space that no write may touch; 0 = none
     size_t kv_map_bytes;         // reserved address space per environment; 0 = 16 GiB
-    uint32_t segments_open_max;  // environments of windows; 0 = 512 (bb_store_segment.h)
+    uint32_t segments_open_max;  // environments of windows; 0 = 1,024 (bb_store_segment.h)
     uint64_t scrub_bytes_per_s;  // 0 = only when somebody asks
     int64_t scrub_interval_ns;   // between two readings of a window; 0 = 7 days
     bb_store_checker_t checker;  // spawn NULL: windows are never looked at elsewhere

@@ -19,7 +19,7 @@
 #include "storage/kv/bb_kv.h"
 #include "storage/vfs/bb_file.h"
 
-#define BB_SEGMENTS_OPEN_MAX 512u // unless the options of the store say another number
+#define BB_SEGMENTS_OPEN_MAX 1024u // unless the options of the store say another number
 
 typedef struct bb_segment bb_segment_t;
 typedef struct bb_segment_pool bb_segment_pool_t;
