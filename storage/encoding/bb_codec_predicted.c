@@ -46,7 +46,7 @@ size_t bb_codec_predicted_encode(bb_packer_t *packer, const bb_codec_relation_t 
     if (prediction->model == BB_PREDICTION_INTEGRAL) {
         at = bb_put_fixed(at, prediction->phase, 2);
     } else if (prediction->model == BB_PREDICTION_DELAYED) {
-        *at++ = (uint8_t)prediction->delay;
+        *at++ = (uint8_t)prediction->rows_behind;
     }
     if (has_exceptions) {
         at = bb_codec_put_exceptions(decimals, at);
@@ -87,9 +87,9 @@ static bool s_open_head(s_predicted_t *self, bb_reader_t *reader)
     prediction->b = s_float_of_bits((uint32_t)bb_reader_fixed(reader, 4));
     prediction->phase =
         prediction->model == BB_PREDICTION_INTEGRAL ? (uint32_t)bb_reader_fixed(reader, 2) : 0;
-    prediction->delay =
+    prediction->rows_behind =
         prediction->model == BB_PREDICTION_DELAYED ? (uint32_t)bb_reader_fixed(reader, 1) : 0;
-    return !reader->failed && prediction->delay < BB_PREDICTION_DELAYS;
+    return !reader->failed && prediction->rows_behind < BB_PREDICTION_DELAYS;
 }
 
 bool bb_codec_predicted_peers(bb_slice_t encoded, uint32_t peers[BB_ENCODING_PEERS_MAX],

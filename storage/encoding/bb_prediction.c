@@ -150,7 +150,7 @@ static void s_make(const bb_prediction_t *self, const double *u, const double *w
 
 void bb_prediction_delay(const bb_prediction_t *self, const double *u, uint32_t count, double *out)
 {
-    uint32_t first = BB_MIN(self->delay, count);
+    uint32_t first = BB_MIN(self->rows_behind, count);
     for (uint32_t i = 0; i < first; i++) {
         out[i] = u[0];
     }
@@ -484,11 +484,11 @@ static bool s_fit_integral(bb_prediction_t *self, const int64_t *integers, const
 }
 
 // A move of the integers by that of the peer, if both move.
-static bool s_ratio(const int64_t *integers, const double *u, uint32_t row, uint32_t delay,
+static bool s_ratio(const int64_t *integers, const double *u, uint32_t row, uint32_t rows_behind,
                     float *ratio)
 {
     int64_t step = integers[row] - integers[row - 1];
-    double peer_step = u[row - delay] - u[row - delay - 1];
+    double peer_step = u[row - rows_behind] - u[row - rows_behind - 1];
     *ratio = (float)((double)step / peer_step);
     return step != 0 && isfinite(*ratio);
 }
@@ -515,14 +515,14 @@ static void s_vote(float vote, float leaders[VOTES], uint32_t leads[VOTES])
 
 // How many moves have the ratio that the most have.
 static uint32_t s_followers(const int64_t *integers, const double *u, uint32_t count,
-                            uint32_t delay, float *ratio)
+                            uint32_t rows_behind, float *ratio)
 {
     float ratios[ROWS_MAX];
     uint32_t moves = 0;
     float leaders[VOTES] = {0};
     uint32_t leads[VOTES] = {0};
-    for (uint32_t row = delay + 1; row < count; row++) {
-        if (s_ratio(integers, u, row, delay, &ratios[moves])) {
+    for (uint32_t row = rows_behind + 1; row < count; row++) {
+        if (s_ratio(integers, u, row, rows_behind, &ratios[moves])) {
             s_vote(ratios[moves++], leaders, leads);
         }
     }
@@ -549,13 +549,13 @@ static bool s_fit_delayed(bb_prediction_t *self, const int64_t *integers, const 
         moves += integers[row] != integers[row - 1];
     }
     uint32_t best = 0;
-    for (uint32_t delay = 0; delay < FIT_DELAYS; delay++) {
+    for (uint32_t rows_behind = 0; rows_behind < FIT_DELAYS; rows_behind++) {
         float ratio = 0;
-        uint32_t followers = s_followers(integers, u, count, delay, &ratio);
+        uint32_t followers = s_followers(integers, u, count, rows_behind, &ratio);
         if (followers > best) {
             best = followers;
             self->a = ratio;
-            self->delay = delay;
+            self->rows_behind = rows_behind;
         }
     }
     self->b = 0; // the differences have a base

@@ -44,8 +44,8 @@ static inline uint32_t bb_prediction_peer_count(bb_prediction_model_t model)
 typedef struct {
     bb_prediction_model_t model;
     float a, b;
-    uint32_t phase; // integral: [0, 2^16)
-    uint32_t delay; // delayed: [0, BB_PREDICTION_DELAYS) rows
+    uint32_t phase;       // integral: [0, 2^16)
+    uint32_t rows_behind; // delayed: [0, BB_PREDICTION_DELAYS) rows
 } bb_prediction_t;
 
 // Fits the parameters for integers[0, count) (their size below 2^51) to the peers, `model` being

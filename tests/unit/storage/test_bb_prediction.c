@@ -359,26 +359,26 @@ static void test_delays_have_a_limit(void **context)
 {
     (void)context;
     double u[3] = {1, 2, 3}, out[3];
-    bb_prediction_t prediction = {.model = BB_PREDICTION_DELAYED, .delay = 15};
+    bb_prediction_t prediction = {.model = BB_PREDICTION_DELAYED, .rows_behind = 15};
     bb_prediction_delay(&prediction, u, 3, out);
     assert_true(out[0] == 1 && out[1] == 1 && out[2] == 1);
-    prediction.delay = 2;
+    prediction.rows_behind = 2;
     bb_prediction_delay(&prediction, u, 3, out);
     assert_true(out[0] == 1 && out[1] == 1 && out[2] == 1);
-    prediction.delay = 1;
+    prediction.rows_behind = 1;
     bb_prediction_delay(&prediction, u, 3, out);
     assert_true(out[0] == 1 && out[1] == 1 && out[2] == 2);
-    prediction.delay = 0;
+    prediction.rows_behind = 0;
     bb_prediction_delay(&prediction, u, 3, out);
     assert_memory_equal(out, u, sizeof u);
     // head, exponent, peer, a, b, delay
     uint8_t block[12] = {5};
     uint32_t named[BB_ENCODING_PEERS_MAX], count;
-    for (uint32_t delay = 0; delay < 256; delay++) {
-        block[11] = (uint8_t)delay;
+    for (uint32_t rows_behind = 0; rows_behind < 256; rows_behind++) {
+        block[11] = (uint8_t)rows_behind;
         bb_error_t error =
             bb_encoding_peers(BB_ENCODING_PREDICTED, bb_slice(block, 12), 1, named, &count);
-        assert_int_equal(error, delay < BB_PREDICTION_DELAYS ? BB_OK : BB_ERR_CORRUPT);
+        assert_int_equal(error, rows_behind < BB_PREDICTION_DELAYS ? BB_OK : BB_ERR_CORRUPT);
     }
 }
 
