@@ -17,17 +17,17 @@ static_assert((1023 + S_BIAS) / 64 == BB_SUM_TOP_MAX && BB_SUM_TOP_MAX + 4 <= S_
 
 static const double s_powers[BB_SUM_EXPONENT_MAX + 1] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5,
                                                          1e6, 1e7, 1e8, 1e9, 1e10};
-static const uint64_t s_factors[BB_SUM_EXPONENT_MAX + 1] = {UINT64_C(10000000000),
-                                                            1000000000,
-                                                            100000000,
-                                                            10000000,
-                                                            1000000,
-                                                            100000,
-                                                            10000,
-                                                            1000,
-                                                            100,
-                                                            10,
-                                                            1}; // units of 10^-e
+const uint64_t bb_sum_factors[BB_SUM_EXPONENT_MAX + 1] = {UINT64_C(10000000000),
+                                                          1000000000,
+                                                          100000000,
+                                                          10000000,
+                                                          1000000,
+                                                          100000,
+                                                          10000,
+                                                          1000,
+                                                          100,
+                                                          10,
+                                                          1};
 
 // ---- words -----------------------------------------------------------------------------------
 // limbs += number, whose sign goes on upwards.
@@ -99,12 +99,12 @@ void bb_sum_add_scaled(bb_sum_t *self, __int128 integer, uint32_t exponent)
     BB_ASSERT(exponent <= BB_SUM_EXPONENT_MAX);
     uint64_t product[BB_SUM_DECIMAL_LIMBS];
     if ((int64_t)integer == integer) {
-        __int128 narrow = integer * (__int128)s_factors[exponent];
+        __int128 narrow = integer * (__int128)bb_sum_factors[exponent];
         product[0] = (uint64_t)narrow;
         product[1] = (uint64_t)(narrow >> 64);
         product[2] = (uint64_t)(narrow >> 127);
     } else {
-        s_multiply(integer, s_factors[exponent], product);
+        s_multiply(integer, bb_sum_factors[exponent], product);
     }
     s_add_decimals(self->decimals, product);
 }
@@ -261,7 +261,7 @@ bool bb_sum_integer(const bb_sum_t *self, uint32_t exponent, __int128 *integer)
         (size != 0 && size != -1)) {
         return false;
     }
-    uint64_t factor = s_factors[exponent];
+    uint64_t factor = bb_sum_factors[exponent];
     int64_t narrow = (int64_t)units;
     if (narrow == units) {
         // The usual size, without a division of 128 bits.
@@ -313,7 +313,7 @@ static void s_gather(const bb_sum_t *self, uint64_t limbs[S_LIMBS])
         }
         uint32_t number = self->top + 1 + i - BB_SUM_BINS;
         uint64_t product[3];
-        s_multiply(s_wide(self->bins[i]), s_factors[0], product);
+        s_multiply(s_wide(self->bins[i]), bb_sum_factors[0], product);
         s_add_limbs(limbs + number, S_LIMBS - number, product, 3);
     }
 }
@@ -341,7 +341,7 @@ static double s_quotient(const bb_sum_t *self, uint64_t count)
     for (uint32_t i = 0; i < first; i++) {
         is_cut |= limbs[i] != 0;
     }
-    is_cut |= s_divide(limbs, first, limit, s_factors[0]);
+    is_cut |= s_divide(limbs, first, limit, bb_sum_factors[0]);
     is_cut |= s_divide(limbs, first, limit, count);
     while (limit > first && limbs[limit - 1] == 0) {
         limit--;

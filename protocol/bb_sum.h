@@ -40,6 +40,8 @@ extern "C" {
 #define BB_SUM_BINS          3u
 #define BB_SUM_TOP_MAX       32u // of the largest double's first bit
 #define BB_SUM_EXPONENT_MAX  10u
+// By exponent e: how many units of 10^-10 one of 10^-e is.
+extern const uint64_t bb_sum_factors[BB_SUM_EXPONENT_MAX + 1];
 // Integers of decimals are below this.
 #define BB_SUM_INTEGER_LIMIT (INT64_C(1) << 51)
 

@@ -4,19 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// 10^(10 - exponent): what an integer of that exponent is multiplied with.
-static const int64_t s_factors[BB_SUM_EXPONENT_MAX + 1] = {INT64_C(10000000000),
-                                                           1000000000,
-                                                           100000000,
-                                                           10000000,
-                                                           1000000,
-                                                           100000,
-                                                           10000,
-                                                           1000,
-                                                           100,
-                                                           10,
-                                                           1};
-
 void bb_bucket_columns_free(bb_bucket_columns_t *self)
 {
     free(self->starts_wall_ns);
@@ -129,7 +116,7 @@ bool bb_bucket_columns_add_ranges(bb_bucket_columns_t *self, bb_type_t type,
                                   uint32_t count)
 {
     BB_ASSERT(count >= 1 && ranges->exponent <= BB_SUM_EXPONENT_MAX);
-    const __int128 factor = s_factors[ranges->exponent];
+    const __int128 factor = (__int128)bb_sum_factors[ranges->exponent];
     const bb_encoding_range_t *range = ranges->ranges;
     // 64 bits times 34: only that of the first range can meet another sum.
     if (s_passes(self, starts_wall_ns[0], range->sum * factor)) {

@@ -22,9 +22,9 @@ typedef struct {
     uint32_t mark_chance, rebuild_chance; // of a thousand, a step
 } s_world_t;
 
-static void s_name(char out[8], uint32_t node)
+static void s_name(char out[16], uint32_t node)
 {
-    snprintf(out, 8, "n%u", node);
+    snprintf(out, 16, "n%u", node);
 }
 
 static void s_start(s_world_t *world, uint32_t node)
@@ -33,7 +33,7 @@ static void s_start(s_world_t *world, uint32_t node)
     if (!world->cluster->nodes[node].registry) {
         rc_up(world->cluster, node);
     }
-    char name[8];
+    char name[16];
     s_name(name, node);
     bb_stream_t incarnation = {{0}};
     uint64_t start = ++world->start_count * UINT64_C(0x9e3779b97f4a7c15); // ties fall either way
@@ -312,7 +312,7 @@ static bool s_is_whole(const s_world_t *world)
         if (!process->boot || s_state(world, i) != BB_BOOT_COUNTING) {
             return false;
         }
-        char name[8];
+        char name[16];
         s_name(name, i);
         bb_registry_entry_t entry;
         bb_boot_disk_t disk;

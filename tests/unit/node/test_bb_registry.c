@@ -240,7 +240,7 @@ static void s_disturb(rc_cluster_t *cluster, s_promises_t *promises)
             uint32_t key = (uint32_t)bb_random_below(&cluster->random, 16);
             uint64_t number = bb_random_between(&cluster->random, 1, promises->put[key] + 2);
             promises->put[key] = BB_MAX(promises->put[key], number);
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "k%u", key);
             bb_registry_entry_t entry = rc_entry(S_KIND, name, number, "");
             bb_registry_need_t need = bb_random_chance(&cluster->random, 1, 2)
@@ -281,7 +281,7 @@ static void s_test_random(void **state)
         rc_steps(cluster, 200);
         assert_true(rc_is_equal(cluster));
         for (uint32_t key = 0; key < 16; key++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "k%u", key);
             for (uint32_t i = 0; i < cluster->node_count; i++) {
                 assert_true(s_number(cluster, i, name) >= promises.promised[key]);
