@@ -150,7 +150,7 @@ static void s_load_limits(bb_config_t *self, bb_yaml_map_t *node)
         .client_connections = 4096,
         .scan_threads = 2,
         .io_threads = 2,
-        .heartbeat_ns = 200 * BB_NS_PER_MS,
+        .heartbeat_ns = 100 * BB_NS_PER_MS,
         .suspect_ns = BB_NS_PER_S,
         .have_report_ns = 500 * BB_NS_PER_MS,
         .flush_age_ns = 600 * BB_NS_PER_S,

@@ -101,8 +101,8 @@ typedef struct {
     uint32_t client_connections; // 4096
     uint32_t scan_threads;       // 2
     uint32_t io_threads;         // 2
-    int64_t heartbeat_ns;        // 200 ms
-    int64_t suspect_ns;          // 1 s of silence: the peer is down
+    int64_t heartbeat_ns;        // 100 ms
+    int64_t suspect_ns;          // 1 s: the longest silence of a peer that is up
     int64_t have_report_ns;      // 500 ms
     int64_t flush_age_ns;        // 10 min
     int64_t drain_ns;            // 10 s

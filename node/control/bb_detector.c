@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/control/bb_silence.h"
+
 typedef struct {
     bool is_up, was_seen;
     bb_stream_t incarnation;
     bb_stream_t replaced; // the incarnation before
     int64_t heard_mono_ns;
     int64_t offset_ns;
+    bb_silence_t silence;
 } s_peer_t;
 
 struct bb_detector {
@@ -19,18 +22,21 @@ struct bb_detector {
     s_peer_t *peers; // node_count; that of self is always up at offset 0
 };
 
-bb_detector_t *bb_detector_new(uint32_t node_count, uint32_t self_index, int64_t suspect_ns)
+bb_detector_t *bb_detector_new(const bb_detector_options_t *options)
 {
-    BB_ASSERT(node_count >= 1 && node_count <= BB_NODES_MAX);
-    BB_ASSERT(self_index < node_count);
-    BB_ASSERT(suspect_ns > 0);
+    BB_ASSERT(options);
+    BB_ASSERT(options->node_count >= 1 && options->node_count <= BB_NODES_MAX);
+    BB_ASSERT(options->self_index < options->node_count);
     bb_detector_t *self = bb_alloc_zero(1, sizeof *self);
-    *self = (bb_detector_t){.node_count = node_count,
-                            .self_index = self_index,
-                            .suspect_ns = suspect_ns,
-                            .peers = bb_alloc_zero(node_count, sizeof(s_peer_t))};
-    self->peers[self_index].is_up = true;
-    self->peers[self_index].was_seen = true;
+    *self = (bb_detector_t){.node_count = options->node_count,
+                            .self_index = options->self_index,
+                            .suspect_ns = options->suspect_ns,
+                            .peers = bb_alloc_zero(options->node_count, sizeof(s_peer_t))};
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        bb_silence_init(&self->peers[i].silence, options->heartbeat_ns, options->suspect_ns);
+    }
+    self->peers[self->self_index].is_up = true;
+    self->peers[self->self_index].was_seen = true;
     return self;
 }
 
@@ -73,6 +79,12 @@ static int64_t s_median_offset_ns(const bb_detector_t *self)
     return s_distance(lower) <= s_distance(upper) ? lower : upper;
 }
 
+// When silence since the last heartbeat is enough.
+static int64_t s_suspect_mono_ns(const s_peer_t *peer)
+{
+    return peer->heard_mono_ns + bb_silence_limit_ns(&peer->silence);
+}
+
 static void s_finish(bb_detector_t *self, bb_detector_actions_t *actions)
 {
     bool is_skewed = s_distance(s_median_offset_ns(self)) > BB_CLOCK_SKEW_NS_MAX;
@@ -83,8 +95,7 @@ static void s_finish(bb_detector_t *self, bb_detector_actions_t *actions)
     for (uint32_t i = 0; i < self->node_count; i++) {
         const s_peer_t *peer = &self->peers[i];
         if (i != self->self_index && peer->is_up) {
-            actions->wake_mono_ns =
-                BB_MIN(actions->wake_mono_ns, peer->heard_mono_ns + self->suspect_ns);
+            actions->wake_mono_ns = BB_MIN(actions->wake_mono_ns, s_suspect_mono_ns(peer));
         }
     }
 }
@@ -117,7 +128,9 @@ bb_error_t bb_detector_heartbeat(bb_detector_t *self, int64_t now_mono_ns,
         return BB_OK;
     }
     if (is_new) {
-        peer->replaced = peer->incarnation;
+        peer->replaced = peer->incarnation; // its absence says nothing about the link
+    } else {
+        bb_silence_add(&peer->silence, BB_MAX(now_mono_ns - peer->heard_mono_ns, 0));
     }
     bool changed = !peer->is_up || is_new;
     peer->is_up = true;
@@ -142,8 +155,7 @@ void bb_detector_tick(bb_detector_t *self, int64_t now_mono_ns, bb_detector_acti
     actions->change_count = 0;
     for (uint32_t i = 0; i < self->node_count; i++) {
         s_peer_t *peer = &self->peers[i];
-        if (i != self->self_index && peer->is_up &&
-            now_mono_ns - peer->heard_mono_ns >= self->suspect_ns) {
+        if (i != self->self_index && peer->is_up && now_mono_ns >= s_suspect_mono_ns(peer)) {
             peer->is_up = false;
             s_change(self, i, actions);
         }
@@ -171,4 +183,10 @@ int64_t bb_detector_offset_ns(const bb_detector_t *self, uint32_t peer_index)
 {
     BB_ASSERT(peer_index < self->node_count);
     return self->peers[peer_index].offset_ns;
+}
+
+int64_t bb_detector_silence_limit_ns(const bb_detector_t *self, uint32_t peer_index)
+{
+    BB_ASSERT(peer_index < self->node_count);
+    return bb_silence_limit_ns(&self->peers[peer_index].silence);
 }

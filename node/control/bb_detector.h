@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_detector - which peers are up, which process of theirs it is, and whose clock is wrong.
 //
-// Pure core; the mesh actor owns it (the simulator may too). A peer is up from its first heartbeat
-// until it has been silent for suspect_ns; a timeout is the whole rule, because heartbeats share a
-// socket with nothing large and a false "down" only costs an early, explicit refusal.
-// A heartbeat of the incarnation before the present one is late and tells nothing, or else acks of
-// the present one would not count for a while; when the present one is silent for suspect_ns / 3,
-// that was the late one, and the other counts again.
+// Pure core; the mesh actor owns it (the simulator too). A peer is up from its first heartbeat
+// until it has been silent for longer than what was seen of its heartbeats allows (bb_silence, phi
+// accrual), suspect_ns at most. A false "down" costs an early, explicit refusal. A heartbeat of the
+// incarnation before the present one is late and tells nothing, or else acks of the present one
+// would not count for a while; when the present one is silent for suspect_ns / 3, that was the late
+// one, and the other counts again.
 //
 // Clocks: each heartbeat tells the peer's wall clock; its offset is that minus ours at arrival. The
 // median is taken over all nodes that are up, ourselves included at 0; of an even number the middle
 // one nearer to 0. So a majority must disagree with us before we call ourselves skewed, and of two
 // nodes that disagree neither does: nobody could say who is right.
 //
-//        heartbeat                 silence >= suspect_ns
+//        heartbeat                 silence >= its limit
 //   down ─────────▶ up (incarnation) ─────────▶ down
 //                    └─ heartbeat of a new incarnation: reported again as up
 #ifndef BB_DETECTOR_H
@@ -23,8 +23,14 @@
 
 typedef struct bb_detector bb_detector_t;
 
-// node_count in [1, BB_NODES_MAX]; self_index < node_count; suspect_ns > 0.
-bb_detector_t *bb_detector_new(uint32_t node_count, uint32_t self_index, int64_t suspect_ns);
+typedef struct {
+    uint32_t node_count;  // [1, BB_NODES_MAX]
+    uint32_t self_index;  // < node_count
+    int64_t heartbeat_ns; // how often a peer is expected to send one; > 0
+    int64_t suspect_ns;   // the longest silence; [heartbeat_ns, 10 minutes]
+} bb_detector_options_t;
+
+bb_detector_t *bb_detector_new(const bb_detector_options_t *options);
 void bb_detector_destroy(bb_detector_t **self);
 
 typedef struct {
@@ -58,5 +64,7 @@ bool bb_detector_is_up(const bb_detector_t *self, uint32_t peer_index); // of se
 // Every peer has been up at least once.
 bool bb_detector_has_seen_all(const bb_detector_t *self);
 int64_t bb_detector_offset_ns(const bb_detector_t *self, uint32_t peer_index); // last known
+// The silence after which this peer would be down, as of now; (0, suspect_ns].
+int64_t bb_detector_silence_limit_ns(const bb_detector_t *self, uint32_t peer_index);
 
 #endif

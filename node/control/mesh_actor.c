@@ -164,7 +164,12 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
         s_transmit(self, i, false, &outbound);
     }
     bb_outbound_drop(&outbound);
-    self->heartbeat_mono_ns = now_mono_ns + self->node->config->limits.heartbeat_ns;
+    // From when it was due, not from now: a loop that is late each time must not look like losses.
+    int64_t heartbeat_ns = self->node->config->limits.heartbeat_ns;
+    self->heartbeat_mono_ns += heartbeat_ns;
+    if (self->heartbeat_mono_ns <= now_mono_ns) {
+        self->heartbeat_mono_ns = now_mono_ns + heartbeat_ns;
+    }
 }
 
 // ---- receiving ---------------------------------------------------------------------------------
@@ -457,7 +462,7 @@ static void s_on_time(s_mesh_t *self)
     // If it was us who stood still, the heartbeats that came meanwhile still wait in the sockets:
     // hear them before anybody is judged by our silence.
     if (now_mono_ns - self->turn_mono_ns >
-        BB_MAX(limits->suspect_ns / 2, 2 * limits->heartbeat_ns)) {
+        BB_MAX(limits->suspect_ns / 4, 2 * limits->heartbeat_ns)) {
         self->detector_mono_ns = now_mono_ns + limits->heartbeat_ns;
     }
     self->turn_mono_ns = now_mono_ns;
@@ -564,8 +569,11 @@ zactor_t *bb_mesh_actor_new(bb_node_t *node, zsock_t **peer, zsock_t **bulk)
     self->node_count = bb_topology_node_count(node->topology);
     self->self_index = bb_topology_self_index(node->topology);
     self->peers = bb_alloc_zero(self->node_count, sizeof *self->peers);
-    self->detector =
-        bb_detector_new(self->node_count, self->self_index, node->config->limits.suspect_ns);
+    bb_detector_options_t detector = {.node_count = self->node_count,
+                                      .self_index = self->self_index,
+                                      .heartbeat_ns = node->config->limits.heartbeat_ns,
+                                      .suspect_ns = node->config->limits.suspect_ns};
+    self->detector = bb_detector_new(&detector);
     self->must_publish = true;
     bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "mesh", UINT32_MAX);
     return zactor_new(s_mesh_actor, self);

@@ -342,7 +342,11 @@ void sim_node_start(sim_node_t *node)
     node->is_stop_planned = false;
     node->is_skewed = false;
     node->commit_due_ns = BB_NEVER_NS;
-    node->detector = bb_detector_new(world->options.node_count, node->index, S_SUSPECT_NS);
+    bb_detector_options_t detector = {.node_count = world->options.node_count,
+                                      .self_index = node->index,
+                                      .heartbeat_ns = S_HEARTBEAT_NS,
+                                      .suspect_ns = S_SUSPECT_NS};
+    node->detector = bb_detector_new(&detector);
     sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
     sim_events_add(world->events, sim_world_now_ns(world), &event);
     s_touch(node);

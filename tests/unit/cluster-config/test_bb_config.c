@@ -236,7 +236,7 @@ static void config_refuses(void **state)
          "key 'node.log_level': must be debug, info, warning or error"},
         {"  data_dir: data\n", "  data_dir: data\n  limits: {heartbeat: 5}\n",
          "key 'node.limits.heartbeat': must be a duration from 10ms to 1m"},
-        {"  data_dir: data\n", "  data_dir: data\n  limits: {suspect: 300ms}\n",
+        {"  data_dir: data\n", "  data_dir: data\n  limits: {suspect: 199ms}\n",
          "key 'node.limits.suspect': must be at least two heartbeats"},
         {"  data_dir: data\n", "  data_dir: data\n  limits: {speed: 9}\n",
          "key 'node.limits.speed': is not known"},

@@ -18,6 +18,15 @@ static bb_stream_t s_stream(uint8_t number)
     return stream;
 }
 
+static bb_detector_t *s_detector(uint32_t node_count, uint32_t self_index)
+{
+    bb_detector_options_t options = {.node_count = node_count,
+                                     .self_index = self_index,
+                                     .heartbeat_ns = S_SECOND / 5,
+                                     .suspect_ns = S_SECOND};
+    return bb_detector_new(&options);
+}
+
 static bb_detector_actions_t s_beat(bb_detector_t *detector, int64_t now_mono_ns, uint32_t peer,
                                     uint8_t incarnation, int64_t offset_ns)
 {
@@ -32,7 +41,7 @@ static bb_detector_actions_t s_beat(bb_detector_t *detector, int64_t now_mono_ns
 static void s_test_up_and_down(void **state)
 {
     (void)state;
-    bb_detector_t *detector = bb_detector_new(3, 0, S_SECOND);
+    bb_detector_t *detector = s_detector(3, 0);
     assert_true(bb_detector_is_up(detector, 0));
     assert_false(bb_detector_is_up(detector, 1));
     bb_detector_actions_t actions = s_beat(detector, 100, 1, 7, 0);
@@ -62,7 +71,7 @@ static void s_test_up_and_down(void **state)
 static void s_test_new_incarnation(void **state)
 {
     (void)state;
-    bb_detector_t *detector = bb_detector_new(2, 1, S_SECOND);
+    bb_detector_t *detector = s_detector(2, 1);
     s_beat(detector, 0, 0, 1, 0);
     assert_true(bb_detector_has_seen_all(detector));
     bb_detector_actions_t actions = s_beat(detector, 10, 0, 2, 0);
@@ -78,7 +87,7 @@ static void s_test_new_incarnation(void **state)
 static void s_test_late_incarnation(void **state)
 {
     (void)state;
-    bb_detector_t *detector = bb_detector_new(2, 1, S_SECOND);
+    bb_detector_t *detector = s_detector(2, 1);
     s_beat(detector, 0, 0, 1, 0);
     s_beat(detector, 10, 0, 2, 0);
     bb_detector_actions_t actions = s_beat(detector, 20, 0, 1, 5);
@@ -100,7 +109,7 @@ static void s_test_late_incarnation(void **state)
 static void s_test_unknown_peers(void **state)
 {
     (void)state;
-    bb_detector_t *detector = bb_detector_new(2, 1, S_SECOND);
+    bb_detector_t *detector = s_detector(2, 1);
     bb_detector_actions_t actions;
     const uint32_t bad[] = {1, 2, 3, UINT32_MAX};
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++) {
@@ -136,7 +145,7 @@ static void s_test_skew(void **state)
         {2, {INT64_MAX - S_WALL, INT64_MAX - S_WALL}, true}, // no overflow
     };
     for (size_t c = 0; c < BB_COUNT_OF(cases); c++) {
-        bb_detector_t *detector = bb_detector_new(cases[c].peer_count + 1, 0, S_SECOND);
+        bb_detector_t *detector = s_detector(cases[c].peer_count + 1, 0);
         bb_detector_actions_t actions = {0};
         for (uint32_t i = 0; i < cases[c].peer_count; i++) {
             actions = s_beat(detector, 1, i + 1, 1, cases[c].offsets[i]);
@@ -151,7 +160,7 @@ static void s_test_skew(void **state)
 static void s_test_skew_ends(void **state)
 {
     (void)state;
-    bb_detector_t *detector = bb_detector_new(3, 0, S_SECOND);
+    bb_detector_t *detector = s_detector(3, 0);
     s_beat(detector, 0, 1, 1, 100 * S_SECOND);
     bb_detector_actions_t actions = s_beat(detector, 0, 2, 1, 100 * S_SECOND);
     assert_true(actions.is_skewed && actions.skew_changed);
