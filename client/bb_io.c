@@ -20,17 +20,6 @@ int64_t bb_io_now_ns(void)
     return (int64_t)now.tv_sec * BB_NS_PER_S + now.tv_nsec;
 }
 
-uint64_t bb_io_random(bb_io_t *self)
-{
-    // xorshift64* (Vigna 2016): jitter needs no more.
-    uint64_t x = self->random_state;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    self->random_state = x;
-    return x * UINT64_C(0x2545f4914f6cdd1d);
-}
-
 // ---- exchanges -------------------------------------------------------------------------------
 
 static void s_list_add(bb_exchange_list_t *list, bb_exchange_t *exchange)

@@ -86,6 +86,13 @@ bb_link_state_t bb_io_describe(bb_io_t *self, uint32_t link, char *id, size_t id
 uint32_t bb_io_only_node(const bb_io_t *self, const bb_view_t *view); // or BB_LINK_NONE
 const char *bb_io_preferred_dc(const bb_io_t *self);
 uint64_t bb_io_salt(const bb_io_t *self);
+// bb_attempt_send, _unsend, _won and _step with this client's clock, chance and retry budget. The
+// attempt is the caller's own; the budget is shared behind a mutex of its own.
+bb_attempt_step_t bb_io_attempt_send(bb_io_t *self, bb_attempt_t *attempt);
+void bb_io_attempt_unsend(bb_io_t *self, bb_attempt_t *attempt);
+void bb_io_attempt_won(bb_io_t *self, bb_attempt_t *attempt);
+bb_attempt_step_t bb_io_attempt_step(bb_io_t *self, bb_attempt_t *attempt, bb_outcome_t outcome,
+                                     uint32_t node, bb_error_t error, uint32_t retry_after_ms);
 // Waits until there is a view and every link has been tried once (the latter for at most 250 ms).
 // UNAVAILABLE at once when every node refuses us, or at the end when none can be reached; TIMEOUT.
 BB_MUST_CHECK bb_error_t bb_io_wait_ready(bb_io_t *self, int64_t deadline_ns, bb_fault_t *fault);
@@ -95,7 +102,6 @@ void bb_io_start(bb_io_t *self, bb_exchange_t *exchange);
 void bb_io_abort(bb_io_t *self, bb_exchange_t *exchange); // CANCELLED, unless done already
 void bb_io_timer_set(bb_io_t *self, bb_io_timer_t *timer, int64_t due_ns);
 void bb_io_timer_clear(bb_io_t *self, bb_io_timer_t *timer);
-uint64_t bb_io_random(bb_io_t *self);
 bb_view_t *bb_io_current_view(bb_io_t *self); // borrowed; NULL before the first HELLO
 
 #endif

@@ -147,6 +147,53 @@ uint64_t bb_io_salt(const bb_io_t *self)
     return self->salt;
 }
 
+// ---- attempts --------------------------------------------------------------------------------
+
+// Under the retry mutex. xorshift64* (Vigna 2016): jitter needs no more.
+static uint64_t s_random(bb_io_t *self)
+{
+    uint64_t x = self->random_state;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    self->random_state = x;
+    return x * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+bb_attempt_step_t bb_io_attempt_send(bb_io_t *self, bb_attempt_t *attempt)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    bb_attempt_step_t step =
+        bb_attempt_send(attempt, &self->retry_budget, bb_io_now_ns(), s_random(self));
+    pthread_mutex_unlock(&self->retry_mutex);
+    return step;
+}
+
+void bb_io_attempt_unsend(bb_io_t *self, bb_attempt_t *attempt)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    bb_attempt_unsend(attempt, &self->retry_budget);
+    pthread_mutex_unlock(&self->retry_mutex);
+}
+
+void bb_io_attempt_won(bb_io_t *self, bb_attempt_t *attempt)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    bb_attempt_won(attempt, &self->retry_budget);
+    pthread_mutex_unlock(&self->retry_mutex);
+}
+
+bb_attempt_step_t bb_io_attempt_step(bb_io_t *self, bb_attempt_t *attempt, bb_outcome_t outcome,
+                                     uint32_t node, bb_error_t error, uint32_t retry_after_ms)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    uint64_t random = s_random(self);
+    pthread_mutex_unlock(&self->retry_mutex);
+    return bb_attempt_step(attempt, bb_io_now_ns(), outcome, node, error, retry_after_ms, random);
+}
+
+// ---- waiting for the cluster -----------------------------------------------------------------
+
 // Under the mutex: how many links are in each state, and the sentences of those that failed.
 static void s_survey(const bb_io_t *self, uint32_t counts[4], bb_fault_t *fault, bb_error_t error)
 {
@@ -252,6 +299,7 @@ static void s_free(bb_io_t *self)
     bb_view_drop(&self->view);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->mutex);
+    pthread_mutex_destroy(&self->retry_mutex);
     bb_keys_wipe(&self->key, sizeof self->key);
     free(self);
 }
@@ -266,6 +314,8 @@ bb_error_t bb_io_new(const bb_io_options_t *options, bb_io_t **io, bb_fault_t *f
     pthread_cond_init(&self->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&self->mutex, NULL);
+    pthread_mutex_init(&self->retry_mutex, NULL);
+    bb_retry_budget_init(&self->retry_budget, bb_io_now_ns());
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     self->context = zmq_ctx_new();
     self->key = file->key;

@@ -35,11 +35,13 @@ struct bb_io {
     bb_link_t *links[BB_NODES_MAX]; // state and why: likewise
     _Atomic uint32_t generation;
     _Atomic uint8_t ranks[BB_NODES_MAX]; // per link
+    pthread_mutex_t retry_mutex;         // of the next two, a leaf: nothing is locked within
+    bb_retry_budget_t retry_budget;
+    uint64_t random_state;
     // The io thread's own.
     bb_io_greeting_t *greetings[BB_NODES_MAX];
     bb_io_timer_t *timers;
     uint64_t next_request_id;
-    uint64_t random_state;
     zmq_pollitem_t items[1 + 2 * BB_NODES_MAX];
 };
 

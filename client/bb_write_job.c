@@ -300,19 +300,15 @@ static void s_on_timer(bb_io_timer_t *timer)
     s_go((bb_write_job_t *)(void *)((char *)timer - offsetof(bb_write_job_t, timer)));
 }
 
-static void s_step(bb_write_job_t *job, bb_outcome_t outcome, uint32_t link, bb_error_t error,
-                   uint32_t retry_after_ms)
+static void s_move(bb_write_job_t *job, bb_attempt_step_t step)
 {
-    bb_io_t *io = job->queue->io;
-    bb_attempt_step_t step = bb_attempt_step(&job->attempt, bb_io_now_ns(), outcome, link, error,
-                                             retry_after_ms, bb_io_random(io));
     switch (step.move) {
     case BB_ATTEMPT_SEND:
         s_go(job);
         break;
     case BB_ATTEMPT_WAIT:
         job->timer.run = s_on_timer;
-        bb_io_timer_set(io, &job->timer, step.wake_ns);
+        bb_io_timer_set(job->queue->io, &job->timer, step.wake_ns);
         break;
     case BB_ATTEMPT_GIVE_UP:
         s_fail(job, step.error);
@@ -320,6 +316,13 @@ static void s_step(bb_write_job_t *job, bb_outcome_t outcome, uint32_t link, bb_
     default:
         BB_ASSERT(false);
     }
+}
+
+static void s_step(bb_write_job_t *job, bb_outcome_t outcome, uint32_t link, bb_error_t error,
+                   uint32_t retry_after_ms)
+{
+    s_move(job,
+           bb_io_attempt_step(job->queue->io, &job->attempt, outcome, link, error, retry_after_ms));
 }
 
 static void s_on_answer(bb_exchange_t *exchange)
@@ -331,7 +334,7 @@ static void s_on_answer(bb_exchange_t *exchange)
     queue->in_flight[link]--;
     job->is_sent = false;
     if (exchange->outcome == BB_OUTCOME_NOT_SENT) {
-        job->attempt.sent_count--;
+        bb_io_attempt_unsend(queue->io, &job->attempt);
     }
     bb_outcome_t outcome = exchange->outcome;
     bb_error_t error = BB_OK;
@@ -353,6 +356,7 @@ static void s_on_answer(bb_exchange_t *exchange)
     }
     bb_exchange_clear(exchange);
     if (is_success) {
+        bb_io_attempt_won(queue->io, &job->attempt);
         s_finish(job);
     } else {
         s_step(job, outcome, link, error, retry_after_ms);
@@ -360,18 +364,27 @@ static void s_on_answer(bb_exchange_t *exchange)
     s_pump(queue);
 }
 
+static void s_begin(bb_write_job_t *job)
+{
+    if (!job->has_begun) {
+        job->has_begun = true;
+        bb_attempt_begin(&job->attempt, bb_io_now_ns(), job->queue->timeout_ns, 0);
+    }
+}
+
 static void s_send(bb_write_job_t *job, uint32_t link)
 {
     bb_write_queue_t *queue = job->queue;
-    int64_t now_ns = bb_io_now_ns();
-    if (!job->has_begun) {
-        job->has_begun = true;
-        bb_attempt_begin(&job->attempt, now_ns, queue->timeout_ns, 0);
+    s_begin(job);
+    bb_attempt_step_t step = bb_io_attempt_send(queue->io, &job->attempt);
+    if (step.move != BB_ATTEMPT_SEND) {
+        s_move(job, step); // without a slot: others may use it meanwhile
+        return;
     }
+    int64_t now_ns = bb_io_now_ns();
     if (job->first_sent_ns == 0) {
         job->first_sent_ns = now_ns;
     }
-    job->attempt.sent_count++;
     job->is_sent = true;
     queue->in_flight[link]++;
     job->exchange = (bb_exchange_t){
@@ -399,10 +412,7 @@ static void s_go(bb_write_job_t *job)
         return;
     }
     if (link == BB_LINK_NONE) {
-        if (!job->has_begun) {
-            job->has_begun = true;
-            bb_attempt_begin(&job->attempt, bb_io_now_ns(), queue->timeout_ns, 0);
-        }
+        s_begin(job);
         s_step(job, BB_OUTCOME_NO_NODE, 0, BB_OK, 0);
         return;
     }

@@ -455,11 +455,13 @@ static bb_error_t s_release_at(busbar_client_t *client, const bb_view_t *view,
                                    .salt = bb_io_salt(io)};
         uint32_t node = bb_view_choose_common(view, &choice, partitions, count);
         if (node == BB_LINK_NONE || view->nodes[node].link == BB_LINK_NONE) {
-            step = bb_attempt_step(&attempt, bb_io_now_ns(), BB_OUTCOME_NO_NODE, 0, BB_OK, 0,
-                                   bb_io_salt(io));
+            step = bb_io_attempt_step(io, &attempt, BB_OUTCOME_NO_NODE, 0, BB_OK, 0);
             continue;
         }
-        attempt.sent_count++;
+        step = bb_io_attempt_send(io, &attempt);
+        if (step.move != BB_ATTEMPT_SEND) {
+            continue;
+        }
         bb_exchange_t exchange = {.link = view->nodes[node].link,
                                   .due_ns = bb_attempt_due_ns(&attempt, bb_io_now_ns()),
                                   .waits_for_link = true};
@@ -476,18 +478,22 @@ static bb_error_t s_release_at(busbar_client_t *client, const bb_view_t *view,
             is_released = exchange.reply.kind == BB_KIND_RELEASE_REPLY;
         }
         if (is_released) {
+            bb_io_attempt_won(io, &attempt);
             *released += exchange.reply.release_reply.released_points;
         } else {
             bool has_detail = error != BB_OK;
             bb_fault_set(why, error, "node %s: %.*s", view->nodes[node].id,
                          has_detail ? (int)exchange.reply.error.detail.length : 9,
                          has_detail ? (const char *)exchange.reply.error.detail.data : "no answer");
+            if (exchange.outcome == BB_OUTCOME_NOT_SENT) {
+                bb_io_attempt_unsend(io, &attempt);
+            }
             step =
-                bb_attempt_step(&attempt, bb_io_now_ns(),
-                                has_detail                                ? BB_OUTCOME_ANSWERED
-                                : exchange.outcome == BB_OUTCOME_ANSWERED ? BB_OUTCOME_NO_ANSWER
-                                                                          : exchange.outcome,
-                                node, error, bb_exchange_retry_after_ms(&exchange), bb_io_salt(io));
+                bb_io_attempt_step(io, &attempt,
+                                   has_detail                                ? BB_OUTCOME_ANSWERED
+                                   : exchange.outcome == BB_OUTCOME_ANSWERED ? BB_OUTCOME_NO_ANSWER
+                                                                             : exchange.outcome,
+                                   node, error, bb_exchange_retry_after_ms(&exchange));
         }
         bb_exchange_clear(&exchange);
     }

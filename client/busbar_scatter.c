@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Rounds over all replicas before a partition counts as missing: about three seconds of waiting,
-// enough for the others to notice a node that died and for a restarted one to catch up.
-#define S_ROUNDS_MAX            8
+// Waiting between rounds over all replicas before a partition counts as missing: enough for the
+// others to notice a node that died and for a restarted one to catch up.
+#define S_PAUSE_NS_MAX          (3 * BB_NS_PER_S)
 #define S_PARTS_PER_NODE        2u
 #define S_RESTARTS_MAX          32 // of tasks whose cursor was refused; more is a node gone mad
 #define S_SHARED_PARTITIONS_MIN 64u
@@ -48,7 +48,6 @@ struct busbar_scatter {
     uint32_t *partition_of_battery; // options.battery_count
     bb_error_t error;
     char text[512];
-    uint64_t random_state;
     uint32_t restart_count;
 };
 
@@ -86,7 +85,7 @@ static s_task_t *s_new_task(busbar_scatter_t *self, uint32_t partition_count)
     task->is_removed = bb_alloc_zero(partition_count, sizeof *task->is_removed);
     task->node = BB_LINK_NONE;
     task->state = S_TASK_WAITING;
-    bb_attempt_begin(&task->attempt, bb_io_now_ns(), self->options.timeout_ns, S_ROUNDS_MAX);
+    bb_attempt_begin(&task->attempt, bb_io_now_ns(), self->options.timeout_ns, S_PAUSE_NS_MAX);
     if (self->task_count == self->task_capacity) {
         self->task_capacity = self->task_capacity ? self->task_capacity * 2 : 16;
         self->tasks = bb_realloc(self->tasks, self->task_capacity * sizeof *self->tasks);
@@ -216,20 +215,8 @@ static void s_give_up(busbar_scatter_t *self, s_task_t *task, bb_error_t error)
     }
 }
 
-static uint64_t s_random(busbar_scatter_t *self)
+static void s_move(busbar_scatter_t *self, s_task_t *task, bb_attempt_step_t step)
 {
-    uint64_t x = self->random_state; // xorshift64
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return self->random_state = x;
-}
-
-static void s_step(busbar_scatter_t *self, s_task_t *task, bb_outcome_t outcome, uint32_t node,
-                   bb_error_t error, uint32_t retry_after_ms)
-{
-    bb_attempt_step_t step = bb_attempt_step(&task->attempt, bb_io_now_ns(), outcome, node, error,
-                                             retry_after_ms, s_random(self));
     switch (step.move) {
     case BB_ATTEMPT_SEND:
         task->node = BB_LINK_NONE;
@@ -248,10 +235,22 @@ static void s_step(busbar_scatter_t *self, s_task_t *task, bb_outcome_t outcome,
     }
 }
 
+static void s_step(busbar_scatter_t *self, s_task_t *task, bb_outcome_t outcome, uint32_t node,
+                   bb_error_t error, uint32_t retry_after_ms)
+{
+    bb_attempt_step_t step =
+        bb_io_attempt_step(self->client->io, &task->attempt, outcome, node, error, retry_after_ms);
+    s_move(self, task, step);
+}
+
 static void s_ask(busbar_scatter_t *self, s_task_t *task)
 {
+    bb_attempt_step_t step = bb_io_attempt_send(self->client->io, &task->attempt);
+    if (step.move != BB_ATTEMPT_SEND) {
+        s_move(self, task, step);
+        return;
+    }
     int64_t now_ns = bb_io_now_ns();
-    task->attempt.sent_count++;
     task->state = S_TASK_ASKED;
     task->exchange = (bb_exchange_t){
         .link = self->view->nodes[task->node].link,
@@ -375,6 +374,7 @@ static void s_ask_elsewhere(busbar_scatter_t *self, s_task_t *task, const bool *
     }
     bb_attempt_t attempt = task->attempt;
     attempt.last_error = error;
+    attempt.is_failover = bb_attempt_is_failover(error);
     bb_node_set_add(&attempt.tried, task->node);
     s_plan(self, partitions, used, &attempt);
     free(partitions);
@@ -405,7 +405,7 @@ static void s_next_page(busbar_scatter_t *self, s_task_t *task, bb_slice_t curso
     }
     memcpy(task->cursor, cursor.data, cursor.length);
     task->cursor_length = cursor.length;
-    bb_attempt_begin(&task->attempt, bb_io_now_ns(), self->options.timeout_ns, S_ROUNDS_MAX);
+    bb_attempt_begin(&task->attempt, bb_io_now_ns(), self->options.timeout_ns, S_PAUSE_NS_MAX);
     task->state = S_TASK_PAUSED;
 }
 
@@ -453,6 +453,7 @@ static void s_on_result(busbar_scatter_t *self, s_task_t *task, bb_exchange_t *e
     } else if (result->cursor.length > BB_CURSOR_BYTES_MAX || !s_take_page(self, task, exchange)) {
         s_step(self, task, BB_OUTCOME_NO_ANSWER, task->node, BB_OK, 0);
     } else {
+        bb_io_attempt_won(self->client->io, &task->attempt);
         self->missing->was_answered = true;
         if (count > 0) {
             s_ask_elsewhere(self, task, is_missing, count, error);
@@ -470,6 +471,9 @@ static void s_on_result(busbar_scatter_t *self, s_task_t *task, bb_exchange_t *e
 static void s_on_exchange(busbar_scatter_t *self, s_task_t *task, bb_exchange_t *exchange)
 {
     const char *id = self->view->nodes[task->node].id;
+    if (exchange->outcome == BB_OUTCOME_NOT_SENT) {
+        bb_io_attempt_unsend(self->client->io, &task->attempt);
+    }
     if (exchange->outcome != BB_OUTCOME_ANSWERED) {
         s_step(self, task, exchange->outcome, task->node, BB_OK, 0);
         return;
@@ -611,7 +615,6 @@ busbar_scatter_t *busbar_scatter_new(busbar_client_t *client, const bb_view_t *v
     self->options = *options;
     self->rowset = rowset;
     self->missing = missing;
-    self->random_state = (uint64_t)bb_io_now_ns() ^ bb_io_salt(client->io) ^ 1;
     busbar_gather_init(&self->gather, client->io);
     self->partition_of_battery =
         bb_alloc(BB_MAX(options->battery_count, 1) * sizeof *self->partition_of_battery);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "client/bb_retry_budget.h"
 #include "client/busbar.h"
 #include "fake_node.h"
 
@@ -221,6 +222,37 @@ static void silence_ends_as_unknown(void **state)
     assert_int_equal(totals.unknown_frames, 200);
     assert_int_equal(totals.acked_frames, 0);
     assert_string_equal(busbar_status_name(totals.last_status), "TIMEOUT");
+    busbar_close(&client);
+    fake_cluster_free(cluster);
+}
+
+// Goal: nodes that are busy for ever get no more than the first requests and a tenth, and 10, and
+// what is not taken ends as failed; with that budget spent, a node that is lost with batches in
+// flight still costs nothing but repetitions.
+static void busy_nodes_are_spared_and_lost_ones_are_not_missed(void **state)
+{
+    (void)state;
+    fake_cluster_t *cluster = fake_cluster_new(3, NULL);
+    for (uint32_t n = 0; n < 3; n++) {
+        fake_mood(cluster, n, FAKE_BUSY, -1);
+    }
+    busbar_client_t *client = s_open(cluster);
+    s_seen_t seen = {0};
+    busbar_totals_t totals = s_write(client, 4000, S, 4096, &seen);
+    assert_int_equal(totals.failed_frames, 4000);
+    assert_string_equal(busbar_status_name(totals.last_status), "BUSY");
+    assert_in_range(totals.batches, 30, 1000); // without a budget each would be repeated ten times
+    assert_in_range(totals.retries, BB_RETRY_TOKENS_MAX,
+                    BB_RETRY_TOKENS_MAX + totals.batches / 10 + 1);
+
+    for (uint32_t n = 0; n < 3; n++) {
+        fake_mood(cluster, n, FAKE_DISCONNECT, n == 2 ? 0 : 1);
+    }
+    memset(&seen, 0, sizeof seen);
+    totals = s_write(client, 2000, 3 * S, 4096, &seen);
+    assert_int_equal(totals.acked_frames, 2000);
+    assert_true(totals.retries >= 1);
+    s_check_all_there(cluster, 2000);
     busbar_close(&client);
     fake_cluster_free(cluster);
 }
@@ -451,6 +483,7 @@ int main(void)
         cmocka_unit_test(batches_split_when_no_node_holds_all),
         cmocka_unit_test(rejections_name_the_users_frames),
         cmocka_unit_test(silence_ends_as_unknown),
+        cmocka_unit_test(busy_nodes_are_spared_and_lost_ones_are_not_missed),
         cmocka_unit_test(refusals_end_as_failed),
         cmocka_unit_test(nodes_that_are_gone_are_avoided),
         cmocka_unit_test(a_lingering_frame_is_sent_by_itself),
