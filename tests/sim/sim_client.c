@@ -631,6 +631,11 @@ static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *r
 {
     sim_op_t *op = &self->ops[client];
     for (uint32_t i = 0; i < result->missing_count; i++) {
+        bb_error_t error = result->missing[i].error;
+        self->counters.missing_unavailable += error == BB_ERR_UNAVAILABLE;
+        self->counters.missing_timeout += error == BB_ERR_TIMEOUT;
+        self->counters.missing_behind += error == BB_ERR_BEHIND;
+        self->counters.missing_not_replica += error == BB_ERR_NOT_REPLICA;
         uint32_t partition = result->missing[i].partition;
         if (partition >= self->options.partition_count || !op->is_asked[partition]) {
             sim_trace_fail(&self->trace, "an answer misses partition %u, which was not asked for",
@@ -671,6 +676,17 @@ static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *r
 
 // ---- events ----------------------------------------------------------------------------------
 
+static void s_count_error(sim_counters_t *counters, bb_error_t error)
+{
+    counters->skew_refusals += error == BB_ERR_CLOCK_SKEW;
+    counters->answers_busy += error == BB_ERR_BUSY;
+    counters->answers_timeout += error == BB_ERR_TIMEOUT;
+    counters->answers_unavailable += error == BB_ERR_UNAVAILABLE;
+    counters->answers_disk_full += error == BB_ERR_DISK_FULL;
+    counters->answers_fenced += error == BB_ERR_FENCED;
+    counters->answers_not_replica += error == BB_ERR_NOT_REPLICA;
+}
+
 static void s_on_answer(sim_world_t *self, const sim_event_t *event)
 {
     uint32_t client = event->other;
@@ -692,7 +708,7 @@ static void s_on_answer(sim_world_t *self, const sim_event_t *event)
         s_on_result(self, client, &answer.result, bb_buffer_slice(event->body));
         break;
     case BB_KIND_ERROR:
-        self->counters.skew_refusals += answer.error.code == BB_ERR_CLOCK_SKEW;
+        s_count_error(&self->counters, answer.error.code);
         if (op->is_write) {
             self->counters.writes_unknown += answer.error.code == BB_ERR_TIMEOUT;
             self->counters.writes_refused += answer.error.code != BB_ERR_TIMEOUT;

@@ -22,6 +22,29 @@ typedef enum {
     S_KIND_COUNT,
 } s_kind_t;
 
+// Every kind has a counter, so that a run of many seeds shows which never came up.
+static void s_count(sim_world_t *self, s_kind_t kind)
+{
+    sim_counters_t *counters = &self->counters;
+    uint64_t *const by_kind[S_KIND_COUNT] = {
+        [S_POWER_LOSS] = &counters->fault_power_loss,
+        [S_POWER_LOSS_ALL] = &counters->fault_power_loss_all,
+        [S_HALT] = &counters->fault_halt,
+        [S_PROCESS_DEATH] = &counters->fault_process_death,
+        [S_PAUSE] = &counters->fault_pause,
+        [S_CUT_PAIR] = &counters->fault_cut_pair,
+        [S_CUT_NODE] = &counters->fault_cut_node,
+        [S_CUT_HALVES] = &counters->fault_cut_halves,
+        [S_CLOCK] = &counters->fault_clock,
+        [S_SYNC_FAILS] = &counters->fault_sync_fails,
+        [S_WRITE_FAILS] = &counters->fault_write_fails,
+        [S_COMMIT_FAILS] = &counters->fault_commit_fails,
+        [S_DISK_FULL] = &counters->fault_disk_full,
+        [S_BAD_NETWORK] = &counters->fault_bad_network,
+    };
+    (*by_kind[kind])++;
+}
+
 static int64_t s_length_ns(sim_world_t *self)
 {
     return sim_world_exponential(&self->random_fault, 700 * BB_NS_PER_MS) + 20 * BB_NS_PER_MS;
@@ -150,6 +173,7 @@ static void s_fault(sim_world_t *self)
         !sim_keep_has(&self->options.keep_faults, number)) {
         return;
     }
+    s_count(self, kind);
     switch (kind) {
     case S_POWER_LOSS:
         s_stop(self, node, true);

@@ -363,7 +363,13 @@ static void s_release(sim_node_t *node, uint64_t job_ops)
     }
     bb_shard_stats_t stats;
     bb_shard_stats(node->shard, &stats);
-    node->world->counters.pulled_chunks += stats.chunks_pulled;
+    sim_counters_t *counters = &node->world->counters;
+    counters->pulled_chunks += stats.chunks_pulled;
+    counters->chunks_duplicate += stats.chunks_duplicate;
+    counters->chunks_dropped_full += stats.chunks_dropped_full;
+    counters->fences_waited += stats.fences_waited;
+    counters->fences_timeout += stats.fences_timeout;
+    counters->peer_messages_bad += stats.peer_messages_bad;
     for (uint32_t p = 0; p < node->world->options.partition_count; p++) {
         bb_have_set_copy(&node->have[p], bb_store_have(node->shard->store, p));
     }

@@ -157,6 +157,35 @@ typedef struct {
     X(released_points)                                                                             \
     X(settles)                                                                                     \
     X(pulled_chunks)                                                                               \
+    X(fault_power_loss)                                                                            \
+    X(fault_power_loss_all)                                                                        \
+    X(fault_halt)                                                                                  \
+    X(fault_process_death)                                                                         \
+    X(fault_pause)                                                                                 \
+    X(fault_cut_pair)                                                                              \
+    X(fault_cut_node)                                                                              \
+    X(fault_cut_halves)                                                                            \
+    X(fault_clock)                                                                                 \
+    X(fault_sync_fails)                                                                            \
+    X(fault_write_fails)                                                                           \
+    X(fault_commit_fails)                                                                          \
+    X(fault_disk_full)                                                                             \
+    X(fault_bad_network)                                                                           \
+    X(answers_busy)                                                                                \
+    X(answers_timeout)                                                                             \
+    X(answers_unavailable)                                                                         \
+    X(answers_disk_full)                                                                           \
+    X(answers_fenced)                                                                              \
+    X(answers_not_replica)                                                                         \
+    X(missing_unavailable)                                                                         \
+    X(missing_timeout)                                                                             \
+    X(missing_behind)                                                                              \
+    X(missing_not_replica)                                                                         \
+    X(chunks_duplicate)                                                                            \
+    X(chunks_dropped_full)                                                                         \
+    X(fences_waited)                                                                               \
+    X(fences_timeout)                                                                              \
+    X(peer_messages_bad)                                                                           \
     X(skew_refusals)
 
 typedef struct {
