@@ -193,7 +193,7 @@ class Run:
     def million(self):
         batteries = 100000 if SMALL else 1000000
         minutes = 2 if SMALL else 1440 if LONG else int(os.environ.get("BENCH_MILLION_MINUTES", "60"))
-        few = self.fleet("few", 1000, 60 if SMALL else 1440 if LONG else 2400)
+        few = self.fleet("few", 1000, 1200 if SMALL else 1440 if LONG else 2400)
         begin = time.monotonic()
         many = self.fleet("many", batteries, minutes)
         note = (f"{batteries} batteries, one frame of 12 metrics a minute, {minutes} minutes, memory_bytes {MILLION_MEMORY}"
