@@ -4,8 +4,8 @@
 // Goal: what is answered is 90 % of what is asked within 30 s after the storm and stays there, and
 // repetitions are at most a tenth of the load; without budgets neither holds, in the same model.
 //
-// Method: a clock of milliseconds; a client is a bb_retry_budget and its bb_attempts, and asks
-// whatever becomes of what it asked before. The server is a model of a node:
+// Method: a clock that ticks once a millisecond; a client is a bb_retry_budget and its bb_attempts,
+// and asks whatever becomes of what it asked before. The server is a model of a node:
 //
 //   arrivals ─▶ inbox ──read──▶ queue ──work──▶ answer
 //               (sockets)  └──▶ BUSY: the queue is full
@@ -27,25 +27,32 @@
 
 #include "client/bb_attempt.h"
 
-#define MS BB_NS_PER_MS
+// A sanitizer looks at the code, not at the figures: it gets a quarter of the clients, whose server
+// does in 4 ms what it otherwise does in one.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SCALE 4
+#else
+#define SCALE 1
+#endif
+#define TICK_NS (SCALE * BB_NS_PER_MS)
 
-#define CLIENTS         1000u
-#define TIMEOUT_NS      (10 * BB_NS_PER_S)
-#define CAPACITY_PER_MS 3u    // requests that are only worked on
-#define READ_COST       0.3   // of the work for one: receive and decrypt, against all of it
-#define READ_SHARE      0.75  // of the processor: three threads of four
-#define QUEUE_MAX       1500u // half a second of work
-#define INBOX_MAX       6000u
-#define SENT_MAX        100000u // in a millisecond
-#define RETRY_MS_FULL   500u    // what bb_admission asks for when it is full
+#define CLIENTS           (1000u / SCALE)
+#define TIMEOUT_NS        (10 * BB_NS_PER_S)
+#define CAPACITY_PER_TICK 3u   // requests that are only worked on
+#define READ_COST         0.3  // of the work for one: receive and decrypt, against all of it
+#define READ_SHARE        0.75 // of the processor: three threads of four
+#define QUEUE_MAX         (1500u / SCALE) // half a second of work
+#define INBOX_MAX         (6000u / SCALE)
+#define SENT_MAX          100000u // in a tick
+#define RETRY_MS_FULL     500u    // what bb_admission asks for when it is full
 
-#define CALM_S     2
-#define STORM_S    60
-#define AFTER_S    40
-#define ALL_S      (CALM_S + STORM_S + AFTER_S)
-#define WHEEL_MS   8192u // longer than any wait
-#define RING_COUNT 16384u
-#define NONE       UINT32_MAX
+#define CALM_S      2
+#define STORM_S     60
+#define AFTER_S     40
+#define ALL_S       (CALM_S + STORM_S + AFTER_S)
+#define WHEEL_TICKS 8192u // longer than any wait
+#define RING_COUNT  16384u
+#define NONE        UINT32_MAX
 
 typedef struct {
     bb_attempt_t attempt;
@@ -74,12 +81,12 @@ typedef struct {
     int64_t now_ns;
     uint64_t random_state;
     double carry; // arrivals due, a fraction
-    double work;  // of the server: what is left of this millisecond
+    double work;  // of the server: what is left of this tick
     bb_retry_budget_t budgets[CLIENTS];
     s_request_t *requests;
     uint32_t request_count, request_capacity, free_first;
-    uint32_t wheel[WHEEL_MS];
-    s_entry_t sent[SENT_MAX]; // in this millisecond
+    uint32_t wheel[WHEEL_TICKS];
+    s_entry_t sent[SENT_MAX]; // in this tick
     uint32_t sent_count;
     s_ring_t inbox, queue;
     s_second_t seconds[ALL_S];
@@ -115,13 +122,13 @@ static void s_unlink(s_world_t *world, uint32_t index)
     }
 }
 
-// At the first millisecond that is not before due_ns and not the present one.
+// At the first tick that is not before due_ns and not the present one.
 static void s_arm(s_world_t *world, uint32_t index, int64_t due_ns)
 {
-    int64_t at_ms = BB_MAX((due_ns + MS - 1) / MS, world->now_ns / MS + 1);
-    assert_true(at_ms - world->now_ns / MS < (int64_t)WHEEL_MS);
+    int64_t at_tick = BB_MAX((due_ns + TICK_NS - 1) / TICK_NS, world->now_ns / TICK_NS + 1);
+    assert_true(at_tick - world->now_ns / TICK_NS < (int64_t)WHEEL_TICKS);
     s_request_t *request = &world->requests[index];
-    request->slot = (uint32_t)(at_ms % WHEEL_MS);
+    request->slot = (uint32_t)(at_tick % WHEEL_TICKS);
     request->previous = NONE;
     request->next = world->wheel[request->slot];
     if (request->next != NONE) {
@@ -217,7 +224,7 @@ static void s_on_timer(s_world_t *world, uint32_t index)
 
 static void s_run_timers(s_world_t *world)
 {
-    uint32_t *slot = &world->wheel[world->now_ns / MS % WHEEL_MS];
+    uint32_t *slot = &world->wheel[world->now_ns / TICK_NS % WHEEL_TICKS];
     while (*slot != NONE) {
         uint32_t index = *slot;
         s_unlink(world, index);
@@ -225,9 +232,9 @@ static void s_run_timers(s_world_t *world)
     }
 }
 
-static void s_arrive(s_world_t *world, double per_ms)
+static void s_arrive(s_world_t *world, double per_tick)
 {
-    for (world->carry += per_ms; world->carry >= 1; world->carry -= 1) {
+    for (world->carry += per_tick; world->carry >= 1; world->carry -= 1) {
         uint32_t index = s_new_request(world);
         world->requests[index] = (s_request_t){.client = (uint32_t)(s_random(world) % CLIENTS)};
         bb_attempt_begin(&world->requests[index].attempt, world->now_ns, TIMEOUT_NS, 0);
@@ -243,7 +250,7 @@ static void s_put(s_ring_t *ring, s_entry_t entry)
     ring->entries[(ring->first + ring->count++) % RING_COUNT] = entry;
 }
 
-// What was sent in this millisecond, in any order, as far as there is room.
+// What was sent in this tick, in any order, as far as there is room.
 static void s_deliver(s_world_t *world)
 {
     while (world->sent_count > 0 && world->inbox.count < INBOX_MAX) {
@@ -307,8 +314,8 @@ static void s_work(s_world_t *world)
 
 static void s_serve(s_world_t *world)
 {
-    world->work = BB_MIN(world->work, 0) + CAPACITY_PER_MS; // what was overdrawn is owed
-    double reserved = CAPACITY_PER_MS * (1 - READ_SHARE);
+    world->work = BB_MIN(world->work, 0) + CAPACITY_PER_TICK; // what was overdrawn is owed
+    double reserved = CAPACITY_PER_TICK * (1 - READ_SHARE);
     while (world->work > 0 && world->inbox.count > 0 &&
            (world->queue.count == 0 || world->work > reserved)) {
         s_read(world);
@@ -378,11 +385,11 @@ static s_outcome_t s_run(bool has_budgets, uint64_t seed)
     for (uint32_t i = 0; i < CLIENTS; i++) {
         bb_retry_budget_init(&world->budgets[i], 0);
     }
-    for (int ms = 0; ms < ALL_S * 1000; ms++) {
-        world->now_ns = ms * MS;
-        bool is_storm = ms >= CALM_S * 1000 && ms < (CALM_S + STORM_S) * 1000;
+    for (; world->now_ns < ALL_S * BB_NS_PER_S; world->now_ns += TICK_NS) {
+        int64_t second = world->now_ns / BB_NS_PER_S;
+        bool is_storm = second >= CALM_S && second < CALM_S + STORM_S;
         s_run_timers(world);
-        s_arrive(world, CAPACITY_PER_MS * (is_storm ? 10.0 : 0.8));
+        s_arrive(world, CAPACITY_PER_TICK * (is_storm ? 10.0 : 0.8));
         s_deliver(world);
         s_serve(world);
     }
