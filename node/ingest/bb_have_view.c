@@ -128,7 +128,8 @@ bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options)
         s_lanes_lay(self, node, options->store_count); // until it says how many it has
     }
     self->peers[self->self_index].is_up = true;
-    self->request_id_next = 1;
+    BB_ASSERT(options->request_id_first >= 1);
+    self->request_id_next = options->request_id_first;
     self->pull_wake_mono_ns = BB_NEVER_NS;
     return self;
 }
@@ -337,7 +338,8 @@ bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, ui
 // Peers are not asked in step: the interval is stretched by up to a quarter, by a hash.
 static int64_t s_interval_ns(const bb_have_view_t *self, uint32_t node)
 {
-    uint64_t hash = (self->request_id_next * 0x9e3779b97f4a7c15u) ^ ((uint64_t)node << 32);
+    uint64_t turn = self->request_id_next - self->options.request_id_first + 1;
+    uint64_t hash = (turn * 0x9e3779b97f4a7c15u) ^ ((uint64_t)node << 32);
     hash = (hash ^ (hash >> 31)) * UINT64_C(0xbf58476d1ce4e5b9);
     int64_t interval_ns = self->options.report_interval_ns;
     return interval_ns + (int64_t)((hash >> 33) % (uint64_t)(interval_ns / 4 + 1));

@@ -46,6 +46,9 @@ typedef struct {
     const bb_topology_t *topology;     // borrowed
     uint32_t store_index, store_count; // this store has the partitions p % count == index
     int64_t report_interval_ns;
+    // >= 1. Questions and pulls count up from here; drawn at each start, so that an answer to the
+    // process before, which may still be under way, has no number of this one's.
+    uint64_t request_id_first;
     bb_have_own_fn own;
     void *own_context;
 } bb_have_view_options_t;

@@ -29,6 +29,16 @@ static void s_options_default(bb_shard_options_t *options)
     }
 }
 
+// Drawn with the stream at each start; so far from 2^64 that it never wraps.
+static uint64_t s_request_id_first(const bb_stream_t *stream)
+{
+    uint64_t random = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        random = random << 8 | stream->bytes[sizeof stream->bytes - 1 - i];
+    }
+    return 1 + random;
+}
+
 bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *report,
                          bb_shard_t **shard, bb_fault_t *fault)
 {
@@ -56,6 +66,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
         .store_index = options->store.store_index,
         .store_count = self->options.store.store_count,
         .report_interval_ns = self->options.have_report_interval_ns,
+        .request_id_first = s_request_id_first(&self->options.stream),
         .own = bb_shard_own_have,
         .own_context = self,
     };

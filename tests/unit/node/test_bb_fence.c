@@ -33,6 +33,7 @@ static void s_new(s_fixture_t *f, uint32_t nodes, uint32_t rf, uint32_t remote_n
     bb_have_view_options_t options = {.topology = f->topology,
                                       .store_count = 1,
                                       .report_interval_ns = 500 * MS,
+                                      .request_id_first = 1,
                                       .own = s_own,
                                       .own_context = f};
     f->view = bb_have_view_new(&options);

@@ -26,13 +26,14 @@ static const bb_have_set_t *s_own(void *context, uint32_t partition)
 }
 
 // Three nodes, each with every partition; both peers are up as streams 11 and 12.
-static void s_new(s_fixture_t *fixture)
+static void s_new_from(s_fixture_t *fixture, uint64_t request_id_first)
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->topology = test_topology(3, 3, 0, 0, PARTITIONS, 0);
     bb_have_view_options_t options = {.topology = fixture->topology,
                                       .store_count = 1,
                                       .report_interval_ns = 500 * MS,
+                                      .request_id_first = request_id_first,
                                       .own = s_own,
                                       .own_context = fixture};
     fixture->view = bb_have_view_new(&options);
@@ -40,6 +41,11 @@ static void s_new(s_fixture_t *fixture)
         bb_stream_t incarnation = test_stream((uint8_t)(10 + node));
         bb_have_view_peer(fixture->view, 0, node, true, &incarnation, 1);
     }
+}
+
+static void s_new(s_fixture_t *fixture)
+{
+    s_new_from(fixture, 1);
 }
 
 static void s_free(s_fixture_t *fixture)
@@ -275,6 +281,35 @@ static void another_epoch_does_not_count(void **state)
     assert_int_equal(bb_have_view_report(f.view, 2, 1, id, false, &have), BB_OK);
     assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), before);
     s_free(&f);
+}
+
+// Goal: an answer to a question of the process before counts for no question of this one. Method:
+// each process asks as often as the other; the later one draws a larger or a smaller first number.
+static void questions_of_the_process_before(void **state)
+{
+    (void)state;
+    const uint64_t firsts[][2] = {{1000, 5000}, {5000, 1000}};
+    for (uint32_t i = 0; i < 2; i++) {
+        s_fixture_t before, f;
+        s_new_from(&before, firsts[i][0]);
+        uint64_t old_id = s_ask(&before, 0, 1);
+        s_free(&before);
+        s_new_from(&f, firsts[i][1]);
+        uint64_t fence_id = bb_have_view_request_id_next(f.view);
+        uint64_t id = s_ask(&f, 0, 1);
+        assert_int_equal(id, fence_id);
+        s_report_t report = {.node = 1, .version = 5, .last = 3, .count = PARTITIONS};
+        report.is_last = true;
+        report.request_id = old_id;
+        // A number that was never given is refused; a smaller one brings what it says, which is
+        // true of that peer, and answers nothing.
+        assert_int_equal(s_report(&f, 1, report), old_id > id ? BB_ERR_MESSAGE_CORRUPT : BB_OK);
+        assert_true(bb_have_view_answered_id(f.view, 1, 0) < fence_id);
+        report.request_id = id;
+        assert_int_equal(s_report(&f, 2, report), BB_OK);
+        assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), id);
+        s_free(&f);
+    }
 }
 
 // Goal: a peer that comes back as another process is known anew, because it may have lost its disk.
@@ -530,6 +565,7 @@ static void lanes_join_any_two_numbers_of_stores(void **state)
                                                   .store_count = here,
                                                   .store_index = index,
                                                   .report_interval_ns = 500 * MS,
+                                                  .request_id_first = 1,
                                                   .own = s_own,
                                                   .own_context = &f};
                 bb_have_view_t *view = bb_have_view_new(&options);
@@ -609,6 +645,7 @@ int main(void)
         cmocka_unit_test(changes_in_order),
         cmocka_unit_test(bad_reports),
         cmocka_unit_test(another_epoch_does_not_count),
+        cmocka_unit_test(questions_of_the_process_before),
         cmocka_unit_test(new_incarnation_forgets),
         cmocka_unit_test(lacks_ripen),
         cmocka_unit_test(held_pulls_wait),
