@@ -3,7 +3,7 @@
 #   make deps     install the missing Debian packages (root or sudo; nothing when all are there)
 #   make          release build: build/bin/{busbar,busbard,busbar-sim}, libraries in build/lib
 #   make demo     three nodes, real data, a node killed, nothing lost  (DEMO_FAST=1: under a minute)
-#   make test     unit, simulation and integration tests
+#   make test     unit, simulation, model and integration tests
 #   make bench    measurements, JSON lines in build/bench.json; a table at the end (docs/benchmarks.md)
 #   make bench-peers  the same data in VictoriaMetrics and InfluxDB, side by side (Debian's packages, not installed)
 #   make bench-long   the same with a whole day of a million batteries (about an hour)
@@ -37,7 +37,7 @@ test: build
 	@.ci/deps test
 	@.ci/deps promtool || echo "deps: promtool could not be fetched; its check will be skipped"
 	$(call build_preset,dev)
-	@/usr/bin/python3 tests/run.py --build build/dev unit sim golden integration
+	@/usr/bin/python3 tests/run.py --build build/dev unit sim golden model integration
 
 # Unit and simulation tests under the sanitizers.
 sanitize: deps

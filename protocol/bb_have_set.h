@@ -9,6 +9,7 @@
 //   stream 77c0...:  [1 .. 40]  [43 .. 44]       41 and 42 are missing
 //
 // Streams are kept sorted by their bytes, so equal sets have equal encodings.
+// Model: tests/model/streams.pml, sync-before-have.
 #ifndef BB_HAVE_SET_H
 #define BB_HAVE_SET_H
 

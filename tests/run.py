@@ -5,6 +5,7 @@
 unit         every executable test_* of the build tree (cmocka); each case counts
 sim          the simulator over fixed and fresh seeds; each seed counts
 golden       readers of the golden files written with other tools
+model        tests/model/*.pml, searched completely with Spin
 integration  tests/integration/test_*: real processes; prints `ok - name`, `not ok - name: why` or
              `skip - name: why` per case
 """
@@ -115,6 +116,10 @@ def jobs_of(group, build, label, everything):
         folder = os.path.join(ROOT, "tests/golden")
         found = [os.path.join(b, n) for b, _, ns in os.walk(folder) for n in ns if re.match(r"read_\w+\.py$", n)]
         return [(os.path.relpath(p, ROOT), ["/usr/bin/python3", p], count_summary) for p in sorted(found)]
+    if group == "model":
+        runner = os.path.join(ROOT, "tests/model/run.py")
+        found = sorted(n[:-4] for n in os.listdir(os.path.dirname(runner)) if n.endswith(".pml"))
+        return [(n + ".pml", ["/usr/bin/python3", runner, n], count_lines) for n in found]
     folder = os.path.join(ROOT, "tests/integration")
     found = sorted(n for n in os.listdir(folder) if re.match(r"test_\w+\.(py|sh)$", n))
     return [(n, (["/usr/bin/python3"] if n.endswith(".py") else ["bash"]) + [os.path.join(folder, n)],
@@ -127,7 +132,7 @@ def main():
     parser.add_argument("--label", default="", help="asan or tsan: which sanitizer the tree has")
     parser.add_argument("--only", default="", help="regular expression over test names")
     parser.add_argument("--all", action="store_true", help="under tsan, programs of one thread, too")
-    parser.add_argument("groups", nargs="+", choices=["unit", "sim", "golden", "integration"])
+    parser.add_argument("groups", nargs="+", choices=["unit", "sim", "golden", "model", "integration"])
     options = parser.parse_args()
     env = environment(options.build, options.label)
     total = [0, 0, 0]

@@ -10,6 +10,7 @@
 // quorum anywhere, each_quorum reads what was at any quorum anywhere, all reads everything. An
 // answer to a question asked before the read arrived proves nothing and does not count
 // (bb_have_view_answered_id, numbers of requests).
+// Model: tests/model/fence.pml, fence-majority and fence-wait; tests/model/move.pml, epoch-read.
 //
 //     REPORTS  the replicas that the level needs must answer
 //     DATA     what they have is waited for, and pulled when it does not come

@@ -15,6 +15,7 @@
 // and versions count up. A report "changed after S, up to V" is adopted only if everything up to S
 // is known; a full report in pieces counts as known only when all partitions were in it.
 // A new incarnation starts from nothing: it may have lost its disk.
+// Model: tests/model/fence.pml, fence-asked and fence-process.
 //
 // Versions count in one store of the peer, and nodes may have different numbers of stores. So a
 // peer is asked lane by lane (bb_lane_t): a lane is what one store of the peer and this store have

@@ -9,6 +9,8 @@
 // (the shard checks the last two before it calls); acknowledgements name dots; no data on a promise
 // ever counts. A write is done when every one of its parts has its level. What the peers are known
 // to hold, and what to pull, is bb_have_view.h; when a quorum read may go ahead, bb_fence.h.
+// Model: tests/model/streams.pml, dots-acknowledged; tests/model/fence.pml, count-durable;
+// tests/model/move.pml, epoch-count.
 //
 // A pending write moves
 //

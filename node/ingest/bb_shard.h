@@ -10,6 +10,7 @@
 //
 // Order that must be kept: persist before promise. Nothing is acknowledged, made visible or put
 // into a have-set before the journal sync that covers it (bb_shard_commit).
+// Model of the stream that each process start gives: tests/model/streams.pml, stream-per-start.
 //
 //   client ── WRITE ──▶ coordinator: check, judge times, give dots, stage; send REPLICATE to peers
 //                       commit: one sync for all that is staged, apply, count own copy
