@@ -92,7 +92,7 @@ typedef struct {
 } bb_config_user_t;
 
 // Limits of one node; all under node.limits. Sizes may be written 64MiB. Times are written with
-// their unit, so their keys have none: heartbeat: 200ms.
+// their unit, so their keys have none: heartbeat: 100ms.
 typedef struct {
     uint64_t in_flight_bytes;    // 64 MiB: client batches not yet answered, per store; then BUSY
     uint64_t peer_queue_bytes;   // 64 MiB: waiting for one peer; then dropped, the peer pulls

@@ -3,22 +3,8 @@
 // golden page, every rule of their reader broken one at a time, random damage. Tables of series are
 // in test_bb_query.c. `test_bb_page_builder --write-golden` rewrites the golden page and is used
 // once per wire version.
-#include "protocol/bb_query.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-// cmocka comes last: it needs the headers above.
-#include <cmocka.h>
-
+#include "tests/unit/protocol/page_support.h"
 #include "tests/unit/protocol/wire_patch.h"
-
-static bb_slice_t s_text(const char *text)
-{
-    return bb_slice(text, strlen(text));
-}
 
 static bb_text_t *s_state(const char *text)
 {
@@ -29,37 +15,25 @@ static bb_text_t *s_state(const char *text)
     return state;
 }
 
-typedef struct {
-    uint8_t *bytes;
-    size_t length;
-} s_encoded_t;
-
-static s_encoded_t s_finish(bb_page_builder_t *builder)
-{
-    s_encoded_t encoded;
-    bb_page_builder_finish(builder, &encoded.bytes, &encoded.length);
-    return encoded;
-}
-
 // Three batteries: two kinds, one kind, and again both; in columns or as tables.
-static s_encoded_t s_build(bb_page_builder_t *builder, bool accepts_rows)
+static encoded_page_t s_build(bb_page_builder_t *builder, bool accepts_rows)
 {
     bb_text_t *idle = s_state("Idle");
     bb_text_t *charging = s_state("Charging");
     if (accepts_rows) {
         bb_page_builder_accept_rows(builder);
     }
-    uint32_t charge = bb_page_builder_kind(builder, s_text("charge"), BB_TYPE_FLOAT64);
-    uint32_t state = bb_page_builder_kind(builder, s_text("state"), BB_TYPE_STATE);
-    bb_page_builder_row(builder, s_text("b1"), charge, 10, 100);
-    bb_page_builder_row(builder, s_text("b1"), state, 11, (uint64_t)(uintptr_t)idle);
-    bb_page_builder_row(builder, s_text("b22"), charge, 20, UINT64_C(0x7ff8000000000123));
-    bb_page_builder_row(builder, s_text("b3"), charge, 30, 300);
-    bb_page_builder_row(builder, s_text("b3"), state, BB_TIME_WALL_NS_LIMIT - 1,
+    uint32_t charge = bb_page_builder_kind(builder, page_text("charge"), BB_TYPE_FLOAT64);
+    uint32_t state = bb_page_builder_kind(builder, page_text("state"), BB_TYPE_STATE);
+    bb_page_builder_row(builder, page_text("b1"), charge, 10, 100);
+    bb_page_builder_row(builder, page_text("b1"), state, 11, (uint64_t)(uintptr_t)idle);
+    bb_page_builder_row(builder, page_text("b22"), charge, 20, UINT64_C(0x7ff8000000000123));
+    bb_page_builder_row(builder, page_text("b3"), charge, 30, 300);
+    bb_page_builder_row(builder, page_text("b3"), state, BB_TIME_WALL_NS_LIMIT - 1,
                         (uint64_t)(uintptr_t)charging);
     assert_int_equal(bb_page_builder_rows(builder), 5);
     size_t estimate = bb_page_builder_bytes(builder);
-    s_encoded_t encoded = s_finish(builder);
+    encoded_page_t encoded = page_finish(builder);
     assert_true(estimate <= encoded.length && encoded.length < estimate + 256);
     free(idle);
     free(charging);
@@ -84,7 +58,7 @@ static void s_expect_row(const bb_series_t *series, const char *battery, const c
     assert_true(series->values[0] == bits);
 }
 
-static void s_expect_page(s_encoded_t encoded)
+static void s_expect_page(encoded_page_t encoded)
 {
     bb_page_t page;
     bb_fault_t fault = {0};
@@ -107,7 +81,7 @@ static void rows_round_trip(void **state)
     (void)state;
     bb_page_builder_t *builder = bb_page_builder_new();
     for (int round = 0; round < 4; round++) {
-        s_encoded_t encoded = s_build(builder, round % 2 == 0);
+        encoded_page_t encoded = s_build(builder, round % 2 == 0);
         s_expect_page(encoded);
         free(encoded.bytes);
     }
@@ -136,11 +110,11 @@ static void buckets_round_trip(void **state)
         if (round == 0) {
             bb_page_builder_accept_rows(builder);
         }
-        uint32_t power = bb_page_builder_kind(builder, s_text("power"), BB_TYPE_INT64);
-        uint32_t mode = bb_page_builder_kind(builder, s_text("mode"), BB_TYPE_STATE);
-        bb_page_builder_row_bucket(builder, s_text("b1"), power, &bucket);
-        bb_page_builder_row_bucket(builder, s_text("b2"), mode, &texts);
-        s_encoded_t encoded = s_finish(builder);
+        uint32_t power = bb_page_builder_kind(builder, page_text("power"), BB_TYPE_INT64);
+        uint32_t mode = bb_page_builder_kind(builder, page_text("mode"), BB_TYPE_STATE);
+        bb_page_builder_row_bucket(builder, page_text("b1"), power, &bucket);
+        bb_page_builder_row_bucket(builder, page_text("b2"), mode, &texts);
+        encoded_page_t encoded = page_finish(builder);
         bb_page_t page;
         assert_int_equal(bb_page_open(&page, bb_slice(encoded.bytes, encoded.length), NULL), BB_OK);
         assert_int_equal(page.series_count, 2);
@@ -167,13 +141,13 @@ static void rows_are_small(void **state)
     (void)state;
     bb_page_builder_t *builder = bb_page_builder_new();
     bb_page_builder_accept_rows(builder);
-    uint32_t kind = bb_page_builder_kind(builder, s_text("charge"), BB_TYPE_FLOAT64);
+    uint32_t kind = bb_page_builder_kind(builder, page_text("charge"), BB_TYPE_FLOAT64);
     for (int i = 0; i < 1000; i++) {
         char id[16];
         snprintf(id, sizeof id, "b%06d", i);
-        bb_page_builder_row(builder, s_text(id), kind, i, (uint64_t)i);
+        bb_page_builder_row(builder, page_text(id), kind, i, (uint64_t)i);
     }
-    s_encoded_t encoded = s_finish(builder);
+    encoded_page_t encoded = page_finish(builder);
     assert_true(encoded.length < 1000 * (8 + 8 + 7 + 4) + 256);
     bb_page_t page;
     assert_int_equal(bb_page_open(&page, bb_slice(encoded.bytes, encoded.length), NULL), BB_OK);
@@ -192,7 +166,7 @@ typedef void (*s_damage_fn)(uint8_t *rows);
 static void s_expect_refused(s_damage_fn damage)
 {
     bb_page_builder_t *builder = bb_page_builder_new();
-    s_encoded_t encoded = s_build(builder, true);
+    encoded_page_t encoded = s_build(builder, true);
     bb_page_builder_destroy(&builder);
     damage(wire_follow(wire_field(wire_root(encoded.bytes), 2)));
     bb_page_t page;
@@ -236,31 +210,20 @@ static void rows_refuse_each_bad_field(void **state)
     }
 }
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 // Goal: no damage makes the reader read outside the bytes; sanitizers watch.
 static void rows_survive_mutations(void **state)
 {
     (void)state;
     bb_page_builder_t *builder = bb_page_builder_new();
-    s_encoded_t encoded = s_build(builder, true);
+    encoded_page_t encoded = s_build(builder, true);
     bb_page_builder_destroy(&builder);
     uint8_t *copy = malloc(encoded.length);
-    uint64_t seed = 815;
+    bb_random_t random = bb_random_seed(815);
     uint64_t sum = 0;
     uint32_t accepted = 0;
     for (uint32_t round = 0; round < 20000; round++) {
         memcpy(copy, encoded.bytes, encoded.length);
-        for (uint32_t i = 0; i < 1 + round % 4; i++) {
-            uint64_t how = s_random(&seed);
-            copy[s_random(&seed) % encoded.length] ^= (uint8_t)(1u << (how & 7));
-        }
+        page_mutate(&random, copy, encoded.length);
         bb_page_t page;
         if (bb_page_open(&page, bb_slice(copy, encoded.length), NULL) != BB_OK) {
             continue;
@@ -289,17 +252,11 @@ static void rows_survive_mutations(void **state)
 static void rows_golden_file(void **state)
 {
     (void)state;
-    FILE *file = fopen(S_GOLDEN, "rb");
-    assert_non_null(file);
-    s_encoded_t golden = {.bytes = malloc(65536)};
-    golden.length = fread(golden.bytes, 1, 65536, file);
-    fclose(file);
-    s_expect_page(golden);
     bb_page_builder_t *builder = bb_page_builder_new();
-    s_encoded_t encoded = s_build(builder, true);
+    encoded_page_t encoded = s_build(builder, true);
     bb_page_builder_destroy(&builder);
-    assert_int_equal(encoded.length, golden.length);
-    assert_memory_equal(encoded.bytes, golden.bytes, golden.length);
+    encoded_page_t golden = page_expect_golden(encoded, S_GOLDEN);
+    s_expect_page(golden);
     free(encoded.bytes);
     free(golden.bytes);
 }
@@ -308,15 +265,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--write-golden") == 0) {
         bb_page_builder_t *builder = bb_page_builder_new();
-        s_encoded_t encoded = s_build(builder, true);
+        encoded_page_t encoded = s_build(builder, true);
         bb_page_builder_destroy(&builder);
-        FILE *file = fopen(S_GOLDEN, "wb");
-        if (!file || fwrite(encoded.bytes, 1, encoded.length, file) != encoded.length ||
-            fclose(file) != 0) {
-            return 1;
-        }
+        bool is_written = page_write_golden(encoded, S_GOLDEN);
         free(encoded.bytes);
-        return 0;
+        return is_written ? 0 : 1;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_round_trip),        cmocka_unit_test(buckets_round_trip),

@@ -3,15 +3,7 @@
 // accept them, their size, the golden page, every rule of the reader broken one at a time, random
 // damage. `test_bb_page_columns --write-golden` rewrites the golden page and is used once per wire
 // version.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-// cmocka comes last: it needs the headers above.
-#include <cmocka.h>
-
-#include "protocol/bb_query.h"
+#include "tests/unit/protocol/page_support.h"
 #include "tests/unit/protocol/wire_patch.h"
 
 enum { S_ROWS = 3, S_SERIES = 3 };
@@ -20,16 +12,6 @@ static const int64_t s_starts[S_ROWS] = {-60, 0, 120};
 static const uint64_t s_counts[S_ROWS] = {1, UINT64_C(1) << 40, 7};
 static const uint64_t s_mins[S_ROWS] = {0, 1, 0};
 static const uint64_t s_maxs[S_ROWS] = {1, 1, 0};
-
-typedef struct {
-    uint8_t *bytes;
-    size_t length;
-} s_encoded_t;
-
-static bb_slice_t s_text(const char *text)
-{
-    return bb_slice(text, strlen(text));
-}
 
 // Sums that fit 64 bits, and those of series 1, which do not.
 static void s_sums(uint32_t series, __int128 sums[S_ROWS])
@@ -40,7 +22,7 @@ static void s_sums(uint32_t series, __int128 sums[S_ROWS])
 }
 
 // Means, means too large for 64 bits, and BOOL with extremes.
-static s_encoded_t s_build(bool accepts_rows)
+static encoded_page_t s_build(bool accepts_rows)
 {
     bb_page_builder_t *builder = bb_page_builder_new();
     if (accepts_rows) {
@@ -58,17 +40,16 @@ static s_encoded_t s_build(bool accepts_rows)
             .mins = i == 2 ? s_mins : NULL,
             .maxs = i == 2 ? s_maxs : NULL,
         };
-        bb_page_builder_bucket_list(builder, s_text("b1"), s_text(names[i]), types[i], &list,
+        bb_page_builder_bucket_list(builder, page_text("b1"), page_text(names[i]), types[i], &list,
                                     S_ROWS);
     }
     assert_int_equal(bb_page_builder_rows(builder), S_SERIES * S_ROWS);
-    s_encoded_t encoded;
-    bb_page_builder_finish(builder, &encoded.bytes, &encoded.length);
+    encoded_page_t encoded = page_finish(builder);
     bb_page_builder_destroy(&builder);
     return encoded;
 }
 
-static void s_expect_page(s_encoded_t encoded)
+static void s_expect_page(encoded_page_t encoded)
 {
     bb_page_t page;
     assert_int_equal(bb_page_open(&page, bb_slice(encoded.bytes, encoded.length), NULL), BB_OK);
@@ -98,7 +79,7 @@ static void columns_round_trip(void **state)
 {
     (void)state;
     for (uint32_t round = 0; round < 2; round++) {
-        s_encoded_t encoded = s_build(round == 0);
+        encoded_page_t encoded = s_build(round == 0);
         bb_page_t page;
         assert_int_equal(bb_page_open(&page, bb_slice(encoded.bytes, encoded.length), NULL), BB_OK);
         assert_true((page.series[0].buckets == NULL) == (round == 0));
@@ -124,9 +105,9 @@ static void columns_are_small(void **state)
     bb_page_builder_t *builder = bb_page_builder_new();
     bb_page_builder_accept_rows(builder);
     const bb_bucket_list_t list = {.starts_wall_ns = starts, .counts = counts, .sums = sums};
-    bb_page_builder_bucket_list(builder, s_text("b1"), s_text("v"), BB_TYPE_FLOAT64, &list, ROWS);
-    s_encoded_t encoded;
-    bb_page_builder_finish(builder, &encoded.bytes, &encoded.length);
+    bb_page_builder_bucket_list(builder, page_text("b1"), page_text("v"), BB_TYPE_FLOAT64, &list,
+                                ROWS);
+    encoded_page_t encoded = page_finish(builder);
     assert_in_range(encoded.length, 24 * ROWS, 24 * ROWS + 200);
     free(encoded.bytes);
     bb_page_builder_destroy(&builder);
@@ -141,7 +122,7 @@ typedef void (*s_damage_fn)(uint8_t *series, uint8_t *columns);
 
 static void s_expect_refused(uint32_t index, s_damage_fn damage)
 {
-    s_encoded_t encoded = s_build(true);
+    encoded_page_t encoded = s_build(true);
     uint8_t *list = wire_follow(wire_field(wire_root(encoded.bytes), 0));
     uint8_t *series = wire_follow(list + 4 + 4 * index);
     damage(series, wire_follow(wire_field(series, S_COLUMNS)));
@@ -202,30 +183,19 @@ static void columns_refuse_each_bad_field(void **state)
     s_expect_refused(2, s_bool_is_two);
 }
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 // Goal: no damage and no cut makes the reader read outside the bytes.
 static void columns_survive_mutations(void **state)
 {
     (void)state;
-    s_encoded_t encoded = s_build(true);
+    encoded_page_t encoded = s_build(true);
     uint8_t *copy = malloc(encoded.length);
-    uint64_t seed = 4712;
+    bb_random_t random = bb_random_seed(4712);
     uint64_t sum = 0;
     for (uint32_t round = 0; round < 20000; round++) {
         memcpy(copy, encoded.bytes, encoded.length);
-        for (uint64_t i = s_random(&seed) % 4 + 1; i > 0; i--) {
-            uint64_t how = s_random(&seed);
-            copy[s_random(&seed) % encoded.length] ^= (uint8_t)(1u << (how & 7));
-        }
-        size_t kept =
-            round % 4 == 0 ? (s_random(&seed) % encoded.length) & ~(size_t)3 : encoded.length;
+        page_mutate(&random, copy, encoded.length);
+        size_t kept = round % 4 == 0 ? bb_random_below(&random, encoded.length) & ~UINT64_C(3)
+                                     : encoded.length;
         bb_page_t page;
         if (bb_page_open(&page, bb_slice(copy, kept), NULL) != BB_OK) {
             continue;
@@ -250,15 +220,9 @@ static void columns_survive_mutations(void **state)
 static void columns_golden_file(void **state)
 {
     (void)state;
-    FILE *file = fopen(S_GOLDEN, "rb");
-    assert_non_null(file);
-    s_encoded_t golden = {.bytes = malloc(65536)};
-    golden.length = fread(golden.bytes, 1, 65536, file);
-    fclose(file);
+    encoded_page_t encoded = s_build(true);
+    encoded_page_t golden = page_expect_golden(encoded, S_GOLDEN);
     s_expect_page(golden);
-    s_encoded_t encoded = s_build(true);
-    assert_int_equal(encoded.length, golden.length);
-    assert_memory_equal(encoded.bytes, golden.bytes, golden.length);
     free(encoded.bytes);
     free(golden.bytes);
 }
@@ -266,14 +230,10 @@ static void columns_golden_file(void **state)
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--write-golden") == 0) {
-        s_encoded_t encoded = s_build(true);
-        FILE *file = fopen(S_GOLDEN, "wb");
-        if (!file || fwrite(encoded.bytes, 1, encoded.length, file) != encoded.length ||
-            fclose(file) != 0) {
-            return 1;
-        }
+        encoded_page_t encoded = s_build(true);
+        bool is_written = page_write_golden(encoded, S_GOLDEN);
         free(encoded.bytes);
-        return 0;
+        return is_written ? 0 : 1;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_round_trip),

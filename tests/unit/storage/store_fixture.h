@@ -115,6 +115,33 @@ static inline uint64_t fixture_bits(bb_random_t *random, bb_type_t type)
     return 0;
 }
 
+// ---- maps of a closed store --------------------------------------------------------------------
+typedef struct {
+    bb_kv_driver_t *kv;
+    bb_kv_env_t *env;
+    bb_kv_txn_t *txn;
+} fixture_map_t;
+
+// A write transaction on the map in that folder, at the first entry that is not before `from`.
+static inline fixture_map_t fixture_map_open(const fixture_t *self, const char *folder,
+                                             bb_slice_t from, bb_kv_cursor_t **cursor,
+                                             bb_slice_t *key, bb_slice_t *value)
+{
+    fixture_map_t map = {.kv = self->options.kv};
+    assert_int_equal(
+        map.kv->open(map.kv, folder, self->options.kv_map_bytes, false, &map.env, NULL), BB_OK);
+    assert_int_equal(map.kv->begin(map.env, true, &map.txn), BB_OK);
+    assert_int_equal(map.kv->cursor(map.txn, cursor), BB_OK);
+    assert_int_equal(map.kv->seek(*cursor, from, key, value), BB_OK);
+    return map;
+}
+
+static inline void fixture_map_close(fixture_map_t *map)
+{
+    assert_int_equal(map->kv->commit(&map->txn), BB_OK);
+    map->kv->close(&map->env);
+}
+
 // ---- opening and closing ---------------------------------------------------------------------
 static inline void fixture_reopen_error(fixture_t *self, bb_error_t expected)
 {

@@ -6,44 +6,27 @@
 
 #include <math.h>
 
-#include "tests/unit/storage/run_support.h"
+#include "tests/unit/storage/number_families.h"
 
 #define S_ROOM 8192u
 
 static bb_entropy_t s_entropy;
 
-enum { S_ZEROS, S_RARE, S_CLUSTERS, S_NOISE, S_UNIFORM, S_HUGE, S_MANY_TOKENS, S_FAMILIES };
-
-static int32_t s_below(bb_random_t *random, uint32_t size)
-{
-    return (int32_t)test_below(random, 2 * size + 1) - (int32_t)size;
-}
+enum { S_UNIFORM = NUMBERS_SHARED, S_HUGE, S_MANY_TOKENS, S_FAMILIES };
 
 static void s_numbers(bb_random_t *random, uint32_t family, uint32_t count, int32_t *numbers)
 {
-    uint32_t rate = 2 + test_below(random, 200);
-    uint32_t size = 1 + test_below(random, 60);
-    bool is_calm = true;
+    if (family < NUMBERS_SHARED) {
+        numbers_draw(random, family, count, numbers);
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         switch (family) {
-        case S_ZEROS:
-            numbers[i] = 0;
-            break;
-        case S_RARE:
-            numbers[i] = test_below(random, rate) == 0 ? s_below(random, 5000) : 0;
-            break;
-        case S_CLUSTERS:
-            is_calm = test_below(random, 20) == 0 ? !is_calm : is_calm;
-            numbers[i] = is_calm ? 0 : s_below(random, 30);
-            break;
-        case S_NOISE:
-            numbers[i] = s_below(random, size) + s_below(random, size) + s_below(random, size);
-            break;
         case S_UNIFORM:
-            numbers[i] = s_below(random, 1u << test_below(random, 21));
+            numbers[i] = numbers_around_zero(random, 1u << test_below(random, 21));
             break;
         case S_HUGE:
-            numbers[i] = s_below(random, (BB_ENTROPY_FOLDED_LIMIT >> 1) - 1);
+            numbers[i] = numbers_around_zero(random, (BB_ENTROPY_FOLDED_LIMIT >> 1) - 1);
             break;
         default: // every token about as often, some hardly ever
             numbers[i] = (int32_t)((1u << test_below(random, 21)) + test_below(random, 5)) *

@@ -2,39 +2,7 @@
 // Values with checksums: what is written is read, what changed is seen, what vanished is missed.
 #include "storage/kv/bb_kv_record.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-// cmocka comes last: it needs the headers above.
-#include <cmocka.h>
-
-#include "tests/support/bb_sim_kv.h"
-
-typedef struct {
-    bb_sim_disk_t *disk;
-    bb_kv_driver_t *kv;
-    bb_kv_env_t *env;
-    bb_kv_txn_t *txn;
-} s_map_t;
-
-static s_map_t s_map(void)
-{
-    s_map_t map = {.disk = bb_sim_disk_new()};
-    bb_vfs_t *vfs = bb_sim_disk_vfs(map.disk);
-    map.kv = bb_sim_kv(map.disk);
-    assert_int_equal(vfs->make_directory(vfs, "/map"), BB_OK);
-    assert_int_equal(map.kv->open(map.kv, "/map", 1 << 20, true, &map.env, NULL), BB_OK);
-    assert_int_equal(map.kv->begin(map.env, true, &map.txn), BB_OK);
-    return map;
-}
-
-static void s_close(s_map_t *map)
-{
-    map->kv->abort(&map->txn);
-    map->kv->close(&map->env);
-    bb_sim_disk_destroy(&map->disk);
-}
+#include "tests/unit/storage/map_fixture.h"
 
 static bb_slice_t s_text(const char *text)
 {
@@ -46,7 +14,7 @@ static bb_slice_t s_text(const char *text)
 static void test_bytes_are_those_of_the_format(void **state)
 {
     (void)state;
-    s_map_t map = s_map();
+    map_fixture_t map = map_fixture_open();
     const char *digits = "123456789";
     for (size_t cut = 1; cut <= 9; cut++) {
         bb_slice_t key = bb_slice(digits, cut);
@@ -64,7 +32,7 @@ static void test_bytes_are_those_of_the_format(void **state)
     }
     bb_slice_t found;
     assert_int_equal(bb_kv_record_get(map.kv, map.txn, s_text("x"), &found), BB_ERR_NOT_FOUND);
-    s_close(&map);
+    map_fixture_close(&map);
 }
 
 // Goal: each flipped bit of a key, a value or a checksum is seen, and so is a value that is cut
@@ -72,7 +40,7 @@ static void test_bytes_are_those_of_the_format(void **state)
 static void test_every_flipped_bit_is_seen(void **state)
 {
     (void)state;
-    s_map_t map = s_map();
+    map_fixture_t map = map_fixture_open();
     bb_slice_t stored;
     bb_slice_t value;
     assert_int_equal(bb_kv_record_put(map.kv, map.txn, s_text("key"), s_text("a value")), BB_OK);
@@ -93,7 +61,7 @@ static void test_every_flipped_bit_is_seen(void **state)
     assert_int_equal(
         bb_kv_record_open(bb_slice(bytes, 3), bb_slice(bytes + 3, stored.length), &value), BB_OK);
     assert_int_equal(bb_kv_record_open(bb_slice("kez", 3), stored, &value), BB_ERR_CORRUPT);
-    s_close(&map);
+    map_fixture_close(&map);
 }
 
 static bb_error_t s_count(void *context, bb_slice_t key, bb_slice_t record, bb_fault_t *fault)
@@ -123,7 +91,7 @@ static bb_error_t s_next_is_first(bb_kv_cursor_t *cursor, bb_slice_t *key, bb_sl
 static void test_walk_misses_what_vanished(void **state)
 {
     (void)state;
-    s_map_t map = s_map();
+    map_fixture_t map = map_fixture_open();
     uint32_t count = 0;
     assert_int_equal(bb_kv_walk(map.kv, map.txn, s_count, &count, NULL), BB_OK);
     assert_int_equal(count, 0);
@@ -145,7 +113,7 @@ static void test_walk_misses_what_vanished(void **state)
     assert_non_null(strstr(fault.text, "ascend"));
     count = 6;
     assert_int_equal(bb_kv_walk(map.kv, map.txn, s_count, &count, NULL), BB_ERR_LIMIT);
-    s_close(&map);
+    map_fixture_close(&map);
 }
 
 int main(void)

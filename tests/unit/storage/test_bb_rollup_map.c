@@ -2,31 +2,12 @@
 // Damage in the map of rollups: what a look at its opening removes, and what it refuses.
 #include "storage/rollup/bb_rollup_map.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-// cmocka comes last: it needs the headers above.
-#include <cmocka.h>
-
-#include "tests/support/bb_sim_kv.h"
-
-typedef struct {
-    bb_sim_disk_t *disk;
-    bb_kv_driver_t *kv;
-    bb_kv_env_t *env;
-    bb_kv_txn_t *txn;
-} s_map_t;
+#include "tests/unit/storage/map_fixture.h"
 
 // One rollup with a floor, two marks, two records.
-static s_map_t s_map(void)
+static map_fixture_t s_map(void)
 {
-    s_map_t map = {.disk = bb_sim_disk_new()};
-    bb_vfs_t *vfs = bb_sim_disk_vfs(map.disk);
-    map.kv = bb_sim_kv(map.disk);
-    assert_int_equal(vfs->make_directory(vfs, "/map"), BB_OK);
-    assert_int_equal(map.kv->open(map.kv, "/map", 1 << 20, true, &map.env, NULL), BB_OK);
-    assert_int_equal(map.kv->begin(map.env, true, &map.txn), BB_OK);
+    map_fixture_t map = map_fixture_open();
     bool more;
     bb_slice_t text = bb_slice("what it is", 10);
     assert_int_equal(bb_rollup_map_define(map.kv, map.txn, 5, text), BB_OK);
@@ -38,15 +19,8 @@ static s_map_t s_map(void)
     return map;
 }
 
-static void s_close(s_map_t *map)
-{
-    map->kv->abort(&map->txn);
-    map->kv->close(&map->env);
-    bb_sim_disk_destroy(&map->disk);
-}
-
 // Flips a bit of the key or the value of the entry at `index`; its first byte as it was.
-static uint8_t s_flip(s_map_t *map, uint32_t index, size_t bit, bool *is_of_key)
+static uint8_t s_flip(map_fixture_t *map, uint32_t index, size_t bit, bool *is_of_key)
 {
     uint8_t bytes[64];
     bb_kv_cursor_t *cursor = NULL;
@@ -87,7 +61,7 @@ static void test_each_flipped_bit(void **state)
     (void)state;
     for (uint32_t index = 0; index < 6; index++) {
         for (size_t bit = 0; bit < 8 * 27; bit++) {
-            s_map_t map = s_map();
+            map_fixture_t map = s_map();
             uint32_t removed_count = 9;
             assert_int_equal(bb_rollup_map_check(map.kv, map.txn, &removed_count), BB_OK);
             assert_int_equal(removed_count, 0);
@@ -111,7 +85,7 @@ static void test_each_flipped_bit(void **state)
                 error = bb_rollup_map_get(map.kv, map.txn, 5, 3, battery, 100, &found);
                 assert_int_equal(error, is_of_key ? BB_ERR_NOT_FOUND : BB_ERR_CORRUPT);
             }
-            s_close(&map);
+            map_fixture_close(&map);
         }
     }
 }

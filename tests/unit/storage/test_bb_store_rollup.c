@@ -239,27 +239,21 @@ static void rollups_equal_the_points(void **state)
 // Records in the rollups' map of a closed store: all, and those of days before `day_limit`.
 static void s_count_records(fixture_t *fixture, uint32_t day_limit, uint32_t *all, uint32_t *old)
 {
-    bb_kv_driver_t *kv = fixture->options.kv;
-    bb_kv_env_t *env = NULL;
-    bb_kv_txn_t *txn = NULL;
-    bb_kv_cursor_t *cursor = NULL;
+    bb_kv_cursor_t *cursor;
     bb_slice_t key;
     bb_slice_t value;
     *all = *old = 0;
-    assert_int_equal(kv->open(kv, "/store/rollups", 1u << 26, false, &env, NULL), BB_OK);
-    assert_int_equal(kv->begin(env, false, &txn), BB_OK);
-    assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
-    bb_error_t error = kv->seek(cursor, bb_slice("V", 1), &key, &value);
-    for (; error == BB_OK && *(const uint8_t *)key.data == 'V';
-         error = kv->next(cursor, &key, &value)) {
+    fixture_map_t map =
+        fixture_map_open(fixture, "/store/rollups", bb_slice("V", 1), &cursor, &key, &value);
+    for (bb_error_t error = BB_OK; error == BB_OK && *(const uint8_t *)key.data == 'V';
+         error = map.kv->next(cursor, &key, &value)) {
         const uint8_t *day = (const uint8_t *)key.data + 9; // big-endian
         uint32_t number = (uint32_t)day[0] << 24 | (uint32_t)day[1] << 16 | day[2] << 8 | day[3];
         ++*all;
         *old += number < day_limit;
     }
-    kv->cursor_close(&cursor);
-    kv->abort(&txn);
-    kv->close(&env);
+    map.kv->cursor_close(&cursor);
+    fixture_map_close(&map);
 }
 
 // Goal: what a rollup does not keep any more is deleted, and nothing else; late points of such days
@@ -305,36 +299,30 @@ static void records_past_their_keep_go(void **state)
 // A bit of a key or a value flips in the rollups' map of a closed store.
 static void s_flip(fixture_t *fixture, bb_random_t *random, uint8_t first)
 {
-    bb_kv_driver_t *kv = fixture->options.kv;
-    bb_kv_env_t *env = NULL;
-    bb_kv_txn_t *txn = NULL;
-    bb_kv_cursor_t *cursor = NULL;
+    bb_kv_cursor_t *cursor;
     bb_slice_t key;
     bb_slice_t value;
     uint8_t bytes[1 << 14];
-    assert_int_equal(kv->open(kv, "/store/rollups", 1u << 26, false, &env, NULL), BB_OK);
-    assert_int_equal(kv->begin(env, true, &txn), BB_OK);
-    assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
-    assert_int_equal(kv->seek(cursor, bb_slice(&first, 1), &key, &value), BB_OK);
+    fixture_map_t map =
+        fixture_map_open(fixture, "/store/rollups", bb_slice(&first, 1), &cursor, &key, &value);
     assert_int_equal(*(const uint8_t *)key.data, first);
     for (uint64_t skip = bb_random_below(random, first == 'V' ? 20 : 3); skip > 0; skip--) {
-        assert_int_equal(kv->next(cursor, &key, &value), BB_OK);
+        assert_int_equal(map.kv->next(cursor, &key, &value), BB_OK);
     }
-    kv->cursor_close(&cursor);
+    map.kv->cursor_close(&cursor);
     size_t key_length = key.length;
     size_t length = key.length + value.length;
     assert_true(length <= sizeof bytes);
     memcpy(bytes, key.data, key_length);
     memcpy(bytes + key_length, value.data, value.length);
-    assert_int_equal(kv->remove(txn, bb_slice(bytes, key_length)), BB_OK);
+    assert_int_equal(map.kv->remove(map.txn, bb_slice(bytes, key_length)), BB_OK);
     uint64_t at = bb_random_chance(random, 1, 2) ? bb_random_below(random, key_length)
                                                  : bb_random_below(random, length);
     bytes[at] ^= (uint8_t)(1u << bb_random_below(random, 8));
-    assert_int_equal(kv->put(txn, bb_slice(bytes, key_length),
-                             bb_slice(bytes + key_length, length - key_length)),
+    assert_int_equal(map.kv->put(map.txn, bb_slice(bytes, key_length),
+                                 bb_slice(bytes + key_length, length - key_length)),
                      BB_OK);
-    assert_int_equal(kv->commit(&txn), BB_OK);
-    kv->close(&env);
+    fixture_map_close(&map);
 }
 
 // Goal: a flipped bit in a result or a mark, in its key or its value, is found without being asked

@@ -162,27 +162,21 @@ static void s_forge_swap(uint8_t *pack_bytes, size_t pack_length)
 // Damages the first pack of a closed store's window.
 static void s_damage(fixture_t *fixture, const char *day, s_damage_t damage)
 {
-    bb_kv_driver_t *kv = fixture->options.kv;
-    bb_kv_env_t *env = NULL;
-    bb_kv_txn_t *txn = NULL;
-    bb_kv_cursor_t *cursor = NULL;
+    bb_kv_cursor_t *cursor;
     bb_slice_t key;
     bb_slice_t value;
     char path[256];
     s_window_folder(fixture, day, path);
-    assert_int_equal(kv->open(kv, path, fixture->options.kv_map_bytes, false, &env, NULL), BB_OK);
-    assert_int_equal(kv->begin(env, true, &txn), BB_OK);
-    assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
-    assert_int_equal(kv->seek(cursor, bb_slice(NULL, 0), &key, &value), BB_OK);
+    fixture_map_t map = fixture_map_open(fixture, path, bb_slice(NULL, 0), &cursor, &key, &value);
     uint8_t key_copy[64];
     uint8_t *bytes = bb_alloc(value.length);
     bb_slice_t name = bb_slice(key_copy, key.length);
     size_t length = value.length;
     memcpy(key_copy, key.data, key.length);
     memcpy(bytes, value.data, length);
-    kv->cursor_close(&cursor);
+    map.kv->cursor_close(&cursor);
     if (damage == S_VANISH) {
-        assert_int_equal(kv->remove(txn, name), BB_OK);
+        assert_int_equal(map.kv->remove(map.txn, name), BB_OK);
     } else {
         if (damage == S_NEWER_PACK) {
             bytes[3] = '3';
@@ -195,10 +189,9 @@ static void s_damage(fixture_t *fixture, const char *day, s_damage_t damage)
         } else {
             s_forge_statistics(bytes, length);
         }
-        assert_int_equal(kv->put(txn, name, bb_slice(bytes, length)), BB_OK);
+        assert_int_equal(map.kv->put(map.txn, name, bb_slice(bytes, length)), BB_OK);
     }
-    assert_int_equal(kv->commit(&txn), BB_OK);
-    kv->close(&env);
+    fixture_map_close(&map);
     free(bytes);
 }
 
@@ -527,29 +520,24 @@ static void s_test_folder_removed(void **state)
 // A bit of the first record of that kind flips; the store is closed.
 static void s_flip_meta(fixture_t *fixture, const char *kind)
 {
-    bb_kv_driver_t *kv = fixture->options.kv;
-    bb_kv_env_t *env = NULL;
-    bb_kv_txn_t *txn = NULL;
-    bb_kv_cursor_t *cursor = NULL;
+    bb_kv_cursor_t *cursor;
     bb_slice_t key;
     bb_slice_t value;
     uint8_t bytes[4096];
     uint8_t name[32];
-    assert_int_equal(kv->open(kv, "/store/meta", 1 << 20, false, &env, NULL), BB_OK);
-    assert_int_equal(kv->begin(env, true, &txn), BB_OK);
-    assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
-    assert_int_equal(kv->seek(cursor, bb_slice(kind, 1), &key, &value), BB_OK);
+    fixture_map_t map =
+        fixture_map_open(fixture, "/store/meta", bb_slice(kind, 1), &cursor, &key, &value);
     assert_int_equal(*(const char *)key.data, *kind);
     size_t key_length = key.length;
     size_t length = value.length;
     assert_true(key_length <= sizeof name && length <= sizeof bytes);
     memcpy(name, key.data, key_length);
     memcpy(bytes, value.data, length);
-    kv->cursor_close(&cursor);
+    map.kv->cursor_close(&cursor);
     bytes[length / 2] ^= 8;
-    assert_int_equal(kv->put(txn, bb_slice(name, key_length), bb_slice(bytes, length)), BB_OK);
-    assert_int_equal(kv->commit(&txn), BB_OK);
-    kv->close(&env);
+    assert_int_equal(map.kv->put(map.txn, bb_slice(name, key_length), bb_slice(bytes, length)),
+                     BB_OK);
+    fixture_map_close(&map);
 }
 
 // Goal: scrubbing looks at meta: what does not verify and is not needed is gone after a pass, and
