@@ -117,15 +117,15 @@ bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
     return BB_OK;
 }
 
-uint64_t bb_fence_request_id(const bb_fence_t *self, uint32_t dc_index)
+uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
 {
     BB_ASSERT(self);
     uint64_t request_id = 0;
     for (const s_read_t *read = self->waiting; read; read = read->next) {
-        bool is_needed = dc_index == self->dc_index || !read->is_local;
+        bool is_needed = !(is_remote && read->is_local) && read->request_id > request_id;
         for (uint32_t i = 0; i < read->part_count && is_needed; i++) {
             if (read->parts[i].state == S_REPORTS) {
-                request_id = BB_MAX(request_id, read->request_id);
+                request_id = read->request_id;
                 break;
             }
         }

@@ -42,9 +42,9 @@ typedef struct {
 
 // A read arrived; copies the list of partitions. BB_ERR_BUSY: too many wait.
 BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *read);
-// The youngest request number that waiting reads need an answer to from replicas in the data
-// centre; 0: none.
-uint64_t bb_fence_request_id(const bb_fence_t *self, uint32_t dc_index);
+// The youngest request number that waiting reads need an answer to from replicas in this data
+// centre, or, when is_remote, in another one; 0: none. Looks at all parts of all waiting reads.
+uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote);
 // Looks at the view, the own have-sets and the time. Cheap when `is_changed` is false and no
 // deadline has passed; it must be true after reports, applies and changes of liveness.
 void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed);

@@ -121,8 +121,8 @@ static void older_answers_do_not_count(void **state)
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
     uint64_t after = s_ask(&f, 1);
-    assert_true(bb_fence_request_id(f.fence, 0) <= after);
-    assert_true(bb_fence_request_id(f.fence, 0) > before);
+    assert_true(bb_fence_request_id(f.fence, false) <= after);
+    assert_true(bb_fence_request_id(f.fence, false) > before);
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
     }
@@ -132,7 +132,7 @@ static void older_answers_do_not_count(void **state)
     assert_int_equal(ready.context, 7);
     assert_int_equal(ready.missing_count, 0);
     assert_int_equal(bb_fence_waiting_count(f.fence), 0);
-    assert_int_equal(bb_fence_request_id(f.fence, 0), 0);
+    assert_int_equal(bb_fence_request_id(f.fence, false), 0);
     s_free(&f);
 }
 
@@ -147,13 +147,34 @@ static void waits_for_the_data(void **state)
     bb_fence_ready_t ready;
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
-    assert_int_equal(bb_fence_request_id(f.fence, 0), 0); // no more questions, only data
-    s_answer(&f, 2, s_ask(&f, 2), 6, 9);                  // the peer goes on
+    assert_int_equal(bb_fence_request_id(f.fence, false), 0); // no more questions, only data
+    s_answer(&f, 2, s_ask(&f, 2), 6, 9);                      // the peer goes on
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
         bb_fence_step(f.fence, 2, true);
         assert_int_equal(bb_fence_next(f.fence, &ready), p == PARTITIONS - 1);
     }
+    s_free(&f);
+}
+
+// Goal: the youngest question counts, of local reads here and of those that ask everywhere there.
+// Method: reads of both kinds, the youngest of which already waits for data only.
+static void youngest_question_of_each_kind(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 2, 2, 2);
+    s_begin_at(&f, BB_LEVEL_QUORUM, 1, 1000 * MS);
+    uint64_t first = bb_have_view_request_id_next(f.view);
+    assert_int_equal(bb_fence_request_id(f.fence, true), first);
+    s_ask(&f, 1);
+    s_begin_at(&f, BB_LEVEL_LOCAL_QUORUM, 2, 1000 * MS);
+    assert_int_equal(bb_fence_request_id(f.fence, true), first);
+    assert_int_equal(bb_fence_request_id(f.fence, false), first + 1);
+    s_answer(&f, 1, s_ask(&f, 1), 5, 3); // the local read has its answers
+    bb_fence_step(f.fence, 1, true);
+    assert_int_equal(bb_fence_request_id(f.fence, true), first);
+    assert_int_equal(bb_fence_request_id(f.fence, false), first);
     s_free(&f);
 }
 
@@ -253,10 +274,10 @@ static void quorum_over_data_centres(void **state)
     s_new(&f, 2, 2, 2); // two replicas in each of two data centres: three are a quorum
     bb_fence_ready_t ready;
     s_begin_at(&f, BB_LEVEL_LOCAL_QUORUM, 1, 1000 * MS);
-    assert_int_not_equal(bb_fence_request_id(f.fence, 0), 0);
-    assert_int_equal(bb_fence_request_id(f.fence, 1), 0);
+    assert_int_not_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_equal(bb_fence_request_id(f.fence, true), 0);
     s_begin_at(&f, BB_LEVEL_QUORUM, 2, 1000 * MS);
-    assert_int_not_equal(bb_fence_request_id(f.fence, 1), 0);
+    assert_int_not_equal(bb_fence_request_id(f.fence, true), 0);
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
     }
@@ -269,7 +290,7 @@ static void quorum_over_data_centres(void **state)
     assert_true(bb_fence_next(f.fence, &ready)); // what a remote one has more is not local
     assert_int_equal(ready.context, 1);
     assert_false(bb_fence_next(f.fence, &ready));
-    assert_int_equal(bb_fence_request_id(f.fence, 1), 0); // now only data
+    assert_int_equal(bb_fence_request_id(f.fence, true), 0); // now only data
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 4);
     }
@@ -342,10 +363,15 @@ static void bounded_and_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quorum_over_data_centres),   cmocka_unit_test(each_quorum_and_all),
-        cmocka_unit_test(older_answers_do_not_count), cmocka_unit_test(waits_for_the_data),
-        cmocka_unit_test(no_majority_is_up),          cmocka_unit_test(deadline),
-        cmocka_unit_test(alone_in_the_data_centre),   cmocka_unit_test(remote_answers_do_not_count),
+        cmocka_unit_test(quorum_over_data_centres),
+        cmocka_unit_test(each_quorum_and_all),
+        cmocka_unit_test(older_answers_do_not_count),
+        cmocka_unit_test(waits_for_the_data),
+        cmocka_unit_test(youngest_question_of_each_kind),
+        cmocka_unit_test(no_majority_is_up),
+        cmocka_unit_test(deadline),
+        cmocka_unit_test(alone_in_the_data_centre),
+        cmocka_unit_test(remote_answers_do_not_count),
         cmocka_unit_test(bounded_and_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
