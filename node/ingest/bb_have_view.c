@@ -386,13 +386,12 @@ static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, u
     s_set_lacking(self, entry, is_lacking);
 }
 
-// A report that may be adopted: what the sender says fits what is shared and what was asked.
+// A report that may be adopted: what the sender says fits what is shared.
 static bool s_is_sound(const bb_have_view_t *self, uint32_t node, uint64_t request_id,
                        const bb_have_t *report)
 {
     if (!bb_have_view_is_lane(self, node, report->lane) ||
-        report->since_version > report->version || request_id == 0 ||
-        request_id > s_lane_of(self, node, report->lane.index)->asked_id) {
+        report->since_version > report->version || request_id == 0) {
         return false;
     }
     for (uint32_t i = 0; i < report->entry_count; i++) {
@@ -460,6 +459,9 @@ bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32
         return BB_ERR_MESSAGE_CORRUPT;
     }
     s_lane_t *lane = s_lane_of(self, node, report->lane.index);
+    if (request_id > lane->asked_id) {
+        return BB_OK; // to a question of the process before this one
+    }
     bool is_full = report->since_version == 0;
     if (lane->is_known &&
         (report->version < lane->version || report->since_version > lane->version)) {

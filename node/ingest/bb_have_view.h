@@ -86,7 +86,8 @@ uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t no
                           bb_have_request_t *request);
 uint64_t bb_have_view_request_id_next(const bb_have_view_t *self);
 // Adopts a HAVE. is_counted: it came under our epoch and may answer a fence. Errors are the
-// peer's fault and change nothing: PEER_UNKNOWN (another incarnation), MESSAGE_CORRUPT.
+// peer's fault and change nothing: PEER_UNKNOWN (another incarnation), MESSAGE_CORRUPT. An answer
+// with a number that was not asked under, which only the process before can have done, is dropped.
 BB_MUST_CHECK bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns,
                                              uint32_t node, uint64_t request_id, bool is_counted,
                                              const bb_have_t *report);
