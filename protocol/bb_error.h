@@ -58,6 +58,7 @@ typedef enum {
     X(BEHIND, 45, ELSEWHERE, "this replica lacks data that others have acknowledged")              \
     X(CANCELLED, 46, NEVER, "the request was cancelled by its owner")                              \
     X(PEER_UNKNOWN, 47, NEVER, "no such node in the topology")                                     \
+    X(NOT_COUNTING, 48, ELSEWHERE, "this node does not count as a replica just now")               \
     /* 60-79: disk */                                                                              \
     X(IO, 60, LATER, "a disk operation failed")                                                    \
     X(DISK_FULL, 61, LATER, "the disk is full or at its reserve")                                  \

@@ -613,11 +613,10 @@ static void s_answer_later(s_peer_t *peer, uint32_t index)
     peer->answers[peer->answer_count++] = index;
 }
 
-bb_error_t bb_registry_receive(bb_registry_t *self, int64_t now_mono_ns, uint32_t node,
+bb_error_t bb_registry_receive(bb_registry_t *self, uint32_t node,
                                const bb_registry_message_t *message)
 {
     BB_ASSERT(self && message && self->handed_count == 0);
-    (void)now_mono_ns;
     if (node >= self->node_count || node == self->self_index) {
         return BB_ERR_PEER_UNKNOWN;
     }

@@ -93,8 +93,8 @@ bool bb_registry_send_next(bb_registry_t *self, int64_t now_mono_ns, uint32_t *n
 //   BB_ERR_PEER_UNKNOWN     no other node has this index
 //   BB_ERR_MESSAGE_CORRUPT  something is not valid or too long
 //   BB_ERR_LIMIT            BB_REGISTRY_ENTRIES_MAX entries
-BB_MUST_CHECK bb_error_t bb_registry_receive(bb_registry_t *self, int64_t now_mono_ns,
-                                             uint32_t node, const bb_registry_message_t *message);
+BB_MUST_CHECK bb_error_t bb_registry_receive(bb_registry_t *self, uint32_t node,
+                                             const bb_registry_message_t *message);
 int64_t
 bb_registry_wake_mono_ns(const bb_registry_t *self); // BB_NEVER_NS: no put is to be repeated
 

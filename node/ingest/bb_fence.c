@@ -36,6 +36,7 @@ struct bb_fence {
     uint32_t waiting_count;
     s_read_t *shown; // the one whose missing list the caller looks at
     bb_missing_t *missing;
+    bool is_barred[BB_NODES_MAX];
 };
 
 bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb_have_own_fn own,
@@ -117,6 +118,12 @@ bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
     return BB_OK;
 }
 
+void bb_fence_peer(bb_fence_t *self, uint32_t node, bool is_barred)
+{
+    BB_ASSERT(self && node < BB_NODES_MAX);
+    self->is_barred[node] = is_barred;
+}
+
 uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
 {
     BB_ASSERT(self);
@@ -155,7 +162,8 @@ static void s_masks(const bb_fence_t *self, const s_read_t *read, uint32_t parti
             node == self->self_index ||
             bb_have_view_answered_id(self->view, node, partition) >= read->request_id;
         *answered_mask |= (uint32_t)is_answered << slot;
-        *possible_mask |= (uint32_t)(is_answered || bb_have_view_is_up(self->view, node)) << slot;
+        bool is_possible = bb_have_view_is_up(self->view, node) && !self->is_barred[node];
+        *possible_mask |= (uint32_t)(is_answered || is_possible) << slot;
     }
 }
 

@@ -42,6 +42,9 @@ typedef struct {
 
 // A read arrived; copies the list of partitions. BB_ERR_BUSY: too many wait.
 BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *read);
+// A peer that does not count (is_barred) will give no answer that does: a read that needs it is
+// UNAVAILABLE at once. What it answered while it counted is as good as before.
+void bb_fence_peer(bb_fence_t *self, uint32_t node, bool is_barred);
 // The youngest request number that waiting reads need an answer to from replicas in this data
 // centre, or, when is_remote, in another one; 0: none. Looks at all parts of all waiting reads.
 uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote);

@@ -380,6 +380,18 @@ void bb_replication_fail(bb_replication_t *self, uint32_t write_id, bb_error_t e
     }
 }
 
+void bb_replication_fail_all(bb_replication_t *self, bb_error_t error, int64_t now_mono_ns)
+{
+    BB_ASSERT(self);
+    uint32_t limit = self->write_limit;
+    for (uint32_t index = 0; index < limit; index++) {
+        if (self->writes[index]) {
+            bb_replication_fail(self, self->writes[index]->id, error, now_mono_ns);
+        }
+    }
+    BB_ASSERT(self->open_count == 0);
+}
+
 void bb_replication_peer_reset(bb_replication_t *self, uint32_t node)
 {
     BB_ASSERT(self && node < self->node_count);

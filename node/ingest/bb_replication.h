@@ -72,6 +72,8 @@ BB_MUST_CHECK bb_error_t bb_replication_durable(bb_replication_t *self, uint32_t
 // Ends a write that failed here before it was durable. No effect when it has ended already.
 void bb_replication_fail(bb_replication_t *self, uint32_t write_id, bb_error_t error,
                          int64_t now_mono_ns);
+// Ends all writes that have no outcome yet: what was counted for them counts no more.
+void bb_replication_fail_all(bb_replication_t *self, bb_error_t error, int64_t now_mono_ns);
 // The peer is down or another process: what it owes is forgotten. Copies that it acknowledged are
 // on its disk and keep counting.
 void bb_replication_peer_reset(bb_replication_t *self, uint32_t node);

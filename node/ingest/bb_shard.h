@@ -22,6 +22,7 @@
 #include "cluster-config/bb_topology.h"
 #include "node/runtime/bb_buffer.h"
 #include "protocol/bb_message.h"
+#include "protocol/bb_standing.h"
 #include "storage/bb_store.h"
 
 typedef struct bb_shard bb_shard_t;
@@ -97,6 +98,17 @@ void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
 // node, in [1, BB_STORES_MAX]; need not be ours.
 void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, bool is_up,
                          const bb_stream_t *incarnation, uint32_t store_count);
+// Whether this node counts as a replica (bb_standing.h); COUNTING until something else was said.
+// While it does not, what it tells peers is marked so that nobody counts it: REPLICATE_ACK and HAVE
+// go out under epoch 0, which is nobody's. Writes and reads above `one` are refused as NOT_COUNTING
+// (all of them when it is fenced); writes that wait end as TIMEOUT, unknown, because their own copy
+// has just lost its weight. From when it counts, it acknowledges again what it has.
+void bb_shard_set_standing(bb_shard_t *self, bb_shard_time_t time, bb_standing_t standing);
+bb_standing_t bb_shard_standing(const bb_shard_t *self);
+// Whether the peer counts, as it says of itself; true until something else was said. Only spares
+// waiting for what cannot come: nothing is counted by it.
+void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
+                            bool is_counting);
 void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
                        bb_error_t error);
 

@@ -7,6 +7,7 @@
 //   bb_shard_read.c      queries and their fences
 //   bb_shard_maintain.c  flush, merge, trim, settle
 //   bb_shard_release.c   quarantined points made normal
+//   bb_shard_standing.c  whether this node counts as a replica, and what follows
 #ifndef BB_SHARD_INTERNAL_H
 #define BB_SHARD_INTERNAL_H
 
@@ -109,8 +110,10 @@ struct bb_shard {
     bb_replication_t *replication;
     bb_have_view_t *view;
     bb_fence_t *fence;
+    bb_standing_t standing;
     bool is_up[BB_NODES_MAX];
-    bool is_changed; // something a fence may wait for
+    bool is_barred[BB_NODES_MAX]; // says that it does not count
+    bool is_changed;              // something a fence may wait for
 
     bb_staged_t *staged;
     uint32_t staged_count;
@@ -215,5 +218,11 @@ void bb_shard_release_ended(bb_shard_t *self, bb_pending_release_t *release, bb_
                             uint64_t point_count);
 void bb_shard_releases_step(bb_shard_t *self);
 void bb_shard_release_clear(bb_pending_release_t *release);
+
+// ---- bb_shard_standing.c
+// The epoch under which acknowledgements and have-sets go out: ours, or 0 when they do not count.
+uint32_t bb_shard_counted_epoch(const bb_shard_t *self);
+// May this node coordinate or serve at the level? False: the reason is in *refusal.
+bool bb_shard_may_serve(const bb_shard_t *self, bb_level_t level, const char **refusal);
 
 #endif

@@ -63,7 +63,7 @@ void bb_shard_acks_send(bb_shard_t *self)
         }
         bb_message_t message = {
             .kind = BB_KIND_REPLICATE_ACK,
-            .epoch = self->epoch,
+            .epoch = bb_shard_counted_epoch(self),
             .replicate_ack = {.stream = *bb_have_view_incarnation(self->view, node),
                               .incarnation = self->options.stream,
                               .range_count = list->range_count,
@@ -369,7 +369,7 @@ static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *req
     s_entries_finish(entries);
     bb_message_t message = {
         .kind = BB_KIND_HAVE,
-        .epoch = self->epoch,
+        .epoch = bb_shard_counted_epoch(self),
         .request_id = request->request_id,
         .trace_id = request->trace_id,
         .have = {.incarnation = self->options.stream,

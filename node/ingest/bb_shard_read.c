@@ -168,6 +168,11 @@ void bb_shard_query(bb_shard_t *self, uint64_t ticket, const bb_message_t *messa
                               "%s", refusal);
         return;
     }
+    if (!bb_shard_may_serve(self, query->level, &refusal)) {
+        bb_shard_answer_error(self, ticket, message->request_id, message->trace_id,
+                              BB_ERR_NOT_COUNTING, 0, "%s", refusal);
+        return;
+    }
     bb_missing_t *missing = bb_alloc(query->partition_count * sizeof *missing);
     uint32_t missing_count = s_missing_here(self, query, missing);
     if (query->level == BB_LEVEL_ONE || missing_count == query->partition_count) {
@@ -194,6 +199,13 @@ void bb_shard_reads_step(bb_shard_t *self)
     while (bb_fence_next(self->fence, &ready)) {
         bb_pending_read_t *read = (bb_pending_read_t *)(uintptr_t)ready.context;
         self->stats.fences_timeout += ready.is_timeout;
+        const char *refusal = NULL; // only reads above `one` wait
+        if (!bb_shard_may_serve(self, BB_LEVEL_LOCAL_QUORUM, &refusal)) {
+            bb_shard_answer_error(self, read->ticket, read->request_id, 0, BB_ERR_NOT_COUNTING, 0,
+                                  "%s", refusal);
+            bb_shard_read_destroy(self, read);
+            continue;
+        }
         uint32_t missing_count = read->missing_count + ready.missing_count;
         bb_missing_t *missing = bb_alloc((missing_count + 1) * sizeof *missing);
         memcpy(missing, read->missing, read->missing_count * sizeof *missing);

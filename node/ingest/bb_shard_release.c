@@ -25,7 +25,10 @@ void bb_shard_release(bb_shard_t *self, uint64_t ticket, const bb_message_t *mes
         release = self->releases[i].is_used ? NULL : &self->releases[i];
     }
     bb_error_t error = BB_OK;
-    if (self->is_draining) {
+    const char *refusal = NULL;
+    if (!bb_shard_may_serve(self, level, &refusal)) {
+        error = BB_ERR_NOT_COUNTING;
+    } else if (self->is_draining) {
         error = BB_ERR_STOPPING;
     } else if (self->time.is_skewed) {
         error = BB_ERR_CLOCK_SKEW;

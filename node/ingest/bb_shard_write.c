@@ -183,6 +183,12 @@ static bool s_is_open(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
         S_ERROR(self, intake, BB_ERR_FENCED, 0, "a failed sync has fenced this store");
         return false;
     }
+    const char *refusal = NULL;
+    if (!bb_shard_may_serve(self, intake->level, &refusal)) {
+        self->stats.writes_unavailable++;
+        S_ERROR(self, intake, BB_ERR_NOT_COUNTING, 0, "%s", refusal);
+        return false;
+    }
     if (!s_fits(self, intake, bytes)) {
         return false;
     }
@@ -240,7 +246,11 @@ static bool s_is_reachable(bb_shard_t *self, const s_intake_t *intake)
     for (uint32_t i = 0; i < batch->part_count; i++) {
         self->partitions[i] = batch->parts[i].partition;
     }
-    uint32_t unmet = bb_replication_unmet_part(self->replication, intake->level, self->is_up,
+    bool is_counting[BB_NODES_MAX]; // up, and says that it counts
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        is_counting[node] = self->is_up[node] && !self->is_barred[node];
+    }
+    uint32_t unmet = bb_replication_unmet_part(self->replication, intake->level, is_counting,
                                                self->partitions, batch->part_count);
     if (unmet == UINT32_MAX) {
         return true;
@@ -250,7 +260,7 @@ static bool s_is_reachable(bb_shard_t *self, const s_intake_t *intake)
     const uint16_t *replicas = bb_topology_replicas(self->topology, self->partitions[unmet]);
     uint32_t mask = 0;
     for (uint32_t slot = 0; slot < bb_topology_replica_count(self->topology); slot++) {
-        mask |= (uint32_t)self->is_up[replicas[slot]] << slot;
+        mask |= (uint32_t)is_counting[replicas[slot]] << slot;
     }
     char lacks[BB_TOPOLOGY_LACKS_BYTES];
     bb_topology_lacks_text(self->topology, &need, mask, lacks);

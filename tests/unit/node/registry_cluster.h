@@ -272,7 +272,7 @@ static inline void rc_deliver(rc_cluster_t *self, const rc_mail_t *mail)
                                      .buckets = mail->buckets,
                                      .entry_count = mail->entry_count,
                                      .entries = entries};
-    assert_int_equal(bb_registry_receive(registry, rc_now_ns(self), mail->from, &message), BB_OK);
+    assert_int_equal(bb_registry_receive(registry, mail->from, &message), BB_OK);
     free(entries);
 }
 

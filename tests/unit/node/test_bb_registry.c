@@ -163,16 +163,16 @@ static void s_test_bad_input(void **state)
     bb_registry_t *registry = bb_registry_new(3, 0);
     bb_registry_entry_t entries[2] = {rc_entry(S_KIND, "n1", 1, ""), rc_entry(S_KIND, "", 1, "")};
     bb_registry_message_t message = {.entry_count = 2, .entries = entries};
-    assert_int_equal(bb_registry_receive(registry, 0, 1, &message), BB_ERR_MESSAGE_CORRUPT);
+    assert_int_equal(bb_registry_receive(registry, 1, &message), BB_ERR_MESSAGE_CORRUPT);
     bb_registry_entry_t found;
     assert_false(bb_registry_newest(registry, S_KIND, entries[0].key, &found)); // nor the good one
     message.entry_count = 1;
-    assert_int_equal(bb_registry_receive(registry, 0, 3, &message), BB_ERR_PEER_UNKNOWN);
-    assert_int_equal(bb_registry_receive(registry, 0, 0, &message), BB_ERR_PEER_UNKNOWN);
+    assert_int_equal(bb_registry_receive(registry, 3, &message), BB_ERR_PEER_UNKNOWN);
+    assert_int_equal(bb_registry_receive(registry, 0, &message), BB_ERR_PEER_UNKNOWN);
     uint64_t buckets[BB_REGISTRY_BUCKETS] = {0};
     message.buckets = buckets;
     message.bucket_count = BB_REGISTRY_BUCKETS - 1;
-    assert_int_equal(bb_registry_receive(registry, 0, 1, &message), BB_ERR_MESSAGE_CORRUPT);
+    assert_int_equal(bb_registry_receive(registry, 1, &message), BB_ERR_MESSAGE_CORRUPT);
     entries[0].number = 0;
     assert_int_equal(bb_registry_load(registry, &entries[0]), BB_ERR_CORRUPT);
     assert_int_equal(bb_registry_count(registry), 0);

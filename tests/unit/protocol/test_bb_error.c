@@ -50,6 +50,7 @@ static const s_pinned_t s_pinned[] = {
     {BB_ERR_BEHIND, 45, "BEHIND", BB_RETRY_ELSEWHERE},
     {BB_ERR_CANCELLED, 46, "CANCELLED", BB_RETRY_NEVER},
     {BB_ERR_PEER_UNKNOWN, 47, "PEER_UNKNOWN", BB_RETRY_NEVER},
+    {BB_ERR_NOT_COUNTING, 48, "NOT_COUNTING", BB_RETRY_ELSEWHERE},
     {BB_ERR_IO, 60, "IO", BB_RETRY_LATER},
     {BB_ERR_DISK_FULL, 61, "DISK_FULL", BB_RETRY_LATER},
     {BB_ERR_CORRUPT, 62, "CORRUPT", BB_RETRY_ELSEWHERE},
@@ -104,7 +105,7 @@ static void test_no_number_or_name_is_used_twice(void **state)
 static void test_unknown_numbers(void **state)
 {
     (void)state;
-    static const int32_t unknown[] = {-1, 14, 19, 30,  39,        48,
+    static const int32_t unknown[] = {-1, 14, 19, 30,  39,        49,
                                       59, 69, 86, 100, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < BB_COUNT_OF(unknown); i++) {
         assert_false(bb_error_is_known(unknown[i]));
