@@ -4,7 +4,7 @@
 #include <czmq.h>
 
 #include "node/control/bb_detector.h"
-#include "node/query/bb_store_split.h"
+#include "node/ingest/bb_peer_split.h"
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
 #include "node/runtime/bb_socket.h"
@@ -223,86 +223,25 @@ static void s_bad(s_mesh_t *self, uint32_t peer_index, const char *what, const c
         BB_LOG_TEXT("what", what), BB_LOG_TEXT("detail", detail));
 }
 
-// Several stores: each gets the ranges of its own partitions.
-static void s_split_ack(s_mesh_t *self, uint32_t peer_index, const bb_message_t *message)
-{
-    const bb_replicate_ack_t *ack = &message->replicate_ack;
-    bb_dot_range_t *ranges = bb_alloc_zero((size_t)ack->range_count + 1, sizeof *ranges);
-    for (uint32_t s = 0; s < self->node->store_count; s++) {
-        bb_message_t part = *message;
-        part.replicate_ack.ranges = ranges;
-        part.replicate_ack.range_count = 0;
-        for (uint32_t i = 0; i < ack->range_count; i++) {
-            if (bb_store_of_partition(ack->ranges[i].partition, self->node->store_count) == s) {
-                ranges[part.replicate_ack.range_count++] = ack->ranges[i];
-            }
-        }
-        if (part.replicate_ack.range_count > 0) {
-            bb_post_t *post = s_peer_post_copy(peer_index, &part, NULL, NULL);
-            s_to_store(self, s, &post);
-        }
-    }
-    free(ranges);
-}
+// A post on its way to the stores; NULL: a store has it.
+typedef struct {
+    s_mesh_t *mesh;
+    bb_post_t *post;
+} s_split_t;
 
-static void s_split_opened(s_mesh_t *self, uint32_t peer_index, const bb_message_t *message,
-                           const bb_chunks_t *chunks, const bb_batch_t *batch)
+// bb_peer_split_fn
+static void s_split(void *context, uint32_t store_index, const bb_message_t *message,
+                    bb_buffer_t *chunks, bb_buffer_t *batch, bool is_whole)
 {
-    bool *keep = bb_alloc_zero((size_t)batch->part_count + 1, sizeof *keep);
-    for (uint32_t s = 0; s < self->node->store_count; s++) {
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < batch->part_count; i++) {
-            keep[i] =
-                bb_store_of_partition(batch->parts[i].partition, self->node->store_count) == s;
-            kept += keep[i];
-        }
-        uint8_t *chunks_bytes, *batch_bytes;
-        size_t chunks_length, batch_length;
-        if (kept == 0 || bb_chunks_subset(chunks, batch, keep, &chunks_bytes, &chunks_length,
-                                          &batch_bytes, &batch_length) != BB_OK) {
-            continue;
-        }
-        bb_post_t *post = s_peer_post_copy(peer_index, message,
-                                           bb_buffer_new(chunks_bytes, chunks_length, NULL, NULL),
-                                           bb_buffer_new(batch_bytes, batch_length, NULL, NULL));
-        s_to_store(self, s, &post);
-    }
-    free(keep);
-}
-
-// Several stores: the common case, a batch whose parts all belong to one, passes as it is.
-static void s_split_replicate(s_mesh_t *self, bb_post_t **post_p)
-{
-    bb_post_request_t *request = &(*post_p)->request;
-    bb_chunks_t chunks;
-    bb_batch_t batch;
-    bb_fault_t fault = {0};
-    bb_error_t error = bb_chunks_decode(&chunks, bb_buffer_slice(request->chunks), &fault);
-    if (error == BB_OK) {
-        error = bb_batch_open(&batch, bb_buffer_slice(request->batch), &fault);
-    }
-    if (error != BB_OK) {
-        s_bad(self, request->peer_index, "REPLICATE", fault.text);
-        bb_post_destroy(post_p);
+    s_split_t *split = context;
+    if (is_whole) {
+        s_to_store(split->mesh, store_index, &split->post);
         return;
     }
-    uint32_t store_index = batch.part_count > 0 ? bb_store_of_partition(batch.parts[0].partition,
-                                                                        self->node->store_count)
-                                                : 0;
-    bool is_one = true;
-    for (uint32_t i = 1; i < batch.part_count && is_one; i++) {
-        is_one =
-            bb_store_of_partition(batch.parts[i].partition, self->node->store_count) == store_index;
-    }
-    if (!is_one && bb_chunks_match(&chunks, &batch, &fault) == BB_OK) {
-        s_split_opened(self, request->peer_index, &request->message, &chunks, &batch);
-    }
-    bb_batch_close(&batch);
-    if (is_one) {
-        s_to_store(self, store_index, post_p);
-    } else {
-        bb_post_destroy(post_p);
-    }
+    bb_post_t *part = s_peer_post_copy(split->post->request.peer_index, message,
+                                       chunks ? bb_buffer_keep(chunks) : NULL,
+                                       batch ? bb_buffer_keep(batch) : NULL);
+    s_to_store(split->mesh, store_index, &part);
 }
 
 static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbeat_t *heartbeat)
@@ -329,63 +268,20 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
     s_act(self, &actions);
 }
 
-// Which store a message about a lane is for; BB_STORES_MAX: the lane is not one of a single store
-// here, so its sender does not know how many there are.
-static uint32_t s_store_of_lane(const s_mesh_t *self, const bb_message_t *message)
-{
-    bb_lane_t lane;
-    switch (message->kind) {
-    case BB_KIND_HAVE_REQUEST:
-        lane = message->have_request.lane;
-        break;
-    case BB_KIND_HAVE:
-        lane = message->have.lane;
-        break;
-    case BB_KIND_PULL:
-        lane = message->pull.lane;
-        break;
-    case BB_KIND_PULL_DONE:
-        lane = message->pull_done.lane;
-        break;
-    default:
-        return BB_STORES_MAX;
-    }
-    return lane.count % self->node->store_count == 0 ? lane.index % self->node->store_count
-                                                     : BB_STORES_MAX;
-}
-
 // Takes the post.
 static void s_dispatch(s_mesh_t *self, bb_post_t *post)
 {
-    bb_post_request_t *request = &post->request;
-    bb_message_t *message = &request->message;
-    bool has_chunks = request->chunks && request->batch;
-    if (has_chunks != (message->kind == BB_KIND_REPLICATE)) {
-        s_bad(self, request->peer_index, bb_kind_name(message->kind), "wrong number of frames");
-        bb_post_destroy(&post);
-    } else if (message->kind == BB_KIND_REPLICATE) {
-        if (self->node->store_count == 1) {
-            s_to_store(self, 0, &post);
-        } else {
-            s_split_replicate(self, &post);
-        }
-    } else if (message->kind == BB_KIND_REPLICATE_ACK) {
-        if (self->node->store_count == 1) {
-            s_to_store(self, 0, &post);
-        } else {
-            s_split_ack(self, request->peer_index, message);
-            bb_post_destroy(&post);
-        }
-    } else {
-        uint32_t store_index = s_store_of_lane(self, message);
-        if (store_index < BB_STORES_MAX) {
-            s_to_store(self, store_index, &post);
-        } else {
-            s_bad(self, request->peer_index, bb_kind_name(message->kind),
-                  "not for a store of this node");
-            bb_post_destroy(&post);
-        }
+    const bb_post_request_t *request = &post->request;
+    uint32_t peer_index = request->peer_index;
+    const char *what = bb_kind_name(request->message.kind);
+    s_split_t split = {self, post};
+    bb_fault_t fault = {0};
+    bb_error_t error = bb_peer_split(self->node->store_count, &request->message, request->chunks,
+                                     request->batch, s_split, &split, &fault);
+    if (error != BB_OK) {
+        s_bad(self, peer_index, what, fault.text);
     }
+    bb_post_destroy(&split.post);
 }
 
 static uint32_t s_sender(const s_mesh_t *self, const bb_received_t *received)
