@@ -72,15 +72,16 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
 bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        if (!self->nodes[n].shard || sim_node_is_fenced(&self->nodes[n])) {
-            snprintf(why, why_bytes, "node %u is %s", n, self->nodes[n].shard ? "fenced" : "down");
+        const sim_node_t *node = &self->nodes[n];
+        if (!node->is_up || sim_node_is_fenced(node)) {
+            snprintf(why, why_bytes, "node %u is %s", n, node->is_up ? "fenced" : "down");
             return false;
         }
-        bb_shard_stats_t stats;
-        bb_shard_stats(self->nodes[n].shard, &stats);
-        if (!stats.is_caught_up) {
-            snprintf(why, why_bytes, "node %u does not say that it has caught up", n);
-            return false;
+        for (uint32_t i = 0; i < node->store_count; i++) {
+            if (!bb_have_view_is_caught_up(node->stores[i].shard->view)) {
+                snprintf(why, why_bytes, "node %u does not say that it has caught up", n);
+                return false;
+            }
         }
     }
     for (uint32_t n = 0; n < self->options.node_count * self->options.node_count; n++) {
@@ -130,6 +131,7 @@ static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t parti
     op->to_wall_ns = BB_TIME_WALL_NS_LIMIT - 1;
     op->battery = op->metric = UINT32_MAX;
     op->moment = self->moment + 1;
+    sim_store_t *store = sim_node_store(node, partition);
     do {
         bb_message_t query = {.kind = BB_KIND_QUERY,
                               .request_id = 1,
@@ -142,7 +144,7 @@ static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t parti
                                         .page_bytes_max = self->options.seed % 3 == 0 ? 4096 : 0,
                                         .cursor = bb_slice(op->cursor, op->cursor_length)}};
         bb_message_t answer = {0};
-        sim_node_ask(node, &query, &answer);
+        sim_store_ask(store, &query, &answer);
         if (answer.kind != BB_KIND_RESULT || answer.result.missing_count > 0) {
             sim_trace_fail(&self->trace, "node %u does not serve partition %u after all faults",
                            node->index, partition);
@@ -154,7 +156,7 @@ static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t parti
         if (op->cursor_length > 0) {
             memcpy(op->cursor, answer.result.cursor.data, op->cursor_length);
         }
-        bool is_good = sim_client_rows(self, op, bb_buffer_slice(node->direct_body));
+        bool is_good = sim_client_rows(self, op, bb_buffer_slice(store->direct_body));
         bb_message_close(&answer);
         if (!is_good) {
             return;
@@ -199,13 +201,14 @@ static void s_aggregate(sim_world_t *self, sim_node_t *node, uint32_t partition,
                                     .partitions = &partition,
                                     .rollup = bb_slice(rollup, strlen(rollup))}};
     uint8_t cursor[BB_CURSOR_BYTES_MAX];
+    sim_store_t *store = sim_node_store(node, partition);
     do {
         bb_message_t answer = {0};
         bb_page_t page;
-        sim_node_ask(node, &query, &answer);
+        sim_store_ask(store, &query, &answer);
         query.query.cursor = bb_slice(cursor, 0);
         if (answer.kind == BB_KIND_RESULT &&
-            bb_page_open(&page, bb_buffer_slice(node->direct_body), NULL) == BB_OK) {
+            bb_page_open(&page, bb_buffer_slice(store->direct_body), NULL) == BB_OK) {
             s_add_page(self, &page, totals);
             bb_page_close(&page);
             query.query.cursor.length = answer.result.cursor.length;
@@ -261,15 +264,16 @@ static void s_check_totals(sim_world_t *self, sim_node_t *node, uint32_t partiti
 }
 
 // Nothing was flipped: what scrubbing names is a mistake of its own.
-static void s_check_scrub(sim_world_t *self, const sim_node_t *node)
+static void s_check_scrub(sim_world_t *self, const sim_store_t *at)
 {
-    bb_store_scrub_stats_t stats = bb_store_scrub_stats(node->shard->store, 0);
+    const bb_store_t *store = at->shard->store;
+    bb_store_scrub_stats_t stats = bb_store_scrub_stats(store, 0);
     self->counters.scrubbed_segments += stats.scrub.windows_total;
     if (stats.damage_count > 0) {
         char text[BB_STORE_DAMAGE_TEXT_BYTES];
-        bb_store_damage_text(node->shard->store, 0, text);
+        bb_store_damage_text(store, 0, text);
         sim_trace_fail(&self->trace, "node %u: scrubbing names %u parts of a sound disk: %s",
-                       node->index, stats.damage_count, text);
+                       at->node->index, stats.damage_count, text);
     }
 }
 
@@ -315,48 +319,64 @@ void sim_check_replicas(sim_world_t *self)
         s_check_partition(self, p, BB_QUERY_QUARANTINE);
     }
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        s_check_scrub(self, &self->nodes[n]);
+        for (uint32_t i = 0; i < self->nodes[n].store_count; i++) {
+            s_check_scrub(self, &self->nodes[n].stores[i]);
+        }
     }
 }
 
-bool sim_check_has_retired(sim_world_t *self)
+static bool s_has_retired(const sim_world_t *self, const sim_node_t *node)
 {
-    for (uint32_t n = 0; n < self->options.node_count; n++) {
-        const bb_store_t *store = self->nodes[n].shard->store;
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        const bb_store_t *store = node->stores[i].shard->store;
         if (bb_store_wants_retire(store) ||
             bb_retention_durable_floor(store->retention, 1) != self->floor_wall_ns) {
             return false;
         }
     }
+    return true;
+}
+
+bool sim_check_has_retired(sim_world_t *self)
+{
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        bb_store_stats_t stats;
-        bb_store_stats(self->nodes[n].shard->store, &stats);
-        self->counters.retired_windows += stats.retired_windows;
+        if (!s_has_retired(self, &self->nodes[n])) {
+            return false;
+        }
+    }
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        for (uint32_t i = 0; i < self->nodes[n].store_count; i++) {
+            bb_store_stats_t stats;
+            bb_store_stats(self->nodes[n].stores[i].shard->store, &stats);
+            self->counters.retired_windows += stats.retired_windows;
+        }
     }
     return true;
 }
 
-void sim_check_settle(sim_world_t *self)
+static void s_ask_all(sim_world_t *self, const bb_message_t *message)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        bb_message_t settle = {
-            .kind = BB_KIND_SETTLE, .request_id = 1, .timeout_ns = 20 * BB_NS_PER_S};
-        bb_message_t answer = {0};
-        self->counters.settles++;
-        sim_node_ask(&self->nodes[n], &settle, &answer);
-        bb_message_close(&answer);
+        for (uint32_t i = 0; i < self->nodes[n].store_count; i++) {
+            bb_message_t answer = {0};
+            sim_store_ask(&self->nodes[n].stores[i], message, &answer);
+            bb_message_close(&answer);
+        }
     }
+}
+
+void sim_check_settle(sim_world_t *self)
+{
+    bb_message_t settle = {.kind = BB_KIND_SETTLE, .request_id = 1, .timeout_ns = 20 * BB_NS_PER_S};
+    self->counters.settles++;
+    s_ask_all(self, &settle);
 }
 
 void sim_check_release(sim_world_t *self)
 {
-    for (uint32_t n = 0; n < self->options.node_count; n++) {
-        bb_message_t release = {.kind = BB_KIND_RELEASE,
-                                .request_id = 1,
-                                .timeout_ns = 20 * BB_NS_PER_S,
-                                .release = {.level = BB_LEVEL_ALL}};
-        bb_message_t answer = {0};
-        sim_node_ask(&self->nodes[n], &release, &answer);
-        bb_message_close(&answer);
-    }
+    bb_message_t release = {.kind = BB_KIND_RELEASE,
+                            .request_id = 1,
+                            .timeout_ns = 20 * BB_NS_PER_S,
+                            .release = {.level = BB_LEVEL_ALL}};
+    s_ask_all(self, &release);
 }

@@ -197,10 +197,14 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
     }
 }
 
+// In one store: cutting requests by store is the router's work, which is not simulated.
 static bool s_holds_all(const sim_world_t *self, const sim_op_t *op, uint32_t node)
 {
+    uint32_t store_count = self->nodes[node].store_count;
     for (uint32_t i = 0; i < op->batch.part_count; i++) {
-        if (!sim_world_is_replica(self, op->batch.parts[i].partition, node)) {
+        uint32_t partition = op->batch.parts[i].partition;
+        if (!sim_world_is_replica(self, partition, node) ||
+            partition % store_count != op->batch.parts[0].partition % store_count) {
             return false;
         }
     }
@@ -246,11 +250,24 @@ static uint32_t s_read_mask(const sim_world_t *self, bb_level_t level, uint32_t 
                                            : 1u << dc;
 }
 
-// Batteries that one node holds, so that it may coordinate. False: it holds none.
+// Which store of the node is asked.
+static uint32_t s_draw_store(sim_world_t *self, uint32_t node)
+{
+    uint32_t store_count = self->nodes[node].store_count;
+    return store_count > 1 ? (uint32_t)bb_random_below(&self->random_work, store_count) : 0;
+}
+
+static bool s_is_in(const sim_world_t *self, uint32_t partition, uint32_t node, uint32_t store)
+{
+    return partition % self->nodes[node].store_count == store;
+}
+
+// Batteries that one store holds, so that it may coordinate. False: it holds none.
 static bool s_draw_write(sim_world_t *self, sim_op_t *op)
 {
     bb_random_t *random = &self->random_work;
     op->node = (uint32_t)bb_random_below(random, self->options.node_count);
+    uint32_t store = s_draw_store(self, op->node);
     op->level = s_draw_level(random);
     uint64_t revision = bb_random_chance(random, 1, 8) ? bb_random_between(random, 1, 3) : 0;
     bb_batch_builder_t *builder = bb_batch_builder_new(revision);
@@ -259,7 +276,8 @@ static bool s_draw_write(sim_world_t *self, sim_op_t *op)
     for (uint32_t i = 0; i < 3 * frames && bb_batch_builder_frame_count(builder) < frames; i++) {
         uint32_t battery = (uint32_t)bb_random_below(random, self->options.battery_count);
         uint32_t partition = self->battery_partition[battery];
-        if (misplaced > 0 || sim_world_is_replica(self, partition, op->node)) {
+        if (s_is_in(self, partition, op->node, store) &&
+            (misplaced > 0 || sim_world_is_replica(self, partition, op->node))) {
             s_add_frame(self, builder, battery, partition, revision);
         }
     }
@@ -284,13 +302,15 @@ static void s_draw_read(sim_world_t *self, sim_op_t *op)
     bb_random_t *random = &self->random_work;
     op->is_used = true;
     op->node = (uint32_t)bb_random_below(random, self->options.node_count);
+    uint32_t store = s_draw_store(self, op->node);
     op->level = bb_random_chance(random, 3, 4) ? BB_LEVEL_LOCAL_QUORUM : s_draw_level(random);
     op->mode = bb_random_chance(random, 1, 10) ? BB_QUERY_QUARANTINE : BB_QUERY_RAW;
     bool is_all = bb_random_chance(random, 1, 2);
     bool is_stray = bb_random_chance(random, 1, 5); // asks for what the node does not hold, too
     for (uint32_t p = 0; p < self->options.partition_count; p++) {
         bool is_wanted = is_all || bb_random_chance(random, 1, 3);
-        if (is_wanted && (is_stray || sim_world_is_replica(self, p, op->node))) {
+        if (is_wanted && s_is_in(self, p, op->node, store) &&
+            (is_stray || sim_world_is_replica(self, p, op->node))) {
             op->partitions[op->partition_count++] = p;
             op->is_asked[p] = true;
         }
@@ -355,6 +375,12 @@ static void s_send_write(sim_world_t *self, const sim_op_t *op, uint64_t attempt
     bb_buffer_drop(&out.envelope);
 }
 
+static uint32_t s_store(const sim_world_t *self, const sim_op_t *op)
+{
+    uint32_t partition = op->is_write ? op->batch.parts[0].partition : op->partitions[0];
+    return partition % self->nodes[op->node].store_count;
+}
+
 static void s_attempt(sim_world_t *self, uint32_t client)
 {
     sim_op_t *op = &self->ops[client];
@@ -366,6 +392,7 @@ static void s_attempt(sim_world_t *self, uint32_t client)
     uint64_t attempt = self->attempt_count++;
     self->attempts[attempt] = (sim_attempt_t){.client = client,
                                               .node = op->node,
+                                              .store = s_store(self, op),
                                               .serial = op->serial,
                                               .is_open = true,
                                               .part_count = op->batch.part_count};

@@ -32,8 +32,8 @@ typedef struct {
     uint64_t tie;
     uint64_t order; // last resort, so that the order is total
     sim_event_kind_t kind;
-    uint32_t node, other;
-    uint32_t life; // of the node when it was made; 0 = any
+    uint32_t node, other; // other: also the store of COMMIT, REQUEST, JOB and SCAN
+    uint32_t life;        // of the node when it was made; 0 = any
     uint64_t number;
     bb_buffer_t *envelope, *chunks, *body; // owned
 } sim_event_t;

@@ -157,7 +157,7 @@ static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)
 
 static void s_stop(sim_world_t *self, sim_node_t *node, bool is_power)
 {
-    if (node->shard) {
+    if (node->is_up) {
         sim_node_stop(node, is_power, s_length_ns(self));
     }
 }
@@ -186,7 +186,7 @@ static void s_fault(sim_world_t *self)
         }
         break;
     case S_HALT:
-        if (node->shard) {
+        if (node->is_up) {
             bb_sim_disk_halt_at(node->disk, bb_random_between(random, 1, 60));
         }
         break;

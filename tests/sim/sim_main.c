@@ -191,11 +191,11 @@ static void s_render(const s_arguments_t *arguments, const sim_world_t *world,
                      const sim_picture_t *picture)
 {
     char title[160];
-    snprintf(title, sizeof title, "busbar-sim --seed %" PRIu64 "%s%s: %u nodes, %u+%u replicas",
+    snprintf(title, sizeof title, "busbar-sim --seed %" PRIu64 "%s%s: %u nodes, %u+%u+%u replicas",
              world->options.seed, arguments->planted != BB_PLANTED_NONE ? " --plant " : "",
              arguments->planted != BB_PLANTED_NONE ? s_planted_name(arguments->planted) : "",
              world->options.node_count, world->options.replicas_in_dc[0],
-             world->options.replicas_in_dc[1]);
+             world->options.replicas_in_dc[1], world->options.replicas_in_dc[2]);
     if (!sim_picture_write(picture, arguments->render_file, title, world->trace.finding,
                            world->trace.now_ns)) {
         fprintf(stderr, "busbar-sim: cannot write %s\n", arguments->render_file);
@@ -212,9 +212,11 @@ static bool s_run(const s_arguments_t *arguments, uint64_t seed, sim_counters_t 
     options.without = arguments->without;
     sim_options_apply(&options);
     if (arguments->is_verbose) {
-        printf("seed=%" PRIu64 " nodes=%u replicas=%u+%u partitions=%u clients=%u batteries=%u\n",
+        printf("seed=%" PRIu64
+               " nodes=%u replicas=%u+%u+%u partitions=%u clients=%u batteries=%u\n",
                seed, options.node_count, options.replicas_in_dc[0], options.replicas_in_dc[1],
-               options.partition_count, options.client_count, options.battery_count);
+               options.replicas_in_dc[2], options.partition_count, options.client_count,
+               options.battery_count);
     }
     sim_picture_t *picture = arguments->render_file ? sim_picture_new(&options) : NULL;
     sim_world_t *world = sim_world_new(&options, arguments->is_verbose ? stdout : NULL, picture);

@@ -157,7 +157,8 @@ static void s_client_message(sim_world_t *self, uint32_t from, uint32_t to, sim_
 void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message)
 {
     const sim_attempt_t *at = &self->attempts[attempt];
-    sim_event_t event = {.kind = SIM_EVENT_REQUEST, .node = at->node, .number = attempt};
+    sim_event_t event = {
+        .kind = SIM_EVENT_REQUEST, .node = at->node, .other = at->store, .number = attempt};
     s_client_message(self, sim_line_of_client(at->client),
                      sim_line_of_node(&self->options, at->node), event, message);
 }

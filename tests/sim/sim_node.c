@@ -4,18 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The simulator looks inside the shard as a debugger would: for the dots that a batch was given.
-#include "node/ingest/bb_shard_internal.h"
+#include "node/ingest/bb_peer_split.h"
+#include "node/ingest/bb_shard_internal.h" // looks inside, as a debugger would
+#include "node/query/bb_store_split.h"
 #include "tests/sim/sim_world.h"
 
-#define S_HEARTBEAT_NS      (200 * BB_NS_PER_MS)
-#define S_SUSPECT_NS        (1000 * BB_NS_PER_MS)
-#define S_SCRUB_INTERVAL_NS (500 * BB_NS_PER_MS) // segments are read again and again
-#define S_COMMIT_NS         (300 * BB_NS_PER_US) // mean of: mailbox empty, sync done
-#define S_WAKE_NS_MIN       (1 * BB_NS_PER_MS)   // a poll does not return sooner
-#define S_SCAN_NS           (2 * BB_NS_PER_MS)
-#define S_JOB_NS            (10 * BB_NS_PER_MS)
-#define S_TICKET_DIRECT     UINT64_MAX
+#define S_HEARTBEAT_NS (200 * BB_NS_PER_MS)
+#define S_SUSPECT_NS   (1000 * BB_NS_PER_MS)
 
 bb_shard_time_t sim_node_time(const sim_node_t *node)
 {
@@ -27,20 +22,32 @@ bb_shard_time_t sim_node_time(const sim_node_t *node)
 
 bool sim_node_is_fenced(const sim_node_t *node)
 {
-    return node->shard && bb_store_is_fenced(node->shard->store);
+    bool is_fenced = false;
+    for (uint32_t i = 0; i < node->store_count && node->is_up; i++) {
+        is_fenced |= bb_store_is_fenced(node->stores[i].shard->store);
+    }
+    return is_fenced;
 }
 
 bool sim_node_knows(const sim_node_t *node, const sim_node_t *peer)
 {
-    return node == peer ||
-           (bb_detector_is_up(node->detector, peer->index) &&
-            bb_stream_is_equal(bb_have_view_incarnation(node->shard->view, peer->index),
-                               &peer->stream));
+    bool is_known = node == peer || bb_detector_is_up(node->detector, peer->index);
+    for (uint32_t i = 0; i < node->store_count && is_known && node != peer; i++) {
+        const bb_have_view_t *view = node->stores[i].shard->view;
+        is_known = bb_stream_is_equal(bb_have_view_incarnation(view, peer->index), &peer->stream);
+    }
+    return is_known;
+}
+
+sim_store_t *sim_node_store(sim_node_t *node, uint32_t partition)
+{
+    return &node->stores[bb_store_of_partition(partition, node->store_count)];
 }
 
 const bb_have_set_t *sim_node_have(const sim_node_t *node, uint32_t partition)
 {
-    return node->shard ? bb_store_have(node->shard->store, partition) : &node->have[partition];
+    const sim_store_t *store = &node->stores[bb_store_of_partition(partition, node->store_count)];
+    return node->is_up ? bb_store_have(store->shard->store, partition) : &node->have[partition];
 }
 
 static void s_drawn(const sim_node_t *node, bool is_up)
@@ -50,166 +57,6 @@ static void s_drawn(const sim_node_t *node, bool is_up)
         sim_picture_up(world->trace.picture, sim_world_now_ns(world),
                        sim_line_of_node(&world->options, node->index), is_up);
     }
-}
-
-// ---- what the shard asks for -----------------------------------------------------------------
-
-static void s_plan_commit(sim_node_t *node, int64_t due_ns)
-{
-    if (node->shard && due_ns < node->commit_due_ns) {
-        node->commit_due_ns = due_ns;
-        sim_event_t event = {.kind = SIM_EVENT_COMMIT, .node = node->index, .life = node->life};
-        sim_events_add(node->world->events, due_ns, &event);
-    }
-}
-
-// Something came in: the loop comes round soon, and takes what else has come until then.
-static void s_touch(sim_node_t *node)
-{
-    sim_world_t *world = node->world;
-    s_plan_commit(node, sim_world_now_ns(world) +
-                            sim_world_exponential(&world->random_disk, S_COMMIT_NS));
-}
-
-static void s_send(void *context, uint32_t peer_index, bool bulk, const bb_outbound_t *message)
-{
-    sim_node_t *node = context;
-    if (!bb_sim_disk_is_halted(node->disk)) { // a dying machine sends nothing more
-        sim_net_to_peer(node->world, node->index, peer_index, bulk, true, message);
-    }
-}
-
-static void s_note_dots(sim_node_t *node, sim_attempt_t *attempt);
-
-static void s_answer(void *context, uint64_t ticket, const bb_outbound_t *message)
-{
-    sim_node_t *node = context;
-    if (bb_sim_disk_is_halted(node->disk)) {
-        return;
-    }
-    if (ticket == S_TICKET_DIRECT) {
-        bb_buffer_drop(&node->direct_envelope);
-        bb_buffer_drop(&node->direct_body);
-        node->direct_envelope = bb_buffer_keep(message->envelope);
-        node->direct_body = message->body ? bb_buffer_keep(message->body) : NULL;
-        return;
-    }
-    s_note_dots(node, &node->world->attempts[ticket]);
-    sim_client_emitted(node->world, ticket, message);
-    sim_net_to_client(node->world, ticket, message);
-}
-
-static void s_scan_free(sim_scan_t *scan)
-{
-    bb_snapshot_close(&scan->snapshot);
-    bb_buffer_drop(&scan->request);
-    free(scan->missing);
-    free(scan);
-}
-
-static void s_answer_message(sim_node_t *node, uint64_t ticket, bb_message_t *message,
-                             bb_buffer_t *body)
-{
-    message->epoch = bb_topology_epoch(node->topology);
-    uint8_t *data = NULL;
-    size_t length = 0;
-    bb_message_encode(message, &data, &length);
-    bb_outbound_t out = {.envelope = bb_buffer_new(data, length, NULL, NULL), .body = body};
-    s_answer(node, ticket, &out);
-    bb_buffer_drop(&out.envelope);
-}
-
-// As the scan actor does it.
-static void s_scan_run(sim_node_t *node, sim_scan_t *scan)
-{
-    bb_message_t request;
-    bb_error_t error = bb_message_decode(&request, bb_buffer_slice(scan->request), NULL);
-    BB_ASSERT(error == BB_OK); // it was decoded before
-    uint32_t *room = bb_alloc(((size_t)request.query.partition_count + 1) * sizeof *room);
-    bb_shard_query_exclude(&request.query, scan->missing, scan->missing_count, room);
-    bb_page_builder_t *page = bb_page_builder_new();
-    bb_scan_result_t result = {0};
-    bb_fault_t fault = {0};
-    error = bb_scan_page(scan->snapshot, &request.query, page, &result, &fault);
-    uint8_t *data = NULL;
-    size_t length = 0;
-    bb_page_builder_finish(page, &data, &length);
-    bb_page_builder_destroy(&page);
-    bb_buffer_t *body = bb_buffer_new(data, length, NULL, NULL);
-    bb_message_t answer = {.kind = BB_KIND_RESULT, .request_id = scan->request_id};
-    if (error != BB_OK) {
-        answer.kind = BB_KIND_ERROR;
-        answer.error.code = error;
-        s_answer_message(node, scan->ticket, &answer, NULL);
-        if (!bb_sim_disk_is_halted(node->disk) && node->world->is_calm) {
-            sim_trace_fail(&node->world->trace, "node %u: scan failed: %s %s", node->index,
-                           bb_error_name(error), fault.text);
-        }
-    } else {
-        if (result.damaged_window_count > 0 && !bb_sim_disk_is_halted(node->disk)) {
-            sim_trace_fail(&node->world->trace, "node %u: a scan found %u damaged windows",
-                           node->index, result.damaged_window_count);
-        }
-        answer.result = (bb_result_t){.missing = scan->missing,
-                                      .missing_count = scan->missing_count,
-                                      .cursor = bb_slice(result.cursor, result.cursor_length)};
-        s_answer_message(node, scan->ticket, &answer, body);
-    }
-    bb_buffer_drop(&body);
-    free(result.cursor);
-    free(room);
-    bb_message_close(&request);
-    s_scan_free(scan);
-}
-
-static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
-                   bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
-                   int64_t deadline_mono_ns)
-{
-    sim_node_t *node = context;
-    sim_scan_t *scan = bb_alloc_zero(1, sizeof *scan);
-    *scan = (sim_scan_t){.number = ++node->scan_number,
-                         .ticket = ticket,
-                         .request_id = request_id,
-                         .snapshot = snapshot,
-                         .request = bb_buffer_keep(request),
-                         .missing_count = missing_count,
-                         .deadline_mono_ns = deadline_mono_ns};
-    scan->missing = bb_alloc_zero((size_t)missing_count + 1, sizeof *missing);
-    if (missing_count > 0) {
-        memcpy(scan->missing, missing, missing_count * sizeof *missing);
-    }
-    if (ticket == S_TICKET_DIRECT) {
-        s_scan_run(node, scan);
-        return;
-    }
-    scan->next = node->scans;
-    node->scans = scan;
-    sim_world_t *world = node->world;
-    sim_event_t event = {
-        .kind = SIM_EVENT_SCAN, .node = node->index, .life = node->life, .number = scan->number};
-    sim_events_add(world->events,
-                   sim_world_now_ns(world) + sim_world_exponential(&world->random_disk, S_SCAN_NS),
-                   &event);
-}
-
-static void s_plan_job(sim_node_t *node)
-{
-    sim_world_t *world = node->world;
-    sim_event_t event = {.kind = SIM_EVENT_JOB, .node = node->index, .life = node->life};
-    sim_events_add(world->events,
-                   sim_world_now_ns(world) + sim_world_exponential(&world->random_disk, S_JOB_NS),
-                   &event);
-}
-
-static void s_job(void *context, bb_store_job_t *job)
-{
-    sim_node_t *node = context;
-    BB_ASSERT(!node->job);
-    node->job = job;
-    node->job_has_run = false;
-    node->world->counters.jobs++;
-    s_plan_job(node);
 }
 
 // ---- life ------------------------------------------------------------------------------------
@@ -224,7 +71,10 @@ void sim_node_init(sim_world_t *self, uint32_t index)
     node->mono_base_ns = (int64_t)bb_random_below(&self->random_clock, 1000 * BB_NS_PER_S);
     node->wall_offset_ns =
         (int64_t)bb_random_below(&self->random_clock, 4 * BB_NS_PER_S) - 2 * BB_NS_PER_S;
-    node->commit_due_ns = BB_NEVER_NS;
+    node->store_count = self->options.store_count[index];
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        node->stores[i] = (sim_store_t){.node = node, .index = i, .commit_due_ns = BB_NEVER_NS};
+    }
 }
 
 static void s_draw_stream(sim_node_t *node)
@@ -233,45 +83,6 @@ static void s_draw_stream(sim_node_t *node)
         uint64_t half = bb_random_next(&node->world->random_stream);
         memcpy(node->stream.bytes + 8 * i, &half, sizeof half);
     }
-}
-
-static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
-{
-    const sim_options_t *options = &node->world->options;
-    char id[16];
-    snprintf(id, sizeof id, "n%u", node->index);
-    bb_shard_options_t shard = {
-        .store = {.vfs = bb_sim_disk_vfs(node->disk),
-                  .kv = bb_sim_kv(node->disk),
-                  .directory = "/store",
-                  .node_id = id,
-                  .store_count = 1,
-                  .partition_count = options->partition_count,
-                  .memory_bytes = options->memory_bytes,
-                  .journal_file_bytes = options->journal_file_bytes,
-                  .policy = node->world->policy,
-                  .scrub_bytes_per_s = options->scrub_bytes_per_s,
-                  .scrub_interval_ns = S_SCRUB_INTERVAL_NS},
-        .topology = node->topology,
-        .stream = node->stream,
-        .in_flight_bytes_max = options->in_flight_bytes_max,
-        .peer_unacked_bytes_max = options->peer_unacked_bytes_max,
-        .have_report_interval_ns = options->have_report_ns,
-        .flush_age_ns_max = options->flush_age_ns,
-        .out = {.context = node, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
-        .planted = options->planted,
-    };
-    bb_store_report_t report;
-    bb_error_t error = bb_shard_open(&shard, &report, &node->shard, fault);
-    if (error == BB_OK && report.damaged_count > report.unsynced_count) {
-        sim_trace_fail(&node->world->trace, "node %u: %" PRIu64 " damaged journal records: %s",
-                       node->index, report.damaged_count, report.first_damage);
-    }
-    if (error == BB_OK && report.meta_damaged_count > 0) {
-        sim_trace_fail(&node->world->trace, "node %u: meta: %s", node->index,
-                       report.first_meta_damage);
-    }
-    return error;
 }
 
 static void s_plan_start(sim_node_t *node, int64_t after_ns)
@@ -289,23 +100,25 @@ static void s_die(sim_node_t *node, bool is_power)
     }
 }
 
-// What was durable before must be there again.
-static void s_check_have(sim_node_t *node)
+// All stores or none.
+static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
 {
-    for (uint32_t p = 0; p < node->world->options.partition_count; p++) {
-        const bb_have_set_t *have = bb_store_have(node->shard->store, p);
-        if (!bb_have_set_includes(have, &node->have[p])) {
-            sim_trace_fail(&node->world->trace,
-                           "node %u: %" PRIu64 " chunks of partition %u that were durable are gone",
-                           node->index, bb_have_set_lacks_count(have, &node->have[p]), p);
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 0; i < node->store_count && error == BB_OK; i++) {
+        error = sim_store_open(&node->stores[i], fault);
+    }
+    for (uint32_t i = 0; i < node->store_count && error != BB_OK; i++) {
+        if (node->stores[i].shard) {
+            bb_shard_close(&node->stores[i].shard);
         }
     }
+    return error;
 }
 
 void sim_node_start(sim_node_t *node)
 {
     sim_world_t *world = node->world;
-    if (node->shard) {
+    if (node->is_up) {
         return; // two faults took it down; the first start has brought it back
     }
     s_draw_stream(node);
@@ -337,11 +150,14 @@ void sim_node_start(sim_node_t *node)
         s_plan_start(node, 100 * BB_NS_PER_MS);
         return;
     }
-    s_check_have(node);
+    node->is_up = true;
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        sim_store_check_have(&node->stores[i]);
+        node->stores[i].commit_due_ns = BB_NEVER_NS;
+    }
     memset(node->last_seq, 0, sizeof node->last_seq);
     node->is_stop_planned = false;
     node->is_skewed = false;
-    node->commit_due_ns = BB_NEVER_NS;
     bb_detector_options_t detector = {.node_count = world->options.node_count,
                                       .self_index = node->index,
                                       .heartbeat_ns = S_HEARTBEAT_NS,
@@ -349,44 +165,17 @@ void sim_node_start(sim_node_t *node)
     node->detector = bb_detector_new(&detector);
     sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
     sim_events_add(world->events, sim_world_now_ns(world), &event);
-    s_touch(node);
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        sim_store_touch(&node->stores[i]);
+    }
 }
 
-// A job that is under way comes as far as `job_ops` operations.
 static void s_release(sim_node_t *node, uint64_t job_ops)
 {
-    if (!node->shard) {
-        return;
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        sim_store_release(&node->stores[i], job_ops);
     }
-    if (!bb_sim_disk_is_halted(node->disk)) {
-        bb_sim_disk_halt_at(node->disk, 1 + job_ops);
-    }
-    bb_shard_stats_t stats;
-    bb_shard_stats(node->shard, &stats);
-    sim_counters_t *counters = &node->world->counters;
-    counters->pulled_chunks += stats.chunks_pulled;
-    counters->chunks_duplicate += stats.chunks_duplicate;
-    counters->chunks_dropped_full += stats.chunks_dropped_full;
-    counters->fences_waited += stats.fences_waited;
-    counters->fences_timeout += stats.fences_timeout;
-    counters->peer_messages_bad += stats.peer_messages_bad;
-    for (uint32_t p = 0; p < node->world->options.partition_count; p++) {
-        bb_have_set_copy(&node->have[p], bb_store_have(node->shard->store, p));
-    }
-    if (node->job) {
-        if (!node->job_has_run) {
-            node->job_error = bb_store_job_run(node->job, NULL);
-        }
-        bb_store_job_t *job = node->job;
-        node->job = NULL;
-        bb_shard_job_done(node->shard, sim_node_time(node), job, node->job_error);
-    }
-    while (node->scans) {
-        sim_scan_t *scan = node->scans;
-        node->scans = scan->next;
-        s_scan_free(scan);
-    }
-    bb_shard_close(&node->shard);
+    node->is_up = false;
     bb_detector_destroy(&node->detector);
 }
 
@@ -411,8 +200,10 @@ void sim_node_destroy(sim_node_t *node)
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) {
         bb_have_set_clear(&node->have[p]);
     }
-    bb_buffer_drop(&node->direct_envelope);
-    bb_buffer_drop(&node->direct_body);
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        bb_buffer_drop(&node->stores[i].direct_envelope);
+        bb_buffer_drop(&node->stores[i].direct_body);
+    }
     if (node->disk) {
         bb_sim_disk_destroy(&node->disk);
     }
@@ -451,9 +242,12 @@ static void s_detected(sim_node_t *node, const bb_detector_actions_t *actions)
         sim_trace_note(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                        "node %u: node %u is %s", node->index, change->peer_index,
                        change->is_up ? "up" : "down");
-        bb_shard_peer_state(node->shard, sim_node_time(node), change->peer_index, change->is_up,
-                            &change->incarnation, 1);
-        s_touch(node);
+        for (uint32_t s = 0; s < node->store_count; s++) {
+            bb_shard_peer_state(node->stores[s].shard, sim_node_time(node), change->peer_index,
+                                change->is_up, &change->incarnation,
+                                node->world->nodes[change->peer_index].store_count);
+            sim_store_touch(&node->stores[s]);
+        }
     }
 }
 
@@ -461,11 +255,12 @@ static void s_heartbeat(sim_node_t *node)
 {
     sim_world_t *world = node->world;
     bb_shard_time_t time = sim_node_time(node);
-    bb_message_t message = {
-        .kind = BB_KIND_HEARTBEAT,
-        .epoch = bb_topology_epoch(node->topology),
-        .heartbeat = {
-            .incarnation = node->stream, .wall_ns = time.wall_ns, .ready = true, .store_count = 1}};
+    bb_message_t message = {.kind = BB_KIND_HEARTBEAT,
+                            .epoch = bb_topology_epoch(node->topology),
+                            .heartbeat = {.incarnation = node->stream,
+                                          .wall_ns = time.wall_ns,
+                                          .ready = true,
+                                          .store_count = node->store_count}};
     uint8_t *data = NULL;
     size_t length = 0;
     bb_message_encode(&message, &data, &length);
@@ -484,6 +279,22 @@ static void s_heartbeat(sim_node_t *node)
 }
 
 // ---- messages --------------------------------------------------------------------------------
+
+typedef struct {
+    sim_node_t *node;
+    uint32_t from;
+} s_split_t;
+
+// bb_peer_split_fn
+static void s_to_store(void *context, uint32_t store_index, const bb_message_t *message,
+                       bb_buffer_t *chunks, bb_buffer_t *batch, bool is_whole)
+{
+    const s_split_t *split = context;
+    sim_store_t *store = &split->node->stores[store_index];
+    split->node->world->counters.messages_split += !is_whole;
+    bb_shard_peer(store->shard, sim_node_time(split->node), split->from, message, chunks, batch);
+    sim_store_touch(store);
+}
 
 static void s_on_peer(sim_node_t *node, const sim_event_t *event)
 {
@@ -510,107 +321,18 @@ static void s_on_peer(sim_node_t *node, const sim_event_t *event)
     } else {
         sim_trace_line(&world->trace, "node %u: %s of node %u", node->index,
                        bb_kind_name(message.kind), event->other);
-        bb_shard_peer(node->shard, sim_node_time(node), event->other, &message, event->chunks,
-                      event->body);
-        s_touch(node);
+        s_split_t split = {node, event->other};
+        error = bb_peer_split(node->store_count, &message, event->chunks, event->body, s_to_store,
+                              &split, &fault);
+        if (error != BB_OK) {
+            sim_trace_fail(&world->trace, "node %u refuses a message of node %u: %s", node->index,
+                           event->other, fault.text);
+        }
     }
     bb_message_close(&message);
-}
-
-// The batch that was staged last got these dots, if it is younger than all before: a batch that
-// could not be staged leaves an older one last.
-static void s_note_dots(sim_node_t *node, sim_attempt_t *attempt)
-{
-    bb_shard_t *shard = node->shard;
-    if (attempt->dot_count > 0 || attempt->life != node->life || shard->staged_count == 0) {
-        return;
-    }
-    const bb_staged_t *staged = &shard->staged[shard->staged_count - 1];
-    bool is_young = staged->is_own;
-    for (uint32_t i = 0; i < staged->chunks.part_count && is_young; i++) {
-        is_young = staged->chunks.seqs[i] > node->last_seq[staged->batch.parts[i].partition];
-    }
-    if (!is_young) {
-        return;
-    }
-    attempt->stream = node->stream;
-    attempt->dot_count = staged->chunks.part_count;
-    attempt->dots = bb_alloc(attempt->dot_count * sizeof *attempt->dots);
-    for (uint32_t i = 0; i < attempt->dot_count; i++) {
-        sim_dot_t dot = {staged->batch.parts[i].partition, staged->chunks.seqs[i]};
-        attempt->dots[i] = dot;
-        node->last_seq[dot.partition] = dot.seq;
-    }
-}
-
-static void s_on_request(sim_node_t *node, const sim_event_t *event)
-{
-    sim_world_t *world = node->world;
-    bb_message_t message;
-    bb_fault_t fault = {0};
-    bb_error_t error = bb_message_decode(&message, bb_buffer_slice(event->envelope), &fault);
-    if (error != BB_OK) {
-        sim_trace_fail(&world->trace, "node %u cannot read a request: %s", node->index, fault.text);
-        return;
-    }
-    sim_trace_line(&world->trace, "node %u: %s %" PRIu64, node->index, bb_kind_name(message.kind),
-                   event->number);
-    // A batch that is answered inside the call is found by its attempt's life.
-    sim_attempt_t *attempt = &world->attempts[event->number];
-    attempt->life = message.kind == BB_KIND_WRITE ? node->life : 0;
-    bb_shard_client(node->shard, sim_node_time(node), event->number, &message, event->envelope,
-                    event->body);
-    s_note_dots(node, attempt);
-    attempt->life = 0; // later batches are not its own
-    bb_message_close(&message);
-    s_touch(node);
 }
 
 // ---- events ----------------------------------------------------------------------------------
-
-static void s_on_commit(sim_node_t *node)
-{
-    sim_world_t *world = node->world;
-    if (sim_world_now_ns(world) != node->commit_due_ns) {
-        return; // planned sooner meanwhile
-    }
-    node->commit_due_ns = BB_NEVER_NS;
-    bb_shard_commit(node->shard, sim_node_time(node));
-    int64_t wake_mono_ns = bb_shard_wake_mono_ns(node->shard);
-    if (wake_mono_ns != BB_NEVER_NS) {
-        s_plan_commit(node, BB_MAX(wake_mono_ns - node->mono_base_ns,
-                                   sim_world_now_ns(world) + S_WAKE_NS_MIN));
-    }
-}
-
-static void s_on_job(sim_node_t *node)
-{
-    if (!node->job_has_run) { // two steps, so that a crash may come between them
-        bb_fault_t fault = {0};
-        node->job_error = bb_store_job_run(node->job, &fault);
-        node->job_has_run = true;
-        sim_trace_line(&node->world->trace, "node %u: job: %s %s", node->index,
-                       bb_error_name(node->job_error), fault.text);
-        s_plan_job(node);
-        return;
-    }
-    bb_store_job_t *job = node->job;
-    node->job = NULL;
-    bb_shard_job_done(node->shard, sim_node_time(node), job, node->job_error);
-    s_touch(node);
-}
-
-static void s_on_scan(sim_node_t *node, uint64_t number)
-{
-    for (sim_scan_t **link = &node->scans; *link; link = &(*link)->next) {
-        if ((*link)->number == number) {
-            sim_scan_t *scan = *link;
-            *link = scan->next;
-            s_scan_run(node, scan);
-            return;
-        }
-    }
-}
 
 void sim_node_event(sim_node_t *node, sim_event_t *event)
 {
@@ -619,7 +341,7 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
         sim_node_start(node);
         return;
     }
-    if (!node->shard || (event->life != 0 && event->life != node->life)) {
+    if (!node->is_up || (event->life != 0 && event->life != node->life)) {
         return;
     }
     if (event->kind == SIM_EVENT_STOP) {
@@ -636,9 +358,10 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
     }
     if (node->paused_until_ns > sim_world_now_ns(world)) {
         if (event->kind == SIM_EVENT_COMMIT) {
-            if (event->time_ns == node->commit_due_ns) {
-                node->commit_due_ns = BB_NEVER_NS;
-                s_plan_commit(node, node->paused_until_ns);
+            sim_store_t *store = &node->stores[event->other];
+            if (event->time_ns == store->commit_due_ns) {
+                store->commit_due_ns = BB_NEVER_NS;
+                sim_store_plan_commit(store, node->paused_until_ns);
             }
             return;
         }
@@ -648,7 +371,7 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
     }
     switch (event->kind) {
     case SIM_EVENT_COMMIT:
-        s_on_commit(node);
+        sim_store_on_commit(&node->stores[event->other]);
         break;
     case SIM_EVENT_HEARTBEAT:
         s_heartbeat(node);
@@ -657,39 +380,16 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
         s_on_peer(node, event);
         break;
     case SIM_EVENT_REQUEST:
-        s_on_request(node, event);
+        sim_store_on_request(&node->stores[event->other], event);
         break;
     case SIM_EVENT_JOB:
-        s_on_job(node);
+        sim_store_on_job(&node->stores[event->other]);
         break;
     case SIM_EVENT_SCAN:
-        s_on_scan(node, event->number);
+        sim_store_on_scan(&node->stores[event->other], event->number);
         break;
     default:
         BB_ASSERT(!"an event that a node never gets");
     }
     s_after(node);
-}
-
-// ---- direct questions ------------------------------------------------------------------------
-
-void sim_node_ask(sim_node_t *node, const bb_message_t *message, bb_message_t *answer)
-{
-    bb_buffer_drop(&node->direct_envelope);
-    bb_buffer_drop(&node->direct_body);
-    uint8_t *data = NULL;
-    size_t length = 0;
-    bb_message_encode(message, &data, &length);
-    bb_buffer_t *envelope = bb_buffer_new(data, length, NULL, NULL);
-    bb_message_t decoded;
-    bb_error_t error = bb_message_decode(&decoded, bb_buffer_slice(envelope), NULL);
-    BB_ASSERT(error == BB_OK);
-    bb_shard_client(node->shard, sim_node_time(node), S_TICKET_DIRECT, &decoded, envelope, NULL);
-    bb_message_close(&decoded);
-    bb_buffer_drop(&envelope);
-    s_touch(node);
-    if (node->direct_envelope) {
-        error = bb_message_decode(answer, bb_buffer_slice(node->direct_envelope), NULL);
-        BB_ASSERT(error == BB_OK);
-    }
 }

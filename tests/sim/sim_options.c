@@ -17,13 +17,19 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     bb_random_t *r = &random;
     *self = (sim_options_t){.seed = seed};
     // Three nodes with three copies is the core of the matrix.
-    self->node_count = (uint32_t)S_PICK(r, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5);
+    self->node_count = (uint32_t)S_PICK(r, 1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7);
     self->dc_count = self->node_count >= 2 && bb_random_chance(r, 2, 5) ? 2 : 1;
-    if (self->dc_count == 2) {
-        self->nodes_in_dc[0] = (uint32_t)bb_random_between(r, 1, self->node_count - 1);
-        self->nodes_in_dc[1] = self->node_count - self->nodes_in_dc[0];
-    } else {
-        self->nodes_in_dc[0] = self->node_count;
+    self->dc_count += self->dc_count == 2 && self->node_count >= 3 && bb_random_chance(r, 1, 3);
+    uint32_t left = self->node_count;
+    for (uint32_t dc = 0; dc + 1 < self->dc_count; dc++) {
+        self->nodes_in_dc[dc] = (uint32_t)bb_random_between(r, 1, left - (self->dc_count - dc - 1));
+        left -= self->nodes_in_dc[dc];
+    }
+    self->nodes_in_dc[self->dc_count - 1] = left;
+    // Half of the clusters have a store a node, as most real ones do.
+    uint32_t stores_most = (uint32_t)S_PICK(r, 1, 1, 2, SIM_STORES_MAX);
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        self->store_count[node] = (uint32_t)bb_random_between(r, 1, stores_most);
     }
     for (uint32_t dc = 0; dc < self->dc_count; dc++) {
         uint32_t most = BB_MIN(self->nodes_in_dc[dc], 3u);

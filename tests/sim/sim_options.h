@@ -8,8 +8,9 @@
 
 #include "tests/sim/sim_keep.h"
 
-#define SIM_NODES_MAX      5
-#define SIM_DCS_MAX        2
+#define SIM_NODES_MAX      7
+#define SIM_DCS_MAX        3
+#define SIM_STORES_MAX     3
 #define SIM_CLIENTS_MAX    4
 #define SIM_PARTITIONS_MAX 32
 #define SIM_BATTERIES_MAX  24
@@ -24,6 +25,7 @@ typedef struct {
     // cluster
     uint32_t node_count, dc_count;
     uint32_t nodes_in_dc[SIM_DCS_MAX], replicas_in_dc[SIM_DCS_MAX];
+    uint32_t store_count[SIM_NODES_MAX]; // of each node
     uint32_t partition_count;
     size_t memory_bytes;
     uint64_t journal_file_bytes, peer_unacked_bytes_max, in_flight_bytes_max;

@@ -40,8 +40,8 @@ bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t 
 
 static void s_build_topology(sim_world_t *self, uint32_t self_index)
 {
-    static const char *const ids[SIM_NODES_MAX] = {"n0", "n1", "n2", "n3", "n4"};
-    static const char *const dc_names[SIM_DCS_MAX] = {"east", "west"};
+    static const char *const ids[SIM_NODES_MAX] = {"n0", "n1", "n2", "n3", "n4", "n5", "n6"};
+    static const char *const dc_names[SIM_DCS_MAX] = {"east", "north", "west"};
     const sim_options_t *options = &self->options;
     bb_placement_dc_t dcs[SIM_DCS_MAX];
     bb_topology_node_t nodes[SIM_NODES_MAX] = {0};
@@ -232,17 +232,30 @@ static bool s_converge(sim_world_t *self)
     return true;
 }
 
-// Runs until the node has answered what it was asked directly.
-static bool s_await(sim_world_t *self, sim_node_t *node, bb_kind_t kind, int64_t limit_ns,
+// Store `index` of all nodes together; NULL: there are no more.
+static sim_store_t *s_store(sim_world_t *self, uint32_t index)
+{
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        if (index < self->nodes[n].store_count) {
+            return &self->nodes[n].stores[index];
+        }
+        index -= self->nodes[n].store_count;
+    }
+    return NULL;
+}
+
+// Runs until the store has answered what it was asked directly.
+static bool s_await(sim_world_t *self, sim_store_t *store, bb_kind_t kind, int64_t limit_ns,
                     bb_message_t *answer)
 {
-    while (!node->direct_envelope && sim_world_now_ns(self) < limit_ns) {
+    const sim_node_t *node = store->node;
+    while (!store->direct_envelope && sim_world_now_ns(self) < limit_ns) {
         if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
             return false;
         }
     }
-    if (!node->direct_envelope ||
-        bb_message_decode(answer, bb_buffer_slice(node->direct_envelope), NULL) != BB_OK) {
+    if (!store->direct_envelope ||
+        bb_message_decode(answer, bb_buffer_slice(store->direct_envelope), NULL) != BB_OK) {
         sim_trace_fail(&self->trace, "node %u does not answer %s", node->index, bb_kind_name(kind));
         return false;
     }
@@ -260,15 +273,16 @@ static bool s_settle(sim_world_t *self)
 {
     sim_check_settle(self);
     int64_t limit_ns = sim_world_now_ns(self) + S_SETTLE_NS;
-    for (uint32_t n = 0; n < self->options.node_count; n++) {
+    sim_store_t *store;
+    for (uint32_t i = 0; (store = s_store(self, i)) != NULL; i++) {
         bb_message_t answer = {0};
-        if (!s_await(self, &self->nodes[n], BB_KIND_SETTLE_REPLY, limit_ns, &answer)) {
+        if (!s_await(self, store, BB_KIND_SETTLE_REPLY, limit_ns, &answer)) {
             return false;
         }
         bb_settle_reply_t reply = answer.settle_reply;
         bb_message_close(&answer);
         if (!reply.sealed || !reply.merged || !reply.trimmed) {
-            sim_trace_fail(&self->trace, "node %u is not settled:%s%s%s", n,
+            sim_trace_fail(&self->trace, "node %u is not settled:%s%s%s", store->node->index,
                            reply.sealed ? "" : " sealed", reply.merged ? "" : " merged",
                            reply.trimmed ? "" : " trimmed");
             return false;
@@ -282,9 +296,10 @@ static bool s_release(sim_world_t *self)
 {
     sim_check_release(self);
     int64_t limit_ns = sim_world_now_ns(self) + S_SETTLE_NS;
-    for (uint32_t n = 0; n < self->options.node_count; n++) {
+    sim_store_t *store;
+    for (uint32_t i = 0; (store = s_store(self, i)) != NULL; i++) {
         bb_message_t answer = {0};
-        if (!s_await(self, &self->nodes[n], BB_KIND_RELEASE_REPLY, limit_ns, &answer)) {
+        if (!s_await(self, store, BB_KIND_RELEASE_REPLY, limit_ns, &answer)) {
             return false;
         }
         self->counters.released_points += answer.release_reply.released_points;
@@ -325,11 +340,11 @@ static bool s_retire(sim_world_t *self)
     return true;
 }
 
-static bool s_names_damage(const sim_world_t *self)
+static bool s_names_damage(sim_world_t *self)
 {
-    for (uint32_t n = 0; n < self->options.node_count; n++) {
-        const bb_shard_t *shard = self->nodes[n].shard;
-        if (shard && bb_store_scrub_stats(shard->store, 0).damage_count > 0) {
+    sim_store_t *store;
+    for (uint32_t i = 0; (store = s_store(self, i)) != NULL; i++) {
+        if (store->shard && bb_store_scrub_stats(store->shard->store, 0).damage_count > 0) {
             return true;
         }
     }

@@ -28,6 +28,7 @@
 #define SIM_WALL_NS_FIRST INT64_C(1768046400000000000)
 
 typedef struct sim_world sim_world_t;
+typedef struct sim_node sim_node_t;
 
 // A scan that waits for the pool.
 typedef struct sim_scan {
@@ -40,12 +41,28 @@ typedef struct sim_scan {
     int64_t deadline_mono_ns;
 } sim_scan_t;
 
+// One store of a node.
 typedef struct {
+    sim_node_t *node;
+    uint32_t index;
+    bb_shard_t *shard;     // NULL: down
+    int64_t commit_due_ns; // BB_NEVER_NS: none planned
+    bb_store_job_t *job;
+    bool job_has_run;
+    bb_error_t job_error;
+    sim_scan_t *scans;
+    uint64_t scan_number;
+    bb_buffer_t *direct_envelope, *direct_body; // answer to what the checks asked
+} sim_store_t;
+
+struct sim_node {
     sim_world_t *world;
     uint32_t index, dc;
     bb_sim_disk_t *disk;
     bb_topology_t *topology;
-    bb_shard_t *shard; // NULL: down
+    uint32_t store_count;
+    sim_store_t stores[SIM_STORES_MAX];
+    bool is_up;
     bb_detector_t *detector;
     bb_stream_t stream;
     uint32_t life;        // counts starts
@@ -54,18 +71,9 @@ typedef struct {
     int64_t mono_base_ns;   // this node's monotonic clock is the simulated time plus this
     int64_t wall_offset_ns; // how wrong its wall clock is
     int64_t paused_until_ns;
-    int64_t commit_due_ns; // BB_NEVER_NS: none planned
-    bb_store_job_t *job;
-    bool job_has_run;
-    bb_error_t job_error;
-    sim_scan_t *scans;
-    uint64_t scan_number;
     bb_have_set_t have[SIM_PARTITIONS_MAX]; // durable at the last stop
     uint64_t last_seq[SIM_PARTITIONS_MAX];  // of this life's own dots
-    // Set while the checks ask this node directly.
-    bool is_direct;
-    bb_buffer_t *direct_envelope, *direct_body;
-} sim_node_t;
+};
 
 typedef struct {
     uint32_t partition;
@@ -74,7 +82,7 @@ typedef struct {
 
 // One request on its way: a batch sent to one node, or one page of a query.
 typedef struct {
-    uint32_t client, node, life;
+    uint32_t client, node, store, life;
     uint64_t serial;     // of its operation
     bool is_open;        // the client still waits
     bb_stream_t stream;  // of the coordinator when it took the batch
@@ -139,6 +147,7 @@ typedef struct {
     X(messages_lost)                                                                               \
     X(messages_repeated)                                                                           \
     X(messages_cut)                                                                                \
+    X(messages_split)                                                                              \
     X(writes_acked_one)                                                                            \
     X(writes_acked_local_quorum)                                                                   \
     X(writes_acked_quorum)                                                                         \
@@ -266,7 +275,7 @@ void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *m
 void sim_net_to_client(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message);
 bool sim_net_is_cut(const sim_world_t *self, uint32_t from, uint32_t to);
 
-// ---- sim_node.c: a shard on a disk
+// ---- sim_node.c: some stores on a disk, their heartbeats and what comes from peers
 void sim_node_init(sim_world_t *self, uint32_t index);
 void sim_node_destroy(sim_node_t *node);
 void sim_node_start(sim_node_t *node);
@@ -279,8 +288,22 @@ const bb_have_set_t *sim_node_have(const sim_node_t *node, uint32_t partition);
 bool sim_node_is_fenced(const sim_node_t *node);
 // Sees the peer up, as the process that it is now.
 bool sim_node_knows(const sim_node_t *node, const sim_node_t *peer);
+sim_store_t *sim_node_store(sim_node_t *node, uint32_t partition);
+
+// ---- sim_store.c: one shard: its commits, jobs, scans and answers
+BB_MUST_CHECK bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault);
+void sim_store_check_have(sim_store_t *store); // what was durable before is there again
+// Closes it; a job that is under way comes as far as `job_ops` operations.
+void sim_store_release(sim_store_t *store, uint64_t job_ops);
+// Something came in: the loop comes round soon, and takes what else has come until then.
+void sim_store_touch(sim_store_t *store);
+void sim_store_plan_commit(sim_store_t *store, int64_t due_ns);
+void sim_store_on_request(sim_store_t *store, const sim_event_t *event);
+void sim_store_on_commit(sim_store_t *store);
+void sim_store_on_job(sim_store_t *store);
+void sim_store_on_scan(sim_store_t *store, uint64_t number);
 // Asks without a network, in this moment. The answer stays until the next call. Level one only.
-void sim_node_ask(sim_node_t *node, const bb_message_t *message, bb_message_t *answer);
+void sim_store_ask(sim_store_t *store, const bb_message_t *message, bb_message_t *answer);
 
 // ---- sim_client.c: workload, promises, reads
 void sim_client_event(sim_world_t *self, sim_event_t *event);
