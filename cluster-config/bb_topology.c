@@ -104,20 +104,9 @@ static bb_error_t s_place(const bb_topology_options_t *options, uint16_t **repli
     return BB_OK;
 }
 
-bb_error_t bb_topology_new(const bb_topology_options_t *options, bb_topology_t **topology,
-                           bb_fault_t *fault)
+// Takes over the table.
+static bb_topology_t *s_build(const bb_topology_options_t *options, uint16_t *replicas)
 {
-    BB_ASSERT(options);
-    BB_ASSERT(topology);
-    BB_ASSERT(options->self_index < options->node_count || options->self_index == BB_NODE_NONE);
-    if (options->epoch == 0) {
-        return bb_fault_set(fault, BB_ERR_CONFIG, "the epoch must be 1 or more");
-    }
-    uint16_t *replicas = NULL;
-    bb_error_t error = s_place(options, &replicas, fault);
-    if (error != BB_OK) {
-        return error;
-    }
     bb_topology_t *self = bb_alloc_zero(1, sizeof *self);
     self->cluster_name = bb_strdup(options->cluster_name ? options->cluster_name : "");
     memcpy(self->cluster_id, options->cluster_id, sizeof self->cluster_id);
@@ -135,8 +124,47 @@ bb_error_t bb_topology_new(const bb_topology_options_t *options, bb_topology_t *
     }
     s_copy_nodes(self, options);
     s_list_partitions(self);
-    *topology = self;
-    return BB_OK;
+    return self;
+}
+
+bb_error_t bb_topology_new(const bb_topology_options_t *options, bb_topology_t **topology,
+                           bb_fault_t *fault)
+{
+    BB_ASSERT(options);
+    BB_ASSERT(topology);
+    BB_ASSERT(options->self_index < options->node_count || options->self_index == BB_NODE_NONE);
+    if (options->epoch == 0) {
+        return bb_fault_set(fault, BB_ERR_CONFIG, "the epoch must be 1 or more");
+    }
+    uint16_t *replicas = NULL;
+    bb_error_t error = s_place(options, &replicas, fault);
+    if (error == BB_OK) {
+        *topology = s_build(options, replicas);
+    }
+    return error;
+}
+
+bb_topology_t *bb_topology_seen_by(const bb_topology_t *self, uint32_t self_index)
+{
+    BB_ASSERT(self_index < self->node_count || self_index == BB_NODE_NONE);
+    bb_placement_dc_t dcs[BB_DCS_MAX];
+    for (uint32_t i = 0; i < self->dc_count; i++) {
+        dcs[i] = (bb_placement_dc_t){self->dc_names[i], self->dc_replicas[i]};
+    }
+    bb_topology_options_t options = {.cluster_name = self->cluster_name,
+                                     .epoch = self->epoch,
+                                     .partition_count = self->partition_count,
+                                     .dc_count = self->dc_count,
+                                     .dcs = dcs,
+                                     .node_count = self->node_count,
+                                     .nodes = self->nodes,
+                                     .self_index = self_index};
+    memcpy(options.cluster_id, self->cluster_id, sizeof options.cluster_id);
+    memcpy(options.placement_key, self->placement_key, sizeof options.placement_key);
+    size_t bytes = (size_t)self->partition_count * self->stride * sizeof *self->replicas;
+    uint16_t *replicas = bb_alloc(bytes);
+    memcpy(replicas, self->replicas, bytes);
+    return s_build(&options, replicas);
 }
 
 void bb_topology_destroy(bb_topology_t **self)

@@ -50,6 +50,9 @@ typedef struct {
 // Copies everything and computes the replicas. CONFIG as bb_placement_propose.
 BB_MUST_CHECK bb_error_t bb_topology_new(const bb_topology_options_t *options,
                                          bb_topology_t **topology, bb_fault_t *fault);
+// A copy for another reader of the same cluster, without computing the replicas again. Owned by the
+// caller. self_index as in the options.
+bb_topology_t *bb_topology_seen_by(const bb_topology_t *self, uint32_t self_index);
 void bb_topology_destroy(bb_topology_t **self);
 
 const char *bb_topology_cluster_name(const bb_topology_t *self);

@@ -94,6 +94,39 @@ static void topology_look_ups(void **state)
 }
 
 // Goal: the table, its slots and the lists of partitions say the same.
+// Goal: a copy for another reader says the same but for who reads it, and lives on its own.
+static void topology_seen_by_another(void **state)
+{
+    (void)state;
+    bb_topology_options_t options = s_options();
+    bb_topology_t *topology = s_new(&options);
+    bb_topology_t *copy = bb_topology_seen_by(topology, 1);
+    options.self_index = 1;
+    bb_topology_destroy(&topology);
+    topology = s_new(&options);
+    assert_int_equal(bb_topology_self_index(copy), 1);
+    assert_string_equal(bb_topology_cluster_name(copy), bb_topology_cluster_name(topology));
+    assert_memory_equal(bb_topology_cluster_id(copy), options.cluster_id, 16);
+    assert_memory_equal(bb_topology_placement_key(copy), options.placement_key, 16);
+    assert_int_equal(bb_topology_epoch(copy), bb_topology_epoch(topology));
+    assert_int_equal(bb_topology_replica_count(copy), bb_topology_replica_count(topology));
+    assert_memory_equal(bb_topology_table(copy), bb_topology_table(topology),
+                        64 * bb_topology_replica_count(topology) * sizeof(uint16_t));
+    for (uint32_t i = 0; i < options.node_count; i++) {
+        uint32_t count = 0;
+        uint32_t expected = 0;
+        assert_string_equal(bb_topology_node(copy, i)->id, options.nodes[i].id);
+        assert_int_equal(bb_topology_node(copy, i)->dc_index,
+                         bb_topology_node(topology, i)->dc_index);
+        const uint32_t *found = bb_topology_node_partitions(copy, i, &count);
+        const uint32_t *other = bb_topology_node_partitions(topology, i, &expected);
+        assert_int_equal(count, expected);
+        assert_memory_equal(found, other, count * sizeof *found);
+    }
+    bb_topology_destroy(&copy);
+    bb_topology_destroy(&topology);
+}
+
 static void topology_replicas_agree(void **state)
 {
     (void)state;
@@ -225,6 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topology_look_ups),
+        cmocka_unit_test(topology_seen_by_another),
         cmocka_unit_test(topology_replicas_agree),
         cmocka_unit_test(topology_levels_by_definition),
         cmocka_unit_test(topology_lacks_text),
