@@ -700,6 +700,27 @@ bb_sim_disk_t *bb_sim_disk_new(void)
     return self;
 }
 
+bb_sim_disk_t *bb_sim_disk_copy(const bb_sim_disk_t *self)
+{
+    BB_ASSERT(self);
+    bb_sim_disk_t *copy = bb_sim_disk_new();
+    copy->entry_count = copy->entry_capacity = self->entry_count;
+    copy->entries = bb_alloc_zero(self->entry_count + 1, sizeof *copy->entries);
+    for (uint32_t i = 0; i < self->entry_count; i++) { // they stay sorted
+        const bb_sim_node_t *from = self->entries[i].node;
+        bb_sim_node_t *to = bb_sim_node_new(from->is_directory);
+        if (from->object) {
+            to->object_class = from->object_class;
+            to->object = from->object_class->copy(from->object);
+        } else if (from->now.size > 0) {
+            bb_sim_node_write(to, 0, from->now.bytes, from->now.size);
+            bb_sim_node_sync(to, true);
+        }
+        copy->entries[i] = (s_entry_t){.path = bb_strdup(self->entries[i].path), .node = to};
+    }
+    return copy;
+}
+
 void bb_sim_disk_destroy(bb_sim_disk_t **self)
 {
     bb_sim_disk_t *disk = *self;

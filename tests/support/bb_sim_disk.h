@@ -36,6 +36,9 @@ typedef enum {
 } bb_sim_op_t;
 
 bb_sim_disk_t *bb_sim_disk_new(void);
+// A disk of its own with what readers see now, all of it durable: a copy of the folder, taken while
+// its owner may be running. Faults, capacity and counts are not copied.
+bb_sim_disk_t *bb_sim_disk_copy(const bb_sim_disk_t *self);
 // Every file and map must have been closed.
 void bb_sim_disk_destroy(bb_sim_disk_t **self);
 // Lives as long as the disk.

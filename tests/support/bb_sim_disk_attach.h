@@ -12,6 +12,7 @@ typedef struct bb_sim_node bb_sim_node_t; // a file or folder, reference-counted
 
 typedef struct {
     void (*destroy)(void *object);
+    void *(*copy)(const void *object); // as a reader of the file sees it now, closed
     uint64_t (*bytes)(const void *object);
     void (*crash)(void *object, bb_random_t *random);
 } bb_sim_attachment_class_t;

@@ -138,6 +138,16 @@ static void s_map_destroy(void *object)
     free(map);
 }
 
+static void *s_map_copy(const void *object)
+{
+    const s_map_t *map = object;
+    s_map_t *copy = bb_alloc_zero(1, sizeof *copy);
+    copy->current = map->current; // immutable
+    copy->current->references++;
+    copy->bytes_max = map->bytes_max;
+    return copy;
+}
+
 static uint64_t s_map_bytes(const void *object)
 {
     return ((const s_map_t *)object)->bytes_max;
@@ -156,7 +166,8 @@ static void s_map_crash(void *object, bb_random_t *random)
     map->is_open = false;
 }
 
-static const bb_sim_attachment_class_t s_class = {s_map_destroy, s_map_bytes, s_map_crash};
+static const bb_sim_attachment_class_t s_class = {s_map_destroy, s_map_copy, s_map_bytes,
+                                                  s_map_crash};
 
 static uint64_t s_file_size(uint64_t bytes, uint32_t count)
 {

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/control/bb_control.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define S_IDENTITY_VERSION 1
+
+struct bb_control {
+    bb_control_options_t options;
+    char *node_id;
+    bb_registry_t *registry;
+    bb_boot_t *boot;
+    bb_registry_disk_t *disk;
+    bb_boot_disk_t identity; // as it was found
+    bool has_promised;       // since the last mark
+    bool is_broken;
+    int64_t mark_next_mono_ns;
+    int64_t retry_mono_ns; // no write before
+};
+
+// ---- identity ------------------------------------------------------------------------------
+
+void bb_control_identity_encode(const bb_boot_disk_t *disk, uint8_t out[BB_CONTROL_IDENTITY_BYTES])
+{
+    BB_ASSERT(disk && out);
+    memset(out, 0, BB_CONTROL_IDENTITY_BYTES);
+    out[0] = S_IDENTITY_VERSION;
+    out[1] = disk->must_rebuild;
+    memcpy(out + 4, &disk->boot, sizeof disk->boot);
+    memcpy(out + 8, &disk->mark, sizeof disk->mark);
+    memcpy(out + 12, disk->disk_id, sizeof disk->disk_id);
+    memcpy(out + 28, disk->incarnation.bytes, sizeof disk->incarnation.bytes);
+}
+
+bb_error_t bb_control_identity_decode(bb_boot_disk_t *disk, bb_slice_t identity)
+{
+    BB_ASSERT(disk);
+    const uint8_t *bytes = identity.data;
+    if (identity.length >= 1 && bytes[0] != S_IDENTITY_VERSION) {
+        return BB_ERR_FORMAT;
+    }
+    if (identity.length != BB_CONTROL_IDENTITY_BYTES || bytes[1] > 1 || bytes[2] || bytes[3]) {
+        return BB_ERR_CORRUPT;
+    }
+    *disk = (bb_boot_disk_t){.must_rebuild = bytes[1] == 1};
+    memcpy(&disk->boot, bytes + 4, sizeof disk->boot);
+    memcpy(&disk->mark, bytes + 8, sizeof disk->mark);
+    memcpy(disk->disk_id, bytes + 12, sizeof disk->disk_id);
+    memcpy(disk->incarnation.bytes, bytes + 28, sizeof disk->incarnation.bytes);
+    return BB_OK;
+}
+
+// ---- life ----------------------------------------------------------------------------------
+
+static bb_error_t s_on_entry(void *context, const bb_registry_entry_t *entry)
+{
+    bb_control_t *self = context;
+    return bb_registry_load(self->registry, entry);
+}
+
+static bb_error_t s_on_identity(void *context, bb_slice_t identity)
+{
+    bb_control_t *self = context;
+    return bb_control_identity_decode(&self->identity, identity);
+}
+
+bb_error_t bb_control_open(const bb_control_options_t *options, int64_t now_mono_ns,
+                           bb_control_t **control, bb_fault_t *fault)
+{
+    BB_ASSERT(options && options->topology && options->send && control);
+    uint32_t self_index = bb_topology_self_index(options->topology);
+    bb_control_t *self = bb_alloc_zero(1, sizeof *self);
+    self->options = *options;
+    self->node_id = bb_strdup(bb_topology_node(options->topology, self_index)->id);
+    self->registry = bb_registry_new(bb_topology_node_count(options->topology), self_index);
+    memcpy(self->identity.disk_id, options->disk_id, sizeof self->identity.disk_id);
+    bb_registry_disk_options_t disk = {.vfs = options->vfs,
+                                       .kv = options->kv,
+                                       .directory = options->directory,
+                                       .context = self,
+                                       .entry = s_on_entry,
+                                       .identity = s_on_identity};
+    bb_error_t error = bb_registry_disk_open(&disk, &self->disk, fault);
+    if (error != BB_OK) {
+        bb_control_close(&self);
+        return error;
+    }
+    self->boot = bb_boot_new(self->registry, self->node_id, &self->identity, &options->incarnation,
+                             now_mono_ns);
+    self->mark_next_mono_ns = now_mono_ns + BB_CONTROL_MARK_NS;
+    *control = self;
+    return BB_OK;
+}
+
+void bb_control_close(bb_control_t **self_pointer)
+{
+    BB_ASSERT(self_pointer);
+    bb_control_t *self = *self_pointer;
+    *self_pointer = NULL;
+    if (!self) {
+        return;
+    }
+    bb_boot_destroy(&self->boot);
+    bb_registry_disk_close(&self->disk);
+    bb_registry_destroy(&self->registry);
+    free(self->node_id);
+    free(self);
+}
+
+// ---- events --------------------------------------------------------------------------------
+
+void bb_control_peer(bb_control_t *self, int64_t now_mono_ns, uint32_t peer_index, bool is_up)
+{
+    BB_ASSERT(self);
+    bb_registry_peer(self->registry, now_mono_ns, peer_index, is_up);
+}
+
+void bb_control_hear(bb_control_t *self, int64_t now_mono_ns, uint32_t peer_index, uint64_t digest)
+{
+    BB_ASSERT(self);
+    bb_registry_hear(self->registry, now_mono_ns, peer_index, digest);
+}
+
+bb_error_t bb_control_receive(bb_control_t *self, uint32_t peer_index,
+                              const bb_registry_message_t *message)
+{
+    BB_ASSERT(self && message);
+    return bb_registry_receive(self->registry, peer_index, message);
+}
+
+void bb_control_promised(bb_control_t *self)
+{
+    BB_ASSERT(self);
+    self->has_promised = true;
+}
+
+void bb_control_rebuilt(bb_control_t *self)
+{
+    BB_ASSERT(self);
+    if (bb_boot_state(self->boot) == BB_BOOT_REBUILDING) {
+        bb_boot_rebuilt(self->boot);
+    }
+}
+
+// ---- steps ---------------------------------------------------------------------------------
+
+// True: a put ended, so there may be more to decide.
+static bool s_decide(bb_control_t *self, int64_t now_mono_ns)
+{
+    bb_boot_tick(self->boot, now_mono_ns);
+    bool has_ended = false;
+    bb_registry_outcome_t outcome;
+    while (bb_registry_outcome_next(self->registry, &outcome)) {
+        has_ended = true;
+        if (outcome.context == BB_BOOT_CONTEXT) {
+            bb_boot_outcome(self->boot, &outcome);
+        }
+    }
+    if (self->has_promised && now_mono_ns >= self->mark_next_mono_ns) {
+        self->has_promised = false;
+        self->mark_next_mono_ns = now_mono_ns + BB_CONTROL_MARK_NS;
+        bb_boot_mark(self->boot);
+    }
+    return has_ended;
+}
+
+// Writes what waits, in one transaction. True: something is durable now that was not.
+static bool s_write(bb_control_t *self, int64_t now_mono_ns)
+{
+    if (self->is_broken || now_mono_ns < self->retry_mono_ns) {
+        return false;
+    }
+    bb_boot_disk_t disk;
+    bool has_identity = bb_boot_wants_disk(self->boot, &disk);
+    if (has_identity) {
+        uint8_t identity[BB_CONTROL_IDENTITY_BYTES];
+        bb_control_identity_encode(&disk, identity);
+        bb_registry_disk_identity(self->disk, bb_slice(identity, sizeof identity));
+    }
+    bool has_entries = false;
+    bb_registry_entry_t entry;
+    while (bb_registry_write_next(self->registry, &entry)) {
+        bb_registry_disk_entry(self->disk, &entry);
+        has_entries = true;
+    }
+    if (!has_identity && !has_entries) {
+        return false;
+    }
+    bb_error_t error = bb_registry_disk_commit(self->disk);
+    if (error != BB_OK) {
+        self->is_broken = error != BB_ERR_DISK_FULL;
+        self->retry_mono_ns = now_mono_ns + BB_CONTROL_RETRY_NS;
+        if (has_entries) {
+            bb_registry_unwritten(self->registry);
+        }
+        return false;
+    }
+    if (has_entries) {
+        bb_registry_written(self->registry);
+    }
+    if (has_identity) {
+        bb_boot_disk_written(self->boot, now_mono_ns);
+    }
+    return true;
+}
+
+void bb_control_step(bb_control_t *self, int64_t now_mono_ns)
+{
+    BB_ASSERT(self);
+    // What becomes durable may decide something, which is to be written again: identity, then
+    // entry, then, for a node alone, the next number.
+    bool has_changed = true;
+    while (has_changed) {
+        bool has_ended = s_decide(self, now_mono_ns);
+        has_changed = s_write(self, now_mono_ns) || has_ended;
+    }
+    uint32_t node = 0;
+    bb_message_t message = {.kind = BB_KIND_REGISTRY,
+                            .epoch = bb_topology_epoch(self->options.topology)};
+    while (bb_registry_send_next(self->registry, now_mono_ns, &node, &message.registry)) {
+        self->options.send(self->options.context, node, &message);
+    }
+}
+
+int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns)
+{
+    BB_ASSERT(self);
+    int64_t wake_mono_ns =
+        BB_MIN(bb_registry_wake_mono_ns(self->registry), bb_boot_wake_mono_ns(self->boot));
+    if (self->has_promised && bb_boot_state(self->boot) == BB_BOOT_COUNTING) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->mark_next_mono_ns);
+    }
+    if (!self->is_broken && self->retry_mono_ns > now_mono_ns) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->retry_mono_ns);
+    }
+    return wake_mono_ns;
+}
+
+// ---- what follows --------------------------------------------------------------------------
+
+bb_standing_t bb_control_standing(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    if (self->is_broken) {
+        return BB_STANDING_FENCED; // it could not say any more what it promises
+    }
+    switch (bb_boot_state(self->boot)) {
+    case BB_BOOT_CLAIMING:
+    case BB_BOOT_REGISTERING:
+        return BB_STANDING_JOINING;
+    case BB_BOOT_COUNTING:
+        return BB_STANDING_COUNTING;
+    case BB_BOOT_REBUILDING:
+        return BB_STANDING_REBUILDING;
+    case BB_BOOT_FENCED:
+        break;
+    }
+    return BB_STANDING_FENCED;
+}
+
+uint32_t bb_control_boot(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    return bb_boot_number(self->boot);
+}
+
+uint64_t bb_control_digest(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    return bb_registry_digest(self->registry);
+}
+
+bool bb_control_is_broken(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    return self->is_broken;
+}
+
+bb_registry_t *bb_control_registry(bb_control_t *self)
+{
+    BB_ASSERT(self);
+    return self->registry;
+}
+
+void bb_control_rival_text(const bb_control_t *self, char *out, size_t out_bytes)
+{
+    BB_ASSERT(self && out && out_bytes > 0);
+    bb_registry_entry_t entry;
+    bool is_known = bb_registry_newest(self->registry, BB_REGISTRY_BOOT,
+                                       bb_slice(self->node_id, strlen(self->node_id)), &entry);
+    if (!is_known || entry.payload.length < sizeof self->identity.disk_id) {
+        snprintf(out, out_bytes, "unknown");
+        return;
+    }
+    char hex[2 * sizeof self->identity.disk_id + 1];
+    const uint8_t *bytes = entry.payload.data;
+    for (size_t i = 0; i < sizeof self->identity.disk_id; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    }
+    snprintf(out, out_bytes, "disk %s, boot %" PRIu64 ", mark %" PRIu64, hex, entry.number >> 32,
+             entry.number & UINT32_MAX);
+}
