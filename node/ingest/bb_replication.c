@@ -242,14 +242,48 @@ static void s_answer(bb_replication_t *self, s_write_t *write, bb_error_t error,
     self->open_count--;
 }
 
+// The answered write whose time is up first; NULL: none.
+static const s_write_t *s_oldest_answered(const bb_replication_t *self)
+{
+    const s_write_t *oldest = NULL;
+    for (uint32_t i = 0; i < self->write_limit; i++) {
+        const s_write_t *write = self->writes[i];
+        if (write && write->is_answered &&
+            (!oldest || write->deadline_mono_ns < oldest->deadline_mono_ns)) {
+            oldest = write;
+        }
+    }
+    return oldest;
+}
+
+// Makes room for one more write: what is still owed for the oldest answered ones, those of an
+// eighth of a second at once, is forgotten. False: all others have no outcome yet.
+static bool s_make_room(bb_replication_t *self, uint32_t part_count)
+{
+    while (self->write_count + self->done_count >= BB_REPLICATION_WRITES_MAX ||
+           part_count > BB_REPLICATION_PARTS_MAX - self->part_count) {
+        const s_write_t *oldest = s_oldest_answered(self);
+        if (!oldest) {
+            return false;
+        }
+        int64_t until_mono_ns = oldest->deadline_mono_ns + BB_NS_PER_S / 8;
+        for (uint32_t i = 0; i < self->write_limit; i++) {
+            const s_write_t *write = self->writes[i];
+            if (write && write->is_answered && write->deadline_mono_ns <= until_mono_ns) {
+                s_release(self, i);
+            }
+        }
+    }
+    return true;
+}
+
 bb_error_t bb_replication_begin(bb_replication_t *self, const bb_replication_write_t *request,
                                 uint64_t *seqs, uint32_t *write_id)
 {
     BB_ASSERT(self && request && seqs && write_id);
     BB_ASSERT(request->part_count >= 1);
     // Ends not yet drained count too: the ring of outcomes then has room for all.
-    if (self->write_count + self->done_count >= BB_REPLICATION_WRITES_MAX ||
-        request->part_count > BB_REPLICATION_PARTS_MAX - self->part_count) {
+    if (!s_make_room(self, request->part_count)) {
         return BB_ERR_BUSY;
     }
     uint32_t index = 0;
@@ -305,6 +339,21 @@ void bb_replication_sent(bb_replication_t *self, uint32_t write_id, uint32_t nod
     write->owed[write->owed_count++] =
         (s_owed_t){.node = node, .part_count = part_count, .bytes = bytes};
     self->unacked_bytes[node] += bytes;
+}
+
+bool bb_replication_owes(const bb_replication_t *self, uint32_t write_id, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    const s_write_t *write = self->writes[write_id % BB_REPLICATION_WRITES_MAX];
+    if (!write || write->id != write_id) {
+        return false;
+    }
+    for (uint32_t i = 0; i < write->owed_count; i++) {
+        if (write->owed[i].node == node) {
+            return write->owed[i].part_count > 0;
+        }
+    }
+    return false;
 }
 
 // The node holds one more part of this write.

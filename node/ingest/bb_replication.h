@@ -20,7 +20,9 @@
 //     OPEN       _fail                       ANSWERED (that error)
 //     ANSWERED   all peers that were sent it acknowledged, or were reset, or 10 s passed     gone
 //
-// and nowhere else. ANSWERED is kept so that what a slow peer still owes stays counted.
+// and nowhere else. ANSWERED is kept so that what a slow peer still owes stays counted; when the
+// table is full of those, the oldest make room, so that nobody waits for a slow or remote replica
+// that the level does not need.
 // Cost: about 50 ns a part and copy; one allocation a write.
 #ifndef BB_REPLICATION_H
 #define BB_REPLICATION_H
@@ -30,7 +32,7 @@
 
 typedef struct bb_replication bb_replication_t;
 
-// At most this many writes are pending; the next one is BB_ERR_BUSY.
+// At most this many writes without an outcome are pending; the next one is BB_ERR_BUSY.
 #define BB_REPLICATION_WRITES_MAX 4096
 // At most this many (partition, seq) parts are pending over all writes; likewise.
 #define BB_REPLICATION_PARTS_MAX (1u << 20)
@@ -62,6 +64,9 @@ BB_MUST_CHECK bb_error_t bb_replication_begin(bb_replication_t *self,
 // The write's chunks of which `node` is a replica are on their way to it: `bytes` are owed until it
 // acknowledges. Once per write and node.
 void bb_replication_sent(bb_replication_t *self, uint32_t write_id, uint32_t node, uint64_t bytes);
+// The node has not yet acknowledged all parts of the write that it was sent; false once the write
+// is gone. Cost: nodes that were sent it.
+bool bb_replication_owes(const bb_replication_t *self, uint32_t write_id, uint32_t node);
 // The dots [first_seq, last_seq] of our stream in `partition` are durable at `node` (this one
 // included). Repeating is fine. Errors change nothing and are the peer's fault:
 //   BB_ERR_PEER_UNKNOWN     not a replica of the partition

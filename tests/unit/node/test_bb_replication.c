@@ -290,6 +290,40 @@ static void bounded(void **state)
     s_free(&fixture);
 }
 
+// Goal: what a replica owes that no level needs makes nobody wait: when the table is full of
+// answered writes the oldest make room. Method: the far data centre never acknowledges.
+static void debts_of_the_far_side_make_room(void **state)
+{
+    (void)state;
+    s_fixture_t fixture = s_new(1, 1, 1, 1);
+    const uint32_t partition = 0;
+    bb_replication_write_t write = {
+        .level = BB_LEVEL_LOCAL_QUORUM, .part_count = 1, .partitions = &partition};
+    uint64_t seq = 0;
+    uint32_t first_id = 0, id = 0;
+    for (uint32_t i = 0; i < 3 * BB_REPLICATION_WRITES_MAX; i++) {
+        write.now_mono_ns = S + i * BB_NS_PER_MS / 4;
+        write.deadline_mono_ns = write.now_mono_ns + S;
+        assert_int_equal(bb_replication_begin(fixture.core, &write, &seq, &id), BB_OK);
+        first_id = i == 0 ? id : first_id;
+        bb_replication_sent(fixture.core, id, 1, 10);
+        assert_int_equal(bb_replication_durable(fixture.core, 0, 0, seq, seq, write.now_mono_ns),
+                         BB_OK);
+        bb_replication_done_t done;
+        assert_true(bb_replication_next(fixture.core, &done));
+        assert_int_equal(done.error, BB_OK);
+        assert_true(bb_replication_owes(fixture.core, id, 1));
+        assert_false(bb_replication_owes(fixture.core, id, 0));
+    }
+    assert_false(bb_replication_owes(fixture.core, first_id, 1)); // forgotten
+    assert_true(bb_replication_unacked_bytes(fixture.core, 1) <= 10 * BB_REPLICATION_WRITES_MAX);
+    s_durable(&fixture, 1, 0, seq);
+    assert_false(bb_replication_owes(fixture.core, id, 1));
+    bb_replication_peer_reset(fixture.core, 1);
+    assert_int_equal(bb_replication_unacked_bytes(fixture.core, 1), 0);
+    s_free(&fixture);
+}
+
 // Goal: which parts can be met by who is up.
 static void reachable_levels(void **state)
 {
@@ -413,6 +447,7 @@ int main(void)
         cmocka_unit_test(owed_bytes),
         cmocka_unit_test(failing_and_late_ids),
         cmocka_unit_test(bounded),
+        cmocka_unit_test(debts_of_the_far_side_make_room),
         cmocka_unit_test(reachable_levels),
         cmocka_unit_test(random_events_against_a_model),
     };
