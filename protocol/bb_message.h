@@ -210,6 +210,13 @@ typedef struct {
     uint64_t first_seq, last_seq; // inclusive
 } bb_dot_range_t;
 
+// A chunk crosses to another data centre once: the replica that gets it sends it on to those
+// listed.
+typedef struct {
+    uint32_t forward_count;  // [0, BB_NODES_MAX]; 0: it is for the receiver alone
+    const uint16_t *forward; // node indexes of the sender's epoch, ascending
+} bb_replicate_t;            // + chunks frame + batch frame
+
 typedef struct {
     bb_stream_t stream;      // whose dots
     bb_stream_t incarnation; // of the replica that acknowledges
@@ -275,6 +282,7 @@ typedef struct {
         bb_scrub_reply_t scrub_reply;
         bb_error_reply_t error;
         bb_heartbeat_t heartbeat;
+        bb_replicate_t replicate;
         bb_replicate_ack_t replicate_ack;
         bb_have_request_t have_request;
         bb_have_t have;
@@ -285,7 +293,7 @@ typedef struct {
     void *memory; // decode: owned tables, freed by bb_message_close; NULL when encoding
 } bb_message_t;
 
-// Kinds without fields (STATUS, SETTLE, REPLICATE) have no member above.
+// Kinds without fields (STATUS, SETTLE) have no member above.
 
 // Writes the envelope frame. *out is 8-byte aligned malloc memory owned by the caller. A value
 // outside its range is a bug of the caller and aborts: the decoder at the other end refuses it.

@@ -360,6 +360,19 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     return BB_OK;
 }
 
+bb_error_t s_decode(bb_message_t *self, const wire::Replicate &from, bb_fault_t *fault)
+{
+    bb_replicate_t &to = self->replicate;
+    to.forward_count = bb::s_count(from.forward());
+    S_REQUIRE(to.forward_count <= BB_NODES_MAX, "replicate.forward", "too many");
+    to.forward = to.forward_count ? from.forward()->data() : nullptr;
+    for (uint32_t i = 0; i < to.forward_count; i++) {
+        S_REQUIRE(to.forward[i] < BB_NODES_MAX && (i == 0 || to.forward[i - 1] < to.forward[i]),
+                  "replicate.forward", "out of range or not ascending");
+    }
+    return BB_OK;
+}
+
 bb_error_t s_decode(bb_message_t *self, const wire::ReplicateAck &from, bb_fault_t *fault)
 {
     bb_replicate_ack_t &to = self->replicate_ack;
@@ -529,9 +542,13 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
         return s_decode_as<wire::PullDone>(self, envelope, fault);
     case BB_KIND_REGISTRY:
         return s_decode_as<wire::Registry>(self, envelope, fault);
+    case BB_KIND_REPLICATE:
+        if (static_cast<int>(envelope.body_type()) != 0) {
+            return s_decode_as<wire::Replicate>(self, envelope, fault);
+        }
+        return BB_OK;
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
-    case BB_KIND_REPLICATE:
         S_REQUIRE(static_cast<int>(envelope.body_type()) == 0, "envelope.body",
                   "this kind has no body");
         return BB_OK;

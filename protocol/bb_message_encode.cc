@@ -250,6 +250,13 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
         .Union();
 }
 
+body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_t &self)
+{
+    BB_ASSERT(self.forward_count <= BB_NODES_MAX);
+    auto forward = fbb.CreateVector(self.forward, self.forward_count);
+    return wire::CreateReplicate(fbb, forward).Union();
+}
+
 body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_ack_t &self)
 {
     auto ranges = self.range_count
@@ -362,9 +369,14 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
         S_KIND(PULL_DONE, pull_done, PullDone)
         S_KIND(REGISTRY, registry, Registry)
 #undef S_KIND
+    case BB_KIND_REPLICATE:
+        if (self.replicate.forward_count == 0) {
+            return 0; // as it was before there was a body
+        }
+        *type = wire::BodyTraits<wire::Replicate>::enum_value;
+        return s_encode(fbb, self.replicate);
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
-    case BB_KIND_REPLICATE:
         return 0;
     }
     BB_ASSERT(!"a known kind");

@@ -212,7 +212,7 @@ EXPECTED = {
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
         "ready": True, "draining": True, "store_count": 3, "registry_digest": 2**64 - 2}),
-    "message_replicate": message("REPLICATE"),
+    "message_replicate": message("REPLICATE", {"forward": [0, 7, 255]}),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),
         "ranges": [{"partition": 3, "reserved": 0, "first_seq": 1, "last_seq": 2**64 - 1},

@@ -53,6 +53,7 @@ static const bb_status_node_t s_status_nodes[2] = {
      .is_self = false,
      .lag_chunks = UINT64_C(1) << 40},
 };
+static const uint16_t s_forward[3] = {0, 7, BB_NODES_MAX - 1};
 static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
 static const bb_have_entry_t s_entries[2] = {{11, S_TEXT("0123456789abcdef")}, {12, {0}}};
 static const uint32_t s_unavailable[2] = {17, 3};
@@ -227,9 +228,11 @@ static bb_message_t s_sample(bb_kind_t kind)
                                              .entry_count = 2,
                                              .entries = s_registry};
         break;
+    case BB_KIND_REPLICATE:
+        m.replicate = (bb_replicate_t){.forward_count = 3, .forward = s_forward};
+        break;
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
-    case BB_KIND_REPLICATE:
         break;
     }
     return m;
@@ -380,6 +383,12 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         S_SAME(heartbeat.draining);
         S_SAME(heartbeat.store_count);
         S_SAME(heartbeat.registry_digest);
+        break;
+    case BB_KIND_REPLICATE:
+        S_SAME(replicate.forward_count);
+        assert_true(a->replicate.forward_count == 0 ||
+                    memcmp(a->replicate.forward, b->replicate.forward,
+                           a->replicate.forward_count * sizeof(uint16_t)) == 0);
         break;
     case BB_KIND_REPLICATE_ACK:
         S_SAME_BYTES(replicate_ack.stream);
@@ -564,7 +573,7 @@ static void message_round_trip_at_the_limits(void **state)
                                BB_KIND_SETTLE_REPLY,  BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
                                BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST,  BB_KIND_HAVE,
                                BB_KIND_PULL,          BB_KIND_PULL_DONE,     BB_KIND_SCRUB_REPLY,
-                               BB_KIND_REGISTRY};
+                               BB_KIND_REGISTRY,      BB_KIND_REPLICATE};
     for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
         bb_message_t empty = {.kind = kinds[i]};
         const bb_lane_t lane = {1, 0};
@@ -674,6 +683,8 @@ S_DAMAGE(s_ack_zero, wire_put(S_ELEMENT(2) + 8, 0, 8))
 S_DAMAGE(s_ack_descends, wire_put(S_ELEMENT(2) + 24 + 16, 76, 8))
 S_DAMAGE(s_ack_spare, wire_put(S_ELEMENT(2) + 4, 1, 4))
 S_DAMAGE(s_ack_partition, wire_put(S_ELEMENT(2), BB_PARTITIONS_MAX, 4))
+S_DAMAGE(s_forward_twice, wire_put(S_ELEMENT(0) + 2, 0, 2))
+S_DAMAGE(s_forward_index, wire_put(S_ELEMENT(0) + 4, BB_NODES_MAX, 2))
 S_DAMAGE(s_heartbeat_no_stores, wire_put(wire_field(body, 5), 0, 4))
 S_DAMAGE(s_heartbeat_stores, wire_put(wire_field(body, 5), BB_STORES_MAX + 1, 4))
 S_DAMAGE(s_have_request_lane, wire_put(wire_field(body, 2) + 4, BB_LANES_MAX, 4))
@@ -722,6 +733,8 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_RELEASE, s_release_level, corrupt);
     s_expect_refused(BB_KIND_ERROR, s_error_ok, corrupt);
     s_expect_refused(BB_KIND_ERROR, s_error_unknown, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE, s_forward_twice, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE, s_forward_index, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_zero, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_descends, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_spare, corrupt);
