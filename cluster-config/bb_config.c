@@ -109,8 +109,8 @@ static void s_load_replicas(bb_config_t *self, bb_yaml_map_t *cluster)
 
 static void s_load_cluster(bb_config_t *self, bb_yaml_map_t *top)
 {
-    static const char *const keys[] = {"name",     "id", "placement_key", "partitions", "epoch",
-                                       "replicas", NULL};
+    static const char *const keys[] = {"name",  "id",       "placement_key",       "partitions",
+                                       "epoch", "replicas", "dc_link_bytes_per_s", NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "cluster", true);
     bb_yaml_allow(&map, keys);
     bb_yaml_name(&map, "name", true, self->cluster_name);
@@ -121,7 +121,19 @@ static void s_load_cluster(bb_config_t *self, bb_yaml_map_t *top)
         bb_yaml_refuse(&map, "partitions", "must be a power of two up to %d", BB_PARTITIONS_MAX);
     }
     self->epoch = s_number32(&map, "epoch", false, 1, UINT32_MAX, 1);
+    bb_yaml_size(&map, "dc_link_bytes_per_s", 0, 1024 * S_GIB, &self->dc_link_bytes_per_s);
     s_load_replicas(self, &map);
+}
+
+uint64_t bb_config_link_share(const bb_config_t *self)
+{
+    BB_ASSERT(self);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        count += strcmp(self->nodes[i].dc, self->nodes[self->node_index].dc) == 0;
+    }
+    uint64_t share = self->dc_link_bytes_per_s / ((uint64_t)count * self->store_count);
+    return self->dc_link_bytes_per_s == 0 ? 0 : BB_MAX(share, UINT64_C(1));
 }
 
 // ---- node ----

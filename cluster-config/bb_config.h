@@ -14,6 +14,7 @@
 //     partitions: 1024
 //     epoch: 1
 //     replicas: {dc1: 3}
+//     dc_link_bytes_per_s: 0
 //   node:
 //     id: n1
 //     data_dir: data
@@ -118,6 +119,9 @@ typedef struct {
     uint32_t epoch; // 1
     uint32_t dc_count;
     bb_config_dc_t dcs[BB_DCS_MAX]; // in the order of the file
+    // From all nodes of one data centre together to each other one, for chunks and repair; 0: no
+    // cap. bb_config_link_share gives a store its part.
+    uint64_t dc_link_bytes_per_s;
     // node
     char node_id[BB_NODE_ID_BYTES_MAX + 1];
     uint32_t node_index; // of node_id in nodes
@@ -154,6 +158,9 @@ BB_MUST_CHECK bb_error_t bb_config_load_key(const bb_config_t *self, bb_curve_pa
 // The topology that the configuration describes, with self_index set. CONFIG.
 BB_MUST_CHECK bb_error_t bb_config_topology(const bb_config_t *self, bb_topology_t **topology,
                                             bb_fault_t *fault);
+// What one store of this node may send to each other data centre: the cap, shared out equally among
+// the nodes of its own and then among its stores; 0: no cap.
+uint64_t bb_config_link_share(const bb_config_t *self);
 // Writes the effective configuration as YAML that loads to the same, defaults included, secrets
 // excluded.
 void bb_config_print(const bb_config_t *self, FILE *out);

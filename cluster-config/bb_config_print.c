@@ -66,6 +66,7 @@ void bb_config_print(const bb_config_t *self, FILE *out)
     for (uint32_t i = 0; i < self->dc_count; i++) {
         fprintf(out, "    \"%s\": %u\n", self->dcs[i].name, self->dcs[i].replica_count);
     }
+    fprintf(out, "  dc_link_bytes_per_s: %llu\n", (unsigned long long)self->dc_link_bytes_per_s);
     fprintf(out, "node:\n  id: \"%s\"\n", self->node_id);
     s_print_text(out, "data_dir", self->data_dir);
     s_print_text(out, "key_file", self->key_file);

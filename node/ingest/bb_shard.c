@@ -72,6 +72,10 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     };
     self->view = bb_have_view_new(&view);
     self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
+    self->relay = bb_relay_new(self->node_count, self->options.peer_unacked_bytes_max);
+    for (uint32_t dc = 0; dc < bb_topology_dc_count(self->topology); dc++) {
+        bb_link_cap_init(&self->links[dc], options->dc_link_bytes_per_s, 0);
+    }
     self->is_up[self->self_index] = true;
     self->staged = bb_alloc_zero(BB_SHARD_STAGED_MAX, sizeof *self->staged);
     self->partitions = bb_alloc_zero(self->partition_count, sizeof *self->partitions);
@@ -125,6 +129,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
         bb_shard_pulls_forget(self, node);
         free(self->acks[node].ranges);
     }
+    bb_relay_destroy(&self->relay);
     bb_fence_destroy(&self->fence);
     bb_have_view_destroy(&self->view);
     bb_replication_destroy(&self->replication);
@@ -253,6 +258,8 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
     bool is_same =
         bb_stream_is_equal(bb_have_view_incarnation(self->view, peer_index), incarnation);
     if (!is_up || !is_same) {
+        bb_relay_lost(self->relay, peer_index);
+        bb_shard_relays_step(self); // before it is forgotten who owes what
         bb_replication_peer_reset(self->replication, peer_index);
         bb_shard_pulls_forget(self, peer_index);
     }
@@ -276,6 +283,7 @@ void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
     bb_shard_acks_send(self);
     bb_replication_tick(self->replication, time.mono_ns);
     bb_shard_outcomes(self);
+    bb_shard_relays_step(self);
     // Then readers, who wait for peers' have-sets, and what we lack.
     bb_shard_ask(self);
     bb_shard_reads_step(self);
@@ -312,10 +320,16 @@ uint64_t bb_shard_staged_bytes(const bb_shard_t *self)
 int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
 {
     BB_ASSERT(self);
-    if (self->staged_count > 0 || self->has_acks || self->pulls || self->is_changed) {
+    if (self->staged_count > 0 || self->has_acks || self->is_changed) {
+        return self->time.mono_ns;
+    }
+    int64_t pulls_mono_ns = bb_shard_pulls_mono_ns(self);
+    if (pulls_mono_ns <= self->time.mono_ns) {
         return self->time.mono_ns;
     }
     int64_t wake_mono_ns = bb_replication_wake_mono_ns(self->replication);
+    wake_mono_ns = BB_MIN(wake_mono_ns, pulls_mono_ns);
+    wake_mono_ns = BB_MIN(wake_mono_ns, bb_relay_wake_mono_ns(self->relay));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_have_view_wake_mono_ns(self->view));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_maintain_wake_mono_ns(self));
     if (bb_fence_waiting_count(self->fence) > 0) {

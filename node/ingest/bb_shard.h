@@ -63,6 +63,7 @@ typedef struct {
     bb_stream_t stream;              // this process start: 128 random bits, never used before
     uint64_t in_flight_bytes_max;    // open batches of clients not yet answered; past it: BUSY
     uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
+    uint64_t dc_link_bytes_per_s;    // to each other data centre, of this store; 0: no cap
     int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 500 ms
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
     bb_shard_out_t out;
@@ -140,6 +141,10 @@ typedef struct {
     uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable, writes_disk_full;
     uint64_t chunks_replicated_in, chunks_replicated_out, chunks_pulled, chunks_duplicate;
     uint64_t chunks_dropped_full; // messages of peers that came while the head or disk was full
+    uint64_t chunks_held_by_cap;  // parts not sent to another data centre at once: it pulls them
+    uint64_t batches_forwarded;   // for coordinators of other data centres
+    uint64_t relays_passed_by;    // copies sent again because a relay was silent
+    uint64_t dc_live_bytes_out[BB_DCS_MAX], dc_repair_bytes_out[BB_DCS_MAX];
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
     uint64_t unsealed_chunks; // applied and not yet in segments

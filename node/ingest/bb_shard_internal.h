@@ -3,6 +3,7 @@
 //
 //   bb_shard.c           open, close, the order of one commit, statistics
 //   bb_shard_write.c     client writes, staging, sync and apply, outcomes
+//   bb_shard_fan_out.c   chunks on their way to other replicas; relays
 //   bb_shard_peer.c      chunks, acknowledgements, have-sets and pulls of peers
 //   bb_shard_read.c      queries and their fences
 //   bb_shard_maintain.c  flush, merge, trim, settle
@@ -13,7 +14,9 @@
 
 #include "node/ingest/bb_fence.h"
 #include "node/ingest/bb_have_view.h"
+#include "node/ingest/bb_link_cap.h"
 #include "node/ingest/bb_pace.h"
+#include "node/ingest/bb_relay.h"
 #include "node/ingest/bb_replication.h"
 #include "node/ingest/bb_shard.h"
 
@@ -111,6 +114,9 @@ struct bb_shard {
     bb_have_view_t *view;
     bb_fence_t *fence;
     bb_standing_t standing;
+    bb_relay_t *relay;
+    uint64_t fan_out_turn;
+    bb_link_cap_t links[BB_DCS_MAX]; // to each other data centre: this store's share of the cap
     bool is_up[BB_NODES_MAX];
     bool is_barred[BB_NODES_MAX]; // says that it does not count
     bool is_changed;              // something a fence may wait for
@@ -188,6 +194,14 @@ void bb_shard_commit_staged(bb_shard_t *self); // sync, apply, count, note ackno
 void bb_shard_outcomes(bb_shard_t *self);      // answers what ended
 void bb_shard_write_destroy(bb_shard_t *self, bb_pending_write_t *write);
 
+// ---- bb_shard_fan_out.c
+// Sends a batch of ours, which has its dots, to the other replicas of its parts.
+void bb_shard_fan_out(bb_shard_t *self, const bb_staged_t *staged);
+void bb_shard_relays_step(bb_shard_t *self); // passes silent relays by
+// A chunk from another data centre: sends it on as the sender asks. PEER_UNKNOWN: it may not.
+BB_MUST_CHECK bb_error_t bb_shard_forward(bb_shard_t *self, uint32_t sender,
+                                          const bb_message_t *message, const bb_staged_t *staged);
+
 // ---- bb_shard_peer.c
 void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq);
 // The node's present process has just become known. What came from it before could not be
@@ -196,6 +210,7 @@ void bb_shard_ack_all(bb_shard_t *self, uint32_t node);
 void bb_shard_acks_send(bb_shard_t *self);
 void bb_shard_ask(bb_shard_t *self);                         // HAVE_REQUESTs that are due
 void bb_shard_pulls_serve(bb_shard_t *self);                 // within the round's budget
+int64_t bb_shard_pulls_mono_ns(const bb_shard_t *self);      // when the next may be served
 void bb_shard_pull(bb_shard_t *self);                        // what we lack
 void bb_shard_pulls_forget(bb_shard_t *self, uint32_t node); // what the node waits for
 

@@ -269,9 +269,10 @@ static void s_plant(bb_shard_t *self, s_incoming_t *incoming, uint64_t request_i
 static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_message_t *message,
                                  bb_buffer_t *chunks, bb_buffer_t *batch)
 {
-    if (bb_store_is_full(self->store) ||
-        !bb_store_has_room(self->store, bb_buffer_slice(batch).length)) {
-        self->stats.chunks_dropped_full++; // pulled when a flush, or somebody, has made room
+    bool is_full = bb_store_is_full(self->store) ||
+                   !bb_store_has_room(self->store, bb_buffer_slice(batch).length);
+    self->stats.chunks_dropped_full += is_full; // pulled when a flush, or somebody, has made room
+    if (is_full && message->replicate.forward_count == 0) {
         return BB_OK;
     }
     s_incoming_t incoming;
@@ -287,7 +288,10 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
     if (error == BB_OK && !s_is_placed(self, &incoming.staged.batch)) {
         error = BB_ERR_PARTITION;
     }
-    if (error == BB_OK) {
+    if (error == BB_OK) { // before it is synced here: the others should not wait for our disk
+        error = bb_shard_forward(self, node, message, &incoming.staged);
+    }
+    if (error == BB_OK && !is_full) {
         s_sort_out(self, &incoming);
         bool is_new = incoming.new_count > 0 &&
                       !s_is_staged(self, &incoming.staged.chunks, &incoming.staged.batch);
@@ -603,13 +607,47 @@ static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budg
     return emit.bytes;
 }
 
+// The cap of the link that an answer to the node goes over; NULL: it is of our own data centre.
+static bb_link_cap_t *s_link(bb_shard_t *self, uint32_t node)
+{
+    uint32_t dc = bb_topology_node(self->topology, node)->dc_index;
+    return dc == bb_topology_node(self->topology, self->self_index)->dc_index ? NULL
+                                                                              : &self->links[dc];
+}
+
 void bb_shard_pulls_serve(bb_shard_t *self)
 {
     uint64_t budget_bytes = BB_SHARD_SERVE_BYTES_MAX;
-    while (self->pulls && budget_bytes > 0) { // the rest in the next commit
-        budget_bytes -= BB_MIN(budget_bytes, s_serve(self, self->pulls, budget_bytes));
-        s_pull_remove(&self->pulls);
+    bb_pull_request_t **link = &self->pulls;
+    while (*link && budget_bytes > 0) { // the rest in the next commit
+        bb_link_cap_t *cap = s_link(self, (*link)->node);
+        uint64_t allowed = cap ? bb_link_cap_repair(cap, self->time.mono_ns) : UINT64_MAX;
+        if (allowed == 0) {
+            link = &(*link)->next; // waits for its link
+            continue;
+        }
+        uint64_t bytes = s_serve(self, *link, BB_MIN(budget_bytes, allowed));
+        if (cap) {
+            bb_link_cap_repaired(cap, bytes);
+            self->stats.dc_repair_bytes_out[cap - self->links] += bytes;
+        }
+        budget_bytes -= BB_MIN(budget_bytes, bytes);
+        s_pull_remove(link);
     }
+}
+
+int64_t bb_shard_pulls_mono_ns(const bb_shard_t *self)
+{
+    int64_t due_mono_ns = BB_NEVER_NS;
+    uint32_t own_dc = bb_topology_node(self->topology, self->self_index)->dc_index;
+    for (const bb_pull_request_t *pull = self->pulls; pull; pull = pull->next) {
+        uint32_t dc = bb_topology_node(self->topology, pull->node)->dc_index;
+        int64_t mono_ns = dc == own_dc
+                              ? self->time.mono_ns
+                              : bb_link_cap_repair_mono_ns(&self->links[dc], self->time.mono_ns);
+        due_mono_ns = BB_MIN(due_mono_ns, mono_ns);
+    }
+    return due_mono_ns;
 }
 
 void bb_shard_pull(bb_shard_t *self)

@@ -454,53 +454,6 @@ static uint32_t s_judge(bb_shard_t *self, const bb_batch_t *batch, uint64_t *poi
     return count;
 }
 
-// One message for each peer that holds any of the parts: the batch as it is when it holds all.
-static void s_replicate(bb_shard_t *self, const bb_staged_t *staged)
-{
-    const bb_batch_t *batch = &staged->batch;
-    uint32_t slot_count = bb_topology_replica_count(self->topology);
-    uint32_t held[BB_NODES_MAX] = {0}; // parts of this batch per node
-    for (uint32_t i = 0; i < batch->part_count; i++) {
-        const uint16_t *replicas = bb_topology_replicas(self->topology, batch->parts[i].partition);
-        for (uint32_t slot = 0; slot < slot_count; slot++) {
-            held[replicas[slot]]++;
-        }
-    }
-    bb_message_t message = {.kind = BB_KIND_REPLICATE, .epoch = self->epoch};
-    for (uint32_t node = 0; node < self->node_count; node++) {
-        uint64_t unacked_bytes = bb_replication_unacked_bytes(self->replication, node);
-        if (held[node] == 0 || node == self->self_index || !self->is_up[node] ||
-            unacked_bytes > self->options.peer_unacked_bytes_max) {
-            continue; // it will pull
-        }
-        bb_buffer_t *chunks = NULL, *body = NULL;
-        if (held[node] == batch->part_count) {
-            chunks = bb_buffer_keep(staged->chunks_buffer);
-            body = bb_buffer_keep(staged->batch_buffer);
-        } else {
-            for (uint32_t i = 0; i < batch->part_count; i++) {
-                self->keep[i] =
-                    bb_topology_is_replica(self->topology, batch->parts[i].partition, node);
-            }
-            uint8_t *chunks_data = NULL, *batch_data = NULL;
-            size_t chunks_length = 0, batch_length = 0;
-            bb_error_t error = bb_chunks_subset(&staged->chunks, batch, self->keep, &chunks_data,
-                                                &chunks_length, &batch_data, &batch_length);
-            if (error != BB_OK) {
-                continue; // it will pull, and the level waits for others
-            }
-            chunks = bb_buffer_new(chunks_data, chunks_length, NULL, NULL);
-            body = bb_buffer_new(batch_data, batch_length, NULL, NULL);
-        }
-        bb_replication_sent(self->replication, staged->write_id, node,
-                            bb_buffer_slice(body).length);
-        bb_shard_send(self, node, true, &message, chunks, body);
-        self->stats.chunks_replicated_out += held[node];
-        bb_buffer_drop(&chunks);
-        bb_buffer_drop(&body);
-    }
-}
-
 bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
                            uint64_t *quarantined_points)
 {
@@ -551,7 +504,7 @@ bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
                           .is_own = true};
     error = bb_chunks_decode(&staged.chunks, bb_slice(data, length), NULL);
     BB_ASSERT(error == BB_OK); // our own encoding
-    s_replicate(self, &staged);
+    bb_shard_fan_out(self, &staged);
     error = bb_shard_stage(self, &staged);
     if (error != BB_OK) {
         // Others may hold it by now: the write ends with this error, and repeating it is safe.

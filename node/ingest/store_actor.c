@@ -420,6 +420,7 @@ static void s_open(s_store_t *self)
         .stream = self->node->incarnation,
         .in_flight_bytes_max = config->limits.in_flight_bytes,
         .peer_unacked_bytes_max = config->limits.peer_queue_bytes,
+        .dc_link_bytes_per_s = bb_config_link_share(config),
         .have_report_interval_ns = config->limits.have_report_ns,
         .flush_age_ns_max = config->limits.flush_age_ns,
         .out = {.context = self,

@@ -88,6 +88,12 @@ static const s_store_metric_t s_store_metrics[] = {
     {"chunks_replicated_out_total", "counter", "Chunks sent to peers",
      S_FIELD(chunks_replicated_out), 1},
     {"chunks_pulled_total", "counter", "Chunks received by pulling", S_FIELD(chunks_pulled), 1},
+    {"chunks_held_by_cap_total", "counter", "Chunks not sent to another data centre at once",
+     S_FIELD(chunks_held_by_cap), 1},
+    {"batches_forwarded_total", "counter", "Batches sent on within this data centre for another",
+     S_FIELD(batches_forwarded), 1},
+    {"relays_passed_by_total", "counter", "Batches sent again because a relay was silent",
+     S_FIELD(relays_passed_by), 1},
     {"chunks_duplicate_total", "counter", "Chunks received again", S_FIELD(chunks_duplicate), 1},
     {"shard_peer_messages_bad_total", "counter", "Messages of peers that made no sense",
      S_FIELD(peer_messages_bad), 1},
@@ -259,6 +265,33 @@ static void s_peers(s_text_t *out, const bb_metrics_view_t *view)
     s_printf(out, "busbar_clock_skewed %d\n", view->peers && view->peers->is_skewed);
 }
 
+static void s_dc_bytes(s_text_t *out, const bb_metrics_view_t *view, uint32_t dc, bool is_repair)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < view->store_count; i++) {
+        const bb_shard_stats_t *stats = view->stores[i];
+        bytes += !stats      ? 0
+                 : is_repair ? stats->dc_repair_bytes_out[dc]
+                             : stats->dc_live_bytes_out[dc];
+    }
+    s_printf(out, "busbar_dc_bytes_out_total{dc=\"%s\",what=\"%s\"} %" PRIu64 "\n",
+             bb_topology_dc_name(view->topology, dc), is_repair ? "repair" : "live", bytes);
+}
+
+// Names of data centres are names of the configuration: nothing to escape.
+static void s_data_centres(s_text_t *out, const bb_metrics_view_t *view)
+{
+    uint32_t self_index = bb_topology_self_index(view->topology);
+    uint32_t own_dc = bb_topology_node(view->topology, self_index)->dc_index;
+    s_family(out, "dc_bytes_out_total", "counter", "Bytes of batches sent to another data centre");
+    for (uint32_t dc = 0; dc < bb_topology_dc_count(view->topology); dc++) {
+        if (dc != own_dc) {
+            s_dc_bytes(out, view, dc, false);
+            s_dc_bytes(out, view, dc, true);
+        }
+    }
+}
+
 static void s_process(s_text_t *out, const bb_metrics_view_t *view)
 {
     s_family(out, "build_info", "gauge", "1, labelled with the version");
@@ -290,6 +323,7 @@ char *bb_metrics_render(const bb_metrics_view_t *view, size_t *length)
     s_store_states(&out, view);
     s_ack_latency(&out, view);
     s_peers(&out, view);
+    s_data_centres(&out, view);
     *length = out.length;
     return out.text;
 }

@@ -68,6 +68,7 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->has_policy = bb_random_chance(r, 1, 2);
     self->scrub_bytes_per_s = S_PICK(r, 0, 64u << 10, 16u << 20);
     self->ends_with_retention = self->has_policy && bb_random_chance(r, 2, 3);
+    self->dc_link_bytes_per_s = S_PICK(r, 0, 0, 0, 8u << 10, 64u << 10);
 }
 
 const char *sim_without_name(uint32_t index)

@@ -210,6 +210,7 @@ bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault)
         .stream = store->node->stream,
         .in_flight_bytes_max = options->in_flight_bytes_max,
         .peer_unacked_bytes_max = options->peer_unacked_bytes_max,
+        .dc_link_bytes_per_s = options->dc_link_bytes_per_s,
         .have_report_interval_ns = options->have_report_ns,
         .flush_age_ns_max = options->flush_age_ns,
         .out = {.context = store, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
@@ -359,6 +360,9 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->pulled_chunks += stats.chunks_pulled;
     counters->chunks_duplicate += stats.chunks_duplicate;
     counters->chunks_dropped_full += stats.chunks_dropped_full;
+    counters->chunks_held_by_cap += stats.chunks_held_by_cap;
+    counters->batches_forwarded += stats.batches_forwarded;
+    counters->relays_passed_by += stats.relays_passed_by;
     counters->fences_waited += stats.fences_waited;
     counters->fences_timeout += stats.fences_timeout;
     counters->peer_messages_bad += stats.peer_messages_bad;

@@ -192,6 +192,9 @@ typedef struct {
     X(missing_not_replica)                                                                         \
     X(chunks_duplicate)                                                                            \
     X(chunks_dropped_full)                                                                         \
+    X(chunks_held_by_cap)                                                                          \
+    X(batches_forwarded)                                                                           \
+    X(relays_passed_by)                                                                            \
     X(fences_waited)                                                                               \
     X(fences_timeout)                                                                              \
     X(peer_messages_bad)                                                                           \

@@ -106,6 +106,8 @@ static void config_reads_everything(void **state)
     assert_int_equal(config->placement_key[0], 0xff);
     assert_int_equal(config->partition_count, 64);
     assert_int_equal(config->epoch, 1);
+    assert_int_equal(config->dc_link_bytes_per_s, 0);
+    assert_int_equal(bb_config_link_share(config), 0);
     assert_int_equal(config->dc_count, 2);
     assert_string_equal(config->dcs[1].name, "dc2");
     assert_int_equal(config->dcs[0].replica_count, 2);
@@ -146,7 +148,8 @@ static void config_print_loads_to_the_same(void **state)
 {
     (void)state;
     char *base = s_base();
-    char *text = s_with(base, "  key_file:",
+    char *capped = s_with(base, "  replicas:", "  dc_link_bytes_per_s: 8MiB\n  replicas:");
+    char *text = s_with(capped, "  key_file:",
                         "  stores: 2\n  memory_bytes: 1GiB\n  log_level: debug\n"
                         "  disk_reserve_bytes: 3GiB\n  scrub_bytes_per_s: 64KiB\n"
                         "  limits: {in_flight_bytes: 16MiB, heartbeat: 50ms, suspect: 1m30s,\n"
@@ -156,6 +159,7 @@ static void config_print_loads_to_the_same(void **state)
     assert_int_equal(bb_config_parse(text, strlen(text), "/a \"b\"/c.yaml", &config, &fault),
                      BB_OK);
     assert_int_equal(config->limits.scan_threads, 7);
+    assert_int_equal(bb_config_link_share(config), 2 << 20); // of two nodes and two stores
     assert_int_equal(config->disk_reserve_bytes, UINT64_C(3) << 30);
     assert_int_equal(config->scrub_bytes_per_s, 64 << 10);
     assert_true(config->limits.suspect_ns == 90 * BB_NS_PER_S);
@@ -182,6 +186,7 @@ static void config_print_loads_to_the_same(void **state)
     free(first);
     free(second);
     free(text);
+    free(capped);
     free(base);
 }
 

@@ -19,7 +19,7 @@
 #include "tests/support/bb_sim_kv.h"
 #include "tests/unit/node/replication_topology.h"
 
-#define H_NODES_MAX   4
+#define H_NODES_MAX   6
 #define H_ANSWERS_MAX 64
 #define H_MS          BB_NS_PER_MS
 #define H_WALL_NS     INT64_C(1767225600000000000)
@@ -62,6 +62,7 @@ struct h_cluster {
     uint32_t message_count, message_capacity;
     h_answer_t answers[H_ANSWERS_MAX];
     uint64_t ticket_next;
+    uint64_t bytes[H_NODES_MAX][H_NODES_MAX]; // of batches, sent from and to; blocked ones too
 };
 
 static inline bb_shard_time_t h_time(const h_cluster_t *self)
@@ -80,6 +81,7 @@ static inline void h_send(void *context, uint32_t peer, bool bulk, const bb_outb
     assert_int_equal(bb_message_decode(&message, bb_buffer_slice(out->envelope), NULL), BB_OK);
     bb_kind_t kind = message.kind;
     bb_message_close(&message);
+    self->bytes[node->index][peer] += bb_buffer_slice(out->body).length;
     if (self->is_blocked[node->index][peer] || kind == self->blocked_kind) {
         return;
     }
@@ -156,7 +158,7 @@ static inline void h_job(void *context, bb_store_job_t *job)
 static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
 {
     h_node_t *node = &self->nodes[index];
-    static const char *const ids[H_NODES_MAX] = {"n1", "n2", "n3", "n4"};
+    static const char *const ids[H_NODES_MAX] = {"n1", "n2", "n3", "n4", "n5", "n6"};
     node->stream = test_stream(stream);
     bb_shard_options_t options = self->tuning;
     options.store = (bb_store_options_t){
@@ -188,17 +190,19 @@ static inline void h_tell(h_cluster_t *self, uint32_t whom, uint32_t about, bool
                         &self->nodes[about].stream, 1);
 }
 
-// `node_count` nodes of one data centre; all see each other.
-static inline h_cluster_t *h_new(uint32_t node_count, uint32_t rf, uint32_t partition_count,
-                                 const bb_shard_options_t *tuning)
+// Two data centres of so many nodes with `rf` replicas each, or one when count2 is 0; all see each
+// other.
+static inline h_cluster_t *h_new_dcs(uint32_t count1, uint32_t count2, uint32_t rf,
+                                     uint32_t partition_count, const bb_shard_options_t *tuning)
 {
+    uint32_t node_count = count1 + count2;
     h_cluster_t *self = bb_alloc_zero(1, sizeof *self);
     self->node_count = node_count;
     self->now_ns = BB_NS_PER_S;
     self->tuning = tuning ? *tuning : (bb_shard_options_t){0};
     for (uint32_t i = 0; i < node_count; i++) {
         self->nodes[i] = (h_node_t){.cluster = self, .index = i, .disk = bb_sim_disk_new()};
-        self->nodes[i].topology = test_topology(node_count, rf, 0, 0, partition_count, i);
+        self->nodes[i].topology = test_topology(count1, rf, count2, rf, partition_count, i);
         h_open(self, i, (uint8_t)(101 + i));
     }
     for (uint32_t i = 0; i < node_count; i++) {
@@ -209,6 +213,13 @@ static inline h_cluster_t *h_new(uint32_t node_count, uint32_t rf, uint32_t part
         }
     }
     return self;
+}
+
+// `node_count` nodes of one data centre.
+static inline h_cluster_t *h_new(uint32_t node_count, uint32_t rf, uint32_t partition_count,
+                                 const bb_shard_options_t *tuning)
+{
+    return h_new_dcs(node_count, 0, rf, partition_count, tuning);
 }
 
 static inline void h_message_drop(h_message_t *message)
