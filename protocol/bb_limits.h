@@ -45,6 +45,8 @@
 // Replication.
 #define BB_HAVE_RANGES_MAX 32   // ranges of one stream in a have-set; past it: pull again
 #define BB_STREAMS_MAX     4096 // streams of one partition
+// An encoded session token. Past it, it holds nothing and reads with it are made at local_quorum.
+#define BB_SESSION_TOKEN_BYTES_MAX (64u << 10)
 
 // Storage.
 #define BB_BLOCK_ROWS_MAX 1024 // rows of one column block
@@ -60,6 +62,9 @@
 // Waiting. Every request carries a deadline; these bound it.
 #define BB_DEADLINE_NS_DEFAULT (INT64_C(10) * 1000000000)
 #define BB_DEADLINE_NS_MAX     (INT64_C(3600) * 1000000000)
+// How long a read at `one` waits at one replica for what its session has seen; then the partitions
+// are missing there (BB_ERR_BEHIND), and the client asks another replica.
+#define BB_SESSION_WAIT_NS_MAX (INT64_C(500) * 1000000)
 
 // The registry (bb_registry.h). More entries: BB_ERR_LIMIT, nothing taken.
 #define BB_REGISTRY_KEY_BYTES_MAX     128
