@@ -81,7 +81,8 @@ typedef struct {
 
 typedef struct {
     bb_level_t level;
-} bb_write_t; // + batch frame
+    bool wants_session; // the answer names the dots that the batch gets
+} bb_write_t;           // + batch frame
 
 typedef struct {
     uint32_t frame;    // index in the batch as sent; UINT32_MAX = whole batch
@@ -98,6 +99,7 @@ typedef struct {
     uint32_t acked_frames, rejected_frames; // a frame is rejected when none of its points is left
     uint32_t rejection_count;
     const bb_rejection_t *rejections;
+    bb_slice_t session; // bb_session_token_encode, if it was wanted: the dots of what is acked
 } bb_write_reply_t;
 
 typedef struct {
@@ -110,6 +112,9 @@ typedef struct {
     const bb_missing_t *missing;
     bb_slice_t cursor; // empty: this was the last page
     uint32_t damaged_window_count;
+    // bb_session_token_encode, if it was wanted: what the snapshot of this page held of its
+    // partitions and some replica may lack.
+    bb_slice_t session;
 } bb_result_t; // + page frame
 
 typedef struct {

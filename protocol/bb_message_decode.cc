@@ -134,6 +134,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Write &from, bb_fault_t *fau
 {
     S_REQUIRE(s_level_is_valid(from.level()), "write.level", "unknown");
     self->write.level = static_cast<bb_level_t>(from.level());
+    self->write.wants_session = from.wants_session();
     return BB_OK;
 }
 
@@ -159,6 +160,8 @@ bb_error_t s_decode(bb_message_t *self, const wire::WriteReply &from, bb_fault_t
             "write_reply.rejections", "a text is too long");
     }
     to.rejections = rejections;
+    to.session = bb::s_slice(from.session());
+    S_REQUIRE(to.session.length <= BB_SESSION_TOKEN_BYTES_MAX, "write_reply.session", "too long");
     return BB_OK;
 }
 
@@ -182,6 +185,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fau
     to.compare = static_cast<bb_compare_t>(from.compare());
     to.threshold = from.threshold();
     to.accepts_rows = from.accepts_rows();
+    to.session = bb::s_slice(from.session());
+    S_REQUIRE(to.session.length <= BB_SESSION_TOKEN_BYTES_MAX, "query.session", "too long");
+    to.wants_session = from.wants_session();
     S_REQUIRE(s_text(from.rollup(), 0, BB_NODE_ID_BYTES_MAX, &to.rollup), "query.rollup",
               "the name is too long");
     to.partition_count = bb::s_count(from.partitions());
@@ -214,6 +220,8 @@ bb_error_t s_decode(bb_message_t *self, const wire::Result &from, bb_fault_t *fa
     to.cursor = bb::s_slice(from.cursor());
     S_REQUIRE(to.cursor.length <= BB_CURSOR_BYTES_MAX, "result.cursor", "too long");
     to.damaged_window_count = from.damaged_window_count();
+    to.session = bb::s_slice(from.session());
+    S_REQUIRE(to.session.length <= BB_SESSION_TOKEN_BYTES_MAX, "result.session", "too long");
     to.missing_count = bb::s_count(from.missing());
     S_REQUIRE(to.missing_count <= BB_PARTITIONS_MAX, "result.missing", "too many");
     for (uint32_t i = 0; i < to.missing_count; i++) {

@@ -61,6 +61,12 @@ Offset<flatbuffers::Vector<uint8_t>> s_bytes(FlatBufferBuilder &fbb, bb_slice_t 
                         : Offset<flatbuffers::Vector<uint8_t>>();
 }
 
+Offset<flatbuffers::Vector<uint8_t>> s_session(FlatBufferBuilder &fbb, bb_slice_t session)
+{
+    BB_ASSERT(session.length <= BB_SESSION_TOKEN_BYTES_MAX);
+    return s_bytes(fbb, session);
+}
+
 template <class S, size_t N> S s_fixed(const uint8_t (&bytes)[N])
 {
     static_assert(sizeof(S) == N, "a wire struct of plain bytes");
@@ -109,7 +115,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_hello_reply_t &self)
 body_t s_encode(FlatBufferBuilder &fbb, const bb_write_t &self)
 {
     s_assert_level(self.level);
-    return wire::CreateWrite(fbb, static_cast<uint8_t>(self.level)).Union();
+    return wire::CreateWrite(fbb, static_cast<uint8_t>(self.level), self.wants_session).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_write_reply_t &self)
@@ -124,9 +130,10 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_write_reply_t &self)
                                                 static_cast<int32_t>(rejection.error), detail);
     }
     auto rejections = list.finish(fbb);
+    auto session = s_session(fbb, self.session);
     return wire::CreateWriteReply(fbb, self.acked_points, self.rejected_points,
                                   self.quarantined_points, self.acked_frames, self.rejected_frames,
-                                  rejections)
+                                  rejections, session)
         .Union();
 }
 
@@ -150,11 +157,12 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_query_t &self)
     auto metrics = s_texts(fbb, self.metrics, self.metric_count, BB_METRIC_NAME_BYTES_MAX);
     auto cursor = s_bytes(fbb, self.cursor);
     auto rollup = self.rollup.length ? s_text(fbb, self.rollup, BB_NODE_ID_BYTES_MAX) : text_t();
+    auto session = s_session(fbb, self.session);
     return wire::CreateQuery(fbb, static_cast<uint8_t>(self.mode), static_cast<uint8_t>(self.level),
                              self.from_wall_ns, self.to_wall_ns, self.every_ns, self.aggregates,
                              self.group_by_none, partitions, batteries, metrics, self.row_limit,
                              self.page_bytes_max, cursor, static_cast<uint8_t>(self.compare),
-                             self.threshold, self.accepts_rows, rollup)
+                             self.threshold, self.accepts_rows, rollup, session, self.wants_session)
         .Union();
 }
 
@@ -172,7 +180,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_result_t &self)
                                         self.missing_count)
             : Offset<flatbuffers::Vector<const wire::Missing *>>();
     auto cursor = s_bytes(fbb, self.cursor);
-    return wire::CreateResult(fbb, missing, cursor, self.damaged_window_count).Union();
+    auto session = s_session(fbb, self.session);
+    return wire::CreateResult(fbb, missing, cursor, self.damaged_window_count, session).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)

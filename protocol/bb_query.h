@@ -56,7 +56,7 @@ typedef enum {
 
 typedef struct {
     bb_query_mode_t mode;
-    bb_level_t level; // ONE or LOCAL_QUORUM
+    bb_level_t level;
     // [from, to). LAST leaves out series whose newest point is before `from`, and ignores `to`;
     // BATTERIES ignores both.
     int64_t from_wall_ns, to_wall_ns;
@@ -82,6 +82,10 @@ typedef struct {
     uint64_t row_limit;      // rows (points or buckets) this executor need not exceed; 0 = none
     uint32_t page_bytes_max; // soft limit of one page; 0 = 1 MiB
     bb_slice_t cursor;       // from the page before; empty = start
+    // What the answer must see at least (bb_session_token_encode), empty = anything; and whether
+    // the answer says what it saw. Of other partitions than those asked it says nothing.
+    bb_slice_t session;
+    bool wants_session;
 } bb_query_t;
 
 #define BB_CURSOR_BYTES_MAX 1024

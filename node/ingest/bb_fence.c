@@ -18,7 +18,8 @@ typedef struct s_read {
     uint64_t context;
     uint64_t request_id; // answers to this request or a later one count
     bb_topology_need_t need;
-    bool is_local; // replicas of other data centres are not needed
+    bool is_local;              // replicas of other data centres are not needed
+    bb_session_token_t session; // of these partitions
     int64_t deadline_mono_ns;
     uint32_t part_count, waiting_count;
     bool is_timeout;
@@ -73,6 +74,7 @@ static void s_reads_drop(s_read_t *read)
         for (uint32_t i = 0; i < read->part_count; i++) {
             s_targets_drop(&read->parts[i]);
         }
+        bb_session_token_clear(&read->session);
         free(read);
         read = next;
     }
@@ -96,6 +98,7 @@ void bb_fence_destroy(bb_fence_t **self_pointer)
 bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
 {
     BB_ASSERT(self && request && (request->partitions || request->partition_count == 0));
+    BB_ASSERT(request->level != BB_LEVEL_ONE || request->session);
     if (self->waiting_count >= BB_FENCE_READS_MAX) {
         return BB_ERR_BUSY;
     }
@@ -111,6 +114,10 @@ bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
     for (uint32_t i = 0; i < count; i++) {
         BB_ASSERT(bb_have_view_is_ours(self->view, request->partitions[i]));
         read->parts[i].partition = request->partitions[i];
+        read->parts[i].state = request->level == BB_LEVEL_ONE ? S_DATA : S_REPORTS;
+    }
+    if (request->session) {
+        bb_session_token_select(&read->session, request->session, request->partitions, count);
     }
     *self->waiting_end = read;
     self->waiting_end = &read->next;
@@ -129,9 +136,13 @@ uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
     BB_ASSERT(self);
     uint64_t request_id = 0;
     for (const s_read_t *read = self->waiting; read; read = read->next) {
-        bool is_needed = !(is_remote && read->is_local) && read->request_id > request_id;
-        for (uint32_t i = 0; i < read->part_count && is_needed; i++) {
-            if (read->parts[i].state == S_REPORTS) {
+        bool is_younger = read->request_id > request_id;
+        bool is_needed = !(is_remote && read->is_local);
+        // What a session has seen may be anywhere.
+        bool has_session = !bb_session_token_is_empty(&read->session);
+        for (uint32_t i = 0; i < read->part_count && is_younger; i++) {
+            if ((read->parts[i].state == S_REPORTS && is_needed) ||
+                (read->parts[i].state == S_DATA && has_session)) {
                 request_id = read->request_id;
                 break;
             }
@@ -208,7 +219,7 @@ static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
     }
     if (part->state == S_DATA) {
         const bb_have_set_t *own = self->own(self->own_context, part->partition);
-        bool is_here = true;
+        bool is_here = bb_session_token_is_held(&read->session, part->partition, own);
         for (uint32_t i = 0; i < part->target_count && is_here; i++) {
             is_here = bb_have_set_includes(own, &part->targets[i]);
         }

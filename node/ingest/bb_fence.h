@@ -12,7 +12,11 @@
 // (bb_have_view_answered_id, numbers of requests).
 // Model: tests/model/fence.pml, fence-majority and fence-wait; tests/model/move.pml, epoch-read.
 //
-//     REPORTS  the replicas that the level needs must answer
+// A read with a session waits for what its token says of each partition too. At level `one` it
+// waits for that alone (T is the token), but asks the others at once: from their answers it knows
+// what to pull.
+//
+//     REPORTS  the replicas that the level needs must answer; not at `one`
 //     DATA     what they have is waited for, and pulled when it does not come
 //     READY    or MISSING: UNAVAILABLE (too few are up), TIMEOUT (they did not answer in time),
 //              BEHIND (the data did not come in time, or nobody has it in a journal any more)
@@ -20,6 +24,7 @@
 #define BB_FENCE_H
 
 #include "node/ingest/bb_have_view.h"
+#include "protocol/bb_session_token.h"
 
 typedef struct bb_fence bb_fence_t;
 
@@ -37,10 +42,12 @@ typedef struct {
     uint64_t request_id;        // answers from this one on count: bb_have_view_request_id_next
     const uint32_t *partitions; // ours, ascending
     uint32_t partition_count;
+    const bb_session_token_t *session; // NULL: none
     int64_t deadline_mono_ns;
 } bb_fence_read_t;
 
-// A read arrived; copies the list of partitions. BB_ERR_BUSY: too many wait.
+// A read arrived; copies the list of partitions and their part of the session. BB_ERR_BUSY: too
+// many wait.
 BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *read);
 // A peer that does not count (is_barred) will give no answer that does: a read that needs it is
 // UNAVAILABLE at once. What it answered while it counted is as good as before.

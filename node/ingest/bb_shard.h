@@ -48,9 +48,10 @@ typedef struct {
     // Runs bb_scan_page elsewhere (scan pool) and answers RESULT itself. Takes over the snapshot
     // and keeps the request buffer. `missing` (copied by the callee) are partitions this page
     // cannot serve: the snapshot was taken for the request without them (bb_shard_query_exclude).
+    // `session` (NULL: not wanted; kept by the callee) goes into the RESULT as it is.
     void (*scan)(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
                  bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
-                 int64_t deadline_mono_ns);
+                 bb_buffer_t *session, int64_t deadline_mono_ns);
     // Runs bb_store_job_run elsewhere; its outcome returns by bb_shard_job_done.
     void (*job)(void *context, bb_store_job_t *job);
     // Only measures: how long a sync took, when an answer left. NULL: not measured.
@@ -147,6 +148,7 @@ typedef struct {
     uint64_t dc_live_bytes_out[BB_DCS_MAX], dc_repair_bytes_out[BB_DCS_MAX];
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
+    uint64_t sessions_waited; // of fences_waited: reads at `one` that lacked what they must see
     uint64_t unsealed_chunks; // applied and not yet in segments
     uint64_t
         untrimmed_chunks; // 0: no sealed journal file is left; else what peers still lack, >= 1
@@ -181,6 +183,7 @@ typedef enum {
     BB_PLANTED_ROUNDED_SUM,            // sums of answers are a little too large
     BB_PLANTED_LOCAL_FENCE,            // reads at any quorum ask their own data centre only
     BB_PLANTED_LOCAL_LEVEL,            // writes at any quorum count their own data centre only
+    BB_PLANTED_SESSION_IGNORED,        // reads do not wait for what their session has seen
 } bb_planted_t;
 #endif
 

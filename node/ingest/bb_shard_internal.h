@@ -6,6 +6,7 @@
 //   bb_shard_fan_out.c   chunks on their way to other replicas; relays
 //   bb_shard_peer.c      chunks, acknowledgements, have-sets and pulls of peers
 //   bb_shard_read.c      queries and their fences
+//   bb_shard_session.c   what clients have written and seen
 //   bb_shard_maintain.c  flush, merge, trim, settle
 //   bb_shard_release.c   quarantined points made normal
 //   bb_shard_standing.c  whether this node counts as a replica, and what follows
@@ -219,6 +220,18 @@ void bb_shard_query(bb_shard_t *self, uint64_t ticket, const bb_message_t *messa
                     bb_buffer_t *envelope);
 void bb_shard_reads_step(bb_shard_t *self);
 void bb_shard_read_destroy(bb_shard_t *self, bb_pending_read_t *read);
+
+// ---- bb_shard_session.c
+// The dots that a batch got, for its answer; NULL when they are not wanted.
+bb_buffer_t *bb_shard_session_dots(const bb_shard_t *self, const bb_message_t *request,
+                                   const uint32_t *partitions, const uint64_t *seqs,
+                                   uint32_t part_count);
+// What of these partitions is visible now and some replica may lack; NULL when it is not wanted.
+bb_buffer_t *bb_shard_session_seen(const bb_shard_t *self, const bb_query_t *query);
+// What the query must see at least; empty without a session. MESSAGE_CORRUPT and the like: it
+// cannot be read.
+BB_MUST_CHECK bb_error_t bb_shard_session_wanted(const bb_shard_t *self, const bb_query_t *query,
+                                                 bb_session_token_t *session);
 
 // ---- bb_shard_maintain.c
 void bb_shard_maintain(bb_shard_t *self);

@@ -75,6 +75,7 @@ static void s_scan(bb_shard_t *self, uint64_t ticket, const bb_message_t *reques
     bb_snapshot_t *snapshot = NULL;
     bb_fault_t fault = {0};
     bb_error_t error = bb_store_snapshot(self->store, &query, &snapshot, &fault);
+    bb_buffer_t *session = error == BB_OK ? bb_shard_session_seen(self, &query) : NULL;
     free(room);
     if (error != BB_OK) {
         bb_shard_answer_error(self, ticket, request->request_id, request->trace_id, error, 0, "%s",
@@ -82,7 +83,8 @@ static void s_scan(bb_shard_t *self, uint64_t ticket, const bb_message_t *reques
         return;
     }
     self->options.out.scan(self->options.out.context, ticket, request->request_id, snapshot,
-                           envelope, missing, missing_count, deadline_mono_ns);
+                           envelope, missing, missing_count, session, deadline_mono_ns);
+    bb_buffer_drop(&session);
 }
 
 // Partitions that this store cannot answer at all. Room for the query's partition count.
@@ -101,14 +103,19 @@ static uint32_t s_missing_here(bb_shard_t *self, const bb_query_t *query, bb_mis
 }
 
 static void s_wait(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
-                   bb_buffer_t *envelope, bb_missing_t *missing, uint32_t missing_count)
+                   bb_buffer_t *envelope, bb_missing_t *missing, uint32_t missing_count,
+                   bb_level_t level, const bb_session_token_t *session)
 {
     bb_query_t query = message->query;
+    query.level = level;
     bb_shard_query_exclude(&query, missing, missing_count, self->partitions);
     bb_pending_read_t *read = bb_alloc_zero(1, sizeof *read);
     int64_t deadline_mono_ns = bb_shard_deadline_mono_ns(self, message);
     // The last quarter of the time is for the scan and the way back.
     int64_t wait_mono_ns = deadline_mono_ns - (deadline_mono_ns - self->time.mono_ns) / 4;
+    if (level == BB_LEVEL_ONE) { // another replica may have it already
+        wait_mono_ns = BB_MIN(wait_mono_ns, self->time.mono_ns + BB_SESSION_WAIT_NS_MAX);
+    }
     uint64_t request_id = bb_have_view_request_id_next(self->view);
     if (BB_IS_PLANTED(self, BB_PLANTED_CACHED_FENCE)) {
         request_id = 1;
@@ -121,6 +128,7 @@ static void s_wait(bb_shard_t *self, uint64_t ticket, const bb_message_t *messag
                                .request_id = request_id,
                                .partitions = query.partitions,
                                .partition_count = query.partition_count,
+                               .session = session,
                                .deadline_mono_ns = wait_mono_ns};
     bb_error_t error = bb_fence_begin(self->fence, &request);
     if (error != BB_OK) {
@@ -144,44 +152,79 @@ static void s_wait(bb_shard_t *self, uint64_t ticket, const bb_message_t *messag
     self->reads = read;
     self->read_count++;
     self->stats.fences_waited++;
+    self->stats.sessions_waited += level == BB_LEVEL_ONE;
     self->is_changed = true; // a look at it is due
+}
+
+// Everything that the session has seen of these partitions is visible here.
+static bool s_has_seen(bb_shard_t *self, const bb_query_t *query, const bb_session_token_t *session)
+{
+    bool has_seen = true;
+    for (uint32_t i = 0; i < query->partition_count && has_seen; i++) {
+        has_seen = !bb_have_view_is_ours(self->view, query->partitions[i]) ||
+                   bb_session_token_is_held(session, query->partitions[i],
+                                            bb_store_have(self->store, query->partitions[i]));
+    }
+    return has_seen;
+}
+
+// Why the query's partitions make no sense; NULL: they do.
+static const char *s_refusal(const bb_shard_t *self, const bb_query_t *query)
+{
+    if (query->partition_count == 0) {
+        return "the query names no partition";
+    }
+    if (query->partition_count > self->partition_count) {
+        return "the query names more partitions than there are";
+    }
+    for (uint32_t i = 0; i < query->partition_count; i++) {
+        if (query->partitions[i] >= self->partition_count ||
+            (i > 0 && query->partitions[i] <= query->partitions[i - 1])) {
+            return "the query's partitions are out of range or not ascending";
+        }
+    }
+    return NULL;
 }
 
 void bb_shard_query(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,
                     bb_buffer_t *envelope)
 {
     const bb_query_t *query = &message->query;
-    const char *refusal = NULL;
-    if (query->partition_count == 0) {
-        refusal = "the query names no partition";
-    } else if (query->partition_count > self->partition_count) {
-        refusal = "the query names more partitions than there are";
-    }
-    for (uint32_t i = 0; !refusal && i < query->partition_count; i++) {
-        if (query->partitions[i] >= self->partition_count ||
-            (i > 0 && query->partitions[i] <= query->partitions[i - 1])) {
-            refusal = "the query's partitions are out of range or not ascending";
-        }
-    }
+    const char *refusal = s_refusal(self, query);
     if (refusal) {
         bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, BB_ERR_QUERY, 0,
                               "%s", refusal);
         return;
     }
-    if (!bb_shard_may_serve(self, query->level, &refusal)) {
+    // What everybody held, and this node's disk may have lost since, is no part of a session.
+    bool has_session = query->session.length > 0 || query->wants_session;
+    bb_level_t weight = has_session ? BB_MAX(query->level, BB_LEVEL_LOCAL_QUORUM) : query->level;
+    if (!bb_shard_may_serve(self, weight, &refusal)) {
         bb_shard_answer_error(self, ticket, message->request_id, message->trace_id,
                               BB_ERR_NOT_COUNTING, 0, "%s", refusal);
         return;
     }
+    bb_session_token_t session;
+    bb_error_t error = bb_shard_session_wanted(self, query, &session);
+    if (error != BB_OK) {
+        bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, error, 0,
+                              "the session token cannot be read: %s", bb_error_message(error));
+        return;
+    }
+    // A session that no token can hold any more is served by a quorum.
+    bool is_raised = session.is_overflowed && query->level == BB_LEVEL_ONE;
+    bb_level_t level = is_raised ? BB_LEVEL_LOCAL_QUORUM : query->level;
     bb_missing_t *missing = bb_alloc(query->partition_count * sizeof *missing);
     uint32_t missing_count = s_missing_here(self, query, missing);
-    if (query->level == BB_LEVEL_ONE || missing_count == query->partition_count) {
+    if (missing_count == query->partition_count ||
+        (level == BB_LEVEL_ONE && s_has_seen(self, query, &session))) {
         s_scan(self, ticket, message, envelope, missing, missing_count,
                bb_shard_deadline_mono_ns(self, message));
     } else {
-        s_wait(self, ticket, message, envelope, missing, missing_count);
+        s_wait(self, ticket, message, envelope, missing, missing_count, level, &session);
     }
     free(missing);
+    bb_session_token_clear(&session);
 }
 
 static int s_compare_missing(const void *a, const void *b)
@@ -199,7 +242,7 @@ void bb_shard_reads_step(bb_shard_t *self)
     while (bb_fence_next(self->fence, &ready)) {
         bb_pending_read_t *read = (bb_pending_read_t *)(uintptr_t)ready.context;
         self->stats.fences_timeout += ready.is_timeout;
-        const char *refusal = NULL; // only reads above `one` wait
+        const char *refusal = NULL; // only reads above `one` and those of sessions wait
         if (!bb_shard_may_serve(self, BB_LEVEL_LOCAL_QUORUM, &refusal)) {
             bb_shard_answer_error(self, read->ticket, read->request_id, 0, BB_ERR_NOT_COUNTING, 0,
                                   "%s", refusal);

@@ -362,6 +362,7 @@ static void s_take(bb_shard_t *self, s_intake_t *intake)
         .write = write,
     };
     uint64_t quarantined_points = 0;
+    uint32_t part_count = intake->batch.part_count;
     bb_error_t error = bb_shard_submit(self, &submit, &quarantined_points);
     if (error != BB_OK) {
         self->stats.writes_busy += error == BB_ERR_BUSY;
@@ -374,12 +375,17 @@ static void s_take(bb_shard_t *self, s_intake_t *intake)
     intake->reply.acked_points = point_count;
     intake->reply.acked_frames = frame_count;
     intake->reply.quarantined_points = quarantined_points;
+    // What _submit left there: the parts and the seqs that they got.
+    bb_buffer_t *session =
+        bb_shard_session_dots(self, intake->message, self->partitions, self->seqs, part_count);
+    intake->reply.session = bb_buffer_slice(session);
     bb_message_t message = {.kind = BB_KIND_WRITE_REPLY,
                             .epoch = self->epoch,
                             .request_id = write->request_id,
                             .trace_id = write->trace_id,
                             .write_reply = intake->reply};
     write->reply = bb_shard_encode(&message);
+    bb_buffer_drop(&session);
     self->stats.points_accepted += point_count;
     self->stats.frames_accepted += frame_count;
     self->stats.batches_accepted++;

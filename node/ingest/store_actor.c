@@ -100,7 +100,7 @@ static void s_answer_error(s_store_t *self, uint64_t ticket, uint64_t request_id
 
 static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
                    bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
-                   int64_t deadline_mono_ns)
+                   bb_buffer_t *session, int64_t deadline_mono_ns)
 {
     s_store_t *self = context;
     if (self->is_stopping) {
@@ -117,6 +117,7 @@ static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snaps
         .request = bb_buffer_keep(request),
         .missing = bb_alloc_zero((size_t)missing_count + 1, sizeof *missing),
         .missing_count = missing_count,
+        .session = session ? bb_buffer_keep(session) : NULL,
         .deadline_mono_ns = deadline_mono_ns,
     };
     if (missing_count > 0) {

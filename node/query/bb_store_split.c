@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_session_token.h"
+
 #define S_CURSOR_MARK 0xb5
 
 static bool s_has_partition(const bb_query_t *query, uint32_t store_index, uint32_t store_count)
@@ -119,6 +121,8 @@ struct bb_gather {
     uint32_t store_count, expected, received;
     s_store_t *stores;
     bb_write_reply_t write;
+    bb_session_token_t session; // WRITE: the dots that all stores gave
+    uint8_t *session_bytes;     // the same, encoded; NULL: nobody asked
     bb_settle_reply_t settle;
     bb_release_reply_t release;
     bb_scrub_reply_t scrub;
@@ -165,6 +169,8 @@ void bb_gather_destroy(bb_gather_t **self_p)
     for (uint32_t i = 0; i < self->scrub.damage_line_count; i++) {
         s_free_text(self->damage_lines[i]);
     }
+    bb_session_token_clear(&self->session);
+    free(self->session_bytes);
     free(self->rejections);
     free(self->error_detail);
     free(self->stores);
@@ -220,8 +226,26 @@ static bb_slice_t s_copy_text(bb_slice_t text)
     return bb_slice(copy, text.length);
 }
 
+static void s_add_session(bb_gather_t *self, bb_slice_t encoded)
+{
+    bb_session_token_t part = {0};
+    if (encoded.length == 0) {
+        return;
+    }
+    bb_error_t error = bb_session_token_decode(&part, encoded);
+    BB_ASSERT(error == BB_OK); // a store of ours made it
+    error = bb_session_token_join(&self->session, &part);
+    BB_ASSERT(error == BB_OK); // of no cluster in particular
+    bb_session_token_clear(&part);
+    free(self->session_bytes);
+    size_t length = 0;
+    bb_session_token_encode(&self->session, &self->session_bytes, &length);
+    self->write.session = bb_slice(self->session_bytes, length);
+}
+
 static void s_add_write(bb_gather_t *self, const s_store_t *store, const bb_write_reply_t *reply)
 {
+    s_add_session(self, reply->session);
     self->write.acked_points += reply->acked_points;
     self->write.rejected_points += reply->rejected_points;
     self->write.quarantined_points += reply->quarantined_points;

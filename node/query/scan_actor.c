@@ -108,6 +108,7 @@ static void s_give_page(s_scan_t *self, const bb_post_scan_t *scan, bb_error_t e
             .missing = missing,
             .cursor = bb_slice(result->cursor, result->cursor_length),
             .damaged_window_count = result->damaged_window_count,
+            .session = bb_buffer_slice(scan->session),
         };
         s_answer(self, scan, &message, bb_buffer_new(encoded, length, NULL, NULL));
         free(missing);

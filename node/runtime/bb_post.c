@@ -25,6 +25,7 @@ void bb_post_scan_drop(bb_post_scan_t *self)
     bb_snapshot_close(&self->snapshot);
     bb_buffer_drop(&self->request);
     free(self->missing);
+    bb_buffer_drop(&self->session);
     *self = (bb_post_scan_t){0};
 }
 

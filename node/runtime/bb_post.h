@@ -70,6 +70,7 @@ typedef struct {
     bb_buffer_t *request; // the QUERY's envelope
     bb_missing_t *missing;
     uint32_t missing_count;
+    bb_buffer_t *session; // for the answer; NULL: not wanted
     int64_t deadline_mono_ns;
 } bb_post_scan_t;
 

@@ -69,6 +69,7 @@ static void s_scan_free(sim_scan_t *scan)
 {
     bb_snapshot_close(&scan->snapshot);
     bb_buffer_drop(&scan->request);
+    bb_buffer_drop(&scan->session);
     free(scan->missing);
     free(scan);
 }
@@ -118,7 +119,8 @@ static void s_scan_run(sim_store_t *store, sim_scan_t *scan)
         }
         answer.result = (bb_result_t){.missing = scan->missing,
                                       .missing_count = scan->missing_count,
-                                      .cursor = bb_slice(result.cursor, result.cursor_length)};
+                                      .cursor = bb_slice(result.cursor, result.cursor_length),
+                                      .session = bb_buffer_slice(scan->session)};
         s_answer_message(store, scan->ticket, &answer, body);
     }
     bb_buffer_drop(&body);
@@ -130,7 +132,7 @@ static void s_scan_run(sim_store_t *store, sim_scan_t *scan)
 
 static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
                    bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
-                   int64_t deadline_mono_ns)
+                   bb_buffer_t *session, int64_t deadline_mono_ns)
 {
     sim_store_t *store = context;
     sim_scan_t *scan = bb_alloc_zero(1, sizeof *scan);
@@ -140,6 +142,7 @@ static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snaps
                          .snapshot = snapshot,
                          .request = bb_buffer_keep(request),
                          .missing_count = missing_count,
+                         .session = session ? bb_buffer_keep(session) : NULL,
                          .deadline_mono_ns = deadline_mono_ns};
     scan->missing = bb_alloc_zero((size_t)missing_count + 1, sizeof *missing);
     if (missing_count > 0) {

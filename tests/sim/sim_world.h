@@ -38,6 +38,7 @@ typedef struct sim_scan {
     bb_buffer_t *request;
     bb_missing_t *missing;
     uint32_t missing_count;
+    bb_buffer_t *session;
     int64_t deadline_mono_ns;
 } sim_scan_t;
 

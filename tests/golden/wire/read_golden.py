@@ -176,21 +176,22 @@ EXPECTED = {
                   {"id": "n2", "dc": "dc2", "rack": "", "client_endpoint": "tcp://127.0.0.2:7711",
                    "public_key": hexed([9], 32), "weight": 50}],
         "replica_stride": 2, "replicas": [0, 1, 1, 0, 0, 65535, 1, 65535]}),
-    "message_write": message("WRITE", {"level": 5}),
+    "message_write": message("WRITE", {"level": 5, "wants_session": False}),
     "message_write_reply": message("WRITE_REPLY", {
         "acked_points": 1200, "rejected_points": 13, "quarantined_points": 2, "acked_frames": 100,
         "rejected_frames": 1,
         "rejections": [{"frame": 7, "metric": "state", "error": 6, "detail": "metric 'state' is float64"},
-                       {"frame": 2**32 - 1, "metric": "", "error": 4, "detail": ""}]}),
+                       {"frame": 2**32 - 1, "metric": "", "error": 4, "detail": ""}],
+        "session": b""}),
     "message_query": message("QUERY", {
         "mode": 2, "level": 2, "from_wall_ns": 1000, "to_wall_ns": 9214646400000000000,
         "every_ns": 60_000_000_000, "aggregates": 0x41, "group_by_none": True, "partitions": [0, 5, 16383],
         "batteries": ["bat-1", "bät-2"], "metrics": ["voltage_v", "current_a", "soc"], "row_limit": 12345,
         "page_bytes_max": 65536, "cursor": b"\0cursor\xff", "compare": 0, "threshold": 0.0, "accepts_rows": False,
-        "rollup": ""}),
+        "rollup": "", "session": b"", "wants_session": False}),
     "message_result": message("RESULT", {
         "missing": [{"partition": 4, "error": 45}, {"partition": 9, "error": 41}], "cursor": b"go on here",
-        "damaged_window_count": 6}),
+        "damaged_window_count": 6, "session": b""}),
     "message_status": message("STATUS"),
     "message_status_reply": message("STATUS_REPLY", {
         "cluster_name": "demo", "node_id": "n1", "version": "0.1.0", "ready": True, "draining": True,

@@ -107,9 +107,9 @@ static void s_answer(void *context, uint64_t ticket, const bb_outbound_t *messag
 
 static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snapshot_t *snapshot,
                    bb_buffer_t *request, const bb_missing_t *missing, uint32_t missing_count,
-                   int64_t deadline_mono_ns)
+                   bb_buffer_t *session, int64_t deadline_mono_ns)
 {
-    (void)context, (void)ticket, (void)request_id, (void)request, (void)missing;
+    (void)context, (void)ticket, (void)request_id, (void)request, (void)missing, (void)session;
     (void)missing_count, (void)deadline_mono_ns;
     bb_snapshot_close(&snapshot); // nobody asks
 }

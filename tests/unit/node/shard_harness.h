@@ -115,7 +115,7 @@ static inline void h_answer(void *context, uint64_t ticket, const bb_outbound_t 
 // The scan pool: at once.
 static inline void h_scan(void *context, uint64_t ticket, uint64_t request_id,
                           bb_snapshot_t *snapshot, bb_buffer_t *request,
-                          const bb_missing_t *missing, uint32_t missing_count,
+                          const bb_missing_t *missing, uint32_t missing_count, bb_buffer_t *session,
                           int64_t deadline_mono_ns)
 {
     (void)deadline_mono_ns;
@@ -138,7 +138,8 @@ static inline void h_scan(void *context, uint64_t ticket, uint64_t request_id,
                           .request_id = request_id,
                           .result = {.missing = missing,
                                      .missing_count = missing_count,
-                                     .cursor = bb_slice(result.cursor, result.cursor_length)}};
+                                     .cursor = bb_slice(result.cursor, result.cursor_length),
+                                     .session = bb_buffer_slice(session)}};
     bb_message_encode(&reply, &data, &length);
     out.envelope = bb_buffer_new(data, length, NULL, NULL);
     h_answer(context, ticket, &out);

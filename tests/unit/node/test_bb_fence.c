@@ -178,6 +178,89 @@ static void youngest_question_of_each_kind(void **state)
     s_free(&f);
 }
 
+static void s_begin_session(s_fixture_t *f, bb_level_t level, const bb_session_token_t *session,
+                            uint64_t context, int64_t deadline)
+{
+    bb_fence_read_t read = {.context = context,
+                            .level = level,
+                            .request_id = bb_have_view_request_id_next(f->view),
+                            .partitions = s_all,
+                            .partition_count = PARTITIONS,
+                            .session = session,
+                            .deadline_mono_ns = deadline};
+    assert_int_equal(bb_fence_begin(f->fence, &read), BB_OK);
+}
+
+// Goal: at `one` a read waits for what its session has seen and for nobody's answer, though all are
+// asked, in other data centres too; what is here is served at the deadline, the rest is BEHIND.
+static void session_at_one(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 2, 2, 2);
+    bb_session_token_t session = {0};
+    bb_stream_t stream = test_stream(1);
+    bb_session_token_add(&session, &stream, 0, 2, 3);
+    bb_session_token_add(&session, &stream, 2, 5, 5);
+    uint64_t next = bb_have_view_request_id_next(f.view);
+    s_begin_session(&f, BB_LEVEL_ONE, &session, 7, 1000 * MS);
+    bb_session_token_clear(&session); // the fence has its own
+    bb_fence_ready_t ready;
+    bb_fence_step(f.fence, 1, true);
+    assert_false(bb_fence_next(f.fence, &ready));
+    assert_int_equal(bb_fence_request_id(f.fence, false), next);
+    assert_int_equal(bb_fence_request_id(f.fence, true), next);
+    s_add(&f.own[0], 3);
+    bb_fence_step(f.fence, 2, true);
+    assert_false(bb_fence_next(f.fence, &ready));
+    bb_fence_step(f.fence, 1000 * MS, false);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing_count, 1);
+    assert_int_equal(ready.missing[0].partition, 2);
+    assert_int_equal(ready.missing[0].error, BB_ERR_BEHIND);
+    assert_int_equal(bb_fence_request_id(f.fence, true), 0);
+
+    bb_session_token_add(&session, &stream, 2, 5, 5);
+    s_begin_session(&f, BB_LEVEL_ONE, &session, 8, 2000 * MS);
+    s_add(&f.own[2], 5);
+    bb_fence_step(f.fence, 1001 * MS, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.context, 8);
+    assert_int_equal(ready.missing_count, 0);
+    bb_session_token_clear(&session);
+    s_free(&f);
+}
+
+// Goal: at a quorum level both are waited for: what the majority had, and what the session has
+// seen.
+static void session_at_a_quorum(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    bb_session_token_t session = {0};
+    bb_stream_t stream = test_stream(1);
+    bb_session_token_add(&session, &stream, 1, 9, 9);
+    s_begin_session(&f, BB_LEVEL_LOCAL_QUORUM, &session, 7, 1000 * MS);
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 3);
+    }
+    bb_fence_ready_t ready;
+    s_answer(&f, 1, s_ask(&f, 1), 5, 3);
+    bb_fence_step(f.fence, 1, true);
+    assert_false(bb_fence_next(f.fence, &ready)); // the majority's is here, the session's is not
+    s_add(&f.own[1], 9);
+    bb_fence_step(f.fence, 2, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing_count, 0);
+
+    s_begin_session(&f, BB_LEVEL_LOCAL_QUORUM, &session, 8, 1000 * MS);
+    bb_fence_step(f.fence, 3, true);
+    assert_false(bb_fence_next(f.fence, &ready)); // the session's is here, no majority has answered
+    bb_session_token_clear(&session);
+    s_free(&f);
+}
+
 // Goal: without a majority that is up, partitions are missing at once, as UNAVAILABLE.
 static void no_majority_is_up(void **state)
 {
@@ -368,6 +451,8 @@ int main(void)
         cmocka_unit_test(older_answers_do_not_count),
         cmocka_unit_test(waits_for_the_data),
         cmocka_unit_test(youngest_question_of_each_kind),
+        cmocka_unit_test(session_at_one),
+        cmocka_unit_test(session_at_a_quorum),
         cmocka_unit_test(no_majority_is_up),
         cmocka_unit_test(deadline),
         cmocka_unit_test(alone_in_the_data_centre),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tests of node/query/bb_store_split: cutting requests by store, joining the answers.
 #include "node/query/bb_store_split.h"
+#include "protocol/bb_session_token.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -282,6 +283,42 @@ static void s_test_errors(void **state)
     }
 }
 
+// Goal: the dots that several stores gave are one token; without any there is none.
+static void s_test_sessions(void **state)
+{
+    (void)state;
+    const bb_stream_t stream = {{7}};
+    bb_message_t joint;
+    bb_gather_t *gather = bb_gather_new(BB_KIND_WRITE, 2, 2);
+    for (uint32_t s = 0; s < 2; s++) {
+        bb_session_token_t token = {0};
+        bb_session_token_add(&token, &stream, 4 + s, 9, 9);
+        uint8_t *data;
+        size_t length;
+        bb_session_token_encode(&token, &data, &length);
+        bb_message_t reply = {.kind = BB_KIND_WRITE_REPLY,
+                              .write_reply = {.session = bb_slice(data, length)}};
+        bb_gather_add(gather, s, &reply);
+        free(data);
+        bb_session_token_clear(&token);
+    }
+    bb_gather_answer(gather, &joint);
+    bb_session_token_t token = {0};
+    assert_int_equal(bb_session_token_decode(&token, joint.write_reply.session), BB_OK);
+    assert_int_equal(token.stream_count, 1);
+    assert_int_equal(token.streams[0].range_count, 2);
+    assert_int_equal(token.streams[0].ranges[1].partition, 5);
+    bb_session_token_clear(&token);
+    bb_gather_destroy(&gather);
+
+    gather = bb_gather_new(BB_KIND_WRITE, 1, 1);
+    bb_message_t reply = {.kind = BB_KIND_WRITE_REPLY};
+    bb_gather_add(gather, 0, &reply);
+    bb_gather_answer(gather, &joint);
+    assert_int_equal(joint.write_reply.session.length, 0);
+    bb_gather_destroy(&gather);
+}
+
 static void s_test_settle_release(void **state)
 {
     (void)state;
@@ -329,6 +366,7 @@ int main(void)
         cmocka_unit_test(s_test_write_round_trip),
         cmocka_unit_test(s_test_write_foreign_store),
         cmocka_unit_test(s_test_errors),
+        cmocka_unit_test(s_test_sessions),
         cmocka_unit_test(s_test_settle_release),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,6 +299,7 @@ static void s_same_write_reply(const bb_write_reply_t *a, const bb_write_reply_t
         s_same_text(a->rejections[i].metric, b->rejections[i].metric);
         s_same_text(a->rejections[i].detail, b->rejections[i].detail);
     }
+    s_same_text(a->session, b->session);
 }
 
 static void s_same_query(const bb_query_t *a, const bb_query_t *b)
@@ -324,6 +325,8 @@ static void s_same_query(const bb_query_t *a, const bb_query_t *b)
     s_same_texts(a->batteries, b->batteries, a->battery_count);
     s_same_texts(a->metrics, b->metrics, a->metric_count);
     s_same_text(a->cursor, b->cursor);
+    s_same_text(a->session, b->session);
+    S_SAME(wants_session);
 }
 
 static void s_same_registry(const bb_registry_message_t *a, const bb_registry_message_t *b)
@@ -455,6 +458,7 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
         break;
     case BB_KIND_WRITE:
         S_SAME(write.level);
+        S_SAME(write.wants_session);
         break;
     case BB_KIND_WRITE_REPLY:
         s_same_write_reply(&a->write_reply, &b->write_reply);
@@ -470,6 +474,7 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
         }
         s_same_text(a->result.cursor, b->result.cursor);
         S_SAME(result.damaged_window_count);
+        s_same_text(a->result.session, b->result.session);
         break;
     case BB_KIND_STATUS_REPLY:
         s_same_status_reply(&a->status_reply, &b->status_reply);
@@ -541,6 +546,30 @@ static void message_round_trip_of_every_kind(void **state)
         bb_message_t sample = s_sample(s_kinds[i]);
         s_round_trip(&sample);
     }
+}
+
+// Goal: session tokens pass in each message that carries one, also the largest.
+static void message_round_trip_of_sessions(void **state)
+{
+    (void)state;
+    uint8_t *bytes = bb_alloc(BB_SESSION_TOKEN_BYTES_MAX);
+    memset(bytes, 7, BB_SESSION_TOKEN_BYTES_MAX);
+    for (uint32_t i = 0; i < 2; i++) {
+        bb_slice_t session = bb_slice(bytes, i == 0 ? 1 : BB_SESSION_TOKEN_BYTES_MAX);
+        bb_message_t m = {.kind = BB_KIND_WRITE, .write = {BB_LEVEL_ONE, true}};
+        s_round_trip(&m);
+        m = (bb_message_t){.kind = BB_KIND_WRITE_REPLY, .write_reply = {.session = session}};
+        s_round_trip(&m);
+        m = (bb_message_t){.kind = BB_KIND_RESULT, .result = {.session = session}};
+        s_round_trip(&m);
+        m = (bb_message_t){.kind = BB_KIND_QUERY,
+                           .query = {.mode = BB_QUERY_LAST,
+                                     .level = BB_LEVEL_ONE,
+                                     .session = session,
+                                     .wants_session = true}};
+        s_round_trip(&m);
+    }
+    free(bytes);
 }
 
 // Goal: empty lists and texts, and values at their limits, pass too.
@@ -913,6 +942,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_round_trip_of_every_kind),
+        cmocka_unit_test(message_round_trip_of_sessions),
         cmocka_unit_test(message_round_trip_at_the_limits),
         cmocka_unit_test(message_encode_cuts_what_people_read),
         cmocka_unit_test(message_decode_refuses_each_bad_field),
