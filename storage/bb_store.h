@@ -140,6 +140,7 @@ typedef enum {
     BB_JOB_SCRUB,
     BB_JOB_ROLLUP,
     BB_JOB_RETIRE, // windows that retention has passed by
+    BB_JOB_FRESH,  // a journal file made before it is needed (bb_journal_fresh.h)
 } bb_store_job_kind_t;
 
 bool bb_store_wants_flush(const bb_store_t *self);    // the head has reached its share of memory
@@ -152,6 +153,7 @@ bool bb_store_has_room(bb_store_t *self, uint64_t bytes);
 // A floor of retention moved: flush, then RETIRE.
 bool bb_store_wants_retire(const bb_store_t *self);
 bool bb_store_retire_needs_flush(const bb_store_t *self); // the head may have what is to go
+bool bb_store_wants_fresh(const bb_store_t *self);        // before all others: it is short
 bool bb_store_wants_rollup(const bb_store_t *self);       // results of rollups are stale
 bool bb_store_wants_merge(const bb_store_t *self);        // some window holds many runs per battery
 // BB_ERR_NOT_FOUND: nothing to do. BB_ERR_BUSY: a staged record is not applied yet, and sealing now

@@ -9,15 +9,17 @@
 #include "storage/bb_store_private.h"
 #include "storage/bb_store_retention.h"
 #include "storage/bb_store_scrub.h"
+#include "storage/journal/bb_journal_fresh.h"
 
 struct bb_store_job {
     bb_store_job_kind_t kind;
-    bb_flush_t *flush;       // borrowed of the store
-    bb_merge_t *merge;       // owned
-    bb_scrub_job_t *scrub;   // owned
-    bb_rollup_job_t *rollup; // owned
-    bb_retire_t *retire;     // owned
-    bb_rollups_t *rollups;   // borrowed of the store; FLUSH
+    bb_flush_t *flush;         // borrowed of the store
+    bb_merge_t *merge;         // owned
+    bb_scrub_job_t *scrub;     // owned
+    bb_rollup_job_t *rollup;   // owned
+    bb_retire_t *retire;       // owned
+    bb_journal_fresh_t *fresh; // owned
+    bb_rollups_t *rollups;     // borrowed of the store; FLUSH
     bool must_fence;
 };
 
@@ -26,9 +28,27 @@ bool bb_store_wants_rollup(const bb_store_t *self)
     return bb_rollups_want_job(self->rollups);
 }
 
+bool bb_store_wants_fresh(const bb_store_t *self)
+{
+    return bb_journal_fresh_is_wanted(self->journal);
+}
+
 bool bb_store_wants_merge(const bb_store_t *self)
 {
     return self->is_merge_wanted;
+}
+
+// NULL: not wanted, or there is no room for it.
+static bb_journal_fresh_t *s_fresh_new(bb_store_t *self)
+{
+    if (!bb_store_wants_fresh(self)) {
+        return NULL;
+    }
+    if (!bb_store_room_take(&self->room, bb_journal_fresh_bytes(self->journal))) {
+        bb_journal_fresh_pass(self->journal);
+        return NULL;
+    }
+    return bb_journal_fresh_begin(self->journal);
 }
 
 // Freezes the head, unless one waits already because its job failed.
@@ -68,7 +88,13 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
     bb_scrub_job_t *scrub = NULL;
     bb_rollup_job_t *rollup = NULL;
     bb_retire_t *retire = NULL;
-    if (kind == BB_JOB_SCRUB) {
+    bb_journal_fresh_t *fresh = NULL;
+    if (kind == BB_JOB_FRESH) {
+        fresh = s_fresh_new(self);
+        if (!fresh) {
+            return BB_ERR_NOT_FOUND;
+        }
+    } else if (kind == BB_JOB_SCRUB) {
         scrub = bb_scrub_job_new(self);
         if (!scrub) {
             return BB_ERR_NOT_FOUND;
@@ -113,6 +139,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
         .scrub = scrub,
         .rollup = rollup,
         .retire = retire,
+        .fresh = fresh,
         .rollups = self->rollups,
     };
     self->is_job_alive = true;
@@ -134,6 +161,8 @@ bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
         return bb_retire_run(job->retire, &job->must_fence, fault);
     case BB_JOB_ROLLUP:
         return bb_rollup_job_run(job->rollup, &job->must_fence, fault);
+    case BB_JOB_FRESH:
+        return bb_journal_fresh_run(job->fresh);
     }
     return BB_ERR_INTERNAL;
 }
@@ -147,7 +176,9 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
         bb_store_meta_grow(self, true);
         bb_rollups_refused(self->rollups);
     }
-    if ((*job)->kind == BB_JOB_SCRUB) {
+    if ((*job)->kind == BB_JOB_FRESH) {
+        bb_journal_fresh_end(self->journal, &(*job)->fresh, error);
+    } else if ((*job)->kind == BB_JOB_SCRUB) {
         // What was found counts even if it could not be written down.
         bb_scrub_job_publish((*job)->scrub, self);
     } else if (error == BB_OK && (*job)->kind == BB_JOB_FLUSH) {
@@ -165,7 +196,8 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
         bb_merge_publish((*job)->merge, self);
     }
     self->is_merge_wanted = bb_merge_is_wanted(self);
-    if ((*job)->kind != BB_JOB_SCRUB && (*job)->kind != BB_JOB_ROLLUP) {
+    if ((*job)->kind != BB_JOB_SCRUB && (*job)->kind != BB_JOB_ROLLUP &&
+        (*job)->kind != BB_JOB_FRESH) {
         bb_store_scrub_windows_changed(self->scrub);
     }
     bb_merge_destroy(&(*job)->merge);

@@ -46,8 +46,8 @@ void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *j
         bb_pace_flush_end(&self->pace, time.mono_ns, error == BB_OK);
     }
     self->scrub_wake_mono_ns = time.mono_ns;
-    if (self->job_kind == BB_JOB_SCRUB) {
-        return; // what it could not write down it finds again
+    if (self->job_kind == BB_JOB_SCRUB || self->job_kind == BB_JOB_FRESH) {
+        return; // what it could not write down it finds again; nothing depends on a fresh file
     }
     if (error != BB_OK) {
         // The frozen head stays and is flushed again; a fenced store stays as it is.
@@ -97,6 +97,9 @@ static void s_jobs(bb_shard_t *self)
         return;
     }
     bool is_settling = self->settle_count > 0;
+    if (bb_store_wants_fresh(self->store) && s_job_begin(self, BB_JOB_FRESH, 1)) {
+        return;
+    }
     if (s_is_flush_due(self) || (is_settling && !s_is_sealed(self))) {
         if (s_job_begin(self, BB_JOB_FLUSH, 1)) {
             return;

@@ -91,6 +91,7 @@ bb_error_t bb_journal_begin_file(bb_journal_t *self, uint64_t file_seq, uint32_t
     }
     self->vfs->close(self->vfs, &self->output);
     self->output = file;
+    self->is_fresh_tried = false;
     bb_journal_add_file(self, file_seq)->size_bytes =
         BB_MAX(header.recycled_bytes, (uint64_t)BB_JOURNAL_FILE_HEADER_BYTES);
     return BB_OK;
@@ -231,6 +232,17 @@ static void s_settle(bb_journal_t *self)
     s_drop_staged(self);
 }
 
+// Is the present file done with? Also when it would grow although a spare has the room.
+static bool s_is_next_due(const bb_journal_t *self)
+{
+    const bb_journal_file_t *file = bb_journal_last_file(self);
+    uint64_t bytes = file->bytes + self->staged_bytes;
+    return file->record_count > 0 &&
+           (bytes > self->file_bytes_max ||
+            (bytes > file->size_bytes &&
+             bb_journal_spares_bytes_max(&self->spares) >= self->file_bytes_max / 2));
+}
+
 bb_error_t bb_journal_sync(bb_journal_t *self)
 {
     if (self->fenced) {
@@ -239,9 +251,9 @@ bb_error_t bb_journal_sync(bb_journal_t *self)
     if (self->staged_count == 0) {
         return BB_OK;
     }
-    const bb_journal_file_t *file = bb_journal_last_file(self);
-    if (file->record_count > 0 && file->bytes + self->staged_bytes > self->file_bytes_max) {
-        bb_error_t error = bb_journal_begin_file(self, file->seq + 1, 0, NULL);
+    if (s_is_next_due(self)) {
+        bb_error_t error =
+            bb_journal_begin_file(self, bb_journal_last_file(self)->seq + 1, 0, NULL);
         if (error == BB_ERR_DISK_FULL) {
             s_drop_staged(self);
             return error;

@@ -41,6 +41,7 @@ typedef struct {
     s_seqs_t files, spares;
     uint64_t newest_seq; // of files, those set aside included
     uint64_t seq_max;    // of spares, too
+    bool has_fresh;      // a spare that had no number yet
 } s_listing_t;
 
 static void s_seqs_add(s_seqs_t *self, uint64_t seq)
@@ -67,6 +68,8 @@ static void s_on_name(void *context, const char *name, bool is_directory)
         s_seqs_add(&listing->files, seq);
     } else if (spare != 0) {
         s_seqs_add(&listing->spares, spare);
+    } else if (strcmp(name, BB_JOURNAL_FRESH_NAME) == 0) {
+        listing->has_fresh = true;
     }
 }
 
@@ -419,6 +422,9 @@ static bb_error_t s_list(bb_journal_t *self, s_listing_t *listing, bb_fault_t *f
     bb_error_t error = self->vfs->list(self->vfs, self->directory, s_on_name, listing);
     for (uint32_t i = 0; error == BB_OK && i < listing->spares.count; i++) {
         error = bb_journal_spares_found(&self->spares, listing->spares.seqs[i]);
+    }
+    if (error == BB_OK && listing->has_fresh) {
+        error = bb_journal_spares_found(&self->spares, 0);
     }
     if (listing->files.count > 0) {
         qsort(listing->files.seqs, listing->files.count, sizeof(uint64_t), s_compare_seqs);

@@ -3,8 +3,8 @@
 //
 // Files of a journal: "000000000001.journal" and so on; damaged ones that could not be used are
 // kept as "000000000001.journal.damaged", and dropped ones that will be written again as
-// "000000000001.spare". The file being written always exists and is never dropped, so that a file
-// number is never given twice.
+// "000000000001.spare", like one that was made to be written to ("fresh.spare"). The file being
+// written always exists and is never dropped, so that a file number is never given twice.
 #ifndef BB_JOURNAL_PRIVATE_H
 #define BB_JOURNAL_PRIVATE_H
 
@@ -44,6 +44,7 @@ struct bb_journal {
     bb_file_t *output;
     uint64_t next_seq;
     bb_journal_spares_t spares;
+    bool is_fresh_tried; // since the present file was begun
 
     bb_journal_reader_t reader;
     bb_file_t *input; // kept open between calls of _read

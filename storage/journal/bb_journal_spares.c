@@ -4,10 +4,15 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 static void s_path(const bb_journal_spares_t *self, uint64_t seq, char path[PATH_MAX])
 {
-    snprintf(path, PATH_MAX, "%s/%012" PRIu64 BB_JOURNAL_SPARE_SUFFIX, self->directory, seq);
+    if (seq == 0) {
+        snprintf(path, PATH_MAX, "%s/%s", self->directory, BB_JOURNAL_FRESH_NAME);
+    } else {
+        snprintf(path, PATH_MAX, "%s/%012" PRIu64 BB_JOURNAL_SPARE_SUFFIX, self->directory, seq);
+    }
 }
 
 static bool s_is_wanted(const bb_journal_spares_t *self, uint64_t bytes)
@@ -31,12 +36,22 @@ bb_error_t bb_journal_spares_found(bb_journal_spares_t *self, uint64_t seq)
     if (error != BB_OK) {
         return error;
     }
-    if (!s_is_wanted(self, bytes)) {
+    // One that was not finished: its name must be free for another.
+    bool is_part = seq == 0 && bytes < self->file_bytes_max / 2;
+    if (!s_is_wanted(self, bytes) || is_part) {
         return self->vfs->remove(self->vfs, path);
     }
-    self->items[self->count++] = (bb_journal_spare_t){seq, bytes};
-    self->is_unsynced = true; // the process that named it may have died before its sync
+    bb_journal_spares_add(self, seq, bytes); // the process that named it may not have synced that
     return BB_OK;
+}
+
+void bb_journal_spares_add(bb_journal_spares_t *self, uint64_t seq, uint64_t bytes)
+{
+    if (self->count == BB_JOURNAL_SPARES_MAX) {
+        return; // others came meanwhile: it is found at the next opening
+    }
+    self->items[self->count++] = (bb_journal_spare_t){seq, bytes};
+    self->is_unsynced = true;
 }
 
 bb_error_t bb_journal_spares_put(bb_journal_spares_t *self, const char *path, uint64_t seq,
@@ -49,8 +64,7 @@ bb_error_t bb_journal_spares_put(bb_journal_spares_t *self, const char *path, ui
     s_path(self, seq, target);
     bb_error_t error = self->vfs->rename(self->vfs, path, target);
     if (error == BB_OK) {
-        self->items[self->count++] = (bb_journal_spare_t){seq, bytes};
-        self->is_unsynced = true;
+        bb_journal_spares_add(self, seq, bytes);
     }
     return error;
 }
@@ -62,6 +76,16 @@ bb_error_t bb_journal_write_header(bb_vfs_t *vfs, bb_file_t *file,
     struct iovec piece = {bytes, bb_journal_file_header_encode(header, bytes)};
     bb_error_t error = vfs->write_at(vfs, file, 0, &piece, 1);
     return error == BB_OK ? vfs->sync(vfs, file) : error;
+}
+
+// The largest, of several the warmest. There is one.
+static uint32_t s_best(const bb_journal_spares_t *self)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < self->count; i++) {
+        best = self->items[i].bytes >= self->items[best].bytes ? i : best;
+    }
+    return best;
 }
 
 bb_error_t bb_journal_spares_take(bb_journal_spares_t *self, const char *path,
@@ -80,7 +104,8 @@ bb_error_t bb_journal_spares_take(bb_journal_spares_t *self, const char *path,
         self->is_unsynced = false;
     }
     char source[PATH_MAX];
-    s_path(self, self->items[self->count - 1].seq, source); // the warmest
+    uint32_t best = s_best(self);
+    s_path(self, self->items[best].seq, source);
     bb_file_t *taken = NULL;
     // One that was deleted by hand is made again, empty: nothing is lost by it.
     error = self->vfs->open(self->vfs, source, BB_FILE_WRITE, &taken, NULL);
@@ -98,6 +123,8 @@ bb_error_t bb_journal_spares_take(bb_journal_spares_t *self, const char *path,
         return error;
     }
     self->count--;
+    memmove(&self->items[best], &self->items[best + 1],
+            (self->count - best) * sizeof self->items[0]);
     *file = taken;
     return BB_OK;
 }
@@ -123,4 +150,19 @@ uint64_t bb_journal_spares_bytes(const bb_journal_spares_t *self)
         bytes += self->items[i].bytes;
     }
     return bytes;
+}
+
+uint64_t bb_journal_spares_bytes_max(const bb_journal_spares_t *self)
+{
+    return self->count > 0 ? self->items[s_best(self)].bytes : 0;
+}
+
+bool bb_journal_spares_has_fresh(const bb_journal_spares_t *self)
+{
+    for (uint32_t i = 0; i < self->count; i++) {
+        if (self->items[i].seq == 0) {
+            return true;
+        }
+    }
+    return false;
 }

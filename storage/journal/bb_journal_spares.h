@@ -9,6 +9,9 @@
 //
 //     N.journal --drop--> N.spare --take: header of K written and synced--> K.journal
 //
+// One that never was a journal file, only filled with zeros (bb_journal_fresh.h), has the number 0
+// and a name of its own. The largest is taken first.
+//
 // The order makes each step safe to be interrupted: a file gets its number only once its header is
 // durable, and its header is overwritten only once its name says "spare" durably.
 #ifndef BB_JOURNAL_SPARES_H
@@ -19,9 +22,10 @@
 
 #define BB_JOURNAL_SPARES_MAX   4
 #define BB_JOURNAL_SPARE_SUFFIX ".spare"
+#define BB_JOURNAL_FRESH_NAME   "fresh.spare"
 
 typedef struct {
-    uint64_t seq; // of its last life
+    uint64_t seq; // of its last life; 0: it had none
     uint64_t bytes;
 } bb_journal_spare_t;
 
@@ -36,6 +40,8 @@ typedef struct {
 
 // A file that was found at opening: kept, or removed when there are enough or it is too large.
 BB_MUST_CHECK bb_error_t bb_journal_spares_found(bb_journal_spares_t *self, uint64_t seq);
+// One that was just made, with the name of that number.
+void bb_journal_spares_add(bb_journal_spares_t *self, uint64_t seq, uint64_t bytes);
 // Makes file `path`, number `seq` of `bytes`, a spare, or removes it. Nothing is synced: whoever
 // finds the file again after a crash drops it again.
 BB_MUST_CHECK bb_error_t bb_journal_spares_put(bb_journal_spares_t *self, const char *path,
@@ -48,6 +54,8 @@ BB_MUST_CHECK bb_error_t bb_journal_spares_take(bb_journal_spares_t *self, const
 // Removes all: somebody else needs the room.
 BB_MUST_CHECK bb_error_t bb_journal_spares_clear(bb_journal_spares_t *self);
 uint64_t bb_journal_spares_bytes(const bb_journal_spares_t *self);
+bool bb_journal_spares_has_fresh(const bb_journal_spares_t *self);     // number 0
+uint64_t bb_journal_spares_bytes_max(const bb_journal_spares_t *self); // of the largest; 0: none
 
 // Writes and syncs a file header.
 BB_MUST_CHECK bb_error_t bb_journal_write_header(bb_vfs_t *vfs, bb_file_t *file,
