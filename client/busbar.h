@@ -139,7 +139,8 @@ typedef struct {
     int64_t timeout_ns;      // per batch, over all attempts; 0 = client's
     size_t buffer_bytes_max; // frames not yet acknowledged; 0 = 64 MiB. Full: append waits
     size_t batch_bytes;      // of frames before they are packed; 0 = 1 MiB
-    int64_t linger_ns;       // a smaller batch is sent after this long; 0 = 20 ms
+    int64_t linger_ns;       // a smaller batch is sent after this long, or, while nothing else is
+                             // on its way to that node, after a tenth of it; 0 = 20 ms
     uint32_t in_flight_max;  // batches per node; 0 = 8
     uint64_t revision;       // of every point; 0 = telemetry
     busbar_delivery_fn on_delivery;

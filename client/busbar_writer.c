@@ -20,6 +20,8 @@
 #define S_BATCH_BYTES_DEFAULT  ((size_t)1 << 20)
 #define S_LINGER_NS_DEFAULT    (20 * BB_NS_PER_MS)
 #define S_IN_FLIGHT_DEFAULT    8
+// Of the linger time, after which a batch goes to a node that has nothing of ours to do.
+#define S_EAGER_PART 10
 
 static int64_t s_coarse_ns(void)
 {
@@ -112,6 +114,10 @@ static void s_hand_over_all(busbar_writer_t *self)
 }
 
 // On the io thread: sends what has lingered; looks again while there is something open.
+//
+// Nagle's idea (RFC 896): while something is on its way to the node, frames are worth collecting,
+// because they would only wait there; when nothing is, waiting serves nobody. So batches grow with
+// the load by themselves: small and quick when there is little, large and cheap when there is much.
 static void s_on_linger(bb_io_timer_t *timer)
 {
     busbar_writer_t *self =
@@ -122,16 +128,18 @@ static void s_on_linger(bb_io_timer_t *timer)
         bb_io_timer_set(io, timer, now_ns + 2 * BB_NS_PER_MS);
         return;
     }
+    int64_t eager_ns = self->options.linger_ns / S_EAGER_PART;
     int64_t next_ns = BB_NEVER_NS;
     bb_write_job_t *jobs = NULL;
     for (uint32_t i = 0; i < self->lane_count; i++) {
         bb_writer_lane_t *lane = &self->lanes[i];
-        int64_t due_ns = lane->opened_ns + self->options.linger_ns;
         if (lane->opened_ns == 0) {
             continue;
         }
+        bool is_idle = lane->link != BB_LINK_NONE && self->queue.in_flight[lane->link] == 0;
+        int64_t due_ns = lane->opened_ns + (is_idle ? eager_ns : self->options.linger_ns);
         if (due_ns > now_ns) {
-            next_ns = BB_MIN(next_ns, due_ns);
+            next_ns = now_ns + BB_MAX(eager_ns, INT64_C(1)); // an answer may come by then
             continue;
         }
         bb_write_job_t *job = s_cut(self, lane);
@@ -157,7 +165,7 @@ static void s_run_linger(bb_io_task_t *task)
     busbar_writer_t *self =
         (busbar_writer_t *)(void *)((char *)task - offsetof(busbar_writer_t, linger_task));
     bb_io_timer_set(self->client->io, &self->linger_timer,
-                    bb_io_now_ns() + self->options.linger_ns);
+                    bb_io_now_ns() + self->options.linger_ns / S_EAGER_PART);
 }
 
 // On the io thread.

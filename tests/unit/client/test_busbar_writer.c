@@ -327,6 +327,41 @@ static void a_lingering_frame_is_sent_by_itself(void **state)
     fake_cluster_free(cluster);
 }
 
+static int64_t s_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * S + now.tv_nsec;
+}
+
+// Goal: while a node has nothing of the writer's to do, a frame waits for a tenth of the linger
+// time only. Method: two seconds of linger time, and the frame is there before they have passed.
+static void a_node_with_nothing_to_do_is_not_kept_waiting(void **state)
+{
+    (void)state;
+    fake_cluster_t *cluster = fake_cluster_new(1, NULL);
+    busbar_client_t *client = s_open(cluster);
+    busbar_fault_t fault;
+    s_seen_t seen = {0};
+    busbar_writer_options_t options = {
+        .linger_ns = 2 * S, .on_delivery = s_on_delivery, .context = &seen};
+    busbar_writer_t *writer = busbar_writer_open(client, &options);
+    const busbar_metric_t metric = {"soc", BUSBAR_INT64};
+    uint32_t shape, battery;
+    assert_int_equal(busbar_writer_shape(writer, &metric, 1, &shape, &fault), BUSBAR_OK);
+    assert_int_equal(busbar_writer_battery(writer, "b00", NULL, 0, &battery, &fault), BUSBAR_OK);
+    busbar_value_t value = {.integer = 0};
+    int64_t begin_ns = s_now_ns();
+    assert_int_equal(busbar_writer_append(writer, battery, shape, 0, &value, &fault), BUSBAR_OK);
+    assert_true(fake_wait_writes(cluster, 1, 10));
+    assert_true(s_now_ns() - begin_ns < options.linger_ns);
+    assert_int_equal(busbar_writer_flush(writer, 5 * S), BUSBAR_OK);
+    assert_int_equal(seen.frames, 1);
+    assert_int_equal(busbar_writer_close(&writer, S, NULL), BUSBAR_OK);
+    busbar_close(&client);
+    fake_cluster_free(cluster);
+}
+
 // Goal: a small buffer slows append down and loses nothing.
 static void a_full_buffer_waits(void **state)
 {
@@ -487,6 +522,7 @@ int main(void)
         cmocka_unit_test(refusals_end_as_failed),
         cmocka_unit_test(nodes_that_are_gone_are_avoided),
         cmocka_unit_test(a_lingering_frame_is_sent_by_itself),
+        cmocka_unit_test(a_node_with_nothing_to_do_is_not_kept_waiting),
         cmocka_unit_test(a_full_buffer_waits),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(writers_of_two_threads_share_a_client),
