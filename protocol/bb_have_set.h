@@ -43,6 +43,14 @@ typedef struct {
     uint32_t stream_capacity;
 } bb_have_set_t;
 
+// The stream of all zeros is nobody's: chunks of it have no dots. A replica journals so what
+// segment sync brought; no have-set contains them, and no peer is ever sent one.
+static inline bool bb_stream_is_none(const bb_stream_t *stream)
+{
+    static const uint8_t none[sizeof stream->bytes] = {0};
+    return __builtin_memcmp(stream->bytes, none, sizeof none) == 0;
+}
+
 static inline bool bb_stream_is_equal(const bb_stream_t *a, const bb_stream_t *b)
 {
     return __builtin_memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;

@@ -557,6 +557,10 @@ void bb_store_close(bb_store_t **store)
     for (uint32_t i = 0; i < self->partition_count; i++) {
         bb_have_set_clear(&self->have[i]);
     }
+    for (uint32_t i = 0; self->adopting && i < self->partition_count; i++) {
+        bb_have_set_clear(&self->adopting[i]);
+    }
+    free(self->adopting);
     free(self->have);
     free(self->have_versions);
     bb_dictionary_destroy(&self->dictionary);

@@ -141,6 +141,7 @@ typedef enum {
     BB_JOB_ROLLUP,
     BB_JOB_RETIRE, // windows that retention has passed by
     BB_JOB_FRESH,  // a journal file made before it is needed (bb_journal_fresh.h)
+    BB_JOB_SYNC,   // what a window holds, for a peer or to be compared: bb_store_sync.h
 } bb_store_job_kind_t;
 
 bool bb_store_wants_flush(const bb_store_t *self);    // the head has reached its share of memory

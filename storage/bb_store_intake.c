@@ -432,9 +432,14 @@ typedef struct {
 static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
 {
     bb_error_t result = BB_OK;
+    bool has_dots = !bb_stream_is_none(&chunks->stream);
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         BB_ASSERT(partition < self->partition_count);
+        if (!has_dots) {
+            self->scratch.keep[i] = true; // merging is idempotent
+            continue;
+        }
         bool added = false;
         bb_error_t error = bb_have_set_add(&self->have[partition], &chunks->stream, chunks->seqs[i],
                                            chunks->seqs[i], &added);

@@ -9,6 +9,7 @@
 #include "storage/bb_store_private.h"
 #include "storage/bb_store_retention.h"
 #include "storage/bb_store_scrub.h"
+#include "storage/bb_store_sync_read.h"
 #include "storage/journal/bb_journal_fresh.h"
 
 struct bb_store_job {
@@ -19,6 +20,7 @@ struct bb_store_job {
     bb_rollup_job_t *rollup;   // owned
     bb_retire_t *retire;       // owned
     bb_journal_fresh_t *fresh; // owned
+    bb_sync_reads_t *sync;     // owned
     bb_rollups_t *rollups;     // borrowed of the store; FLUSH
     bool must_fence;
 };
@@ -57,7 +59,7 @@ static bb_error_t s_freeze(bb_store_t *self)
     if (self->frozen) {
         return BB_OK;
     }
-    if (bb_head_points(self->active) == 0) {
+    if (bb_head_points(self->active) == 0 && !bb_store_is_adopting(self)) {
         return BB_ERR_NOT_FOUND;
     }
     if (self->waiting_count > 0) {
@@ -79,6 +81,7 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
                               double runs_per_battery_min, bb_store_job_t **job)
 {
     BB_ASSERT(!self->is_job_alive);
+    BB_ASSERT(kind != BB_JOB_SYNC); // begins by bb_store_sync_begin
     if (self->is_fenced) {
         return BB_ERR_FENCED;
     }
@@ -146,6 +149,26 @@ bb_error_t bb_store_job_begin(bb_store_t *self, bb_store_job_kind_t kind,
     return BB_OK;
 }
 
+bb_error_t bb_store_sync_begin(bb_store_t *self, const bb_sync_ask_t *asks, uint32_t ask_count,
+                               bb_store_job_t **job)
+{
+    BB_ASSERT(!self->is_job_alive);
+    BB_ASSERT(ask_count >= 1 && ask_count <= BB_SYNC_ASKS_MAX);
+    if (self->is_fenced) {
+        return BB_ERR_FENCED;
+    }
+    *job = bb_alloc_zero(1, sizeof **job);
+    (*job)->kind = BB_JOB_SYNC;
+    (*job)->sync = bb_sync_reads_new(self, asks, ask_count);
+    self->is_job_alive = true;
+    return BB_OK;
+}
+
+const bb_sync_found_t *bb_store_job_found(const bb_store_job_t *job, uint32_t *count)
+{
+    return job->sync ? bb_sync_reads_found(job->sync, count) : NULL;
+}
+
 bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
 {
     switch (job->kind) {
@@ -163,6 +186,9 @@ bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
         return bb_rollup_job_run(job->rollup, &job->must_fence, fault);
     case BB_JOB_FRESH:
         return bb_journal_fresh_run(job->fresh);
+    case BB_JOB_SYNC:
+        bb_sync_reads_run(job->sync);
+        return BB_OK;
     }
     return BB_ERR_INTERNAL;
 }
@@ -192,12 +218,14 @@ void bb_store_job_end(bb_store_t *self, bb_store_job_t **job, bb_error_t error)
         }
     } else if ((*job)->kind == BB_JOB_ROLLUP) {
         bb_rollup_job_publish((*job)->rollup, self, error);
+    } else if ((*job)->kind == BB_JOB_SYNC) {
+        bb_sync_reads_destroy(&(*job)->sync); // changes nothing
     } else if (error == BB_OK) {
         bb_merge_publish((*job)->merge, self);
     }
     self->is_merge_wanted = bb_merge_is_wanted(self);
     if ((*job)->kind != BB_JOB_SCRUB && (*job)->kind != BB_JOB_ROLLUP &&
-        (*job)->kind != BB_JOB_FRESH) {
+        (*job)->kind != BB_JOB_FRESH && (*job)->kind != BB_JOB_SYNC) {
         bb_store_scrub_windows_changed(self->scrub);
     }
     bb_merge_destroy(&(*job)->merge);

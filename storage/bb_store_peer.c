@@ -118,6 +118,9 @@ static bb_error_t s_offer(void *context, uint64_t file_seq, const bb_chunks_t *c
         self->keep = bb_realloc(self->keep, self->keep_capacity * sizeof *self->keep);
     }
     uint32_t kept = 0;
+    if (bb_stream_is_none(&chunks->stream)) {
+        return BB_OK; // nobody can ask for what has no dots
+    }
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         uint32_t index = partition < self->store->partition_count ? self->index_of[partition] : 0;
@@ -152,7 +155,7 @@ static bb_error_t s_note_record(void *context, uint64_t file_seq, const bb_chunk
 {
     (void)file_seq;
     (void)chunks_encoded;
-    for (uint32_t i = 0; i < batch->part_count; i++) {
+    for (uint32_t i = 0; i < batch->part_count && !bb_stream_is_none(&chunks->stream); i++) {
         s_note_dots(context, batch->parts[i].partition, &chunks->stream, chunks->seqs[i],
                     chunks->seqs[i]);
     }

@@ -88,6 +88,7 @@ struct bb_store {
     uint64_t *have_versions; // per partition: `version` when it last changed
     uint64_t version;
     uint64_t have_saved_version; // have-sets changed later are not in meta yet
+    bb_have_set_t *adopting;     // per partition, NULL = none: wait for the next flush to begin
     uint64_t sealed_through;
     uint64_t staged_count;  // records that the next sync makes durable
     uint64_t waiting_count; // records staged or synced and not yet applied

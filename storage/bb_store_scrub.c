@@ -184,6 +184,43 @@ void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
     self->windows_changed = true;
 }
 
+// That of a segment which is gone for longer goes with the last segment that may have inherited it.
+bool bb_store_scrub_forgets(const bb_store_window_t *window, const bb_damage_entry_t *entry,
+                            uint64_t number)
+{
+    bool is_there = false;
+    bool is_last = true;
+    for (uint32_t i = 0; i < window->part_count; i++) {
+        uint64_t other = bb_segment_number(window->parts[i].segment);
+        is_there |= other != number && other == entry->number;
+        is_last &= other >= number;
+    }
+    return entry->number == number || (!is_there && is_last);
+}
+
+void bb_store_scrub_forget(bb_store_t *store, bb_window_id_t window, uint64_t number)
+{
+    bb_store_scrub_t *self = store->scrub;
+    bool found;
+    uint32_t at = bb_store_windows_find(&store->windows, window, &found);
+    uint32_t count = 0;
+    const bb_damage_entry_t *entries =
+        bb_damage_window(&self->damage, (uint8_t)window.kind, window.class_id, window.day, &count);
+    uint32_t *batteries = bb_alloc((count + 1) * sizeof *batteries);
+    uint32_t drop_count = 0;
+    for (uint32_t i = 0; found && i < count; i++) {
+        if (bb_store_scrub_forgets(&store->windows.items[at], &entries[i], number)) {
+            batteries[drop_count++] = entries[i].battery;
+        }
+    }
+    for (uint32_t i = 0; i < drop_count; i++) {
+        bb_damage_drop(&self->damage, (uint8_t)window.kind, window.class_id, window.day,
+                       batteries[i]);
+    }
+    free(batteries);
+    self->windows_changed = true;
+}
+
 const bb_damage_t *bb_store_scrub_damage(const bb_store_scrub_t *self)
 {
     return &self->damage;

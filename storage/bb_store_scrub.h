@@ -30,6 +30,13 @@ void bb_store_scrub_load_fresh(bb_store_scrub_t *self, bb_window_id_t window, ui
 // a crash and not read whole since, are looked at by the checker first.
 void bb_store_scrub_opened(bb_store_t *store);
 
+// A segment is not in its window any more, and with it what was damaged. Call while the window is
+// still there.
+void bb_store_scrub_forget(bb_store_t *store, bb_window_id_t window, uint64_t number);
+// Is the entry one of those that _forget drops?
+bool bb_store_scrub_forgets(const bb_store_window_t *window, const bb_damage_entry_t *entry,
+                            uint64_t number);
+
 bool bb_store_scrub_is_any_suspect(const bb_store_scrub_t *self);
 
 // The list of windows of the store has changed, or what is in them.

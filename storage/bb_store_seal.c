@@ -19,7 +19,9 @@ struct bb_seal {
 
     uint32_t newest_day; // that has points
     uint64_t sealed_through;
-    uint64_t version; // of the have-sets in `record`
+    uint64_t version;       // of the have-sets in `record`
+    bb_have_set_t *adopted; // per partition, NULL = none: dots that enter the have-sets with it
+    uint32_t partition_count;
     bb_meta_batch_t names;
     bool names_are_written;
     bb_meta_batch_t record;       // have-sets and sealed_through
@@ -37,6 +39,23 @@ struct bb_seal {
 };
 
 // ---- on the store's thread -------------------------------------------------------------------
+// A set that is too fragmented for all dots takes some: to adopt less is never wrong.
+static void s_unite(bb_have_set_t *have, const bb_have_set_t *dots)
+{
+    bb_error_t error = bb_have_set_union(have, dots);
+    BB_ASSERT(error == BB_OK || error == BB_ERR_LIMIT);
+}
+
+// `dots` becomes what the have-set will be.
+static void s_adopt(bb_have_set_t *dots, const bb_have_set_t *have)
+{
+    bb_have_set_t whole = {0};
+    bb_have_set_copy(&whole, have);
+    s_unite(&whole, dots);
+    bb_have_set_clear(dots);
+    *dots = whole;
+}
+
 bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
 {
     bb_seal_t *self = bb_alloc_zero(1, sizeof *self);
@@ -56,8 +75,14 @@ bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
         bb_meta_batch_classes(&self->names, store->retention, NULL);
         bb_retention_records_saved(store->retention);
     }
+    self->adopted = store->adopting;
+    self->partition_count = store->partition_count;
+    store->adopting = NULL;
     for (uint32_t p = 0; p < store->partition_count; p++) {
-        if (store->have_versions[p] > store->have_saved_version) {
+        if (self->adopted && self->adopted[p].stream_count > 0) {
+            s_adopt(&self->adopted[p], &store->have[p]);
+            bb_meta_batch_have(&self->record, p, &self->adopted[p]);
+        } else if (store->have_versions[p] > store->have_saved_version) {
             bb_meta_batch_have(&self->record, p, &store->have[p]);
         }
     }
@@ -78,6 +103,10 @@ void bb_seal_destroy(bb_seal_t **self)
     bb_store_windows_free(&seal->fresh);
     bb_run_group_destroy(&seal->group);
     bb_store_draft_free(&seal->draft);
+    for (uint32_t p = 0; seal->adopted && p < seal->partition_count; p++) {
+        bb_have_set_clear(&seal->adopted[p]);
+    }
+    free(seal->adopted);
     free(seal);
     *self = NULL;
 }
@@ -103,6 +132,12 @@ void bb_seal_publish(bb_seal_t *self, bb_store_t *store)
     }
     store->sealed_through = self->sealed_through;
     store->have_saved_version = self->version;
+    for (uint32_t p = 0; self->adopted && p < self->partition_count; p++) {
+        if (self->adopted[p].stream_count > 0) {
+            s_unite(&store->have[p], &self->adopted[p]);
+            store->have_versions[p] = ++store->version;
+        }
+    }
     store->written.flush_bytes += self->written.flush_bytes;
     store->written.flush_points += self->written.flush_points;
 }

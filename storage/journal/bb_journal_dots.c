@@ -69,6 +69,9 @@ void bb_journal_dots_add(bb_journal_dots_t *self, uint32_t partition, const bb_s
                          uint64_t seq)
 {
     BB_ASSERT(seq >= 1);
+    if (bb_stream_is_none(stream)) {
+        return;
+    }
     uint32_t stream_index = s_stream_index(self, stream);
     if (self->slot_used * 2 >= self->slot_count) {
         s_grow_slots(self);

@@ -30,6 +30,7 @@ typedef struct {
 } bb_journal_dots_t;
 
 void bb_journal_dots_clear(bb_journal_dots_t *self); // frees everything
+// No effect for the stream that has no dots.
 void bb_journal_dots_add(bb_journal_dots_t *self, uint32_t partition, const bb_stream_t *stream,
                          uint64_t seq);
 void bb_journal_dots_seal(bb_journal_dots_t *self);

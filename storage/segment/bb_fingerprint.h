@@ -23,7 +23,11 @@ typedef struct {
 } bb_fingerprint_t;
 
 // The id of a battery or the name of a metric, hashed: equal strings are so only as the same kind.
-typedef enum { BB_FINGERPRINT_BATTERY = 1, BB_FINGERPRINT_METRIC } bb_fingerprint_kind_t;
+typedef enum {
+    BB_FINGERPRINT_BATTERY = 1,
+    BB_FINGERPRINT_METRIC,
+    BB_FINGERPRINT_ATTRIBUTES, // of a battery, packed
+} bb_fingerprint_kind_t;
 typedef struct {
     uint64_t a, b;
 } bb_fingerprint_name_t;

@@ -252,7 +252,7 @@ static void s_test_dots_random(void **state)
                 }
             }
             expected.has[partition][stream][seq] = true;
-            bb_journal_dots_add(&dots, partition, &(bb_stream_t){{stream}}, seq);
+            bb_journal_dots_add(&dots, partition, &(bb_stream_t){{stream, 1}}, seq);
         }
         for (int sealed = 0; sealed < 2; sealed++) {
             memset(&marks, 0, sizeof marks);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_sync - words of segment sync: windows and leaves, and what replicas ask each other of them.
+//
+// Pure types. storage/bb_store_sync.h says what windows, leaves and buckets are and computes them;
+// node/background/bb_segment_sync.h says who asks what, when.
+//
+//   target                                  source
+//     WINDOWS   which windows may hold something?   ──▶ list
+//     BUCKETS   sums of the leaves of a window?     ──▶ up to 256 sums
+//     FETCH     batteries of these buckets, but     ──▶ batches, page by page
+//               those that have one of these leaves
+#ifndef BB_SYNC_H
+#define BB_SYNC_H
+
+#include "protocol/bb_error.h"
+#include "protocol/bb_have_set.h"
+#include "protocol/bb_limits.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Batteries of a window fall into this many buckets, by the lowest bits of their hash.
+#define BB_SYNC_BUCKETS       256u
+#define BB_SYNC_BUCKETS_BYTES (BB_SYNC_BUCKETS / 8)
+
+// Stable numbers, on the wire.
+typedef enum {
+    BB_SYNC_NORMAL = 0,
+    BB_SYNC_QUARANTINE = 1,
+    BB_SYNC_ATTRIBUTES = 2, // of batteries; day 0
+} bb_sync_kind_t;
+#define BB_SYNC_KIND_LAST BB_SYNC_ATTRIBUTES
+
+typedef struct {
+    uint32_t kind; // bb_sync_kind_t
+    uint32_t day;  // from 1970-01-01
+} bb_sync_window_t;
+
+static inline int bb_sync_window_compare(bb_sync_window_t a, bb_sync_window_t b)
+{
+    uint64_t left = (uint64_t)a.kind << 32 | a.day;
+    uint64_t right = (uint64_t)b.kind << 32 | b.day;
+    return (left > right) - (left < right);
+}
+
+// All points of one battery in a window. Batteries are named by the hash of their ids under the
+// cluster's key; two with the same one share a leaf. In an answer to BUCKETS: the sum of a bucket,
+// whose number takes the battery's place.
+typedef struct {
+    uint64_t battery;
+    uint64_t low, high;
+} bb_sync_leaf_t;
+
+#define BB_SYNC_WINDOWS_MAX (2u * BB_WINDOWS_MAX + 1)
+#define BB_SYNC_LEAVES_MAX  (1u << 18) // of one message; what a target leaves out is sent again
+#define BB_SYNC_PIECES_MAX  4096u      // batches of one answer, and batteries with attributes
+
+typedef enum {
+    BB_SYNC_STEP_WINDOWS = 1,
+    BB_SYNC_STEP_BUCKETS = 2,
+    BB_SYNC_STEP_FETCH = 3,
+} bb_sync_step_t;
+#define BB_SYNC_STEP_LAST BB_SYNC_STEP_FETCH
+
+// What a question and its answer are about; an answer repeats it.
+typedef struct {
+    bb_sync_step_t step;
+    uint32_t partition;
+    bb_sync_window_t window; // zeros: WINDOWS
+} bb_sync_topic_t;
+
+typedef struct {
+    bb_sync_topic_t topic;
+    uint8_t buckets[BB_SYNC_BUCKETS_BYTES]; // FETCH: a bit for each that is wanted
+    uint32_t leaf_count;
+    const bb_sync_leaf_t *leaves; // FETCH: ascending by battery
+    bb_slice_t battery_first;     // FETCH: id to go on with; empty = from the first
+    int64_t from_wall_ns;
+} bb_sync_question_t;
+
+typedef struct {
+    bb_slice_t id;
+    bb_slice_t packed; // as bb_dictionary packs attributes
+} bb_sync_pair_t;
+
+typedef struct {
+    bb_sync_topic_t topic;
+    bb_stream_t incarnation; // of the source
+    bb_error_t error;        // OK, BUSY, or CORRUPT: damage here, ask another
+    uint32_t window_count;
+    const bb_sync_window_t *windows; // ascending
+    uint32_t leaf_count;
+    const bb_sync_leaf_t *leaves; // BUCKETS: ascending, those that are not zero
+    uint32_t batch_count;
+    const bb_slice_t *batches; // FETCH; their bytes may lie anywhere
+    uint32_t pair_count;
+    const bb_sync_pair_t *pairs; // FETCH of attributes
+    bool has_more;
+    bb_slice_t battery_next; // go on with
+    int64_t from_next_wall_ns;
+} bb_sync_answer_t;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
