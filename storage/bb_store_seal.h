@@ -25,8 +25,8 @@
 
 typedef struct bb_seal bb_seal_t;
 
-// Takes the names that are not in meta yet, the have-sets that changed since the last flush, and the
-// dots that are to be adopted (bb_store_sync.h).
+// Takes the names that are not in meta yet, the have-sets that changed since the last flush, and
+// the dots that are to be adopted (bb_store_sync.h).
 bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through);
 void bb_seal_destroy(bb_seal_t **self);
 

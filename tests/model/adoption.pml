@@ -8,13 +8,13 @@
 // Fingerprints are left out: a comparison here finds exactly what lacks. Clients are answered as
 // soon as two replicas that count hold a chunk.
 //
-// RULE adopt-first     -
+// RULE adopt-first     node/background/bb_segment_sync.h
 //   F0 is fixed before the first comparison; it is what is adopted, and nothing later.
-// RULE adopt-majority  -
+// RULE adopt-majority  node/background/bb_segment_sync.h
 //   F0 is the union of the have-sets of a majority, the rebuilt replica not among them.
-// RULE adopt-source    -
+// RULE adopt-source    node/background/bb_segment_sync.h
 //   A window is compared with a source that has F0.
-// RULE adopt-last      -
+// RULE adopt-last      node/background/bb_segment_sync.h
 //   F0 is adopted when every window was compared and what came of it is synced.
 // RULE rebuild-silent  -
 //   A replica that rebuilds counts for nothing: not what it said before it lost its disk either.
