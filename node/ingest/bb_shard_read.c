@@ -52,7 +52,12 @@ static void s_answer_missing(bb_shard_t *self, uint64_t ticket, const bb_message
                             .request_id = request->request_id,
                             .trace_id = request->trace_id,
                             .result = {.missing = missing, .missing_count = missing_count}};
+    bb_query_t nothing = request->query;
+    nothing.partition_count = 0;
+    bb_buffer_t *session = bb_shard_session_seen(self, &nothing);
+    message.result.session = bb_buffer_slice(session);
     bb_shard_answer(self, ticket, &message, body);
+    bb_buffer_drop(&session);
     bb_buffer_drop(&body);
 }
 

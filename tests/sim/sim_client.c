@@ -328,12 +328,17 @@ static void s_draw_read(sim_world_t *self, sim_op_t *op)
         bb_random_chance(random, 1, 5) ? (uint32_t)bb_random_below(random, SIM_METRICS) : S_ALL;
     // Pages are of different moments: a point whose type changes in between may be in two series.
     op->page_bytes_max = bb_random_chance(random, 1, 4) && !self->options.has_conflicts ? 2048 : 0;
+    if (sim_session_is_on(self, (uint32_t)(op - self->ops)) && bb_random_chance(random, 2, 3)) {
+        op->is_session = true;
+        op->level = bb_random_chance(random, 3, 4) ? BB_LEVEL_ONE : BB_LEVEL_LOCAL_QUORUM;
+    }
 }
 
 // ---- attempts --------------------------------------------------------------------------------
 
 static void s_send_query(sim_world_t *self, const sim_op_t *op, uint64_t attempt)
 {
+    uint8_t *session = NULL;
     char id[16];
     snprintf(id, sizeof id, "bat-%02u", op->battery);
     bb_slice_t battery = s_slice(id);
@@ -353,9 +358,11 @@ static void s_send_query(sim_world_t *self, const sim_op_t *op, uint64_t attempt
                                       .metrics = &metric,
                                       .page_bytes_max = op->page_bytes_max,
                                       .cursor = bb_slice(op->cursor, op->cursor_length)}};
+    sim_session_ask(self, op, &message.query, &session);
     uint8_t *data = NULL;
     size_t length = 0;
     bb_message_encode(&message, &data, &length);
+    free(session);
     bb_outbound_t out = {.envelope = bb_buffer_new(data, length, NULL, NULL)};
     sim_net_to_node(self, attempt, &out);
     bb_buffer_drop(&out.envelope);
@@ -363,10 +370,12 @@ static void s_send_query(sim_world_t *self, const sim_op_t *op, uint64_t attempt
 
 static void s_send_write(sim_world_t *self, const sim_op_t *op, uint64_t attempt)
 {
-    bb_message_t message = {.kind = BB_KIND_WRITE,
-                            .request_id = attempt + 1,
-                            .timeout_ns = op->timeout_ns,
-                            .write = {.level = op->level}};
+    bb_message_t message = {
+        .kind = BB_KIND_WRITE,
+        .request_id = attempt + 1,
+        .timeout_ns = op->timeout_ns,
+        .write = {.level = op->level,
+                  .wants_session = sim_session_is_on(self, (uint32_t)(op - self->ops))}};
     uint8_t *data = NULL;
     size_t length = 0;
     bb_message_encode(&message, &data, &length);
@@ -653,6 +662,20 @@ void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_ma
     }
 }
 
+// The client has its acknowledgement.
+static void s_wrote_in_session(sim_world_t *self, uint32_t client, const bb_write_reply_t *reply)
+{
+    const sim_op_t *op = &self->ops[client];
+    if (!sim_session_is_on(self, client) || reply->acked_points == 0) {
+        return;
+    }
+    bool *is_rejected = bb_alloc_zero(op->batch.value_count, sizeof *is_rejected);
+    s_mark_rejected(op, reply, is_rejected);
+    sim_session_note(self, client, reply->session);
+    sim_session_wrote(self, client, is_rejected);
+    free(is_rejected);
+}
+
 static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *result,
                         bb_slice_t page)
 {
@@ -683,6 +706,9 @@ static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *r
     if (!sim_client_rows(self, op, page)) {
         return;
     }
+    if (op->is_session) {
+        sim_session_note(self, client, result->session);
+    }
     if (result->cursor.length > 0) {
         BB_ASSERT(result->cursor.length <= sizeof op->cursor);
         memcpy(op->cursor, result->cursor.data, result->cursor.length);
@@ -692,9 +718,16 @@ static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *r
         return;
     }
     char who[64];
-    snprintf(who, sizeof who, "%s read at node %u", bb_level_name(op->level), op->node);
-    sim_client_check_read(self, op, s_read_mask(self, op->level, self->nodes[op->node].dc),
-                          op->level != BB_LEVEL_ONE, who);
+    snprintf(who, sizeof who, "%s read%s at node %u", bb_level_name(op->level),
+             op->is_session ? " of a session" : "", op->node);
+    uint32_t mask = op->level != BB_LEVEL_ONE || !op->is_session
+                        ? s_read_mask(self, op->level, self->nodes[op->node].dc)
+                        : 0;
+    mask |= op->is_session ? SIM_SESSION_BIT(client) : 0;
+    sim_client_check_read(self, op, mask, op->level != BB_LEVEL_ONE || op->is_session, who);
+    if (op->is_session && !sim_trace_has_failed(&self->trace)) {
+        sim_session_saw(self, client);
+    }
     self->counters.reads_complete += missing_count == 0;
     self->counters.reads_partial += missing_count > 0;
     self->counters.rows_read += op->row_count;
@@ -729,6 +762,7 @@ static void s_on_answer(sim_world_t *self, const sim_event_t *event)
     sim_op_t *op = &self->ops[client];
     switch (answer.kind) {
     case BB_KIND_WRITE_REPLY:
+        s_wrote_in_session(self, client, &answer.write_reply);
         s_end(self, client);
         break;
     case BB_KIND_RESULT:

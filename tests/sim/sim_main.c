@@ -22,7 +22,8 @@ static const char s_help[] =
     "  --regression FILE  the seeds in FILE, first word of each line; # begins a comment\n"
     "  --plant NAME       switches a bug on, to see whether it is found:\n"
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
-    "                     trim-early, forget-dot, local-fence, local-level\n"
+    "                     trim-early, forget-dot, local-fence, local-level,\n"
+    "                     session-ignored\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
     "                     it takes, as options that run just these again\n"
@@ -77,6 +78,7 @@ static const struct {
     {"rounded-sum", BB_PLANTED_ROUNDED_SUM},
     {"local-fence", BB_PLANTED_LOCAL_FENCE},
     {"local-level", BB_PLANTED_LOCAL_LEVEL},
+    {"session-ignored", BB_PLANTED_SESSION_IGNORED},
 };
 
 static uint32_t s_planted_of(const char *name)

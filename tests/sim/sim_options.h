@@ -40,7 +40,8 @@ typedef struct {
     int64_t think_mean_ns;
     uint32_t read_per_mille;
     uint32_t frames_max;
-    bool has_conflicts; // one metric changes its type
+    bool has_conflicts;    // one metric changes its type
+    uint32_t session_mask; // bit per client: it has a session
     // faults
     int64_t fault_phase_ns, fault_interval_ns;
     uint32_t fault_mask; // bit per kind of sim_fault.c

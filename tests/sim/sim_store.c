@@ -368,6 +368,7 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->relays_passed_by += stats.relays_passed_by;
     counters->fences_waited += stats.fences_waited;
     counters->fences_timeout += stats.fences_timeout;
+    counters->sessions_waited += stats.sessions_waited;
     counters->peer_messages_bad += stats.peer_messages_bad;
     for (uint32_t p = store->index; p < node->world->options.partition_count;
          p += node->store_count) {

@@ -139,6 +139,7 @@ void sim_world_destroy(sim_world_t **self_pointer)
     }
     for (uint32_t i = 0; i < SIM_CLIENTS_MAX; i++) {
         sim_client_op_clear(&self->ops[i]);
+        bb_session_token_clear(&self->clients[i].session);
     }
     for (uint64_t i = 0; i < self->attempt_count; i++) {
         free(self->attempts[i].dots);

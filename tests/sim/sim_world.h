@@ -16,6 +16,7 @@
 
 #include "node/control/bb_detector.h"
 #include "node/ingest/bb_shard.h"
+#include "protocol/bb_session_token.h"
 #include "tests/sim/sim_events.h"
 #include "tests/sim/sim_options.h"
 #include "tests/sim/sim_totals.h"
@@ -117,6 +118,7 @@ typedef struct {
     uint32_t battery; // UINT32_MAX: all
     uint32_t metric;  // UINT32_MAX: all
     bb_query_mode_t mode;
+    bool is_session; // must see what the client has written and seen
     uint32_t page_bytes_max;
     uint64_t moment;
     uint8_t cursor[BB_CURSOR_BYTES_MAX];
@@ -126,9 +128,10 @@ typedef struct {
 } sim_op_t;
 
 typedef struct {
-    uint32_t op;      // UINT32_MAX: idle
-    uint64_t attempt; // the one it waits for
-    uint64_t turn;    // counts its operations
+    uint32_t op;                // UINT32_MAX: idle
+    uint64_t attempt;           // the one it waits for
+    bb_session_token_t session; // what it has written and seen, if it has one
+    uint64_t turn;              // counts its operations
 } sim_client_t;
 
 // What happened, for coverage.
@@ -198,6 +201,8 @@ typedef struct {
     X(relays_passed_by)                                                                            \
     X(fences_waited)                                                                               \
     X(fences_timeout)                                                                              \
+    X(session_reads)                                                                               \
+    X(sessions_waited)                                                                             \
     X(peer_messages_bad)                                                                           \
     X(skew_refusals)
 
@@ -322,6 +327,18 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t page);
 // Feeds what an operation read to the checker.
 void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_mask,
                            bool is_bound_to_promises, const char *who);
+
+// ---- sim_session.c: what clients have written and seen
+// The bit of the checker's masks that stands for the session of a client.
+#define SIM_SESSION_BIT(client) (1u << (16 + (client)))
+bool sim_session_is_on(const sim_world_t *self, uint32_t client);
+// Puts the client's token into a query that belongs to its session; *bytes is to be freed.
+void sim_session_ask(sim_world_t *self, const sim_op_t *op, bb_query_t *query, uint8_t **bytes);
+// An answer says what was written or seen.
+void sim_session_note(sim_world_t *self, uint32_t client, bb_slice_t encoded);
+// From now on the client must see what it wrote, and what its read held.
+void sim_session_wrote(sim_world_t *self, uint32_t client, const bool *is_rejected);
+void sim_session_saw(sim_world_t *self, uint32_t client);
 
 // ---- sim_fault.c
 void sim_fault_event(sim_world_t *self, sim_event_t *event);

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #define S_NONE       UINT32_MAX
-#define S_DCS_MAX    16
-#define S_TYPE_FLOAT 1 // bb_type_t on the wire; written here again so that a change is seen
+#define S_DCS_MAX    20 // bits of a mask
+#define S_TYPE_FLOAT 1  // bb_type_t on the wire; written here again so that a change is seen
 
 typedef struct {
     bb_checker_version_t version;
@@ -180,11 +180,34 @@ void bb_checker_acknowledged(bb_checker_t *self, uint32_t point, uint64_t moment
     BB_ASSERT(point < self->point_count && moment >= 1);
     s_point_t *at = &self->points[point];
     at->moment = at->moment == 0 ? moment : at->moment;
-    for (uint32_t dc = 0; dc < S_DCS_MAX; dc++) {
-        if ((dc_mask >> dc & 1) != 0 && at->moments[dc] == 0) {
-            at->moments[dc] = moment;
+    bb_checker_told(self, point, moment, dc_mask);
+}
+
+void bb_checker_told(bb_checker_t *self, uint32_t point, uint64_t moment, uint32_t mask)
+{
+    BB_ASSERT(point < self->point_count && moment >= 1);
+    s_point_t *at = &self->points[point];
+    for (uint32_t bit = 0; bit < S_DCS_MAX; bit++) {
+        if ((mask >> bit & 1) != 0 && at->moments[bit] == 0) {
+            at->moments[bit] = moment;
         }
     }
+}
+
+void bb_checker_seen(bb_checker_t *self, const bb_checker_key_t *key, uint32_t type, uint64_t bits,
+                     uint64_t moment, uint32_t mask)
+{
+    uint32_t index = s_find(self, key), seen = S_NONE;
+    BB_ASSERT(index != S_NONE); // phantoms have been told
+    for (uint32_t i = self->keys[index].first_point; i != S_NONE; i = self->points[i].next) {
+        const bb_checker_version_t *version = &self->points[i].version;
+        if (version->type == type && version->bits == bits &&
+            (seen == S_NONE || version->revision < self->points[seen].version.revision)) {
+            seen = i;
+        }
+    }
+    BB_ASSERT(seen != S_NONE);
+    bb_checker_told(self, seen, moment, mask);
 }
 
 // ---- answers ---------------------------------------------------------------------------------

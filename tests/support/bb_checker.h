@@ -41,6 +41,13 @@ uint32_t bb_checker_written(bb_checker_t *self, const bb_checker_key_t *key,
 // Notes a promise made at `moment` (only grows, >= 1): durable, and visible to quorum reads in the
 // data centres of the mask.
 void bb_checker_acknowledged(bb_checker_t *self, uint32_t point, uint64_t moment, uint32_t dc_mask);
+// Notes that reads with a bit of the mask must see the point from now on, or a larger version,
+// though nobody promised that it lasts: a session has written or seen it. Bits 0 to 19; those of
+// data centres and of sessions are the caller's to tell apart.
+void bb_checker_told(bb_checker_t *self, uint32_t point, uint64_t moment, uint32_t mask);
+// The same for a point of an answer, which tells no revision: the smallest version with this value.
+void bb_checker_seen(bb_checker_t *self, const bb_checker_key_t *key, uint32_t type, uint64_t bits,
+                     uint64_t moment, uint32_t mask);
 
 // What is read must hold the promises made before `moment` that count in `dc_mask` (0 = every
 // promise counts), for the keys that `is_owed` accepts, and nothing that `is_asked` does not
