@@ -354,6 +354,9 @@ static void s_on_answer(bb_exchange_t *exchange)
             outcome = BB_OUTCOME_NO_ANSWER; // nonsense says nothing about what was done
         }
     }
+    if (is_success && queue->session && job->result.acked_points > 0) {
+        bb_session_note(queue->session, exchange->reply.write_reply.session);
+    }
     bb_exchange_clear(exchange);
     if (is_success) {
         bb_io_attempt_won(queue->io, &job->attempt);
@@ -372,10 +375,21 @@ static void s_begin(bb_write_job_t *job)
     }
 }
 
+// A session of another cluster would be of no use there and spoilt.
+static bool s_is_of_cluster(const bb_write_queue_t *queue)
+{
+    const bb_view_t *view = bb_io_current_view(queue->io);
+    return !queue->session || bb_session_bind(queue->session, view->cluster_id) == BB_OK;
+}
+
 static void s_send(bb_write_job_t *job, uint32_t link)
 {
     bb_write_queue_t *queue = job->queue;
     s_begin(job);
+    if (!s_is_of_cluster(queue)) {
+        s_fail(job, BB_ERR_CLUSTER);
+        return;
+    }
     bb_attempt_step_t step = bb_io_attempt_send(queue->io, &job->attempt);
     if (step.move != BB_ATTEMPT_SEND) {
         s_move(job, step); // without a slot: others may use it meanwhile
@@ -396,6 +410,7 @@ static void s_send(bb_write_job_t *job, uint32_t link)
     };
     job->exchange.request.kind = BB_KIND_WRITE;
     job->exchange.request.write.level = queue->level;
+    job->exchange.request.write.wants_session = queue->session != NULL;
     bb_io_start(queue->io, &job->exchange);
 }
 

@@ -92,6 +92,33 @@ BUSBAR_API busbar_status_t busbar_wait_ready(busbar_client_t *client, int64_t ti
 // All writers and rows of the client must be closed. Sets the pointer to NULL.
 BUSBAR_API void busbar_close(busbar_client_t **client);
 
+// ---- sessions ----------------------------------------------------------------------------------
+// What was written and seen through it. A read at BUSBAR_ONE with a session sees at least all that,
+// whichever replica answers: read your writes, and never an older answer than one before. A replica
+// that lacks something waits for it for half a second at most, then others are asked; partitions
+// that nobody can serve so are missing from the answer, and named.
+//
+// Writes count once they are acknowledged, reads as far as their rows were fetched. A session may
+// be shared by writers, queries and threads, and handed to other processes as bytes. It takes
+// memory by what replicas lack, not by what was written: in step nothing of a read is kept. Beyond
+// BUSBAR_SESSION_BYTES_MAX it holds nothing any more (busbar_session_is_whole), and reads with it
+// are made at BUSBAR_LOCAL_QUORUM, which see what was acknowledged at that level or above in that
+// data centre; so they are when a node of an older version answers.
+typedef struct busbar_session busbar_session_t;
+#define BUSBAR_SESSION_BYTES_MAX 65536
+
+BUSBAR_API busbar_session_t *busbar_session_new(void);
+// After the writers and rows that use it are closed. Sets the pointer to NULL.
+BUSBAR_API void busbar_session_free(busbar_session_t **session);
+BUSBAR_API bool busbar_session_is_whole(busbar_session_t *session);
+// Writes the token. A buffer of BUSBAR_SESSION_BYTES_MAX is always enough; LIMIT: this one is not.
+BUSBAR_API busbar_status_t busbar_session_export(busbar_session_t *session, void *buffer,
+                                                 size_t capacity, size_t *length);
+// Adds a token that was exported, in any order. MESSAGE_CORRUPT, MESSAGE_VERSION, MESSAGE_BYTES: it
+// cannot be read. CLUSTER: it is of another cluster.
+BUSBAR_API busbar_status_t busbar_session_import(busbar_session_t *session, const void *bytes,
+                                                 size_t length, busbar_fault_t *fault);
+
 // ---- writing -----------------------------------------------------------------------------------
 typedef struct busbar_writer busbar_writer_t;
 
@@ -145,6 +172,7 @@ typedef struct {
     uint64_t revision;       // of every point; 0 = telemetry
     busbar_delivery_fn on_delivery;
     void *context;
+    busbar_session_t *session; // what is acknowledged is noted there; NULL = nowhere. Borrowed
 } busbar_writer_options_t;
 
 typedef struct {
@@ -230,6 +258,7 @@ typedef struct {
     // AGGREGATE: buckets of the rollup of that name which begin in [from, to); every_ns is 0 then,
     // and aggregates are among those that the rollup has. NULL = none.
     const char *rollup;
+    busbar_session_t *session; // what must be seen, and where it is noted; NULL = none. Borrowed
 } busbar_query_t;
 
 typedef struct {

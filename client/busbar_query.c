@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/bb_session.h"
 #include "client/busbar_scatter.h"
 #include "protocol/bb_text.h"
 
@@ -29,7 +30,8 @@ typedef enum { S_STAGE_LIST, S_STAGE_ROUNDS, S_STAGE_END } s_stage_t;
 struct busbar_rows {
     busbar_client_t *client;
     bb_view_t *view;
-    bb_query_t query; // names point into `names`
+    bb_query_t query;          // names point into `names`
+    busbar_session_t *session; // NULL: none
     int64_t timeout_ns;
     uint64_t limit, emitted;
     char rollup[BB_NODE_ID_BYTES_MAX + 1];
@@ -184,6 +186,7 @@ static void s_scatter(busbar_rows_t *self, const bb_query_t *query, const bb_sli
         .battery_count = battery_count,
         .timeout_ns = self->timeout_ns,
         .bytes_held_max = bytes_held_max,
+        .session = self->session,
     };
     self->scatter = busbar_scatter_new(self->client, self->view, &options, rowset, &self->missing);
 }
@@ -456,6 +459,15 @@ static void s_fill_query(busbar_rows_t *self, const busbar_query_t *query)
     }
 }
 
+static bb_error_t s_bind(const busbar_rows_t *self, bb_fault_t *why)
+{
+    bb_error_t error =
+        self->session ? bb_session_bind(self->session, self->view->cluster_id) : BB_OK;
+    return error == BB_OK ? BB_OK
+                          : bb_fault_set(why, error, "the session is of another cluster than %s",
+                                         self->view->cluster_name);
+}
+
 busbar_status_t busbar_query(busbar_client_t *client, const busbar_query_t *query,
                              busbar_rows_t **rows, busbar_fault_t *fault)
 {
@@ -479,11 +491,15 @@ busbar_status_t busbar_query(busbar_client_t *client, const busbar_query_t *quer
         self->timeout_ns = BB_MAX(deadline_ns - bb_io_now_ns(), 1);
         error = bb_io_wait_ready(client->io, deadline_ns, &why);
     }
+    if (error == BB_OK) {
+        self->view = bb_io_view(client->io);
+        self->session = query->session;
+        error = s_bind(self, &why);
+    }
     if (error != BB_OK) {
         busbar_rows_close(&self);
         return busbar_fault_of(fault, &why, error);
     }
-    self->view = bb_io_view(client->io);
     self->limit = query->limit;
     self->rowset = bb_rowset_new(self->query.mode, query->group_by_none);
     busbar_missing_init(&self->missing, self->view->partition_count);

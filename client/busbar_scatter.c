@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/busbar_scatter.h"
 
+#include "client/bb_session.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@ typedef struct {
     uint32_t battery_count;
     uint8_t cursor[BB_CURSOR_BYTES_MAX];
     size_t cursor_length;
+    uint8_t *session; // the token of the request under way, owned
 } s_task_t;
 
 struct busbar_scatter {
@@ -265,6 +268,14 @@ static void s_ask(busbar_scatter_t *self, s_task_t *task)
     request->query.batteries = task->batteries;
     request->query.battery_count = task->battery_count;
     request->query.cursor = bb_slice(task->cursor, task->cursor_length);
+    if (self->options.session) {
+        size_t length = 0;
+        free(task->session); // of a request that has ended
+        bb_session_encode(self->options.session, task->partitions, task->partition_count,
+                          &task->session, &length);
+        request->query.session = bb_slice(task->session, length);
+        request->query.wants_session = true;
+    }
     busbar_gather_submit(&self->gather, &task->exchange);
 }
 
@@ -455,6 +466,9 @@ static void s_on_result(busbar_scatter_t *self, s_task_t *task, bb_exchange_t *e
     } else {
         bb_io_attempt_won(self->client->io, &task->attempt);
         self->missing->was_answered = true;
+        if (self->options.session) {
+            bb_session_note(self->options.session, exchange->reply.result.session);
+        }
         if (count > 0) {
             s_ask_elsewhere(self, task, is_missing, count, error);
         }
@@ -657,6 +671,7 @@ void busbar_scatter_destroy(busbar_scatter_t **self)
         free(scatter->tasks[i]->partitions);
         free(scatter->tasks[i]->is_removed);
         free(scatter->tasks[i]->batteries);
+        free(scatter->tasks[i]->session);
         free(scatter->tasks[i]);
     }
     free(scatter->tasks);

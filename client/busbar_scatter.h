@@ -34,8 +34,9 @@ typedef struct {
     bb_query_t query; // all but partitions, batteries and cursor; what it borrows must live on
     const bb_slice_t *batteries; // 0 = all batteries; borrowed
     uint32_t battery_count;
-    int64_t timeout_ns;    // for each page, over all replicas
-    size_t bytes_held_max; // fetch ahead only while the rowset holds less
+    busbar_session_t *session; // NULL = none
+    int64_t timeout_ns;        // for each page, over all replicas
+    size_t bytes_held_max;     // fetch ahead only while the rowset holds less
 } busbar_scatter_options_t;
 
 // Plans and sends. `view`, `rowset` and `missing` are borrowed until _destroy.

@@ -617,6 +617,7 @@ busbar_writer_t *busbar_writer_open(busbar_client_t *client, const busbar_writer
         .level = (bb_level_t)self->options.level,
         .timeout_ns = self->options.timeout_ns,
         .in_flight_max = self->options.in_flight_max,
+        .session = self->options.session,
         .on_done = s_on_job_done,
         .context = self,
     };

@@ -16,9 +16,10 @@ typedef struct cli_loader cli_loader_t;
 typedef struct {
     busbar_level_t level;
     uint64_t revision;
-    int64_t timeout_ns; // per batch; 0 = the client's
-    int64_t stamp_ns;   // time of records without one
-    bool show_progress; // on standard error
+    int64_t timeout_ns;        // per batch; 0 = the client's
+    int64_t stamp_ns;          // time of records without one
+    bool show_progress;        // on standard error
+    busbar_session_t *session; // NULL: none; borrowed until _finish
 } cli_loader_options_t;
 
 cli_loader_t *cli_loader_open(busbar_client_t *client, const cli_loader_options_t *options);

@@ -6,13 +6,14 @@
 #include "client/cli/cli_context.h"
 #include "client/cli/cli_number.h"
 #include "client/cli/cli_output.h"
+#include "client/cli/cli_session.h"
 
 typedef struct {
     cli_texts_t batteries, metrics;
     int64_t from_ns, to_ns, every_ns, timeout_ns;
     bool has_from, has_to, has_every, has_limit;
     const char *aggregates, *group_by, *level, *node_id, *output;
-    const char *below, *above, *rollup;
+    const char *below, *above, *rollup, *session;
     uint64_t limit;
 } s_flags_t;
 
@@ -150,13 +151,16 @@ static uint32_t s_columns(const busbar_query_t *query, const uint32_t *chosen,
 }
 
 // Asks and prints; *query is complete but for the client's strings.
-static int s_ask(const cli_context_t *context, const s_flags_t *flags, busbar_query_t *query,
-                 const uint32_t *chosen, uint32_t chosen_count)
+static int s_ask_in_session(const cli_context_t *context, const s_flags_t *flags,
+                            busbar_query_t *query, const uint32_t *chosen, uint32_t chosen_count)
 {
     cli_form_t form;
     int exit_status = CLI_EXIT_USAGE;
     if (!cli_form(flags->output, &form) || !cli_level(flags->level, &query->level)) {
         return exit_status;
+    }
+    if (query->session && !flags->level) {
+        query->level = BUSBAR_ONE;
     }
     busbar_client_t *client =
         cli_client_open(context, flags->node_id, flags->timeout_ns, &exit_status);
@@ -215,6 +219,19 @@ static void s_flags_clear(s_flags_t *flags)
     cli_texts_clear(&flags->metrics);
 }
 
+static int s_ask(const cli_context_t *context, const s_flags_t *flags, busbar_query_t *query,
+                 const uint32_t *chosen, uint32_t chosen_count)
+{
+    if (!cli_session_open(flags->session, &query->session)) {
+        return CLI_EXIT_USAGE;
+    }
+    int exit_status = s_ask_in_session(context, flags, query, chosen, chosen_count);
+    if (!cli_session_close(flags->session, &query->session) && exit_status == CLI_EXIT_OK) {
+        exit_status = CLI_EXIT_USAGE;
+    }
+    return exit_status;
+}
+
 #define S_OPTION_BATTERY                                                                           \
     {                                                                                              \
         "--battery", CLI_TEXTS, &flags.batteries, NULL, "ID", "only this battery; may be repeated" \
@@ -226,6 +243,11 @@ static void s_flags_clear(s_flags_t *flags)
 #define S_OPTION_LEVEL                                                                             \
     {                                                                                              \
         "--consistency", CLI_TEXT, &flags.level, NULL, "L", CLI_LEVELS_HELP                        \
+    }
+#define S_OPTION_SESSION                                                                           \
+    {                                                                                              \
+        "--session", CLI_TEXT, &flags.session, NULL, "FILE",                                       \
+            "see at least what was written and read with it; level one, if none is named"          \
     }
 #define S_OPTION_NODE                                                                              \
     {                                                                                              \
@@ -259,6 +281,7 @@ int cli_verb_query(const cli_context_t *context, int argc, char **argv)
         {"--limit", CLI_COUNT, &flags.limit, &flags.has_limit, "N",
          "at most N rows, sorted by battery, metric, time"},
         S_OPTION_LEVEL,
+        S_OPTION_SESSION,
         S_OPTION_NODE,
         S_OPTION_TIMEOUT,
         S_OPTION_OUTPUT,
@@ -358,6 +381,7 @@ int cli_verb_last(const cli_context_t *context, int argc, char **argv)
         {"--below", CLI_TEXT, &flags.below, NULL, "X", "only numbers smaller than X"},
         {"--above", CLI_TEXT, &flags.above, NULL, "X", "only numbers larger than X"},
         S_OPTION_LEVEL,
+        S_OPTION_SESSION,
         S_OPTION_NODE,
         S_OPTION_TIMEOUT,
         S_OPTION_OUTPUT,
@@ -386,8 +410,8 @@ int cli_verb_last(const cli_context_t *context, int argc, char **argv)
 int cli_verb_battery(const cli_context_t *context, int argc, char **argv)
 {
     s_flags_t flags = {0};
-    const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_LEVEL, S_OPTION_NODE,
-                                    S_OPTION_TIMEOUT, S_OPTION_OUTPUT};
+    const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_LEVEL,   S_OPTION_SESSION,
+                                    S_OPTION_NODE,    S_OPTION_TIMEOUT, S_OPTION_OUTPUT};
     const cli_command_t command = {
         "battery", "ls [options]",       "Lists the batteries and their attributes.",
         options,   BB_COUNT_OF(options), NULL};
@@ -431,8 +455,9 @@ static int s_release(const cli_context_t *context, const s_flags_t *flags)
 int cli_verb_quarantine(const cli_context_t *context, int argc, char **argv)
 {
     s_flags_t flags = {0};
-    const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_METRIC,  S_OPTION_LEVEL,
-                                    S_OPTION_NODE,    S_OPTION_TIMEOUT, S_OPTION_OUTPUT};
+    const cli_option_t options[] = {S_OPTION_BATTERY, S_OPTION_METRIC, S_OPTION_LEVEL,
+                                    S_OPTION_SESSION, S_OPTION_NODE,   S_OPTION_TIMEOUT,
+                                    S_OPTION_OUTPUT};
     const cli_command_t command = {"quarantine",
                                    "ls|release [--battery ID]... [options]",
                                    "Points that were more than 10 minutes ahead of the clock when "

@@ -7,6 +7,7 @@
 #include "client/cli/cli_context.h"
 #include "client/cli/cli_lines.h"
 #include "client/cli/cli_loader.h"
+#include "client/cli/cli_session.h"
 #include "client/cli/influx_pattern.h"
 #include "client/cli/parse_csv.h"
 #include "client/cli/parse_influx.h"
@@ -15,7 +16,7 @@
 typedef enum { S_INFLUX, S_CSV, S_NDJSON } s_format_t;
 
 typedef struct {
-    const char *format, *precision, *level, *output, *battery_tag;
+    const char *format, *precision, *level, *output, *battery_tag, *session;
     uint64_t revision;
     int64_t timeout_ns;
 } s_flags_t;
@@ -187,7 +188,8 @@ static int s_run(const cli_context_t *context, const s_flags_t *flags, const cha
     busbar_client_t *client = NULL;
     if (!s_format(flags->format, path, &parser->format) ||
         !s_precision(flags->precision, &parser->precision) ||
-        !cli_level(flags->level, &options.level)) {
+        !cli_level(flags->level, &options.level) ||
+        !cli_session_open(flags->session, &options.session)) {
         goto out;
     }
     parser->now_ns = context->now_ns;
@@ -211,9 +213,13 @@ static int s_run(const cli_context_t *context, const s_flags_t *flags, const cha
     if (!is_read && exit_status == CLI_EXIT_OK) {
         exit_status = CLI_EXIT_REJECTED;
     }
+    if (!cli_session_close(flags->session, &options.session) && exit_status == CLI_EXIT_OK) {
+        exit_status = CLI_EXIT_USAGE;
+    }
 out:
     cli_lines_close(&lines);
     busbar_close(&client);
+    busbar_session_free(&options.session);
     parse_csv_destroy(&parser->csv);
     influx_pattern_destroy(&parser->pattern);
     free(parser->raw);
@@ -234,6 +240,8 @@ int cli_verb_write(const cli_context_t *context, int argc, char **argv)
         {"--revision", CLI_COUNT, &flags.revision, NULL, "N",
          "revision of every point; a higher one wins (default 0)"},
         {"--consistency", CLI_TEXT, &flags.level, NULL, "L", CLI_LEVELS_HELP},
+        {"--session", CLI_TEXT, &flags.session, NULL, "FILE",
+         "notes there what was written, for reads with it"},
         {"--timeout", CLI_DURATION, &flags.timeout_ns, NULL, "D",
          "how long to wait for an answer (default 10s)"},
         {"-o --output", CLI_TEXT, &flags.output, NULL, "FORM", "json: one object at the end"},

@@ -19,6 +19,7 @@
 #include "protocol/bb_keys.h"
 #include "protocol/bb_message.h"
 #include "protocol/bb_placement.h"
+#include "protocol/bb_session_token.h"
 
 #define FAKE_NODES_MAX  4
 #define FAKE_PARTITIONS 8
@@ -61,6 +62,8 @@ typedef struct {
     _Atomic int reject_frame;      // WRITE: this frame of each batch is rejected; -1 = none
     _Atomic int missing_partition; // QUERY: reported as missing; -1 = none
     _Atomic int writes, queries;   // seen
+    _Atomic int session_seq;       // in tokens of answers, of every partition; 0 = knows none
+    _Atomic int asked_ranges;      // of the token of the last QUERY; -1 = it had none
     pthread_mutex_t mutex;
     fake_point_t *points;
     uint32_t point_count;
@@ -165,9 +168,45 @@ static inline void fake_error(void *socket, zmq_msg_t *route, bb_message_t *repl
     fake_send(socket, route, reply, NULL, 0);
 }
 
+// The token of an answer: one dot of the node's stream in each partition. To be freed.
+static inline bb_slice_t fake_session(fake_node_t *node, bool is_wanted, const uint32_t *partitions,
+                                      uint32_t count)
+{
+    int seq = atomic_load(&node->session_seq);
+    if (!is_wanted || seq == 0) {
+        return bb_slice(NULL, 0);
+    }
+    const bb_stream_t stream = {{(uint8_t)(1 + node->index)}};
+    bb_session_token_t token = {{0}, false, 0, 0, NULL};
+    for (uint32_t i = 0; i < count; i++) {
+        bb_session_token_add(&token, &stream, partitions[i], (uint64_t)seq, (uint64_t)seq);
+    }
+    uint8_t *bytes;
+    size_t length;
+    bb_session_token_encode(&token, &bytes, &length);
+    bb_session_token_clear(&token);
+    return bb_slice(bytes, length);
+}
+
+static inline void fake_note_asked(fake_node_t *node, bb_slice_t session)
+{
+    int count = -1;
+    bb_session_token_t token = {{0}, false, 0, 0, NULL};
+    if (session.length > 0) {
+        bb_error_t error = bb_session_token_decode(&token, session);
+        BB_ASSERT(error == BB_OK);
+        count = 0;
+        for (uint32_t i = 0; i < token.stream_count; i++) {
+            count += (int)token.streams[i].range_count;
+        }
+    }
+    bb_session_token_clear(&token);
+    atomic_store(&node->asked_ranges, count);
+}
+
 static inline void fake_write(fake_node_t *node, void *socket, zmq_msg_t *route,
-                              bb_message_t *reply, bb_slice_t payload, bool is_silent,
-                              bool is_wrong)
+                              bb_message_t *reply, bb_slice_t payload, bool wants_session,
+                              bool is_silent, bool is_wrong)
 {
     bb_batch_t batch;
     bb_fault_t fault;
@@ -214,9 +253,16 @@ static inline void fake_write(fake_node_t *node, void *socket, zmq_msg_t *route,
         }
     }
     reply->write_reply.acked_points += is_wrong;
+    uint32_t partitions[FAKE_PARTITIONS];
+    for (uint32_t p = 0; p < batch.part_count; p++) {
+        partitions[p] = batch.parts[p].partition;
+    }
+    bb_slice_t session = fake_session(node, wants_session, partitions, batch.part_count);
+    reply->write_reply.session = session;
     if (!is_silent) {
         fake_send(socket, route, reply, NULL, 0);
     }
+    free((void *)(uintptr_t)session.data);
     bb_batch_close(&batch);
     free(aligned);
 }
@@ -317,8 +363,12 @@ static inline void fake_query(fake_node_t *node, void *socket, zmq_msg_t *route,
         .missing = missing,
         .cursor =
             sent == node->cluster->page_rows ? bb_slice(&next, sizeof next) : bb_slice(NULL, 0),
+        .session =
+            fake_session(node, query->wants_session, query->partitions, query->partition_count),
     };
+    fake_note_asked(node, query->session);
     fake_send(socket, route, reply, page, length);
+    free((void *)(uintptr_t)reply->result.session.data);
     free(page);
 }
 
@@ -431,8 +481,8 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
     } else if (errors[mood] != BB_OK) {
         fake_error(socket, route, &reply, errors[mood], mood == FAKE_BUSY ? 1 : 0);
     } else if (is_write) {
-        fake_write(node, socket, route, &reply, payload, mood == FAKE_SILENT,
-                   mood == FAKE_WRONG_COUNT);
+        fake_write(node, socket, route, &reply, payload, request->write.wants_session,
+                   mood == FAKE_SILENT, mood == FAKE_WRONG_COUNT);
     } else if (request->kind == BB_KIND_QUERY && mood != FAKE_SILENT) {
         fake_query(node, socket, route, &request->query, &reply);
     }
