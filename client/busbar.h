@@ -298,6 +298,8 @@ typedef struct {
     uint64_t lag_chunks;
     uint64_t points_total, journal_bytes, segment_bytes, segment_points, head_bytes;
     uint64_t unsealed_chunks, untrimmed_chunks;
+    const char *standing; // "counting", "joining", "rebuilding" or "fenced"; NULL: it was not asked
+    uint32_t boot;        // number of its start; 0: none yet
 } busbar_node_t;
 
 typedef struct {

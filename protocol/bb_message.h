@@ -14,6 +14,7 @@
 #include "protocol/bb_chunks.h"
 #include "protocol/bb_query.h"
 #include "protocol/bb_registry_entry.h"
+#include "protocol/bb_standing.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -139,6 +140,8 @@ typedef struct {
     uint64_t damage_count; // windows and batteries that are known to be damaged on this node's disk
     uint32_t node_count;
     const bb_status_node_t *nodes;
+    bb_standing_t standing; // of the node that answers
+    uint32_t boot;          // number of its start; 0: none yet
 } bb_status_reply_t;
 
 typedef struct {
@@ -189,6 +192,8 @@ typedef struct {
     bool ready, draining;
     uint32_t store_count; // of the sender, [1, BB_STORES_MAX]: from it follow the lanes (bb_lane_t)
     uint64_t registry_digest; // sum of its registry (node/control/bb_registry.h)
+    bb_standing_t standing;
+    uint32_t boot; // number of this start; 0: none yet
 } bb_heartbeat_t;
 
 // One registry to another: entries that are durable at the sender, sums of all that it has by

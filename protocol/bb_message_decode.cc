@@ -282,6 +282,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::StatusReply &from, bb_fault_
     to.runs_to_merge = from.runs_to_merge();
     to.quarantined_points = from.quarantined_points();
     to.damage_count = from.damage_count();
+    S_REQUIRE(bb_standing_is_known(from.standing()), "status_reply.standing", "not one");
+    to.standing = static_cast<bb_standing_t>(from.standing());
+    to.boot = from.boot();
     return s_decode_nodes(self, from, fault);
 }
 
@@ -363,6 +366,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     to.draining = from.draining();
     to.store_count = from.store_count();
     to.registry_digest = from.registry_digest();
+    S_REQUIRE(bb_standing_is_known(from.standing()), "heartbeat.standing", "not one");
+    to.standing = static_cast<bb_standing_t>(from.standing());
+    to.boot = from.boot();
     S_REQUIRE(to.store_count >= 1 && to.store_count <= BB_STORES_MAX, "heartbeat.store_count",
               "out of range");
     return BB_OK;

@@ -204,7 +204,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
                                    self.points_total, self.batteries_total, self.head_bytes,
                                    self.journal_bytes, self.segment_bytes, self.segment_points,
                                    self.unsealed_chunks, self.untrimmed_chunks, self.runs_to_merge,
-                                   self.quarantined_points, nodes, self.damage_count)
+                                   self.quarantined_points, nodes, self.damage_count,
+                                   static_cast<uint8_t>(self.standing), self.boot)
         .Union();
 }
 
@@ -255,7 +256,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
     return wire::CreateHeartbeat(fbb, &incarnation, self.wall_ns, &cluster_id, self.ready,
-                                 self.draining, self.store_count, self.registry_digest)
+                                 self.draining, self.store_count, self.registry_digest,
+                                 static_cast<uint8_t>(self.standing), self.boot)
         .Union();
 }
 

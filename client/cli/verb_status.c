@@ -19,16 +19,32 @@ static void s_status_json(const busbar_cluster_t *cluster)
         cli_json_string(node->dc);
         printf(",\"up\":%s,\"lag_chunks\":%llu,\"points_total\":%llu,\"journal_bytes\":%llu,"
                "\"segment_bytes\":%llu,\"segment_points\":%llu,\"head_bytes\":%llu,"
-               "\"unsealed_chunks\":%llu,\"untrimmed_chunks\":%llu}",
+               "\"unsealed_chunks\":%llu,\"untrimmed_chunks\":%llu,\"boot\":%u,\"standing\":",
                node->up ? "true" : "false", (unsigned long long)node->lag_chunks,
                (unsigned long long)node->points_total, (unsigned long long)node->journal_bytes,
                (unsigned long long)node->segment_bytes, (unsigned long long)node->segment_points,
                (unsigned long long)node->head_bytes, (unsigned long long)node->unsealed_chunks,
-               (unsigned long long)node->untrimmed_chunks);
+               (unsigned long long)node->untrimmed_chunks, node->boot);
+        if (node->standing) {
+            cli_json_string(node->standing);
+        } else {
+            printf("null");
+        }
+        printf("}");
     }
     printf("],\"under_replicated\":%u,\"quarantined_points\":%llu,\"damaged\":%llu}\n",
            cluster->under_replicated, (unsigned long long)cluster->quarantined_points,
            (unsigned long long)cluster->damaged);
+}
+
+// What matters most about a node, in a word.
+static const char *s_state(const busbar_node_t *node)
+{
+    if (!node->up) {
+        return "down";
+    }
+    bool is_counting = !node->standing || strcmp(node->standing, "counting") == 0;
+    return is_counting ? "up" : node->standing;
 }
 
 static void s_status_table(const busbar_cluster_t *cluster)
@@ -50,7 +66,7 @@ static void s_status_table(const busbar_cluster_t *cluster)
         const busbar_node_t *node = &cluster->nodes[i];
         cli_output_text(output, node->id);
         cli_output_text(output, node->dc);
-        cli_output_text(output, node->up ? "up" : "down");
+        cli_output_text(output, s_state(node));
         cli_output_uint64(output, node->lag_chunks);
         cli_output_uint64(output, node->points_total);
         cli_output_uint64(output, node->head_bytes);

@@ -244,10 +244,11 @@ int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns)
 bb_standing_t bb_control_standing(const bb_control_t *self)
 {
     BB_ASSERT(self);
-    if (self->is_broken) {
-        return BB_STANDING_FENCED; // it could not say any more what it promises
+    bb_boot_state_t state = bb_boot_state(self->boot);
+    if (self->is_broken && state != BB_BOOT_FENCED) {
+        return BB_STANDING_JOINING; // it could register no later mark of what it promises
     }
-    switch (bb_boot_state(self->boot)) {
+    switch (state) {
     case BB_BOOT_CLAIMING:
     case BB_BOOT_REGISTERING:
         return BB_STANDING_JOINING;

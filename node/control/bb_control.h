@@ -64,9 +64,10 @@ int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns); 
 
 // ---- what follows ------------------------------------------------------------------------------
 bb_standing_t bb_control_standing(const bb_control_t *self);
-uint32_t bb_control_boot(const bb_control_t *self);     // number of this start; 0: none yet
-uint64_t bb_control_digest(const bb_control_t *self);   // for heartbeats
-bool bb_control_is_broken(const bb_control_t *self);    // a failed sync fenced its disk
+uint32_t bb_control_boot(const bb_control_t *self);   // number of this start; 0: none yet
+uint64_t bb_control_digest(const bb_control_t *self); // for heartbeats
+bool bb_control_is_broken(
+    const bb_control_t *self); // a failed sync fenced its disk: it counts no more
 bb_registry_t *bb_control_registry(bb_control_t *self); // for whoever else puts; same thread
 // The latest that is known of this node, as a sentence for the log: whose disk, which start.
 void bb_control_rival_text(const bb_control_t *self, char *out, size_t out_bytes);

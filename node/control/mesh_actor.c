@@ -19,6 +19,7 @@ typedef struct {
     zsock_t *small, *bulk; // DEALERs; NULL for ourselves
     bool is_ready, is_draining;
     uint32_t store_count; // as it last said
+    bool is_barred;       // it said that it does not count
 } s_peer_t;
 
 typedef struct {
@@ -27,7 +28,7 @@ typedef struct {
     zsock_t *pipe;
     zsock_t *peer_in, *bulk_in; // ROUTERs
     bb_outlet_t *stores[BB_STORES_MAX];
-    bb_outlet_t *router, *observer, *supervisor;
+    bb_outlet_t *router, *control, *observer, *supervisor;
     bb_detector_t *detector;
     uint32_t node_count, self_index;
     s_peer_t *peers;
@@ -42,15 +43,23 @@ static const char *s_name(const s_mesh_t *self, uint32_t node_index)
 }
 
 // ---- verdicts of the detector ------------------------------------------------------------------
-static void s_tell_stores_peer(s_mesh_t *self, const bb_detector_change_t *change)
+static bb_post_t *s_peer_state(const s_mesh_t *self, const bb_detector_change_t *change)
+{
+    bb_post_t *post = bb_post_new(BB_POST_PEER_STATE);
+    post->peer_state =
+        (bb_post_peer_state_t){change->peer_index, change->is_up, change->incarnation,
+                               self->peers[change->peer_index].store_count};
+    return post;
+}
+
+static void s_tell_peer(s_mesh_t *self, const bb_detector_change_t *change)
 {
     for (uint32_t i = 0; i < self->node->store_count; i++) {
-        bb_post_t *post = bb_post_new(BB_POST_PEER_STATE);
-        post->peer_state =
-            (bb_post_peer_state_t){change->peer_index, change->is_up, change->incarnation,
-                                   self->peers[change->peer_index].store_count};
+        bb_post_t *post = s_peer_state(self, change);
         bb_outlet_send_always(self->stores[i], &post);
     }
+    bb_post_t *post = s_peer_state(self, change);
+    bb_outlet_send_always(self->control, &post);
 }
 
 static void s_tell_stores_clock(s_mesh_t *self)
@@ -68,7 +77,7 @@ static void s_act(s_mesh_t *self, const bb_detector_actions_t *actions)
         const bb_detector_change_t *change = &actions->changes[i];
         bb_log_info(&self->log, change->is_up ? "peer up" : "peer down",
                     BB_LOG_TEXT("peer", s_name(self, change->peer_index)));
-        s_tell_stores_peer(self, change);
+        s_tell_peer(self, change);
         self->must_publish = true;
     }
     if (actions->skew_changed) {
@@ -121,6 +130,9 @@ static void s_transmit(s_mesh_t *self, uint32_t peer_index, bool is_bulk,
     if (peer_index >= self->node_count || peer_index == self->self_index) {
         return;
     }
+    if (bb_node_standing(self->node) == BB_STANDING_FENCED) {
+        return; // another process speaks for this node now: not a word that could be mixed up
+    }
     bb_metrics_t *metrics = self->node->metrics;
     _Atomic uint64_t *account = &self->node->peer_queued_bytes[peer_index];
     size_t bytes = bb_outbound_bytes(message);
@@ -154,6 +166,9 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
         .ready = state == BB_NODE_READY || state == BB_NODE_MEETING_PEERS,
         .draining = state == BB_NODE_DRAINING,
         .store_count = self->node->store_count,
+        .registry_digest = atomic_load_explicit(&self->node->registry_digest, memory_order_relaxed),
+        .standing = bb_node_standing(self->node),
+        .boot = atomic_load_explicit(&self->node->boot, memory_order_relaxed),
     };
     memcpy(message.heartbeat.cluster_id, bb_topology_cluster_id(self->node->topology), 16);
     uint8_t *encoded;
@@ -244,6 +259,30 @@ static void s_split(void *context, uint32_t store_index, const bb_message_t *mes
     s_to_store(split->mesh, store_index, &part);
 }
 
+// What it says of its registry and of its standing, to whom it concerns.
+static void s_pass_on(s_mesh_t *self, uint32_t peer_index, const bb_heartbeat_t *heartbeat)
+{
+    bb_post_peer_word_t word = {.peer_index = peer_index,
+                                .registry_digest = heartbeat->registry_digest,
+                                .is_counting = heartbeat->standing == BB_STANDING_COUNTING};
+    uint64_t own_digest = atomic_load_explicit(&self->node->registry_digest, memory_order_relaxed);
+    if (word.registry_digest != own_digest) {
+        bb_post_t *post = bb_post_new(BB_POST_DIGEST);
+        post->peer_word = word;
+        bb_outlet_send_always(self->control, &post);
+    }
+    s_peer_t *peer = &self->peers[peer_index];
+    if (peer->is_barred != word.is_counting) {
+        return;
+    }
+    peer->is_barred = !word.is_counting;
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        bb_post_t *post = bb_post_new(BB_POST_PEER_STANDING);
+        post->peer_word = word;
+        bb_outlet_send_always(self->stores[i], &post);
+    }
+}
+
 static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbeat_t *heartbeat)
 {
     if (memcmp(heartbeat->cluster_id, bb_topology_cluster_id(self->node->topology), 16) != 0) {
@@ -254,6 +293,7 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
     peer->store_count = heartbeat->store_count;
     self->must_publish |=
         peer->is_ready != heartbeat->ready || peer->is_draining != heartbeat->draining;
+    s_pass_on(self, peer_index, heartbeat);
     peer->is_ready = heartbeat->ready;
     peer->is_draining = heartbeat->draining;
     bb_detector_heartbeat_t event = {
@@ -266,6 +306,16 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
     bb_error_t error = bb_detector_heartbeat(self->detector, bb_clock_mono_ns(), &event, &actions);
     BB_ASSERT(error == BB_OK); // the index was checked
     s_act(self, &actions);
+}
+
+// Takes the post. What is dropped is asked for again: digests still differ.
+static void s_to_control(s_mesh_t *self, bb_post_t *post)
+{
+    size_t bytes = bb_buffer_slice(post->request.envelope).length;
+    if (bb_outlet_send(self->control, &post, bytes) != BB_OK) {
+        bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
+        bb_post_destroy(&post);
+    }
 }
 
 // Takes the post.
@@ -319,7 +369,11 @@ static void s_on_message(s_mesh_t *self, bb_received_t *received)
     bb_post_t *post = s_peer_post(peer_index, &message, received->frames[0], received->frames[1],
                                   received->frames[2]);
     received->frames[0] = received->frames[1] = received->frames[2] = NULL;
-    s_dispatch(self, post);
+    if (post->request.message.kind == BB_KIND_REGISTRY && !post->request.chunks) {
+        s_to_control(self, post);
+    } else {
+        s_dispatch(self, post);
+    }
 }
 
 static void s_on_socket(s_mesh_t *self, zsock_t *socket, bb_metric_t count, bb_metric_t bytes)
@@ -404,6 +458,7 @@ static void s_connect(s_mesh_t *self)
         self->stores[i] = bb_outlet_new(self->node->stores[i]);
     }
     self->router = bb_outlet_new(self->node->router);
+    self->control = bb_outlet_new(self->node->control);
     self->observer = bb_outlet_new(self->node->observer);
     self->supervisor = bb_outlet_new(self->node->supervisor);
     for (uint32_t i = 0; i < self->node_count; i++) {
@@ -430,6 +485,7 @@ static void s_destroy(s_mesh_t **self_p)
         bb_outlet_destroy(&self->stores[i]);
     }
     bb_outlet_destroy(&self->router);
+    bb_outlet_destroy(&self->control);
     bb_outlet_destroy(&self->observer);
     bb_outlet_destroy(&self->supervisor);
     zsock_destroy(&self->peer_in);

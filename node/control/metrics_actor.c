@@ -119,7 +119,9 @@ static char *s_render(s_metrics_t *self, size_t *length)
         .store_count = self->node->store_count,
         .stores = stores,
         .peers = self->peers ? &self->peers->peers : NULL,
-        .is_ready = state == BB_NODE_READY,
+        .is_ready = bb_node_is_ready(self->node),
+        .standing = bb_node_standing(self->node),
+        .boot = atomic_load_explicit(&self->node->boot, memory_order_relaxed),
         .is_draining = state == BB_NODE_DRAINING,
         .process = s_process(self),
         .version = BB_VERSION,
@@ -145,12 +147,24 @@ static const char *s_not_ready_because(const s_metrics_t *self)
         return "starting\n";
     case BB_NODE_RECOVERING:
         return "stores are recovering\n";
-    case BB_NODE_MEETING_PEERS:
-        return "waiting for peers\n";
     case BB_NODE_DRAINING:
         return "draining\n";
+    case BB_NODE_MEETING_PEERS:
     case BB_NODE_READY:
         break;
+    }
+    switch (bb_node_standing(self->node)) {
+    case BB_STANDING_JOINING:
+        return "waiting for a majority of all nodes to register this start\n";
+    case BB_STANDING_REBUILDING:
+        return "the disk lost what it held and is being rebuilt from the other nodes\n";
+    case BB_STANDING_FENCED:
+        return "fenced: a later process has this node's identity\n";
+    case BB_STANDING_COUNTING:
+        break;
+    }
+    if (bb_node_state(self->node) == BB_NODE_MEETING_PEERS) {
+        return "waiting for peers\n";
     }
     return s_is_fenced(self) ? "a store is fenced after a failed sync\n" : NULL;
 }

@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 
 #include "node/background/background_actor.h"
+#include "node/control/control_actor.h"
 #include "node/control/mesh_actor.h"
 #include "node/control/metrics_actor.h"
 #include "node/control/zap_actor.h"
@@ -16,8 +17,9 @@
 #include "node/runtime/bb_socket.h"
 #include "node/runtime/bb_tsan.h"
 
-#define S_EXIT_IN_USE 5
-#define S_UNBOUNDED   UINT64_MAX
+#define S_EXIT_IN_USE   5
+#define S_UNBOUNDED     UINT64_MAX
+#define S_CONTROL_BYTES (UINT64_C(16) << 20) // of peers; past it they ask again
 // A job cannot be interrupted; past this the process ends without waiting: the journal has it all.
 #define S_STOP_NS (INT64_C(20) * BB_NS_PER_S)
 
@@ -29,7 +31,7 @@ typedef struct {
     int signals; // signalfd
     int listener;
     zsock_t *client, *peer, *bulk; // bound; given to their actors
-    zactor_t *zap, *metrics, *router, *mesh, *background;
+    zactor_t *zap, *metrics, *router, *mesh, *control, *background;
     zactor_t *stores[BB_STORES_MAX], *scans[BB_SCAN_THREADS_MAX];
     uint32_t stores_told, stores_open; // told: open, or it failed
     uint32_t stores_drained, stores_stopped;
@@ -64,6 +66,8 @@ static void s_on_event(s_supervisor_t *self, const bb_post_event_t *event)
     case BB_EVENT_PEERS_SEEN:
         self->peers_seen = true;
         break;
+    case BB_EVENT_STANDING:
+        break; // whoever waits for it looks
     case BB_EVENT_ACTOR_FAILED:
         bb_log_error(&self->log, "actor failed", BB_LOG_TEXT("detail", event->fault.text));
         break;
@@ -157,6 +161,12 @@ static bool s_is_met(const s_supervisor_t *self)
     return self->has_signal || self->peers_seen;
 }
 
+static bool s_is_counting(const s_supervisor_t *self)
+{
+    return self->has_signal ||
+           atomic_load_explicit(&self->node.standing, memory_order_relaxed) == BB_STANDING_COUNTING;
+}
+
 static bool s_is_told_to_stop(const s_supervisor_t *self)
 {
     return self->has_signal;
@@ -246,6 +256,7 @@ static void s_make_mailboxes(bb_node_t *node)
     node->supervisor = bb_mailbox_new("supervisor", S_UNBOUNDED);
     node->router = bb_mailbox_new("router", S_UNBOUNDED); // answers: bounded by admission
     node->mesh = bb_mailbox_new("mesh", peer_bytes);
+    node->control = bb_mailbox_new("control", S_CONTROL_BYTES);
     node->background = bb_mailbox_new("background", S_UNBOUNDED); // one job per store
     node->observer = bb_mailbox_new("metrics", S_UNBOUNDED);      // snapshots, four a second
     for (uint32_t i = 0; i < node->store_count; i++) {
@@ -334,6 +345,10 @@ static bb_error_t s_start(s_supervisor_t *self, bb_fault_t *fault)
     if (self->has_signal) {
         return BB_OK;
     }
+    self->control = bb_control_actor_new(&self->node, fault);
+    if (!self->control) {
+        return fault->error;
+    }
     s_set_state(self, BB_NODE_MEETING_PEERS);
     self->mesh = bb_mesh_actor_new(&self->node, &self->peer, &self->bulk);
     self->router = bb_router_actor_new(&self->node, &self->client);
@@ -397,6 +412,7 @@ static bool s_stop(s_supervisor_t *self)
         s_end_actor(self, &self->stores[i]);
     }
     s_end_actor(self, &self->background);
+    s_end_actor(self, &self->control);
     s_end_actor(self, &self->mesh);
     zsock_destroy(&self->client); // when they were never given away
     zsock_destroy(&self->peer);
@@ -412,6 +428,7 @@ static void s_free(s_supervisor_t *self)
     bb_mailbox_destroy(&node->supervisor);
     bb_mailbox_destroy(&node->router);
     bb_mailbox_destroy(&node->mesh);
+    bb_mailbox_destroy(&node->control);
     bb_mailbox_destroy(&node->background);
     bb_mailbox_destroy(&node->observer);
     for (uint32_t i = 0; i < node->store_count; i++) {
@@ -448,6 +465,7 @@ static void s_init(s_supervisor_t *self, const bb_config_t *config, const bb_top
     bb_keys_wipe(keys, sizeof *keys);
     node->start_mono_ns = bb_clock_mono_ns();
     node->start_wall_ns = bb_clock_wall_ns();
+    atomic_store_explicit(&node->standing, BB_STANDING_JOINING, memory_order_relaxed);
     node->store_count = config->store_count;
     node->scan_count = BB_MIN(BB_MAX(config->limits.scan_threads, 1), BB_SCAN_THREADS_MAX);
     node->metrics = bb_alloc_zero(1, sizeof *node->metrics);
@@ -468,6 +486,7 @@ static void s_serve(s_supervisor_t *self)
                     BB_LOG_TEXT("version", BB_VERSION));
     }
     s_wait(self, s_is_met, bb_clock_mono_ns() + config->limits.suspect_ns);
+    s_wait(self, s_is_counting, BB_NEVER_NS); // requests at `one` are served meanwhile
     if (!self->has_signal) {
         s_set_state(self, BB_NODE_READY);
         bb_log_info(&self->log, "ready", BB_LOG_TEXT("peers", self->peers_seen ? "all" : "some"));

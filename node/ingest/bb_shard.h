@@ -67,6 +67,7 @@ typedef struct {
     uint64_t dc_link_bytes_per_s;    // to each other data centre, of this store; 0: no cap
     int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 500 ms
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
+    bb_standing_t standing;          // until something else is said
     bb_shard_out_t out;
 #ifdef BB_PLANTED
     uint32_t planted; // bb_planted_t; only the simulator is built with it
@@ -107,6 +108,11 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
 // has just lost its weight. From when it counts, it acknowledges again what it has.
 void bb_shard_set_standing(bb_shard_t *self, bb_shard_time_t time, bb_standing_t standing);
 bb_standing_t bb_shard_standing(const bb_shard_t *self);
+// A node whose disk was lost may count again as far as this store goes: it holds all that a
+// majority of the other replicas of each partition had, of all and of those in its data centre,
+// when they were asked after this start. Where journals still have everything, pulls bring that
+// about. Cost: partitions x replicas; a partition without other replicas has nothing to wait for.
+bool bb_shard_is_rebuilt(bb_shard_t *self);
 // Whether the peer counts, as it says of itself; true until something else was said. Only spares
 // waiting for what cannot come: nothing is counted by it.
 void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
@@ -139,6 +145,7 @@ typedef struct {
     uint64_t scrub_bytes, scrub_findings, scrub_oldest_age_ns, barred_windows, damage_count;
     uint64_t points_accepted, frames_accepted, batches_accepted, points_rejected,
         points_quarantined;
+    uint64_t promises; // answers and acknowledgements that somebody may count on
     uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable, writes_disk_full;
     uint64_t chunks_replicated_in, chunks_replicated_out, chunks_pulled, chunks_duplicate;
     uint64_t chunks_dropped_full; // messages of peers that came while the head or disk was full

@@ -70,6 +70,7 @@ void bb_shard_acks_send(bb_shard_t *self)
                               .ranges = list->ranges},
         };
         bb_shard_send(self, node, false, &message, NULL, NULL);
+        self->stats.promises += message.epoch != 0;
         list->range_count = 0;
     }
 }

@@ -638,6 +638,7 @@ void bb_shard_outcomes(bb_shard_t *self)
             bb_shard_release_ended(self, write->release, done.error, write->point_count);
         } else if (done.error == BB_OK) {
             self->stats.writes_acked++;
+            self->stats.promises++;
             s_count_latency(self, done.begun_mono_ns);
             bb_outbound_t out = {.envelope = write->reply};
             self->options.out.answer(self->options.out.context, write->ticket, &out);

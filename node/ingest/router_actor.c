@@ -233,7 +233,6 @@ static void s_add_stats(bb_status_reply_t *status, bb_status_node_t *nodes,
 static void s_status(s_router_t *self, const s_address_t *to)
 {
     const bb_topology_t *topology = self->node->topology;
-    bb_node_state_t state = bb_node_state(self->node);
     const char *name = bb_topology_cluster_name(topology), *id = self->node->config->node_id;
     bb_status_node_t nodes[BB_NODES_MAX] = {0};
     bb_message_t message = {.kind = BB_KIND_STATUS_REPLY};
@@ -242,8 +241,10 @@ static void s_status(s_router_t *self, const s_address_t *to)
         .cluster_name = bb_slice(name, strlen(name)),
         .node_id = bb_slice(id, strlen(id)),
         .version = bb_slice(BB_VERSION, strlen(BB_VERSION)),
-        .ready = state == BB_NODE_READY,
-        .draining = state == BB_NODE_DRAINING,
+        .ready = bb_node_is_ready(self->node),
+        .draining = bb_node_state(self->node) == BB_NODE_DRAINING,
+        .standing = bb_node_standing(self->node),
+        .boot = atomic_load_explicit(&self->node->boot, memory_order_relaxed),
         .partition_count = bb_topology_partition_count(topology),
         .uptime_ns = (uint64_t)(bb_clock_mono_ns() - self->node->start_mono_ns),
         .node_count = bb_topology_node_count(topology),

@@ -32,13 +32,15 @@ typedef struct {
     bb_log_t log;
     zsock_t *pipe;
     bb_mailbox_t *mailbox;
-    bb_outlet_t *router, *mesh, *background, *observer, *supervisor;
+    bb_outlet_t *router, *mesh, *control, *background, *observer, *supervisor;
     bb_outlet_t *scans[BB_SCAN_THREADS_MAX];
     bb_shard_t *shard; // NULL: could not be opened
     bool is_skewed, is_fenced;
     bool is_draining, drain_told;
     bool is_stopping, stop_told;
     bool job_is_out, has_answered;
+    bool rebuilt_told;
+    uint64_t promises; // told to control
     int64_t published_mono_ns;
     s_queue_t writes; // of clients, kept back until there is room
     s_queue_t chunks; // REPLICATEs of peers, likewise
@@ -150,6 +152,23 @@ static int64_t s_clock_mono_ns(void *context)
 }
 
 // ---- publishing --------------------------------------------------------------------------------
+// That something was promised since the last time, and that a lost disk is made good.
+static void s_tell_control(s_store_t *self, const bb_shard_stats_t *stats)
+{
+    if (stats->promises != self->promises) {
+        self->promises = stats->promises;
+        bb_post_t *post = bb_post_new(BB_POST_PROMISED);
+        bb_outlet_send_always(self->control, &post);
+    }
+    if (!self->rebuilt_told && bb_shard_standing(self->shard) == BB_STANDING_REBUILDING &&
+        bb_shard_is_rebuilt(self->shard)) {
+        self->rebuilt_told = true;
+        bb_post_t *post = bb_post_new(BB_POST_REBUILT);
+        post->store_index = self->index;
+        bb_outlet_send_always(self->control, &post);
+    }
+}
+
 static void s_publish(s_store_t *self, int64_t now_mono_ns)
 {
     bb_shard_stats_t stats;
@@ -158,6 +177,7 @@ static void s_publish(s_store_t *self, int64_t now_mono_ns)
         self->is_fenced = true;
         bb_log_error(&self->log, "store fenced: a sync failed, nothing more is acknowledged");
     }
+    s_tell_control(self, &stats);
     bb_outlet_t *readers[] = {self->router, self->observer};
     for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
         bb_post_t *post = bb_post_new(BB_POST_STATS);
@@ -281,6 +301,13 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
         bb_shard_peer_state(self->shard, s_now(self), post->peer_state.peer_index,
                             post->peer_state.is_up, &post->peer_state.incarnation,
                             post->peer_state.store_count);
+        break;
+    case BB_POST_STANDING:
+        bb_shard_set_standing(self->shard, s_now(self), post->standing);
+        break;
+    case BB_POST_PEER_STANDING:
+        bb_shard_peer_standing(self->shard, s_now(self), post->peer_word.peer_index,
+                               post->peer_word.is_counting);
         break;
     case BB_POST_CLOCK:
         self->is_skewed = post->is_skewed;
@@ -424,6 +451,7 @@ static void s_open(s_store_t *self)
         .dc_link_bytes_per_s = bb_config_link_share(config),
         .have_report_interval_ns = config->limits.have_report_ns,
         .flush_age_ns_max = config->limits.flush_age_ns,
+        .standing = BB_STANDING_JOINING,
         .out = {.context = self,
                 .send = s_send,
                 .answer = s_answer,
@@ -467,6 +495,7 @@ static void s_connect(s_store_t *self)
     self->mailbox = self->node->stores[self->index];
     self->router = bb_outlet_new(self->node->router);
     self->mesh = bb_outlet_new(self->node->mesh);
+    self->control = bb_outlet_new(self->node->control);
     self->background = bb_outlet_new(self->node->background);
     self->observer = bb_outlet_new(self->node->observer);
     self->supervisor = bb_outlet_new(self->node->supervisor);
@@ -492,6 +521,7 @@ static void s_destroy(s_store_t **self_p)
     }
     bb_outlet_destroy(&self->router);
     bb_outlet_destroy(&self->mesh);
+    bb_outlet_destroy(&self->control);
     bb_outlet_destroy(&self->background);
     bb_outlet_destroy(&self->observer);
     bb_outlet_destroy(&self->supervisor);

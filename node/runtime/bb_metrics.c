@@ -300,6 +300,14 @@ static void s_process(s_text_t *out, const bb_metrics_view_t *view)
     s_printf(out, "busbar_ready %d\n", view->is_ready);
     s_family(out, "draining", "gauge", "1 when the node is shutting down");
     s_printf(out, "busbar_draining %d\n", view->is_draining);
+    s_family(out, "node_standing", "gauge",
+             "1 for whether this node counts as a replica, or why not");
+    for (uint32_t i = 0; i < BB_STANDING_COUNT; i++) {
+        s_printf(out, "busbar_node_standing{standing=\"%s\"} %d\n",
+                 bb_standing_name((bb_standing_t)i), view->standing == (bb_standing_t)i);
+    }
+    s_family(out, "boot_number", "gauge", "Number of this start of the node; 0: none yet");
+    s_printf(out, "busbar_boot_number %u\n", view->boot);
     s_family(out, "process_cpu_seconds_total", "counter", "User and system CPU time");
     s_printf(out, "busbar_process_cpu_seconds_total %.6f\n", view->process.cpu_s);
     s_family(out, "process_resident_memory_bytes", "gauge", "Resident memory");

@@ -91,6 +91,8 @@ typedef struct {
     const bb_shard_stats_t *const *stores; // NULL: not published yet
     const bb_post_peers_t *peers;          // NULL: not published yet
     bool is_ready, is_draining;
+    bb_standing_t standing;
+    uint32_t boot;
     bb_process_stats_t process;
     const char *version;
 } bb_metrics_view_t;

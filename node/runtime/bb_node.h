@@ -2,8 +2,8 @@
 // bb_node - what the actors of one process are wired to.
 //
 // The supervisor fills it before the first actor starts and frees it after the last one has ended.
-// Everything but `state`, `metrics` and the byte accounts is constant in between; those three are
-// atomic. Actors keep their own state to themselves.
+// Everything but `state`, `metrics`, the byte accounts and what the control actor publishes is
+// constant in between; those are atomic. Actors keep their own state to themselves.
 #ifndef BB_NODE_H
 #define BB_NODE_H
 
@@ -35,7 +35,10 @@ typedef struct {
     _Atomic uint32_t state; // bb_node_state_t
     // Bytes handed to each peer's bulk socket and not yet written. Outlives every socket.
     _Atomic uint64_t *peer_queued_bytes;
-    bb_mailbox_t *supervisor, *router, *mesh, *background, *observer;
+    // What the control actor says: bb_standing_t, number of this start, sum of the registry.
+    _Atomic uint32_t standing, boot;
+    _Atomic uint64_t registry_digest;
+    bb_mailbox_t *supervisor, *router, *mesh, *control, *background, *observer;
     bb_mailbox_t *stores[BB_STORES_MAX];
     bb_mailbox_t *scans[BB_SCAN_THREADS_MAX];
 } bb_node_t;
@@ -43,6 +46,17 @@ typedef struct {
 static inline bb_node_state_t bb_node_state(bb_node_t *self)
 {
     return (bb_node_state_t)atomic_load_explicit(&self->state, memory_order_relaxed);
+}
+
+static inline bb_standing_t bb_node_standing(bb_node_t *self)
+{
+    return (bb_standing_t)atomic_load_explicit(&self->standing, memory_order_relaxed);
+}
+
+// Takes requests at every level.
+static inline bool bb_node_is_ready(bb_node_t *self)
+{
+    return bb_node_state(self) == BB_NODE_READY && bb_node_standing(self) == BB_STANDING_COUNTING;
 }
 
 #endif

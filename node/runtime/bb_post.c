@@ -68,6 +68,11 @@ void bb_post_destroy(bb_post_t **self_p)
     case BB_POST_POLICY:
         bb_policy_release(&self->policy);
         break;
+    case BB_POST_DIGEST:
+    case BB_POST_STANDING:
+    case BB_POST_PEER_STANDING:
+    case BB_POST_PROMISED:
+    case BB_POST_REBUILT:
     case BB_POST_PEER_STATE:
     case BB_POST_CLOCK:
     case BB_POST_JOB_DONE:

@@ -6,7 +6,9 @@
 //   store ── ANSWER ──▶ router    store ── JOB ──▶ background ── JOB_DONE ──▶ store
 //   store ── STATS ──▶ router, metrics    mesh ── PEERS ──▶ router, metrics
 //   scan ── PART ──▶ scan ── PART_DONE ──▶ scan
-//   everyone ── EVENT ──▶ supervisor ── DRAIN, STOP ──▶ router, stores, mesh
+//   mesh ── PEER, PEER_STATE, DIGEST ──▶ control ── SEND ──▶ mesh
+//   control ── STANDING ──▶ store ── PROMISED, REBUILT ──▶ control    mesh ── PEER_STANDING ──▶
+//   store everyone ── EVENT ──▶ supervisor ── DRAIN, STOP ──▶ router, stores, mesh
 //                         supervisor ── POLICY ──▶ stores
 //
 // The sender gives it away; the receiver (or bb_mailbox, for what is left at the end) destroys it.
@@ -33,6 +35,11 @@ typedef enum {
     BB_POST_POLICY,
     BB_POST_PART,
     BB_POST_PART_DONE,
+    BB_POST_DIGEST,
+    BB_POST_STANDING,
+    BB_POST_PEER_STANDING,
+    BB_POST_PROMISED,
+    BB_POST_REBUILT,
 } bb_post_kind_t;
 
 // A decoded request of a client (batch: WRITE) or message of a peer (chunks, batch: REPLICATE).
@@ -50,6 +57,13 @@ typedef struct {
     bb_stream_t incarnation;
     uint32_t store_count; // of that node
 } bb_post_peer_state_t;
+
+// What a heartbeat says of the peer's registry (DIGEST), or of its standing (PEER_STANDING).
+typedef struct {
+    uint32_t peer_index;
+    uint64_t registry_digest;
+    bool is_counting;
+} bb_post_peer_word_t;
 
 typedef struct {
     uint32_t peer_index;
@@ -116,6 +130,7 @@ typedef enum {
     BB_EVENT_STORE_DRAINED,
     BB_EVENT_STORE_STOPPED,
     BB_EVENT_PEERS_SEEN,   // every peer has been up once
+    BB_EVENT_STANDING,     // this node counts, or no more: look at bb_node_t
     BB_EVENT_ACTOR_FAILED, // text
 } bb_event_kind_t;
 
@@ -142,6 +157,9 @@ typedef struct bb_post {
         bb_post_peers_t peers;
         bb_post_event_t event;
         bb_policy_t *policy; // POLICY: one reference
+        bb_post_peer_word_t peer_word;
+        bb_standing_t standing; // STANDING
+        uint32_t store_index;   // REBUILT
     };
 } bb_post_t;
 

@@ -300,8 +300,10 @@ def lost_disk(group):
         group.kill("n3")
         shutil.rmtree(group.path("n3", "data"))
         os.mkdir(group.path("n3", "data"), 0o700)
-        group.restart("n3")
+        done = cluster.run("cluster", "restart", group.dir, "n3", "--timeout", "2s", timeout_s=60)
+        expect(done.returncode != 0, "a node that lost settled data got ready")
         group.wait("the lag of n3 is known", lambda: group.status()["nodes"][2]["lag_chunks"] > 0)
+        expect(group.status()["nodes"][2]["standing"] == "rebuilding", "n3 is not rebuilding")
         expect(group.status()["under_replicated"] > 0, "no partition counts as under-replicated")
 
         def is_partial():  # once it has asked the others and nobody has the chunks any more

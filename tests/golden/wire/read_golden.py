@@ -200,7 +200,7 @@ EXPECTED = {
         "untrimmed_chunks": 9, "runs_to_merge": 10, "quarantined_points": 11,
         "nodes": [{"node_id": "n1", "dc": "dc1", "up": True, "is_self": True, "lag_chunks": 0},
                   {"node_id": "n2", "dc": "dc1", "up": False, "is_self": False, "lag_chunks": 2**40}],
-        "damage_count": 12}),
+        "damage_count": 12, "standing": 0, "boot": 0}),
     "message_settle": message("SETTLE"),
     "message_settle_reply": message("SETTLE_REPLY", {"sealed": True, "merged": False, "trimmed": True}),
     "message_release": message("RELEASE", {"batteries": ["bat-1", "bät-2"], "level": 1}),
@@ -212,7 +212,8 @@ EXPECTED = {
     "message_error": message("ERROR", {"code": 40, "detail": "1 GiB in flight", "retry_after_ms": 250}),
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
-        "ready": True, "draining": True, "store_count": 3, "registry_digest": 2**64 - 2}),
+        "ready": True, "draining": True, "store_count": 3, "registry_digest": 2**64 - 2,
+        "standing": 0, "boot": 0}),
     "message_replicate": message("REPLICATE", {"forward": [0, 7, 255]}),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),

@@ -146,6 +146,34 @@ static void data_needs_no_standing(void **state)
     h_free(&h);
 }
 
+// Goal: an empty disk is made good when it holds what a majority of the others has, and not before:
+// one of two is none, and one that does not count itself is no witness.
+static void rebuilt_from_a_majority(void **state)
+{
+    (void)state;
+    h_cluster_t *h = h_new(3, 3, 8, NULL);
+    h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.limit = 9});
+    h_pump(h, 100 * H_MS);
+    h_crash(h, 1);
+    bb_sim_disk_destroy(&h->nodes[1].disk);
+    h->nodes[1].disk = bb_sim_disk_new();
+    s_cut(h, 2, true);
+    h_restart(h, 1, 120);
+    s_stand(h, 1, BB_STANDING_REBUILDING);
+    assert_false(bb_shard_is_rebuilt(h->nodes[1].shard));
+    h_pump(h, 2000 * H_MS);
+    assert_int_equal(h_rows(h, h_query(h, 1, BB_LEVEL_ONE, BB_QUERY_RAW)), 9);
+    assert_false(bb_shard_is_rebuilt(h->nodes[1].shard));
+    s_stand(h, 2, BB_STANDING_JOINING);
+    s_cut(h, 2, false);
+    h_pump(h, 2000 * H_MS);
+    assert_false(bb_shard_is_rebuilt(h->nodes[1].shard));
+    s_stand(h, 2, BB_STANDING_COUNTING);
+    h_pump(h, 1000 * H_MS);
+    assert_true(bb_shard_is_rebuilt(h->nodes[1].shard));
+    h_free(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +182,7 @@ int main(void)
         cmocka_unit_test(refuses_above_one),
         cmocka_unit_test(open_requests_end),
         cmocka_unit_test(data_needs_no_standing),
+        cmocka_unit_test(rebuilt_from_a_majority),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
