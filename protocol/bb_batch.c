@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "protocol/bb_batch_codec.h"
+#include "protocol/bb_marker.h"
 #include "protocol/bb_text.h"
 
 static bb_error_t s_corrupt(bb_fault_t *fault, const char *what, uint32_t index)
@@ -327,6 +328,9 @@ bb_error_t bb_batch_open(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault
     error = error == BB_OK ? s_check_tables(self, fault) : error;
     error = error == BB_OK ? s_read_times(&columns, self, &room) : error;
     error = error == BB_OK ? s_read_values(&columns, self, &room) : error;
+    if (error == BB_OK && self->generation != 0) {
+        error = bb_marker_check(self, fault);
+    }
     if (error != BB_OK) {
         bb_batch_close(self);
     }

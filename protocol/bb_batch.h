@@ -78,8 +78,9 @@ typedef struct {
 // freed.
 typedef struct {
     bb_slice_t encoded;
-    uint64_t revision;   // of every point in the batch; 0 for telemetry
-    uint32_t generation; // always 0; another one is refused
+    uint64_t revision;   // of every point in the batch, the generation included (bb_value.h); 0 for
+                         // telemetry
+    uint32_t generation; // 0: points. Another: no points but markers of it (bb_marker.h)
     uint32_t part_count, run_count, frame_count, battery_count, shape_count, state_count;
     uint64_t value_count; // points, at most BB_BATCH_VALUES_MAX
     const bb_batch_part_t *parts;
@@ -97,9 +98,9 @@ typedef struct {
 // parts, that every shape has frames, and that tables do not share bytes. Columns of numbers are
 // not unpacked. `encoded.data` must be 8-byte aligned and outlive the batch. One allocation; memory
 // and time are O(encoded bytes + frames), frames are at most BB_BATCH_VALUES_MAX. Errors:
-// BB_ERR_MESSAGE_CORRUPT, BB_ERR_MESSAGE_VERSION (version, or a generation other than 0),
-// BB_ERR_LIMIT (more than BB_BATCH_VALUES_MAX values) and the data errors 1-9, each with a sentence
-// in `fault`; nothing to close then.
+// BB_ERR_MESSAGE_CORRUPT (also markers that are none), BB_ERR_MESSAGE_VERSION, BB_ERR_LIMIT (more
+// than BB_BATCH_VALUES_MAX values) and the data errors 1-9, each with a sentence in `fault`;
+// nothing to close then.
 BB_MUST_CHECK bb_error_t bb_batch_open(bb_batch_t *self, bb_slice_t encoded, bb_fault_t *fault);
 void bb_batch_close(bb_batch_t *self);
 
@@ -155,6 +156,9 @@ typedef struct bb_batch_builder bb_batch_builder_t;
 bb_batch_builder_t *bb_batch_builder_new(uint64_t revision);
 void bb_batch_builder_destroy(bb_batch_builder_t **self);
 void bb_batch_builder_reset(bb_batch_builder_t *self, uint64_t revision); // keeps memory
+// The batch will hold markers of the generation, which is not 0: all that is added is one
+// (bb_marker.h, bb_marker_add). Of a builder of revision 0; until it is reset.
+void bb_batch_builder_markers(bb_batch_builder_t *self, uint32_t generation);
 
 // Handles stay valid until reset. Adding the same battery or shape again returns the same handle.
 // A battery's partition must be the same each time; the attributes given last are kept

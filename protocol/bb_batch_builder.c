@@ -79,6 +79,7 @@ static void s_index_reset(bb_builder_index_t *index)
 void bb_batch_builder_reset(bb_batch_builder_t *self, uint64_t revision)
 {
     self->revision = revision;
+    self->generation = 0;
     self->battery_count = self->shape_count = self->state_count = 0;
     self->group_count = self->frame_count = 0;
     self->value_count = 0;
@@ -87,6 +88,13 @@ void bb_batch_builder_reset(bb_batch_builder_t *self, uint64_t revision)
     s_index_reset(&self->shape_index);
     s_index_reset(&self->state_index);
     s_arena_clear(self, true);
+}
+
+void bb_batch_builder_markers(bb_batch_builder_t *self, uint32_t generation)
+{
+    BB_ASSERT(self->revision == 0 && self->frame_count == 0);
+    BB_ASSERT(generation > 0);
+    self->generation = generation;
 }
 
 static void *s_arena_take(bb_batch_builder_t *self, size_t bytes)

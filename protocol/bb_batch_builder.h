@@ -47,6 +47,7 @@ typedef struct {
 
 struct bb_batch_builder {
     uint64_t revision;
+    uint32_t generation; // 0: points
     bb_builder_battery_t *batteries;
     bb_batch_shape_t *shapes;
     bb_slice_t *states;

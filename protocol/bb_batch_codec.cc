@@ -210,7 +210,7 @@ Offset<Vector<Offset<wire::BatchBattery>>> s_write_batteries(FlatBufferBuilder &
     return batteries;
 }
 
-// Version and generation, before anything else is known about the bytes.
+// The version, before anything else is known about the bytes.
 bb_error_t s_check_version(bb_slice_t encoded, bb_fault_t *fault)
 {
     const uint8_t *data = static_cast<const uint8_t *>(encoded.data);
@@ -222,10 +222,6 @@ bb_error_t s_check_version(bb_slice_t encoded, bb_fault_t *fault)
     if (batch.version() != BB_BATCH_VERSION) {
         return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: version %u, expected %d",
                             batch.version(), BB_BATCH_VERSION);
-    }
-    if (batch.generation() != 0) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "batch: generation %u, expected 0",
-                            batch.generation());
     }
     return BB_OK;
 }

@@ -179,6 +179,7 @@ static void s_plan_make(bb_batch_builder_t *self, s_plan_t *plan, uint32_t *fram
 {
     *plan = (s_plan_t){
         .tables = {.revision = self->revision,
+                   .generation = self->generation,
                    .frame_count = self->frame_count,
                    .state_count = self->state_count,
                    .states = self->states},

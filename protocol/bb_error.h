@@ -38,6 +38,7 @@ typedef enum {
     X(QUERY, 11, NEVER, "the query is not valid")                                                  \
     X(WINDOWS, 12, NEVER, "too many different days are open at this store")                        \
     X(RETENTION, 13, NEVER, "the point is older than its retention class keeps")                   \
+    X(GENERATION, 14, NEVER, "what was deleted there is of this generation or a later one")        \
     /* 20-39: messages */                                                                          \
     X(MESSAGE_CORRUPT, 20, NEVER, "the message does not verify")                                   \
     X(MESSAGE_VERSION, 21, NEVER, "the message has an unknown version or kind")                    \

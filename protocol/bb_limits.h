@@ -33,6 +33,14 @@
 // A coordinator whose clock is further from its peers' median than this stops coordinating.
 #define BB_CLOCK_SKEW_NS_MAX (INT64_C(60) * 1000000000)
 
+// Generations. Points may be written with one below this, so that a battery can always be deleted
+// once more; a marker or point further ahead of what a coordinator knows of the battery is refused,
+// so that nobody uses them up. Both: BB_ERR_GENERATION.
+#define BB_GENERATION_POINT_LIMIT (UINT32_C(1) << 31)
+#define BB_GENERATION_AHEAD_MAX   65536u
+// Markers of one battery that no other contains; more: BB_ERR_LIMIT at the coordinator.
+#define BB_MARKERS_MAX 4096u
+
 // Topology.
 #define BB_PARTITIONS_MAX     16384 // power of two; fixed at creation
 #define BB_PARTITIONS_DEFAULT 1024

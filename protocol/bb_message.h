@@ -83,6 +83,7 @@ typedef struct {
 typedef struct {
     bb_level_t level;
     bool wants_session; // the answer names the dots that the batch gets
+    bool deletes;       // the batch holds markers (bb_marker.h), for which another role is needed
 } bb_write_t;           // + batch frame
 
 typedef struct {

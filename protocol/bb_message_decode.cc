@@ -135,6 +135,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Write &from, bb_fault_t *fau
     S_REQUIRE(s_level_is_valid(from.level()), "write.level", "unknown");
     self->write.level = static_cast<bb_level_t>(from.level());
     self->write.wants_session = from.wants_session();
+    self->write.deletes = from.deletes();
     return BB_OK;
 }
 
@@ -168,7 +169,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::WriteReply &from, bb_fault_t
 bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fault)
 {
     bb_query_t &to = self->query;
-    S_REQUIRE(from.mode() >= BB_QUERY_RAW && from.mode() <= BB_QUERY_QUARANTINE, "query.mode",
+    S_REQUIRE(from.mode() >= BB_QUERY_RAW && from.mode() <= BB_QUERY_GENERATIONS, "query.mode",
               "unknown");
     S_REQUIRE(s_level_is_valid(from.level()), "query.level", "unknown");
     to.mode = static_cast<bb_query_mode_t>(from.mode());

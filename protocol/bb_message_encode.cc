@@ -115,7 +115,9 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_hello_reply_t &self)
 body_t s_encode(FlatBufferBuilder &fbb, const bb_write_t &self)
 {
     s_assert_level(self.level);
-    return wire::CreateWrite(fbb, static_cast<uint8_t>(self.level), self.wants_session).Union();
+    return wire::CreateWrite(fbb, static_cast<uint8_t>(self.level), self.wants_session,
+                             self.deletes)
+        .Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_write_reply_t &self)

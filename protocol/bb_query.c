@@ -114,7 +114,7 @@ bool bb_query_compares(const bb_query_t *self, bb_type_t type, uint64_t bits)
 bb_error_t bb_query_check(const bb_query_t *self, bb_fault_t *fault)
 {
     BB_ASSERT(self);
-    if (self->mode < BB_QUERY_RAW || self->mode > BB_QUERY_QUARANTINE) {
+    if (self->mode < BB_QUERY_RAW || self->mode > BB_QUERY_GENERATIONS) {
         return bb_fault_set(fault, BB_ERR_QUERY, "unknown query mode %u", (unsigned)self->mode);
     }
     if (self->level < BB_LEVEL_ONE || self->level > BB_LEVEL_ALL) {

@@ -34,7 +34,13 @@ typedef enum {
     BB_QUERY_LAST = 3,       // newest point of each series (no range needed)
     BB_QUERY_BATTERIES = 4,  // ids and attributes only
     BB_QUERY_QUARANTINE = 5, // points held in quarantine and not released; RAW columns
+    // Of each battery that has one the generation, as the only point, at time 0, of the metric
+    // BB_GENERATION_METRIC and type INT64. Behind a fence it is that of every marker and point
+    // acknowledged before.
+    BB_QUERY_GENERATIONS = 6,
 } bb_query_mode_t;
+
+#define BB_GENERATION_METRIC "generation"
 
 typedef enum {
     BB_AGGREGATE_MEAN = 1 << 0,

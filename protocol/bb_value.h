@@ -69,7 +69,19 @@ static inline const bb_text_t *bb_text_of_bits(uint64_t bits)
 // Not for STATE. The map is one-to-one.
 uint64_t bb_value_order_key(bb_type_t type, uint64_t bits);
 
-// <0, 0, >0. Order of two points at one time and generation: revision, then type tag, then
+// A revision as it is stored, sent and compared has the generation in its upper half, because that
+// is the order of versions: generation, then revision. Telemetry that was never deleted has 0.
+#define BB_REVISION_LIMIT (UINT64_C(1) << 32) // of the revision proper
+static inline uint64_t bb_revision_make(uint32_t generation, uint32_t revision)
+{
+    return (uint64_t)generation << 32 | revision;
+}
+static inline uint32_t bb_revision_generation(uint64_t revision)
+{
+    return (uint32_t)(revision >> 32);
+}
+
+// <0, 0, >0. Order of two points at one time: revision with its generation, then type tag, then
 // value (STATE: bytes as unsigned, shorter first on a tie). The larger one wins a merge.
 int bb_value_compare(uint64_t revision_a, bb_value_t a, uint64_t revision_b, bb_value_t b);
 

@@ -176,7 +176,8 @@ EXPECTED = {
                   {"id": "n2", "dc": "dc2", "rack": "", "client_endpoint": "tcp://127.0.0.2:7711",
                    "public_key": hexed([9], 32), "weight": 50}],
         "replica_stride": 2, "replicas": [0, 1, 1, 0, 0, 65535, 1, 65535]}),
-    "message_write": message("WRITE", {"level": 5, "wants_session": False}),
+    "message_write": message("WRITE", {"level": 5, "wants_session": False,
+                                       "deletes": False}),
     "message_write_reply": message("WRITE_REPLY", {
         "acked_points": 1200, "rejected_points": 13, "quarantined_points": 2, "acked_frames": 100,
         "rejected_frames": 1,

@@ -32,6 +32,7 @@ static const s_pinned_t s_pinned[] = {
     {BB_ERR_QUERY, 11, "QUERY", BB_RETRY_NEVER},
     {BB_ERR_WINDOWS, 12, "WINDOWS", BB_RETRY_NEVER},
     {BB_ERR_RETENTION, 13, "RETENTION", BB_RETRY_NEVER},
+    {BB_ERR_GENERATION, 14, "GENERATION", BB_RETRY_NEVER},
     {BB_ERR_MESSAGE_CORRUPT, 20, "MESSAGE_CORRUPT", BB_RETRY_NEVER},
     {BB_ERR_MESSAGE_VERSION, 21, "MESSAGE_VERSION", BB_RETRY_NEVER},
     {BB_ERR_MESSAGE_BYTES, 22, "MESSAGE_BYTES", BB_RETRY_NEVER},
@@ -105,7 +106,7 @@ static void test_no_number_or_name_is_used_twice(void **state)
 static void test_unknown_numbers(void **state)
 {
     (void)state;
-    static const int32_t unknown[] = {-1, 14, 19, 30,  39,        49,
+    static const int32_t unknown[] = {-1, 15, 19, 30,  39,        49,
                                       59, 69, 86, 100, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < BB_COUNT_OF(unknown); i++) {
         assert_false(bb_error_is_known(unknown[i]));

@@ -459,6 +459,7 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
     case BB_KIND_WRITE:
         S_SAME(write.level);
         S_SAME(write.wants_session);
+        S_SAME(write.deletes);
         break;
     case BB_KIND_WRITE_REPLY:
         s_same_write_reply(&a->write_reply, &b->write_reply);
@@ -556,7 +557,7 @@ static void message_round_trip_of_sessions(void **state)
     memset(bytes, 7, BB_SESSION_TOKEN_BYTES_MAX);
     for (uint32_t i = 0; i < 2; i++) {
         bb_slice_t session = bb_slice(bytes, i == 0 ? 1 : BB_SESSION_TOKEN_BYTES_MAX);
-        bb_message_t m = {.kind = BB_KIND_WRITE, .write = {BB_LEVEL_ONE, true}};
+        bb_message_t m = {.kind = BB_KIND_WRITE, .write = {BB_LEVEL_ONE, true, true}};
         s_round_trip(&m);
         m = (bb_message_t){.kind = BB_KIND_WRITE_REPLY, .write_reply = {.session = session}};
         s_round_trip(&m);
@@ -694,7 +695,7 @@ S_DAMAGE(s_stride, wire_put(wire_field(body, 6), 0, 4))
 S_DAMAGE(s_stride_huge, wire_put(wire_field(body, 6), 1u << 30, 4))
 S_DAMAGE(s_replica_index, wire_put(S_ELEMENT(7), 2, 2))
 S_DAMAGE(s_write_level, wire_put(wire_field(body, 0), 6, 1))
-S_DAMAGE(s_rejection_error, wire_put(wire_field(S_TABLE(5), 2), 14, 4))
+S_DAMAGE(s_rejection_error, wire_put(wire_field(S_TABLE(5), 2), 15, 4))
 S_DAMAGE(s_query_mode, wire_put(wire_field(body, 0), 0, 1))
 S_DAMAGE(s_query_level, wire_put(wire_field(body, 1), 9, 1))
 S_DAMAGE(s_query_from, wire_put(wire_field(body, 2), UINT64_MAX, 8))

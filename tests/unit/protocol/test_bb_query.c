@@ -467,7 +467,7 @@ static void query_check_refuses_each_bad_field(void **state)
         bad[i] = good;
     }
     bad[0].mode = 0;
-    bad[1].mode = 6;
+    bad[1].mode = (bb_query_mode_t)7;
     bad[2].level = 0;
     bad[3].from_wall_ns = -1;
     bad[4].to_wall_ns = BB_TIME_WALL_NS_LIMIT + 1;
