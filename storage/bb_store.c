@@ -194,6 +194,17 @@ static bb_error_t s_load_fresh(void *context, bb_window_id_t window, uint64_t nu
     return BB_OK;
 }
 
+static bb_error_t s_load_markers(void *context, uint32_t battery, bb_slice_t record,
+                                 bb_fault_t *fault)
+{
+    bb_store_t *self = context;
+    if (battery >= bb_dictionary_battery_count(self->dictionary)) {
+        return bb_fault_set(fault, BB_ERR_CORRUPT, "markers of battery %u, which has no name",
+                            battery);
+    }
+    return bb_markers_load(&self->markers, battery, record, fault);
+}
+
 static bb_error_t s_load_damaged(void *context, bool is_needed, const char *what, bb_fault_t *fault)
 {
     bb_store_t *self = context;
@@ -270,7 +281,7 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
     }
     bb_meta_visitor_t visitor = {self,          s_load_seal,   s_load_have,     s_load_name,
                                  s_load_window, s_load_damage, s_load_verified, s_load_newest,
-                                 s_load_class,  s_load_fresh,  s_load_damaged};
+                                 s_load_class,  s_load_fresh,  s_load_markers,  s_load_damaged};
     bb_fault_t cause = {0};
     error = bb_meta_read(self->kv, txn, &visitor, &cause);
     self->kv->abort(&txn);
@@ -522,6 +533,7 @@ bb_error_t bb_store_open(const bb_store_options_t *options, bb_store_report_t *r
     self->memory_bytes = options->memory_bytes;
     self->map_bytes = options->kv_map_bytes ? options->kv_map_bytes : S_MAP_BYTES_DEFAULT;
     self->retention = bb_retention_new();
+    self->markers = bb_markers_new();
     self->dictionary = bb_dictionary_new(seed, self->partition_count);
     self->head_pool = bb_arena_pool_new(self->memory_bytes / BB_HEAD_SHARE);
     self->active = bb_head_new(&self->shape_serials, self->head_pool);
@@ -547,6 +559,8 @@ void bb_store_close(bb_store_t **store)
     bb_flush_destroy(&self->frozen);
     bb_head_release(&self->active);
     bb_arena_pool_release(&self->head_pool);
+    bb_markers_release(&self->markers);
+    free(self->unsaved);
     bb_latest_destroy(&self->latest);
     bb_store_windows_free(&self->windows);
     bb_segment_pool_destroy(&self->pool);
@@ -693,6 +707,8 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
             (self->frozen ? bb_head_quarantined_points(bb_flush_head(self->frozen)) : 0),
         .type_conflicts = self->type_conflicts,
         .value_conflicts = self->value_conflicts,
+        .markers = bb_markers_count(self->markers),
+        .unsaved_markers = self->unsaved_count,
         .retired_windows = self->retired_windows,
         .retired_points = self->retired_points,
         .rollup_stale = bb_rollups_stale_count(self->rollups),

@@ -14,7 +14,7 @@
 //
 //   DIR/busbar.store        identity, format version, store count; locked while open
 //   DIR/journal/            bb_journal
-//   DIR/meta/               names, types, have-sets, seal position, windows (LMDB)
+//   DIR/meta/               names, types, have-sets, seal position, windows, deletes (LMDB)
 //   DIR/windows/default/2026-01-01.000001/     segments of that UTC day (LMDB), one more with each
 //   flush DIR/quarantine/default/2026-01-01.000001/  points that were too far ahead, until released
 #ifndef BB_STORE_H
@@ -109,14 +109,19 @@ uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition);
 
 // ---- intake ----------------------------------------------------------------------------------
 // Coordinator only: the points of a batch that may not be taken because (battery, metric) already
-// has another type, here or earlier in the batch, the store has too many windows, or retention has
-// passed them by. Calls `reject` once per (run, metric), with frame UINT32_MAX, once per frame of
-// the batch, with metric UINT32_MAX, or once per point. Returns how many points were named. Changes
-// nothing.
+// has another type, here or earlier in the batch, the store has too many windows, retention has
+// passed them by, or they are of a generation that was deleted; of markers, those of a generation
+// far ahead of what is known, or too many. Calls `reject` once per (run, metric), with frame
+// UINT32_MAX, once per frame of the batch, with metric UINT32_MAX, or once per point. Returns how
+// many points were named. Changes nothing.
 typedef void (*bb_store_reject_fn)(void *context, const bb_batch_cursor_t *at, uint32_t frame,
                                    uint32_t metric, bb_error_t error, const char *detail);
 uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reject_fn reject,
                         void *context);
+
+// The largest generation of any marker or point of the battery here (protocol/bb_marker.h); 0: it
+// has none.
+uint32_t bb_store_generation(const bb_store_t *self, bb_slice_t battery);
 
 // Stages one journal record; slices and batch stay valid until _sync. Errors as bb_journal_append.
 BB_MUST_CHECK bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks,
@@ -215,6 +220,8 @@ typedef struct {
     uint64_t journal_spare_bytes; // empty: files, and ends of files, that will be written again
     uint64_t segment_bytes, segment_points, window_count, runs, runs_mergeable;
     uint64_t battery_count, metric_count, quarantined_points, type_conflicts, value_conflicts;
+    uint64_t markers;         // of deletes
+    uint64_t unsaved_markers; // of them, those that are in the journal alone: a flush takes them
     uint64_t retired_windows, retired_points; // that retention deleted, since the store was opened
     uint64_t rollup_damaged;  // results that did not verify since it was opened; computed again
     uint64_t rollup_stale;    // (rollup, day, partition) whose results are computed anew

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/bb_store_private.h"
+#include "storage/bb_store_markers.h"
 #include "storage/kv/bb_kv_record.h"
 #include "storage/segment/bb_shared_run.h"
 
@@ -204,6 +204,9 @@ bb_error_t bb_store_fingerprint(const bb_store_t *self, uint32_t day, uint32_t p
 {
     bool found;
     bb_window_id_t id = {.kind = BB_WINDOW_NORMAL, .day = day};
+    if (bb_store_is_marked(self, day, partition)) {
+        return BB_ERR_NOT_FOUND; // what is recorded counts points that do not exist any more
+    }
     uint32_t at = bb_store_windows_find(&self->windows, id, &found);
     if (!found || self->windows.items[at].part_count != 1 ||
         self->windows.items[at].parts[0].is_damaged) {

@@ -5,6 +5,7 @@
 
 #include "storage/bb_store_seal.h"
 #include "storage/head/bb_head_cut.h"
+#include "storage/markers/bb_marker_cut.h"
 #include "storage/retention/bb_class_split.h"
 
 struct bb_flush {
@@ -13,7 +14,9 @@ struct bb_flush {
     bb_head_cut_t *cut;
     bb_class_map_t *classes;
     bb_class_split_t split;
-    uint32_t window_next; // windows of the cut before this one are written
+    bb_markers_t *markers;       // of the moment in which the head was frozen
+    bb_marker_cut_t *marker_cut; // NULL: there are none
+    uint32_t window_next;        // windows of the cut before this one are written
     uint64_t value_conflicts;
 };
 
@@ -25,6 +28,10 @@ bb_flush_t *bb_flush_new(bb_store_t *store, uint64_t sealed_through)
     store->active = bb_head_new(&store->shape_serials, store->head_pool);
     self->seal = bb_seal_new(store, sealed_through);
     self->classes = bb_class_map_new(store->retention, store->dictionary);
+    self->markers = bb_markers_retain(store->markers);
+    if (bb_markers_count(self->markers) > 0) {
+        self->marker_cut = bb_marker_cut_new();
+    }
     return self;
 }
 
@@ -37,6 +44,8 @@ void bb_flush_destroy(bb_flush_t **self)
     bb_head_cut_destroy(&flush->cut);
     bb_class_map_destroy(&flush->classes);
     bb_class_split_free(&flush->split);
+    bb_markers_release(&flush->markers);
+    bb_marker_cut_destroy(&flush->marker_cut);
     bb_head_release(&flush->head);
     bb_seal_destroy(&flush->seal);
     free(flush);
@@ -82,7 +91,11 @@ static bb_error_t s_write_run(void *context, uint32_t partition, uint32_t batter
 {
     const s_writing_t *self = context;
     bb_flush_t *flush = self->flush;
-    if (self->is_split) {
+    if (flush->marker_cut) {
+        input =
+            bb_marker_cut_input(flush->marker_cut, bb_markers_of(flush->markers, battery), input);
+    }
+    if (input && self->is_split) {
         input =
             bb_class_split_take(&flush->split, flush->classes, battery, self->class_index, input);
     }

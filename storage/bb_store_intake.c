@@ -6,6 +6,7 @@
 
 #include "storage/bb_store.h"
 #include "storage/bb_store_flush.h"
+#include "storage/bb_store_markers.h"
 #include "storage/bb_store_private.h"
 #include "storage/bb_store_retention.h"
 #include "storage/head/bb_hash.h"
@@ -283,6 +284,18 @@ static bool s_day_is_allowed(s_check_t *self, uint32_t day)
     return true;
 }
 
+// What of the run was deleted before it came, beside those of metrics that are refused. True: the
+// frame is gone.
+static bool s_check_deleted(s_check_t *self, const bb_batch_cursor_t *at, uint32_t frame,
+                            uint32_t *refused)
+{
+    bool is_gone = false;
+    *refused +=
+        bb_store_check_deleted(self->store, self->batch, at, self->batteries[at->run->battery],
+                               frame, self->is_refused, self->reject, self->context, &is_gone);
+    return is_gone;
+}
+
 // How many points of the run were refused, beside those of `type_count` metrics.
 static uint64_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at, uint32_t type_count)
 {
@@ -290,6 +303,8 @@ static uint64_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at, uint3
     int64_t first_wall_ns = 0;
     int64_t limit_wall_ns = 0;
     bool allowed = true;
+    bool is_deleted =
+        bb_store_run_is_deleted(self->store, self->batch, at, self->batteries[at->run->battery]);
     uint64_t refused = 0;
     for (uint32_t f = 0; f < at->run->frame_count; f++) {
         int64_t time = self->batch->times_wall_ns[at->frame_first + f];
@@ -298,6 +313,13 @@ static uint64_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at, uint3
             bool is_gone = false;
             old = bb_store_check_floor(self->store, self->batch, at, at->frame_first + f,
                                        self->is_refused, self->reject, self->context, &is_gone);
+            refused += old;
+            if (is_gone) {
+                continue;
+            }
+        }
+        if (is_deleted && old == 0) { // of a frame that is partly too old the rest is not named
+            bool is_gone = s_check_deleted(self, at, at->frame_first + f, &old);
             refused += old;
             if (is_gone) {
                 continue;
@@ -323,6 +345,9 @@ static uint64_t s_check_days(s_check_t *self, const bb_batch_cursor_t *at, uint3
 uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reject_fn reject,
                         void *context)
 {
+    if (batch->generation != 0) {
+        return bb_store_check_markers(self, batch, reject, context);
+    }
     s_check_t check = {
         .store = self,
         .batch = batch,
@@ -340,7 +365,7 @@ uint64_t bb_store_check(bb_store_t *self, const bb_batch_t *batch, bb_store_reje
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
     while (bb_batch_cursor_next(batch, &at)) {
-        if (check.has_old) {
+        if (check.has_old || !bb_markers_is_empty(self->markers) || batch->revision != 0) {
             memset(check.is_refused, 0, batch->shapes[at.run->shape].metric_count);
         }
         uint32_t metrics = s_check_types(&check, &at);
@@ -517,6 +542,9 @@ static uint32_t s_apply_battery(s_apply_t *self, const bb_batch_cursor_t *at)
     if (*number == BB_NUMBER_NONE) {
         *number = bb_dictionary_battery(store->dictionary, battery->id, at->part->partition);
     }
+    if (BB_UNLIKELY(bb_revision_generation(self->batch->revision) != 0)) {
+        bb_markers_know(&store->markers, *number, bb_revision_generation(self->batch->revision));
+    }
     if (battery->attribute_count > 0) {
         s_merge_attributes(store, *number, battery, self->chunks->origin_wall_ns);
     }
@@ -655,7 +683,9 @@ bb_error_t bb_store_apply(bb_store_t *self, const bb_chunks_t *chunks, const bb_
     self->version++;
     s_scratch_prepare(&self->scratch, batch);
     bb_error_t result = s_apply_dots(self, chunks, batch);
-    if (bb_store_has_old(self, batch)) {
+    if (BB_UNLIKELY(batch->generation != 0)) {
+        bb_store_apply_markers(self, batch);
+    } else if (bb_store_has_old(self, batch)) {
         s_apply_clipped(self, chunks, batch);
     } else {
         s_apply_parts(self, chunks, batch);

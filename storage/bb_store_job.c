@@ -5,6 +5,7 @@
 #include "storage/bb_store.h"
 #include "storage/bb_store_flush.h"
 #include "storage/bb_store_latest.h"
+#include "storage/bb_store_markers.h"
 #include "storage/bb_store_merge.h"
 #include "storage/bb_store_private.h"
 #include "storage/bb_store_retention.h"
@@ -59,7 +60,8 @@ static bb_error_t s_freeze(bb_store_t *self)
     if (self->frozen) {
         return BB_OK;
     }
-    if (bb_head_points(self->active) == 0 && !bb_store_is_adopting(self)) {
+    if (bb_head_points(self->active) == 0 && !bb_store_is_adopting(self) &&
+        !bb_store_has_unsaved_markers(self)) {
         return BB_ERR_NOT_FOUND;
     }
     if (self->waiting_count > 0) {

@@ -130,7 +130,9 @@ struct bb_latest_finder {
     bb_snapshot_t *snapshot;
     // The plan: wanted series of a type set.
     uint32_t type_set;
-    bool has_several; // types of one metric: then points compete, and the scan decides
+    bb_marker_list_t markers; // of the battery at hand
+    bool has_deleted;         // a candidate was deleted
+    bool has_several;         // types of one metric: then points compete, and the scan decides
     uint32_t series_count, series_capacity;
     bb_view_series_t *series;
     s_best_t *best;
@@ -251,10 +253,15 @@ static void s_offer(s_best_t *best, bb_type_t type, const s_best_t *candidate)
     }
 }
 
+// What was deleted is no candidate; then an older row may be the newest, and only a scan knows.
 static void s_offer_all(bb_latest_finder_t *self, const s_places_t *places, s_best_t candidate)
 {
     for (uint32_t i = 0; i < self->series_count; i++) {
         if (places->positions[i] != UINT32_MAX) {
+            self->has_deleted |=
+                self->markers.count > 0 &&
+                bb_marker_list_covers(self->markers, self->series[i].metric, candidate.revision,
+                                      candidate.time_wall_ns) != 0;
             candidate.position = places->positions[i];
             s_offer(&self->best[i], self->series[i].type, &candidate);
         }
@@ -354,11 +361,16 @@ bool bb_latest_find(bb_latest_finder_t *self, uint32_t battery)
     for (uint32_t i = 0; i < self->series_count; i++) {
         self->best[i] = (s_best_t){.time_wall_ns = -1};
     }
+    self->markers = bb_markers_of(store->markers, battery);
+    self->has_deleted = false;
     if (!s_look_at_head(self, store->active, battery) ||
         (store->frozen && !s_look_at_head(self, bb_flush_head(store->frozen), battery))) {
         return false;
     }
     s_look_at_rows(self, battery);
+    if (self->has_deleted) {
+        return false;
+    }
     if (!s_is_known(self, battery)) {
         return false;
     }

@@ -7,6 +7,8 @@
 #include "storage/bb_store_draft.h"
 #include "storage/bb_store_fingerprint.h"
 #include "storage/bb_store_seal.h"
+#include "storage/head/bb_arena.h"
+#include "storage/markers/bb_marker_cut.h"
 #include "storage/segment/bb_group_merge.h"
 #include "storage/segment/bb_run_reader.h"
 #include "storage/segment/bb_segment_cursor.h"
@@ -29,6 +31,9 @@ struct bb_merge {
     bb_store_written_t written;
     uint64_t value_conflicts;
     bool is_done;
+    bb_markers_t *markers; // what was deleted when it was chosen
+    uint64_t markers_version;
+    bool is_whole; // all of the window is written anew
     const uint8_t *fingerprint_key;
     bool is_hashed;                    // the outcome is to have fingerprints
     bb_fingerprinter_t *fingerprinter; // NULL: the outcome has no fingerprints
@@ -38,6 +43,8 @@ struct bb_merge {
     bb_fault_t fault; // of opening what is read
     bb_segment_cursor_t *cursor;
     bb_group_merger_t *merger;
+    bb_marker_cut_t *marker_cut;
+    bb_arena_t cut_runs; // of the group at hand
     uint32_t group_bits;
     uint32_t partition, battery; // at hand
     bb_shared_run_t *shared;     // being fingerprinted
@@ -112,7 +119,7 @@ static uint32_t s_choose_parts(const bb_store_t *store, const bb_store_window_t 
     // Complete, and what came late is worth writing the whole window once more.
     bool is_cold =
         s_is_cold(store, window) && count > 1 && (sum - sizes[count - 1].bytes) >= sum / 8;
-    if ((is_all || is_cold) && count > 1) {
+    if (((is_all || is_cold) && count > 1) || (is_all && window->is_marked)) {
         chosen = count;
     }
     for (uint32_t i = 0; is_chosen && i < chosen; i++) {
@@ -164,8 +171,10 @@ bb_merge_t *bb_merge_new(bb_store_t *store, bool is_all)
         bb_store_window_add(&self->before, part->segment, &part->info, part->is_damaged);
     }
     self->is_chosen = bb_alloc_zero(window->part_count, sizeof *self->is_chosen);
-    bool is_whole = s_choose_parts(store, window, is_all, self->is_chosen) == window->part_count;
-    self->is_hashed = is_whole && (is_all || !s_is_busy(store, window));
+    self->is_whole = s_choose_parts(store, window, is_all, self->is_chosen) == window->part_count;
+    self->is_hashed = self->is_whole && (is_all || !s_is_busy(store, window));
+    self->markers = bb_markers_retain(store->markers);
+    self->markers_version = store->markers_version;
     self->fingerprint_key = store->fingerprint_key;
     self->group_bits = bb_run_group_bits(store->partition_count);
     return self;
@@ -186,6 +195,7 @@ void bb_merge_destroy(bb_merge_t **self)
         s_release_parts(&(*self)->before);
         bb_store_draft_free(&(*self)->draft);
         free((*self)->after.parts);
+        bb_markers_release(&(*self)->markers);
         free((*self)->is_chosen);
         free((*self)->named);
         free(*self);
@@ -207,6 +217,7 @@ void bb_merge_publish(bb_merge_t *self, bb_store_t *store)
             bb_segment_release(&window->parts[i].segment);
         }
     }
+    window->is_marked &= !self->is_whole || self->markers_version != store->markers_version;
     window->part_count = 0;
     for (uint32_t i = 0; i < self->after.part_count; i++) {
         const bb_window_part_t *part = &self->after.parts[i];
@@ -301,13 +312,36 @@ static bb_error_t s_finish_group(bb_merge_t *self)
         bb_fingerprinter_destroy(&self->fingerprinter);
     }
     bb_segment_cursor_hold(self->cursor);
+    bb_arena_reset(&self->cut_runs);
     return error;
+}
+
+// The run without what was deleted of it; false: nothing is left. One that does not verify is
+// carried over as it is.
+static bool s_cut_run(bb_merge_t *self, bb_slice_t *encoded, bb_run_t *run)
+{
+    bb_slice_t cut;
+    bb_marker_list_t markers = bb_markers_of(self->markers, self->battery);
+    if (!bb_marker_cut_is_needed(markers, run) ||
+        bb_marker_cut_run(self->marker_cut, markers, run, &cut) != BB_OK) {
+        return true;
+    }
+    if (cut.length == 0) {
+        return false;
+    }
+    *encoded = bb_slice(bb_arena_copy(&self->cut_runs, cut.data, cut.length), cut.length);
+    bb_error_t error = bb_run_open(run, *encoded, NULL);
+    BB_ASSERT(error == BB_OK); // our own encoding
+    return true;
 }
 
 static void s_add_run(bb_merge_t *self, bb_slice_t encoded)
 {
     bb_run_t run;
     bb_error_t error = bb_segment_cursor_open_run(self->cursor, encoded, &run, NULL);
+    if (error == BB_OK && self->marker_cut && !s_cut_run(self, &encoded, &run)) {
+        return;
+    }
     bb_group_merger_add(self->merger, self->partition, self->battery, encoded,
                         error == BB_OK ? &run : NULL);
 }
@@ -452,6 +486,9 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
                          self->before.number_next, must_fence);
     self->merger = bb_group_merger_new(self->group_bits, s_put, self);
     self->shared = bb_shared_run_new();
+    if (bb_markers_count(self->markers) > 0) {
+        self->marker_cut = bb_marker_cut_new();
+    }
     if (self->is_hashed) {
         self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
     }
@@ -477,6 +514,8 @@ bb_error_t bb_merge_run(bb_merge_t *self, bool *must_fence, bb_fault_t *fault)
     bb_fingerprinter_destroy(&self->fingerprinter);
     bb_group_merger_destroy(&self->merger);
     bb_shared_run_destroy(&self->shared);
+    bb_marker_cut_destroy(&self->marker_cut);
+    bb_arena_free(&self->cut_runs);
     self->is_done = error == BB_OK;
     return error;
 }

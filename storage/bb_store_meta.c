@@ -216,6 +216,18 @@ void bb_meta_batch_name(void *self, bool is_metric, uint32_t number, bb_slice_t 
     memcpy(s_add(self, key, sizeof key, record.length), record.data, record.length);
 }
 
+void bb_meta_batch_fingerprints_void(bb_meta_batch_t *self, bb_window_id_t window)
+{
+    bb_meta_batch_fingerprints(self, window, 0, NULL, 0); // segments are numbered from 1 on
+}
+
+void bb_meta_batch_markers(void *self, uint32_t battery, bb_slice_t record)
+{
+    uint8_t key[5] = {'X'};
+    s_number_key(key + 1, battery);
+    memcpy(s_add(self, key, sizeof key, record.length), record.data, record.length);
+}
+
 bb_error_t bb_meta_batch_write(const bb_meta_batch_t *self, bb_kv_driver_t *kv, bb_kv_txn_t *txn)
 {
     size_t at = 0;
@@ -328,6 +340,11 @@ static bb_error_t s_visit(const bb_meta_visitor_t *visitor, bb_slice_t key, bb_s
     if (bytes[0] == 'P' && key.length == 1 && value.length % sizeof(bb_meta_fresh_t) == 0) {
         return s_visit_fresh(visitor, value, fault);
     }
+    if (bytes[0] == 'X' && key.length == 5) {
+        return visitor->markers
+                   ? visitor->markers(visitor->context, s_number(bytes + 1), value, fault)
+                   : BB_OK;
+    }
     if (bytes[0] == 'F' && key.length == 8) {
         return BB_OK; // looked up when it is asked for
     }
@@ -381,6 +398,8 @@ static const char *s_name_of(uint8_t first)
         return "times of scrubbing";
     case 'W':
         return "segments of a window";
+    case 'X':
+        return "what was deleted of a battery";
     default:
         return "none of ours";
     }

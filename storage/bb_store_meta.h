@@ -21,6 +21,7 @@
 //                                     when scrubbing last read all of it
 //   'W' u8 kind u16 class u32 day     bb_meta_window_t and a bb_meta_part_t for each segment: which
 //                                     folders count, and what is in them
+//   'X' u32 battery         generation and markers, as bb_markers.h has them
 //
 // 'M' sorts before 'N': metrics are known before the batteries whose types name them.
 //
@@ -114,6 +115,10 @@ void bb_meta_batch_fresh(bb_meta_batch_t *self, const bb_store_windows_t *window
 BB_MUST_CHECK bb_error_t bb_meta_remove_fresh(bb_kv_driver_t *kv, bb_kv_txn_t *txn);
 void bb_meta_batch_fingerprints(bb_meta_batch_t *self, bb_window_id_t window, uint64_t number,
                                 const bb_meta_fingerprint_t *sums, uint32_t count);
+// There are none any more: what was recorded of the window is void.
+void bb_meta_batch_fingerprints_void(bb_meta_batch_t *self, bb_window_id_t window);
+// For bb_markers_drain; context is the batch.
+void bb_meta_batch_markers(void *self, uint32_t battery, bb_slice_t record);
 // That of a partition in a window that is the one segment `number`. BB_ERR_NOT_FOUND: it was never
 // computed; CORRUPT: the record does not verify. A partition without points has zeros.
 BB_MUST_CHECK bb_error_t bb_meta_fingerprint_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
@@ -144,6 +149,7 @@ typedef struct {
     bb_error_t (*newest)(void *context, int64_t newest_wall_ns, bb_fault_t *fault);
     bb_error_t (*retention)(void *context, uint32_t class_id, bb_slice_t record, bb_fault_t *fault);
     bb_error_t (*fresh)(void *context, bb_window_id_t window, uint64_t number, bb_fault_t *fault);
+    bb_error_t (*markers)(void *context, uint32_t battery, bb_slice_t record, bb_fault_t *fault);
     // A record that does not verify; `what` names it in a sentence. NULL: needed ones are CORRUPT,
     // the others are passed over.
     bb_error_t (*damaged)(void *context, bool is_needed, const char *what, bb_fault_t *fault);

@@ -13,6 +13,7 @@
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
 #include "storage/journal/bb_journal.h"
+#include "storage/markers/bb_markers.h"
 #include "storage/retention/bb_retention.h"
 #include "storage/scan/bb_latest.h"
 
@@ -44,6 +45,12 @@ typedef struct {
 
 struct bb_store_scrub; // bb_store_scrub.h
 
+// A marker that is in the journal and not in meta yet: where its partition is not what it was.
+typedef struct {
+    uint32_t partition;
+    int64_t from_wall_ns, to_wall_ns;
+} bb_store_unsaved_t;
+
 // A generation of the head takes this part of memory_bytes before it is flushed.
 #define BB_HEAD_SHARE 3u
 
@@ -67,6 +74,11 @@ struct bb_store {
     uint64_t retire_flush_seq; // until more flushes than these have ended, the head is not sealed
     uint64_t retired_windows, retired_points;
     bb_rollups_t *rollups;
+    bb_markers_t *markers;       // what was deleted: bb_store_markers.h
+    uint64_t markers_version;    // counts markers that said something new
+    bb_store_unsaved_t *unsaved; // as they came
+    uint32_t unsaved_count, unsaved_capacity;
+    uint32_t unsaved_sealed;                           // of them, those that the seal under way has
     uint8_t fingerprint_key[BB_FINGERPRINT_KEY_BYTES]; // the same on all replicas
     uint64_t flush_seq;                                // counts flushes since the store was opened
     bb_window_id_t merged_window;                      // the last one that a merge was chosen for

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "protocol/bb_time.h"
+#include "storage/bb_store_markers.h"
 #include "storage/bb_store_merge.h"
 #include "storage/scrub/bb_suspect.h"
 
@@ -48,6 +49,7 @@ struct bb_store_scrub {
     bb_meta_fingerprint_t *sums; // of what was read of it so far
     uint32_t sum_count;
     bool is_hashed;
+    uint64_t markers_version; // of the store when the segment was begun
     // What the last job gave, until the next tick tells the core.
     bool has_outcome;
     uint64_t outcome_bytes, outcome_findings;
@@ -639,6 +641,7 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
         self->sum_count = 0;
         self->at = (bb_window_check_at_t){0};
         self->totals = (bb_window_check_totals_t){0};
+        self->markers_version = store->markers_version;
     }
     bb_scrub_job_t *job = bb_alloc_zero(1, sizeof *job);
     *job = (bb_scrub_job_t){.kv = store->kv,
@@ -654,6 +657,9 @@ bb_scrub_job_t *bb_scrub_job_new(bb_store_t *store)
                             .sums = self->sums,
                             .sum_count = self->sum_count,
                             .is_begin = self->step.is_window_begin,
+                            .is_settled = self->markers_version == store->markers_version &&
+                                          !bb_store_has_unsaved_markers(store),
+                            .markers = bb_markers_retain(store->markers),
                             .is_hashed = self->is_hashed};
     int64_t age_ns = self->step_wall_ns - self->meta_wall_ns;
     job->is_meta_due = self->is_meta_due || age_ns >= BB_SCRUB_INTERVAL_NS || age_ns < 0;

@@ -12,6 +12,7 @@ void bb_scrub_job_destroy(bb_scrub_job_t **self)
     if (*self) {
         bb_segment_release(&(*self)->segment);
         bb_damage_clear(&(*self)->found);
+        bb_markers_release(&(*self)->markers);
         free((*self)->known);
         free((*self)->sums);
         bb_meta_batch_free(&(*self)->fingerprints);
@@ -73,7 +74,7 @@ static bool s_is_recorded(const bb_scrub_job_t *self)
 
 static void s_hash_begin(bb_scrub_job_t *self)
 {
-    if (!self->is_begin && !self->is_hashed) {
+    if ((!self->is_begin && !self->is_hashed) || !self->is_settled) {
         return;
     }
     self->fingerprinter = bb_fingerprinter_new(self->kv, self->meta, self->fingerprint_key);
@@ -89,6 +90,20 @@ static void s_hash_begin(bb_scrub_job_t *self)
 static void s_hash_run(void *context, uint32_t partition, uint32_t battery, const bb_run_t *run)
 {
     bb_scrub_job_t *self = context;
+    bb_marker_list_t markers = bb_markers_of(self->markers, battery);
+    bb_run_t left;
+    bb_slice_t cut;
+    // What was deleted and is still there does not count: it goes with the next merge.
+    if (self->fingerprinter && bb_marker_cut_is_needed(markers, run)) {
+        if (bb_marker_cut_run(self->marker_cut, markers, run, &cut) != BB_OK ||
+            (cut.length > 0 && bb_run_open(&left, cut, NULL) != BB_OK)) {
+            bb_fingerprinter_destroy(&self->fingerprinter);
+        }
+        if (!self->fingerprinter || cut.length == 0) {
+            return;
+        }
+        run = &left;
+    }
     if (self->fingerprinter &&
         bb_fingerprinter_add(self->fingerprinter, partition, battery, run) != BB_OK) {
         bb_fingerprinter_destroy(&self->fingerprinter);
@@ -136,6 +151,7 @@ static void s_check(bb_scrub_job_t *self)
     if (error == BB_OK) {
         uint64_t before = self->totals.run_bytes;
         bb_window_check_t check = {cursor, self->budget_bytes, s_found, s_hash_run, self};
+        self->marker_cut = bb_marker_cut_new();
         s_hash_begin(self);
         self->is_end = bb_window_check_step(&check, &self->at, &self->totals);
         self->bytes = self->totals.run_bytes - before;
@@ -144,6 +160,7 @@ static void s_check(bb_scrub_job_t *self)
             s_compare_counts(self);
         }
         s_hash_end(self);
+        bb_marker_cut_destroy(&self->marker_cut);
     } else if (error != BB_ERR_IO) {
         self->is_end = true;
         s_found(self, BB_DAMAGE_BATTERY_ALL, BB_DAMAGE_BATTERY_ALL,

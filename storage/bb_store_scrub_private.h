@@ -6,6 +6,7 @@
 
 #include "storage/bb_store_fingerprint.h"
 #include "storage/bb_store_scrub.h"
+#include "storage/markers/bb_marker_cut.h"
 #include "storage/scrub/bb_window_check.h"
 
 // Filled on the store's thread; the run may be in another one.
@@ -25,7 +26,10 @@ struct bb_scrub_job {
     uint32_t sum_count;
     bb_meta_batch_t fingerprints; // to be recorded
     bool is_begin, is_hashed;
-    bool is_meta_due; // meta is looked at, too
+    bool is_settled;             // since the segment was begun nothing was deleted
+    bb_markers_t *markers;       // of the moment in which the step was made
+    bb_marker_cut_t *marker_cut; // while it runs; NULL: nothing was deleted
+    bool is_meta_due;            // meta is looked at, too
     bb_meta_check_t meta_found;
     bool is_alone;                // the window is this segment, with every point once
     bb_meta_verified_t *verified; // of the segments of the window

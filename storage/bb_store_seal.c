@@ -5,6 +5,7 @@
 
 #include "storage/bb_store_draft.h"
 #include "storage/bb_store_fingerprint.h"
+#include "storage/bb_store_markers.h"
 #include "storage/segment/bb_run_group.h"
 #include "storage/segment/bb_run_reader.h"
 
@@ -24,7 +25,8 @@ struct bb_seal {
     uint32_t partition_count;
     bb_meta_batch_t names;
     bool names_are_written;
-    bb_meta_batch_t record;       // have-sets and sealed_through
+    bb_meta_batch_t record;       // have-sets, markers and sealed_through
+    bb_meta_batch_t voided;       // fingerprints of windows that those markers reach into
     bb_meta_batch_t fingerprints; // of windows that are complete
     bb_store_windows_t fresh;     // windows that are complete, with their new segments alone
     bb_store_written_t written;
@@ -87,6 +89,7 @@ bb_seal_t *bb_seal_new(bb_store_t *store, uint64_t sealed_through)
         }
     }
     bb_meta_batch_seal(&self->record, sealed_through);
+    bb_store_markers_seal(store, &self->record, &self->voided);
     return self;
 }
 
@@ -99,6 +102,7 @@ void bb_seal_destroy(bb_seal_t **self)
     BB_ASSERT(!seal->is_begun); // ended
     bb_meta_batch_free(&seal->names);
     bb_meta_batch_free(&seal->record);
+    bb_meta_batch_free(&seal->voided);
     bb_meta_batch_free(&seal->fingerprints);
     bb_store_windows_free(&seal->fresh);
     bb_run_group_destroy(&seal->group);
@@ -138,6 +142,7 @@ void bb_seal_publish(bb_seal_t *self, bb_store_t *store)
             store->have_versions[p] = ++store->version;
         }
     }
+    bb_store_markers_sealed(store);
     store->written.flush_bytes += self->written.flush_bytes;
     store->written.flush_points += self->written.flush_points;
 }
@@ -209,7 +214,8 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
         }
     }
     bb_meta_batch_fresh(&windows, &self->fresh);
-    const bb_meta_batch_t *batches[] = {&windows, &self->fingerprints, &self->record};
+    const bb_meta_batch_t *batches[] = {&windows, &self->voided, &self->fingerprints,
+                                        &self->record};
     bb_error_t error = s_write_meta(self, batches, BB_COUNT_OF(batches), must_fence);
     bb_meta_batch_free(&windows);
     if (error != BB_OK) {

@@ -32,7 +32,7 @@ typedef struct {
 
 static bool s_uses_time(const bb_query_t *query)
 {
-    return query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
+    return query->mode != BB_QUERY_LAST && !bb_snapshot_is_of_names(query);
 }
 
 // ---- metrics ---------------------------------------------------------------------------------
@@ -173,6 +173,9 @@ static bool s_take_battery(s_taking_t *self, uint32_t number)
         battery.attributes =
             bb_slice(bb_arena_copy(&snapshot->arena, packed.data, packed.length), packed.length);
         self->bytes += S_SERIES_BYTES + id.length + packed.length;
+    } else if (self->query->mode == BB_QUERY_GENERATIONS) {
+        battery.generation = bb_markers_generation(self->store->markers, number);
+        self->bytes += battery.generation > 0 ? S_SERIES_BYTES + id.length : 0;
     } else if (self->finder && s_take_values(self, &battery)) {
         if (battery.values_count == 0) {
             return true; // nothing of it is wanted
@@ -346,7 +349,7 @@ static void s_take_windows(s_taking_t *self)
     const bb_store_windows_t *windows = &self->store->windows;
     const bb_query_t *query = self->query;
     bb_snapshot_t *snapshot = self->snapshot;
-    if (query->mode == BB_QUERY_BATTERIES || (self->finder && self->unknown_count == 0)) {
+    if (bb_snapshot_is_of_names(query) || (self->finder && self->unknown_count == 0)) {
         return;
     }
     snapshot->windows = bb_alloc((windows->count + 1) * sizeof *snapshot->windows);
@@ -405,11 +408,14 @@ bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query, uin
     if (self->frozen) {
         taking.snapshot->heads[1] = bb_flush_head_retain(self->frozen);
     }
+    if (bb_markers_count(self->markers) > 0) {
+        taking.snapshot->markers = bb_markers_retain(self->markers);
+    }
     s_take_metrics(&taking);
     if (query->mode == BB_QUERY_LAST) {
         taking.finder = bb_latest_finder_new(self, query, taking.snapshot);
     }
-    if (taking.wanted_count > 0 || query->mode == BB_QUERY_BATTERIES) {
+    if (taking.wanted_count > 0 || bb_snapshot_is_of_names(query)) {
         if (query->battery_count > 0) {
             s_take_named(&taking);
         } else {
@@ -468,6 +474,7 @@ static bb_snapshot_t *s_slice(const bb_snapshot_t *self, uint32_t first, uint32_
     slice->kv = self->kv;
     slice->is_complete = true;
     slice->segments_max = self->segments_max;
+    slice->markers = self->markers ? bb_markers_retain(self->markers) : NULL;
     for (uint32_t i = 0; i < BB_COUNT_OF(self->heads); i++) {
         slice->heads[i] = self->heads[i];
         if (slice->heads[i]) {
@@ -521,6 +528,7 @@ void bb_snapshot_close(bb_snapshot_t **snapshot)
         }
     }
     bb_rollup_view_destroy(&self->rollup);
+    bb_markers_release(&self->markers);
     bb_head_release(&self->heads[0]);
     bb_head_release(&self->heads[1]);
     bb_arena_free(&self->arena);

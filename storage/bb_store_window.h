@@ -22,7 +22,8 @@ typedef struct {
     bb_window_part_t *parts;
     uint32_t part_count, part_capacity;
     uint64_t
-        flush_seq; // of the flush that wrote into it last, since the store was opened; 0 = none
+        flush_seq;  // of the flush that wrote into it last, since the store was opened; 0 = none
+    bool is_marked; // a marker came that reaches into it, and it was not written anew since
 } bb_store_window_t;
 
 // Sorted by id.

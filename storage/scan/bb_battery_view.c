@@ -31,6 +31,8 @@ void bb_battery_view_free(bb_battery_view_t *self)
     bb_head_gather_destroy(&self->gather);
     free(self->like_columns);
     free(self->like_series);
+    bb_marker_cut_destroy(&self->marker_cut);
+    bb_arena_free(&self->cut_rows);
     bb_arena_free(&self->arena);
     *self = (bb_battery_view_t){0};
 }
@@ -91,6 +93,95 @@ static void s_read_ahead(bb_battery_view_t *self, uint32_t index, bool is_newest
     bb_head_gather_decode(self->gather);
 }
 
+static void s_add_rows(bb_battery_view_t *self, const bb_view_rows_t *rows)
+{
+    if (self->rows_count == self->rows_capacity) {
+        self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
+        self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
+    }
+    self->rows[self->rows_count++] = *rows;
+}
+
+// Does some marker name this metric, so that its column loses other rows than the rest?
+static bool s_is_named(bb_marker_list_t markers, uint32_t metric)
+{
+    for (uint32_t i = 0; i < markers.count; i++) {
+        if (markers.entries[i].metric == metric) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// `columns` (positions in the shape), which lose the same rows, as frames of a shape of their own.
+static void s_cut_columns(bb_battery_view_t *self, const bb_view_rows_t *rows,
+                          const uint32_t *columns, uint32_t column_count)
+{
+    bb_arena_t *arena = &self->cut_rows;
+    const bb_head_shape_t *from = rows->shape;
+    uint32_t *metrics = bb_arena_alloc(arena, column_count * sizeof *metrics);
+    uint8_t *types = bb_arena_alloc(arena, column_count);
+    uint32_t *order = bb_arena_alloc(arena, column_count * sizeof *order);
+    uint32_t places[BB_FRAME_METRICS_MAX];
+    memset(places, 0xff, sizeof places);
+    for (uint32_t c = 0; c < column_count; c++) {
+        metrics[c] = from->metrics[columns[c]];
+        types[c] = from->types[columns[c]];
+        places[columns[c]] = c;
+    }
+    for (uint32_t i = 0, c = 0; i < from->metric_count; i++) {
+        if (places[from->order[i]] != UINT32_MAX) {
+            order[c++] = places[from->order[i]];
+        }
+    }
+    uint32_t *kept = bb_arena_alloc(arena, rows->count * sizeof *kept);
+    uint32_t count = 0;
+    for (uint32_t row = 0; row < rows->count; row++) {
+        kept[count] = row;
+        count +=
+            bb_marker_list_covers(self->markers, metrics[0], rows->revision, rows->times[row]) == 0;
+    }
+    if (count == 0) {
+        return;
+    }
+    int64_t *times = bb_arena_alloc(arena, count * sizeof *times);
+    uint64_t *values = bb_arena_alloc(arena, (size_t)column_count * count * sizeof *values);
+    for (uint32_t i = 0; i < count; i++) {
+        times[i] = rows->times[kept[i]];
+        for (uint32_t c = 0; c < column_count; c++) {
+            values[(size_t)c * count + i] =
+                rows->values[(size_t)columns[c] * rows->count + kept[i]];
+        }
+    }
+    bb_head_shape_t *shape = bb_arena_alloc(arena, sizeof *shape);
+    *shape = (bb_head_shape_t){.metric_count = column_count,
+                               .metrics = metrics,
+                               .types = types,
+                               .order = order,
+                               .has_states = from->has_states};
+    s_add_rows(self,
+               &(bb_view_rows_t){shape, rows->revision, rows->is_quarantine, count, times, values});
+}
+
+// Frames without what was deleted of them: the columns of metrics that a marker names one by one,
+// all others together.
+static void s_cut_rows(bb_battery_view_t *self, const bb_view_rows_t *rows)
+{
+    const bb_head_shape_t *shape = rows->shape;
+    uint32_t others[BB_FRAME_METRICS_MAX];
+    uint32_t other_count = 0;
+    for (uint32_t m = 0; m < shape->metric_count; m++) {
+        if (s_is_named(self->markers, shape->metrics[m])) {
+            s_cut_columns(self, rows, &m, 1);
+        } else {
+            others[other_count++] = m;
+        }
+    }
+    if (other_count > 0) {
+        s_cut_columns(self, rows, others, other_count);
+    }
+}
+
 // The parts of the battery become its rows.
 static void s_take_rows(bb_battery_view_t *self)
 {
@@ -111,14 +202,10 @@ static void s_take_rows(bb_battery_view_t *self)
         if (source >= limit) {
             break;
         }
-        if (self->rows_count == self->rows_capacity) {
-            self->rows_capacity = self->rows_capacity ? self->rows_capacity * 2 : 8;
-            self->rows = bb_realloc(self->rows, self->rows_capacity * sizeof *self->rows);
-        }
         if (!source->is_ascending) {
             bb_head_gather_sort(self->gather, part);
         }
-        self->rows[self->rows_count++] = (bb_view_rows_t){
+        bb_view_rows_t rows = {
             .shape = source->shape,
             .revision = source->revision,
             .is_quarantine = source->is_quarantined,
@@ -126,6 +213,13 @@ static void s_take_rows(bb_battery_view_t *self)
             .times = part->times_wall_ns,
             .values = part->values,
         };
+        if (self->markers.count > 0 &&
+            bb_marker_list_hits(self->markers, rows.revision, rows.times[0],
+                                rows.times[rows.count - 1])) {
+            s_cut_rows(self, &rows);
+        } else {
+            s_add_rows(self, &rows);
+        }
     }
 }
 
@@ -137,6 +231,12 @@ void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t 
     self->rows_count = 0;
     self->series_count = 0;
     bb_battery_view_forget_runs(self);
+    self->markers = (bb_marker_list_t){0};
+    if (BB_UNLIKELY(self->snapshot->markers)) {
+        self->markers = bb_markers_of(self->snapshot->markers, battery->number);
+        bb_arena_reset(&self->cut_rows);
+        only_newest = only_newest && self->markers.count == 0;
+    }
     if (battery->rows_count == 0) {
         return;
     }
@@ -157,6 +257,24 @@ void bb_battery_view_forget_runs(bb_battery_view_t *self)
     self->block_times_run = NULL;
 }
 
+// The run without what was deleted of it. False: nothing is left, or it is damaged, which is noted.
+static bool s_cut_run(bb_battery_view_t *self, bb_view_run_t *run)
+{
+    bb_slice_t cut;
+    if (!self->marker_cut) {
+        self->marker_cut = bb_marker_cut_new();
+    }
+    bb_error_t error = bb_marker_cut_run(self->marker_cut, self->markers, &run->run, &cut);
+    if (error == BB_OK && cut.length > 0) {
+        cut = bb_slice(bb_arena_copy(&self->arena, cut.data, cut.length), cut.length);
+        error = bb_run_open(&run->run, cut, NULL);
+    }
+    if (error != BB_OK) {
+        bb_battery_view_note_damage(self, run);
+    }
+    return error == BB_OK && cut.length > 0;
+}
+
 static void s_add_run(bb_battery_view_t *self, uint32_t window_index, bb_slice_t value)
 {
     bb_snapshot_window_t *window = &self->snapshot->windows[window_index];
@@ -170,6 +288,9 @@ static void s_add_run(bb_battery_view_t *self, uint32_t window_index, bb_slice_t
         return;
     }
     if (run.run.last_wall_ns < self->from_wall_ns || run.run.first_wall_ns >= self->to_wall_ns) {
+        return;
+    }
+    if (bb_marker_cut_is_needed(self->markers, &run.run) && !s_cut_run(self, &run)) {
         return;
     }
     if (self->run_count == self->run_capacity) {

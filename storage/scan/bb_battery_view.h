@@ -3,11 +3,13 @@
 //
 // Private to the scan; one thread. Runs are opened (and so verified) once per battery and day; the
 // frames of the head are sorted by time once for all metrics. What does not verify is left out and
-// noted: is_damaged, and is_damaged of the window.
+// noted: is_damaged, and is_damaged of the window. What was deleted is left out: runs and frames
+// that a marker reaches are cut, so whoever reads a view need not know of markers.
 #ifndef BB_BATTERY_VIEW_H
 #define BB_BATTERY_VIEW_H
 
 #include "storage/head/bb_head_gather.h"
+#include "storage/markers/bb_marker_cut.h"
 #include "storage/scan/bb_snapshot.h"
 #include "storage/segment/bb_run.h"
 
@@ -54,7 +56,10 @@ typedef struct {
     bb_run_column_info_t *like_columns;
     bb_view_series_t *like_series;
     uint32_t like_column_count, like_series_count;
-    bb_arena_t arena; // what was decoded of the runs; goes with them
+    bb_arena_t arena;            // what was decoded of the runs; goes with them
+    bb_marker_list_t markers;    // what was deleted of the battery
+    bb_marker_cut_t *marker_cut; // NULL until it is needed
+    bb_arena_t cut_rows;         // frames of the head without what was deleted
     // Frames of the head, decoded for batteries [ahead_first, ahead_limit) of the snapshot at once.
     bb_head_gather_t *gather;
     uint32_t ahead_first, ahead_limit;
@@ -74,7 +79,8 @@ void bb_battery_view_init(bb_battery_view_t *self, bb_snapshot_t *snapshot, int6
 void bb_battery_view_free(bb_battery_view_t *self);
 
 // Turns to a battery: frames of the head; no runs yet. `only_newest`: of each group of frames only
-// those of its largest time, which is all that the newest value of a metric with one type needs.
+// those of its largest time, which is all that the newest value of a metric with one type needs;
+// all of them if something of the battery was deleted.
 void bb_battery_view_begin(bb_battery_view_t *self, const bb_snapshot_battery_t *battery,
                            bool only_newest);
 // Adds the runs of one window; windows are added in the order of days, or after _forget_runs.

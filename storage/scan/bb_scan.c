@@ -356,6 +356,18 @@ static bb_error_t s_list_battery(bb_scan_t *self, const bb_snapshot_battery_t *b
     return error;
 }
 
+static void s_give_generation(bb_scan_t *self, const bb_snapshot_battery_t *battery)
+{
+    const int64_t time_wall_ns = 0;
+    const uint64_t generation = battery->generation;
+    if (generation > 0) {
+        bb_page_builder_points(self->page, battery->id,
+                               bb_slice(BB_GENERATION_METRIC, strlen(BB_GENERATION_METRIC)),
+                               BB_TYPE_INT64, &time_wall_ns, &generation, 1);
+        self->rows++;
+    }
+}
+
 // ---- all batteries ---------------------------------------------------------------------------
 static bb_error_t s_scan_batteries(bb_scan_t *self)
 {
@@ -383,6 +395,9 @@ static bb_error_t s_scan_batteries(bb_scan_t *self)
             }
             break;
         }
+        case BB_QUERY_GENERATIONS:
+            s_give_generation(self, battery);
+            break;
         case BB_QUERY_LAST:
             bb_scan_last(self, battery);
             break;
@@ -423,7 +438,7 @@ bb_error_t bb_scan_begin(bb_scan_t *self, bb_snapshot_t *snapshot, const bb_quer
         self->partition = self->cursor.partition;
         self->rows = self->cursor.rows;
     }
-    bool uses_time = query->mode != BB_QUERY_LAST && query->mode != BB_QUERY_BATTERIES;
+    bool uses_time = query->mode != BB_QUERY_LAST && !bb_snapshot_is_of_names(query);
     self->sweep = bb_series_sweep_new();
     if (query->is_decode_forced) {
         bb_series_sweep_force_decode(self->sweep);

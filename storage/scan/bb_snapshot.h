@@ -17,6 +17,7 @@
 #include "storage/head/bb_arena.h"
 #include "storage/head/bb_dictionary.h"
 #include "storage/head/bb_head.h"
+#include "storage/markers/bb_markers.h"
 #include "storage/scan/bb_scan_cursor.h"
 #include "storage/segment/bb_segment_cursor.h"
 
@@ -48,6 +49,7 @@ typedef struct {
     bool is_known;                       // LAST: its answer is in values, windows need not be read
     uint32_t values_first, values_count; // then
     bb_slice_t attributes;               // BATTERIES only, packed
+    uint32_t generation;                 // GENERATIONS only
 } bb_snapshot_battery_t;
 
 typedef struct {
@@ -89,6 +91,7 @@ struct bb_snapshot {
     bb_slice_t *metric_names;
     uint32_t *metric_ranks;        // order of names
     bool *metric_is_wanted;        // NULL = all
+    bb_markers_t *markers;         // what was deleted at that moment; NULL: nothing
     struct bb_rollup_view *rollup; // NULL, or what its answer is made of
 };
 
@@ -108,6 +111,12 @@ bool bb_snapshot_is_quarantined(const bb_snapshot_window_t *window, uint32_t bat
 static inline bool bb_snapshot_is_grouped(const bb_query_t *query)
 {
     return query->mode == BB_QUERY_AGGREGATE && query->group_by_none;
+}
+
+// Of batteries alone, not of their points?
+static inline bool bb_snapshot_is_of_names(const bb_query_t *query)
+{
+    return query->mode == BB_QUERY_BATTERIES || query->mode == BB_QUERY_GENERATIONS;
 }
 
 static inline bool bb_snapshot_wants(const bb_snapshot_t *self, uint32_t metric)
