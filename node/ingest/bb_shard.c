@@ -88,7 +88,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     // What recovery put into the head waits to be sealed like anything else.
     bb_store_stats_t stats;
     bb_store_stats(store, &stats);
-    bool is_empty = stats.head_points == 0;
+    bool is_empty = stats.head_points == 0 && stats.unsaved_markers == 0;
     self->head_since_mono_ns = is_empty ? BB_NEVER_NS : 0;
     self->unsealed_chunks = is_empty ? 0 : report->journal_records;
     bb_pace_init(&self->pace, options->store.memory_bytes);

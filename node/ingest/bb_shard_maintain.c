@@ -76,7 +76,7 @@ static bool s_is_sealed(const bb_shard_t *self)
 {
     bb_store_stats_t stats;
     bb_store_stats(self->store, &stats);
-    return stats.head_points == 0 && stats.frozen_points == 0;
+    return stats.head_points == 0 && stats.frozen_points == 0 && stats.unsaved_markers == 0;
 }
 
 // Sealing and merging come first; nobody waits for a step.
@@ -237,7 +237,7 @@ static void s_settles(bb_shard_t *self)
     bb_store_stats_t stats;
     bb_store_stats(self->store, &stats);
     bb_settle_reply_t reply = {
-        .sealed = stats.head_points == 0 && stats.frozen_points == 0,
+        .sealed = stats.head_points == 0 && stats.frozen_points == 0 && stats.unsaved_markers == 0,
         .merged = self->is_merged && !self->is_job_out,
         .trimmed = stats.journal_sealed_files == 0,
     };

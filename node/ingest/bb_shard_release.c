@@ -158,7 +158,12 @@ static bb_error_t s_next_page(bb_shard_t *self, bb_pending_release_t *release, u
     bb_page_t page;
     error = bb_page_open(&page, bb_slice(page_data, page_length), NULL);
     BB_ASSERT(error == BB_OK); // our own encoding
-    bb_batch_builder_t *batch = bb_batch_builder_new(0);
+    // What was deleted meanwhile is no longer in quarantine, and the rest is not of the past.
+    uint32_t generation = 0;
+    for (uint32_t i = 0; i < page.series_count; i++) {
+        generation = BB_MAX(generation, bb_store_generation(self->store, page.series[i].battery));
+    }
+    bb_batch_builder_t *batch = bb_batch_builder_new(bb_revision_make(generation, 0));
     for (uint32_t i = 0; i < page.series_count && error == BB_OK; i++) {
         error = s_add_series(self, batch, &page, &page.series[i]);
     }

@@ -239,6 +239,18 @@ static bool s_is_placed(bb_shard_t *self, const s_intake_t *intake)
     return true;
 }
 
+// Are there markers exactly where the envelope says so? It was asked for the role that they need.
+static bool s_is_what_it_says(bb_shard_t *self, const s_intake_t *intake)
+{
+    bool has_markers = intake->batch.generation != 0;
+    if (has_markers != intake->message->write.deletes) {
+        S_ERROR(self, intake, BB_ERR_MESSAGE_CORRUPT, 0, "the batch has %s, the message says %s",
+                has_markers ? "markers" : "points", has_markers ? "points" : "markers");
+        return false;
+    }
+    return true;
+}
+
 // Fails early when the level cannot be met by the nodes that are up.
 static bool s_is_reachable(bb_shard_t *self, const s_intake_t *intake)
 {
@@ -356,7 +368,8 @@ static void s_take(bb_shard_t *self, s_intake_t *intake)
     bb_shard_submit_t submit = {
         .level = intake->level,
         .deadline_mono_ns = intake->deadline_mono_ns,
-        .is_judged = true,
+        .is_judged =
+            intake->batch.generation == 0, // when something was deleted is no time of a point
         .batch_buffer = intake->buffer,
         .batch = &intake->batch,
         .write = write,
@@ -416,8 +429,9 @@ void bb_shard_write(bb_shard_t *self, uint64_t ticket, const bb_message_t *messa
     }
     bb_buffer_t *original = bb_buffer_keep(payload); // rejections may point into it
     intake.buffer = bb_buffer_keep(payload);
-    if (s_fits(self, &intake, s_held_bytes(&intake.batch)) && s_is_placed(self, &intake) &&
-        s_is_reachable(self, &intake) && s_take_out_refused(self, &intake)) {
+    if (s_is_what_it_says(self, &intake) && s_fits(self, &intake, s_held_bytes(&intake.batch)) &&
+        s_is_placed(self, &intake) && s_is_reachable(self, &intake) &&
+        s_take_out_refused(self, &intake)) {
         s_take(self, &intake);
     }
     s_refusal_end(&intake.refusal);

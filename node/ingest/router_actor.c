@@ -481,10 +481,11 @@ static bb_error_t s_judge(s_router_t *self, const bb_received_t *received,
     if (received->routing_id_length != BB_ROUTING_ID_BYTES || received->routing_id[0] != 0) {
         return bb_fault_set(fault, BB_ERR_IDENTITY, "routing ids are given by the node");
     }
-    if (!bb_role_allows(principal.role, message->kind)) {
+    bool deletes = message->kind == BB_KIND_WRITE && message->write.deletes;
+    if (!bb_role_allows(principal.role, deletes ? BB_KIND_RELEASE : message->kind)) {
         return bb_fault_set(fault, BB_ERR_ROLE, "%s '%s' may not send %s",
                             bb_role_name(principal.role), principal.name,
-                            bb_kind_name(message->kind));
+                            deletes ? "deletes" : bb_kind_name(message->kind));
     }
     if (received->frame_count != (is_write ? 2u : 1u)) {
         return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "%s has %u frames",
