@@ -50,6 +50,10 @@ const char *bb_kind_name(bb_kind_t kind)
         return "pull_done";
     case BB_KIND_REGISTRY:
         return "registry";
+    case BB_KIND_SYNC_ASK:
+        return "sync_ask";
+    case BB_KIND_SYNC_ANSWER:
+        return "sync_answer";
     }
     return "unknown";
 }

@@ -15,6 +15,7 @@
 #include "protocol/bb_query.h"
 #include "protocol/bb_registry_entry.h"
 #include "protocol/bb_standing.h"
+#include "protocol/bb_sync.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -53,6 +54,8 @@ typedef enum {
     BB_KIND_PULL = 37,
     BB_KIND_PULL_DONE = 38,
     BB_KIND_REGISTRY = 39,
+    BB_KIND_SYNC_ASK = 40,
+    BB_KIND_SYNC_ANSWER = 41,
 } bb_kind_t;
 
 const char *bb_kind_name(bb_kind_t kind);
@@ -300,6 +303,8 @@ typedef struct {
         bb_pull_t pull;
         bb_pull_done_t pull_done;
         bb_registry_message_t registry;
+        bb_sync_question_t sync_ask;
+        bb_sync_answer_t sync_answer;
     };
     void *memory; // decode: owned tables, freed by bb_message_close; NULL when encoding
 } bb_message_t;

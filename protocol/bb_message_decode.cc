@@ -504,6 +504,117 @@ bb_error_t s_decode(bb_message_t *self, const wire::Registry &from, bb_fault_t *
     return BB_OK;
 }
 
+bool s_sync_window(uint32_t kind, uint32_t day)
+{
+    return kind <= BB_SYNC_KIND_LAST && day <= BB_TIME_WALL_NS_LIMIT / BB_NS_PER_DAY &&
+           (kind != BB_SYNC_ATTRIBUTES || day == 0);
+}
+
+bool s_sync_topic(uint32_t step, uint32_t partition, const wire::SyncWindow *window,
+                  bb_sync_topic_t &to)
+{
+    if (step < BB_SYNC_STEP_WINDOWS || step > BB_SYNC_STEP_LAST || partition >= BB_PARTITIONS_MAX ||
+        !window || !s_sync_window(window->kind(), window->day())) {
+        return false;
+    }
+    to.step = static_cast<bb_sync_step_t>(step);
+    to.partition = partition;
+    to.window.kind = window->kind();
+    to.window.day = window->day();
+    return true;
+}
+
+// Ascending by battery, or by bucket.
+bool s_sync_leaves(const Vector<const wire::SyncLeaf *> *from, const bb_sync_leaf_t **to,
+                   uint32_t *count)
+{
+    *count = bb::s_count(from);
+    *to = *count ? reinterpret_cast<const bb_sync_leaf_t *>(from->Data()) : nullptr;
+    if (*count > BB_SYNC_LEAVES_MAX || !bb::s_is_aligned(*to)) {
+        return false;
+    }
+    for (uint32_t i = 1; i < *count; i++) {
+        if ((*to)[i - 1].battery >= (*to)[i].battery) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::SyncAsk &from, bb_fault_t *fault)
+{
+    bb_sync_question_t &to = self->sync_ask;
+    S_REQUIRE(s_sync_topic(from.step(), from.partition(), from.window(), to.topic), "sync_ask",
+              "step, partition or window");
+    S_REQUIRE(s_fixed(from.buckets(), to.buckets), "sync_ask.buckets", "missing");
+    S_REQUIRE(s_sync_leaves(from.leaves(), &to.leaves, &to.leaf_count), "sync_ask.leaves",
+              "too many, or not ascending");
+    S_REQUIRE(s_text(from.battery_first(), 0, BB_BATTERY_ID_BYTES_MAX, &to.battery_first),
+              "sync_ask.battery_first", "too long");
+    S_REQUIRE(from.from_wall_ns() >= 0, "sync_ask.from", "out of range");
+    to.from_wall_ns = from.from_wall_ns();
+    return BB_OK;
+}
+
+bb_error_t s_decode_pieces(bb_message_t *self, const wire::SyncAnswer &from, bb_fault_t *fault)
+{
+    bb_sync_answer_t &to = self->sync_answer;
+    to.batch_count = bb::s_count(from.batches());
+    to.pair_count = bb::s_count(from.pairs());
+    S_REQUIRE(to.batch_count <= BB_SYNC_PIECES_MAX && to.pair_count <= BB_SYNC_PIECES_MAX,
+              "sync_answer", "too many pieces");
+    S_REQUIRE(to.batch_count == 0 || to.pair_count == 0, "sync_answer", "points and attributes");
+    bb_slice_t *batches = s_own<bb_slice_t>(self, to.batch_count);
+    for (uint32_t i = 0; i < to.batch_count; i++) {
+        batches[i] = bb::s_slice(from.batches()->Get(i)->bytes());
+        S_REQUIRE(batches[i].length >= 1 && batches[i].length <= BB_BATCH_BYTES_MAX,
+                  "sync_answer.batches", "empty or too large");
+    }
+    to.batches = batches;
+    if (to.pair_count == 0) {
+        return BB_OK;
+    }
+    bb_sync_pair_t *pairs = s_own<bb_sync_pair_t>(self, to.pair_count);
+    for (uint32_t i = 0; i < to.pair_count; i++) {
+        const wire::SyncPair &pair = *from.pairs()->Get(i);
+        pairs[i].packed = bb::s_slice(pair.packed());
+        S_REQUIRE(s_text(pair.id(), 1, BB_BATTERY_ID_BYTES_MAX, &pairs[i].id), "sync_answer.pairs",
+                  "missing or too long");
+    }
+    to.pairs = pairs;
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::SyncAnswer &from, bb_fault_t *fault)
+{
+    bb_sync_answer_t &to = self->sync_answer;
+    S_REQUIRE(s_sync_topic(from.step(), from.partition(), from.window(), to.topic), "sync_answer",
+              "step, partition or window");
+    S_REQUIRE(s_fixed(from.incarnation(), to.incarnation.bytes), "sync_answer.incarnation",
+              "missing");
+    S_REQUIRE(from.error() == BB_OK || from.error() == BB_ERR_BUSY ||
+                  from.error() == BB_ERR_CORRUPT,
+              "sync_answer.error", "not one of its own");
+    to.error = static_cast<bb_error_t>(from.error());
+    to.window_count = bb::s_count(from.windows());
+    S_REQUIRE(to.window_count <= BB_SYNC_WINDOWS_MAX, "sync_answer.windows", "too many");
+    to.windows = to.window_count
+                     ? reinterpret_cast<const bb_sync_window_t *>(from.windows()->Data())
+                     : nullptr;
+    for (uint32_t i = 0; i < to.window_count; i++) {
+        S_REQUIRE(s_sync_window(to.windows[i].kind, to.windows[i].day), "sync_answer.windows",
+                  "out of range");
+    }
+    S_REQUIRE(s_sync_leaves(from.leaves(), &to.leaves, &to.leaf_count), "sync_answer.leaves",
+              "too many, or not ascending");
+    S_REQUIRE(s_text(from.battery_next(), 0, BB_BATTERY_ID_BYTES_MAX, &to.battery_next),
+              "sync_answer.battery_next", "too long");
+    to.has_more = from.has_more();
+    S_REQUIRE(from.from_next_wall_ns() >= 0, "sync_answer.from_next", "out of range");
+    to.from_next_wall_ns = from.from_next_wall_ns();
+    return s_decode_pieces(self, from, fault);
+}
+
 template <class T>
 bb_error_t s_decode_as(bb_message_t *self, const wire::Envelope &envelope, bb_fault_t *fault)
 {
@@ -557,6 +668,10 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
         return s_decode_as<wire::PullDone>(self, envelope, fault);
     case BB_KIND_REGISTRY:
         return s_decode_as<wire::Registry>(self, envelope, fault);
+    case BB_KIND_SYNC_ASK:
+        return s_decode_as<wire::SyncAsk>(self, envelope, fault);
+    case BB_KIND_SYNC_ANSWER:
+        return s_decode_as<wire::SyncAnswer>(self, envelope, fault);
     case BB_KIND_REPLICATE:
         if (static_cast<int>(envelope.body_type()) != 0) {
             return s_decode_as<wire::Replicate>(self, envelope, fault);

@@ -354,6 +354,61 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_registry_message_t &self)
     return wire::CreateRegistry(fbb, self.is_put, buckets, entries).Union();
 }
 
+static_assert(sizeof(wire::SyncLeaf) == sizeof(bb_sync_leaf_t), "copied as they lie");
+static_assert(sizeof(wire::SyncWindow) == sizeof(bb_sync_window_t), "copied as they lie");
+
+Offset<flatbuffers::Vector<const wire::SyncLeaf *>>
+s_leaves(FlatBufferBuilder &fbb, const bb_sync_leaf_t *leaves, uint32_t count)
+{
+    BB_ASSERT(count <= BB_SYNC_LEAVES_MAX);
+    return count
+               ? fbb.CreateVectorOfStructs(reinterpret_cast<const wire::SyncLeaf *>(leaves), count)
+               : Offset<flatbuffers::Vector<const wire::SyncLeaf *>>();
+}
+
+body_t s_encode(FlatBufferBuilder &fbb, const bb_sync_question_t &self)
+{
+    wire::SyncWindow window(self.topic.window.kind, self.topic.window.day);
+    wire::Bytes32 buckets = s_fixed<wire::Bytes32>(self.buckets);
+    auto leaves = s_leaves(fbb, self.leaves, self.leaf_count);
+    auto battery = s_text(fbb, self.battery_first, BB_BATTERY_ID_BYTES_MAX);
+    return wire::CreateSyncAsk(fbb, static_cast<uint8_t>(self.topic.step), self.topic.partition,
+                               &window, &buckets, leaves, battery, self.from_wall_ns)
+        .Union();
+}
+
+body_t s_encode(FlatBufferBuilder &fbb, const bb_sync_answer_t &self)
+{
+    BB_ASSERT(self.window_count <= BB_SYNC_WINDOWS_MAX);
+    BB_ASSERT(self.batch_count <= BB_SYNC_PIECES_MAX && self.pair_count <= BB_SYNC_PIECES_MAX);
+    wire::SyncWindow window(self.topic.window.kind, self.topic.window.day);
+    wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
+    auto windows =
+        self.window_count
+            ? fbb.CreateVectorOfStructs(reinterpret_cast<const wire::SyncWindow *>(self.windows),
+                                        self.window_count)
+            : Offset<flatbuffers::Vector<const wire::SyncWindow *>>();
+    auto leaves = s_leaves(fbb, self.leaves, self.leaf_count);
+    s_table_list<wire::SyncBatch> batch_list(self.batch_count);
+    for (uint32_t i = 0; i < self.batch_count; i++) {
+        auto bytes = s_bytes(fbb, self.batches[i]);
+        batch_list.offsets[i] = wire::CreateSyncBatch(fbb, bytes);
+    }
+    s_table_list<wire::SyncPair> pair_list(self.pair_count);
+    for (uint32_t i = 0; i < self.pair_count; i++) {
+        auto id = s_text(fbb, self.pairs[i].id, BB_BATTERY_ID_BYTES_MAX);
+        auto packed = s_bytes(fbb, self.pairs[i].packed);
+        pair_list.offsets[i] = wire::CreateSyncPair(fbb, id, packed);
+    }
+    auto batches = batch_list.finish(fbb);
+    auto pairs = pair_list.finish(fbb);
+    auto next = s_text(fbb, self.battery_next, BB_BATTERY_ID_BYTES_MAX);
+    return wire::CreateSyncAnswer(fbb, static_cast<uint8_t>(self.topic.step), self.topic.partition,
+                                  &window, &incarnation, self.error, windows, leaves, batches,
+                                  pairs, self.has_more, next, self.from_next_wall_ns)
+        .Union();
+}
+
 body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Body *type)
 {
     switch (self.kind) {
@@ -381,6 +436,8 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
         S_KIND(PULL, pull, Pull)
         S_KIND(PULL_DONE, pull_done, PullDone)
         S_KIND(REGISTRY, registry, Registry)
+        S_KIND(SYNC_ASK, sync_ask, SyncAsk)
+        S_KIND(SYNC_ANSWER, sync_answer, SyncAnswer)
 #undef S_KIND
     case BB_KIND_REPLICATE:
         if (self.replicate.forward_count == 0) {

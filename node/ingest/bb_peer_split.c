@@ -89,7 +89,13 @@ static bb_error_t s_split_replicate(const s_split_t *self, bb_buffer_t *chunks_b
     return error;
 }
 
-static bb_error_t s_lane(const bb_message_t *message, bb_lane_t *lane)
+// The lane of the store that has the partition.
+static bb_lane_t s_lane_of(uint32_t store_count, uint32_t partition)
+{
+    return (bb_lane_t){store_count, bb_store_of_partition(partition, store_count)};
+}
+
+static bb_error_t s_lane(uint32_t store_count, const bb_message_t *message, bb_lane_t *lane)
 {
     switch (message->kind) {
     case BB_KIND_HAVE_REQUEST:
@@ -103,6 +109,12 @@ static bb_error_t s_lane(const bb_message_t *message, bb_lane_t *lane)
         return BB_OK;
     case BB_KIND_PULL_DONE:
         *lane = message->pull_done.lane;
+        return BB_OK;
+    case BB_KIND_SYNC_ASK:
+        *lane = s_lane_of(store_count, message->sync_ask.topic.partition);
+        return BB_OK;
+    case BB_KIND_SYNC_ANSWER:
+        *lane = s_lane_of(store_count, message->sync_answer.topic.partition);
         return BB_OK;
     default:
         return BB_ERR_MESSAGE_VERSION;
@@ -132,7 +144,7 @@ bb_error_t bb_peer_split(uint32_t store_count, const bb_message_t *message, bb_b
         return BB_OK;
     }
     bb_lane_t lane;
-    bb_error_t error = s_lane(message, &lane);
+    bb_error_t error = s_lane(store_count, message, &lane);
     if (error != BB_OK) {
         return bb_fault_set(fault, error, "not for a store");
     }

@@ -232,6 +232,16 @@ EXPECTED = {
         "is_put": True, "buckets": [1, 2**64 - 1, 3] + [0] * 253,
         "entries": [{"kind": 1, "key": b"n1", "number": 9, "payload": b"disk"},
                     {"kind": 5, "key": b"topology", "number": 2**64 - 1, "payload": b""}]}),
+    "message_sync_ask": message("SYNC_ASK", {
+        "step": 3, "partition": 1023, "window": {"kind": 1, "day": 20454}, "buckets": hexed([1, 2] + [0] * 29 + [128], 32),
+        "leaves": [{"battery": 7, "low": 1, "high": 2}, {"battery": 200, "low": 2**64 - 1, "high": 3}],
+        "battery_first": "b17", "from_wall_ns": 1767225600000000001}),
+    "message_sync_answer": message("SYNC_ANSWER", {
+        "step": 2, "partition": 17, "window": {"kind": 0, "day": 1}, "incarnation": hexed([9], 16), "error": 40,
+        "windows": [{"kind": 0, "day": 20454}, {"kind": 1, "day": 20454}, {"kind": 2, "day": 0}],
+        "leaves": [{"battery": 7, "low": 1, "high": 2}, {"battery": 200, "low": 2**64 - 1, "high": 3}],
+        "batches": [{"bytes": b"first"}, {"bytes": b"second batch"}], "pairs": [], "has_more": True, "battery_next": "b99",
+        "from_next_wall_ns": 12}),
 }
 
 

@@ -231,6 +231,8 @@ static bb_message_t s_sample(bb_kind_t kind)
     case BB_KIND_REPLICATE:
         m.replicate = (bb_replicate_t){.forward_count = 3, .forward = s_forward};
         break;
+    case BB_KIND_SYNC_ASK: // test_bb_message_sync.c
+    case BB_KIND_SYNC_ANSWER:
     case BB_KIND_STATUS:
     case BB_KIND_SETTLE:
         break;
