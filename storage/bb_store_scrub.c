@@ -220,6 +220,14 @@ void bb_store_scrub_forget(bb_store_t *store, bb_window_id_t window, uint64_t nu
                        batteries[i]);
     }
     free(batteries);
+    // An entry names one segment of its window: others may be as bad and are not named any more.
+    const bb_store_window_t *item = found ? &store->windows.items[at] : NULL;
+    for (uint32_t i = 0; item && i < item->part_count; i++) {
+        uint64_t other = bb_segment_number(item->parts[i].segment);
+        if (other < number) {
+            bb_scrub_hurry(self->core, s_id_of(window, other));
+        }
+    }
     self->windows_changed = true;
 }
 

@@ -218,6 +218,9 @@ bb_error_t bb_store_sync_drop(bb_store_t *self, const bb_sync_damage_t *damage)
     if (self->is_fenced) {
         return BB_ERR_FENCED;
     }
+    if (self->frozen) {
+        return BB_ERR_BUSY; // its job failed half way, and knows the segments of windows
+    }
     bb_window_id_t id = {
         .kind = damage->window.kind == BB_SYNC_QUARANTINE ? BB_WINDOW_QUARANTINE : BB_WINDOW_NORMAL,
         .class_id = damage->class_id,

@@ -100,7 +100,8 @@ typedef struct {
 uint32_t bb_store_sync_damages(const bb_store_t *self, bb_sync_damage_t *list, uint32_t max);
 // Takes the segment out of its window: all that the have-sets say of that window lies in others
 // now. What the list of damage says of it is dropped. Not while a job is alive. NOT_FOUND: it is
-// not there any more. Errors of meta; a failed sync fences.
+// not there any more. BUSY: a flush that failed must be repeated first.
+// Errors of meta; a failed sync fences.
 BB_MUST_CHECK bb_error_t bb_store_sync_drop(bb_store_t *self, const bb_sync_damage_t *damage);
 
 #endif

@@ -95,8 +95,13 @@ static void s_read_attributes(bb_sync_read_t *self, bb_store_t *store)
     uint32_t first =
         bb_dictionary_partition_seek(dictionary, self->ask.partition, self->ask.battery_first);
     uint32_t limit = BB_MIN(count, first + BB_SYNC_ATTRIBUTES_MAX);
+    uint64_t bytes = 0;
     found->attributes = bb_alloc_zero(limit - first + 1, sizeof *found->attributes);
     for (uint32_t i = first; i < limit; i++) {
+        if (self->ask.is_fetch && bytes >= self->ask.bytes_max) {
+            limit = i; // at least one battery was looked at
+            break;
+        }
         bb_slice_t id = bb_dictionary_battery_id(dictionary, numbers[i]);
         bb_slice_t packed = bb_dictionary_attributes(dictionary, numbers[i]);
         uint64_t battery = bb_fingerprint_name(self->key, BB_FINGERPRINT_BATTERY, id).a;
@@ -110,6 +115,7 @@ static void s_read_attributes(bb_sync_read_t *self, bb_store_t *store)
             s_leaf(self, battery, sum);
         } else if (!s_is_known(&self->ask, battery, sum)) {
             found->attributes[found->attributes_count++] = s_copy(id, packed);
+            bytes += id.length + packed.length;
         }
     }
     if (limit < count) {

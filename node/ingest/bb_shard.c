@@ -77,6 +77,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     for (uint32_t dc = 0; dc < bb_topology_dc_count(self->topology); dc++) {
         bb_link_cap_init(&self->links[dc], options->dc_link_bytes_per_s, 0);
     }
+    self->sync = bb_shard_sync_new(self);
     self->is_up[self->self_index] = true;
     self->staged = bb_alloc_zero(BB_SHARD_STAGED_MAX, sizeof *self->staged);
     self->partitions = bb_alloc_zero(self->partition_count, sizeof *self->partitions);
@@ -132,6 +133,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
         free(self->acks[node].ranges);
     }
     bb_relay_destroy(&self->relay);
+    bb_shard_sync_destroy(&self->sync);
     bb_fence_destroy(&self->fence);
     bb_have_view_destroy(&self->view);
     bb_replication_destroy(&self->replication);
@@ -291,6 +293,7 @@ void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
     bb_shard_ask(self);
     bb_shard_reads_step(self);
     bb_shard_pull(self);
+    bb_shard_sync_step(self);
     // Then others' repair and our own housekeeping.
     bb_shard_pulls_serve(self);
     bb_shard_maintain(self);
@@ -335,6 +338,7 @@ int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_relay_wake_mono_ns(self->relay));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_have_view_wake_mono_ns(self->view));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_maintain_wake_mono_ns(self));
+    wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_sync_wake_mono_ns(self));
     if (bb_fence_waiting_count(self->fence) > 0) {
         wake_mono_ns = BB_MIN(wake_mono_ns, bb_fence_wake_mono_ns(self->fence));
         wake_mono_ns = BB_MIN(wake_mono_ns, self->time.mono_ns + BB_HAVE_ANSWER_NS_MAX / 4);
@@ -372,6 +376,7 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
     stats->barred_windows = scrub.barred_count;
     stats->damage_count = scrub.damage_count;
     stats->is_fenced = bb_store_is_fenced(self->store);
+    bb_shard_sync_stats(self, stats);
     stats->unsealed_chunks = self->unsealed_chunks + self->frozen_chunks;
     uint64_t peers_lag = 0;
     for (uint32_t node = 0; node < self->node_count; node++) {

@@ -94,7 +94,7 @@ typedef struct {
 void bb_shard_client(bb_shard_t *self, bb_shard_time_t time, uint64_t ticket,
                      const bb_message_t *message, bb_buffer_t *envelope, bb_buffer_t *batch);
 // A message of an authenticated peer. Kinds: REPLICATE, REPLICATE_ACK, HAVE_REQUEST, HAVE, PULL,
-// PULL_DONE. A bad one is counted and dropped.
+// PULL_DONE, SYNC_ASK, SYNC_ANSWER. A bad one is counted and dropped.
 void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
                    const bb_message_t *message, bb_buffer_t *chunks, bb_buffer_t *batch);
 // The failure detector's verdict, or a new incarnation of the peer. store_count: stores of that
@@ -110,8 +110,9 @@ void bb_shard_set_standing(bb_shard_t *self, bb_shard_time_t time, bb_standing_t
 bb_standing_t bb_shard_standing(const bb_shard_t *self);
 // A node whose disk was lost may count again as far as this store goes: it holds all that a
 // majority of the other replicas of each partition had, of all and of those in its data centre,
-// when they were asked after this start. Where journals still have everything, pulls bring that
-// about. Cost: partitions x replicas; a partition without other replicas has nothing to wait for.
+// when they were asked after this start. Pulls bring that about where journals still have
+// everything, and segment sync (bb_shard_sync.h) where not. Cost: partitions x replicas; a
+// partition without other replicas has nothing to wait for.
 bool bb_shard_is_rebuilt(bb_shard_t *self);
 // Whether the peer counts, as it says of itself; true until something else was said. Only spares
 // waiting for what cannot come: nothing is counted by it.
@@ -162,6 +163,9 @@ typedef struct {
     uint64_t
         ack_latency_buckets[24]; // acknowledged writes by log2 of microseconds, first is < 1 us
     uint64_t ack_latency_ns_sum;
+    // Segment sync (bb_segment_sync.h): sessions that ended and that began again, windows compared,
+    // bytes fetched, damaged segments replaced; partitions that wait to be adopted or repaired.
+    uint64_t sync_sessions, sync_failed, sync_windows, sync_bytes, sync_repaired, sync_left;
     uint32_t under_replicated; // of this shard's partitions
     bool is_caught_up;         // lacks nothing that it knows to exist
     bool is_fenced;
@@ -190,6 +194,8 @@ typedef enum {
     BB_PLANTED_ROUNDED_SUM,            // sums of answers are a little too large
     BB_PLANTED_LOCAL_FENCE,            // reads at any quorum ask their own data centre only
     BB_PLANTED_LOCAL_LEVEL,            // writes at any quorum count their own data centre only
+    BB_PLANTED_ADOPT_LATE,             // segment sync adopts what its sources have at its end
+    BB_PLANTED_STALE_SOURCE,           // segment sync compares with whoever is there
     BB_PLANTED_SESSION_IGNORED,        // reads do not wait for what their session has seen
 } bb_planted_t;
 #endif

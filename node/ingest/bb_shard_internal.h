@@ -9,6 +9,7 @@
 //   bb_shard_session.c   what clients have written and seen
 //   bb_shard_maintain.c  flush, merge, trim, settle
 //   bb_shard_release.c   quarantined points made normal
+//   bb_shard_sync.c      what no journal has: compared and fetched, or given
 //   bb_shard_standing.c  whether this node counts as a replica, and what follows
 #ifndef BB_SHARD_INTERNAL_H
 #define BB_SHARD_INTERNAL_H
@@ -20,6 +21,7 @@
 #include "node/ingest/bb_relay.h"
 #include "node/ingest/bb_replication.h"
 #include "node/ingest/bb_shard.h"
+#include "node/ingest/bb_shard_sync.h"
 
 #ifdef BB_PLANTED
 #define BB_IS_PLANTED(self, bug) ((self)->options.planted == (bug))
@@ -141,6 +143,8 @@ struct bb_shard {
     bb_pending_read_t *reads;
     uint32_t read_count;
 
+    bb_shard_sync_t *sync;
+    bool is_sync_next; // others had their turn since its last job
     bb_pace_t pace;
     bool is_job_out;
     bb_store_job_kind_t job_kind;
@@ -205,6 +209,8 @@ BB_MUST_CHECK bb_error_t bb_shard_forward(bb_shard_t *self, uint32_t sender,
                                           const bb_message_t *message, const bb_staged_t *staged);
 
 // ---- bb_shard_peer.c
+// Batteries are where their part says, so that a wrong sender cannot spread a misplaced one.
+bool bb_shard_is_placed(const bb_shard_t *self, const bb_batch_t *batch);
 void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq);
 // The node's present process has just become known. What came from it before could not be
 // acknowledged, because nobody knew whose it was: it is now.

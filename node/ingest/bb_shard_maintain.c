@@ -40,13 +40,17 @@ void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *j
     BB_ASSERT(self && job && self->is_job_out);
     BB_ASSERT(time.mono_ns >= self->time.mono_ns);
     self->time = time;
+    if (self->job_kind == BB_JOB_SYNC) {
+        bb_shard_sync_found(self, job);
+    }
     bb_store_job_end(self->store, &job, error);
     self->is_job_out = false;
     if (self->job_kind == BB_JOB_FLUSH) {
         bb_pace_flush_end(&self->pace, time.mono_ns, error == BB_OK);
     }
     self->scrub_wake_mono_ns = time.mono_ns;
-    if (self->job_kind == BB_JOB_SCRUB || self->job_kind == BB_JOB_FRESH) {
+    if (self->job_kind == BB_JOB_SCRUB || self->job_kind == BB_JOB_FRESH ||
+        self->job_kind == BB_JOB_SYNC) {
         return; // what it could not write down it finds again; nothing depends on a fresh file
     }
     if (error != BB_OK) {
@@ -61,13 +65,14 @@ void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *j
     if (self->job_kind == BB_JOB_FLUSH) {
         self->frozen_chunks = 0;
         self->is_trim_due = true;
+        bb_shard_sync_flushed(self);
     }
     self->trim_next_mono_ns = time.mono_ns;
 }
 
 static bool s_is_flush_due(const bb_shard_t *self)
 {
-    return bb_store_wants_flush(self->store) ||
+    return bb_store_wants_flush(self->store) || bb_shard_sync_is_flush_due(self) ||
            (self->head_since_mono_ns != BB_NEVER_NS &&
             self->time.mono_ns - self->head_since_mono_ns >= self->options.flush_age_ns_max);
 }
@@ -90,6 +95,20 @@ static void s_scrub_step(bb_shard_t *self)
     }
 }
 
+// Answers of segment sync are short; one after each other job, so that neither waits for long.
+static bool s_sync_begin(bb_shard_t *self)
+{
+    bb_store_job_t *job = NULL;
+    if (!bb_shard_sync_begin(self, &job)) {
+        return false;
+    }
+    self->is_sync_next = false;
+    self->is_job_out = true;
+    self->job_kind = BB_JOB_SYNC;
+    self->options.out.job(self->options.out.context, job);
+    return true;
+}
+
 static void s_jobs(bb_shard_t *self)
 {
     if (self->is_job_out || self->time.mono_ns < self->job_retry_mono_ns ||
@@ -105,6 +124,10 @@ static void s_jobs(bb_shard_t *self)
             return;
         }
     }
+    if (self->is_sync_next && s_sync_begin(self)) {
+        return;
+    }
+    self->is_sync_next = true;
     if (is_settling && !self->is_merged) {
         if (s_job_begin(self, BB_JOB_MERGE, 1)) {
             return;
@@ -122,6 +145,9 @@ static void s_jobs(bb_shard_t *self)
         }
     }
     if (bb_store_wants_rollup(self->store) && s_job_begin(self, BB_JOB_ROLLUP, 1)) {
+        return;
+    }
+    if (!self->is_job_out && s_sync_begin(self)) {
         return;
     }
     if (!is_settling && !self->is_job_out) {

@@ -148,6 +148,9 @@ static bb_error_t s_open(s_incoming_t *incoming, bb_buffer_t *chunks, bb_buffer_
         return error;
     }
     error = bb_chunks_match(&staged->chunks, &staged->batch, NULL);
+    if (error == BB_OK && bb_stream_is_none(&staged->chunks.stream)) {
+        error = BB_ERR_MESSAGE_CORRUPT; // chunks of peers have dots
+    }
     if (error != BB_OK) {
         bb_batch_close(&staged->batch);
         return error;
@@ -157,8 +160,7 @@ static bb_error_t s_open(s_incoming_t *incoming, bb_buffer_t *chunks, bb_buffer_
     return BB_OK;
 }
 
-// Batteries where their part says, so that a wrong sender cannot spread a misplaced one.
-static bool s_is_placed(const bb_shard_t *self, const bb_batch_t *batch)
+bool bb_shard_is_placed(const bb_shard_t *self, const bb_batch_t *batch)
 {
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
@@ -286,7 +288,7 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
             error = BB_ERR_MESSAGE_CORRUPT;
         }
     }
-    if (error == BB_OK && !s_is_placed(self, &incoming.staged.batch)) {
+    if (error == BB_OK && !bb_shard_is_placed(self, &incoming.staged.batch)) {
         error = BB_ERR_PARTITION;
     }
     if (error == BB_OK) { // before it is synced here: the others should not wait for our disk
@@ -712,6 +714,12 @@ void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
         bb_have_view_pull_done(self->view, self->time.mono_ns, peer_index, message->request_id,
                                &message->pull_done);
         error = BB_OK;
+        break;
+    case BB_KIND_SYNC_ASK:
+        error = bb_shard_sync_on_question(self, peer_index, message);
+        break;
+    case BB_KIND_SYNC_ANSWER:
+        error = bb_shard_sync_on_answer(self, peer_index, message);
         break;
     default:
         break;

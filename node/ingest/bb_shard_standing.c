@@ -105,6 +105,9 @@ static bool s_is_partition_rebuilt(bb_shard_t *self, uint32_t partition)
 bool bb_shard_is_rebuilt(bb_shard_t *self)
 {
     BB_ASSERT(self);
+    if (bb_shard_sync_is_rebuilt(self)) {
+        return true; // F0 of each is such a majority's
+    }
     uint32_t count = 0;
     const uint32_t *partitions = bb_have_view_partitions(self->view, &count);
     bool is_rebuilt = true;

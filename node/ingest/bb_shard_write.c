@@ -628,6 +628,7 @@ void bb_shard_commit_staged(bb_shard_t *self)
     }
     self->staged_count = 0;
     self->is_changed = true;
+    bb_shard_sync_committed(self, error == BB_OK);
 }
 
 // ---- outcomes ----------------------------------------------------------------------------------

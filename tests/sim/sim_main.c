@@ -23,7 +23,8 @@ static const char s_help[] =
     "  --plant NAME       switches a bug on, to see whether it is found:\n"
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
     "                     trim-early, forget-dot, local-fence, local-level,\n"
-    "                     session-ignored\n"
+    "                     session-ignored,\n"
+    "                     adopt-late, stale-source\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
     "                     it takes, as options that run just these again\n"
@@ -79,6 +80,8 @@ static const struct {
     {"local-fence", BB_PLANTED_LOCAL_FENCE},
     {"local-level", BB_PLANTED_LOCAL_LEVEL},
     {"session-ignored", BB_PLANTED_SESSION_IGNORED},
+    {"adopt-late", BB_PLANTED_ADOPT_LATE},
+    {"stale-source", BB_PLANTED_STALE_SOURCE},
 };
 
 static uint32_t s_planted_of(const char *name)

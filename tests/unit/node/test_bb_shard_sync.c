@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// Segment sync between shards: a disk that is lost while journals are trimmed, a rebuild, damaged
+// segments, and messages that nobody asked for.
+#include "tests/unit/node/shard_harness.h"
+
+#define BATTERIES 40u
+#define ROUNDS    12u
+
+static bb_shard_options_t s_tuning(void)
+{
+    return (bb_shard_options_t){.flush_age_ns_max = 200 * H_MS};
+}
+
+static h_cluster_t *s_cluster(void)
+{
+    bb_shard_options_t tuning = s_tuning();
+    return h_new(3, 3, 8, &tuning);
+}
+
+// A round of points of all batteries, acknowledged at `all`; days differ.
+static void s_write_round(h_cluster_t *cluster, uint32_t round, bb_level_t level)
+{
+    uint64_t ticket =
+        h_write(cluster, round % 2, level,
+                (h_batch_t){.first = 0,
+                            .limit = BATTERIES,
+                            .time_wall_ns = H_WALL_NS - (int64_t)(round % 3) * 86400 * BB_NS_PER_S +
+                                            (int64_t)round * BB_NS_PER_S,
+                            .value = round + 1});
+    h_pump(cluster, 30 * H_MS);
+    assert_int_equal(h_answered(cluster, ticket, BB_KIND_WRITE_REPLY)->write_reply.acked_points,
+                     BATTERIES);
+}
+
+// Sealed everywhere, and no journal has it any more.
+static void s_fill(h_cluster_t *cluster)
+{
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        s_write_round(cluster, round, BB_LEVEL_ALL);
+    }
+    h_pump(cluster, 3 * BB_NS_PER_S);
+    for (uint32_t i = 0; i < 3; i++) {
+        bb_shard_stats_t stats = h_stats(cluster, i);
+        assert_int_equal(stats.store.journal_sealed_files, 0);
+        assert_int_equal(stats.store.head_points, 0);
+    }
+}
+
+static void s_lose_disk(h_cluster_t *cluster, uint32_t index, uint8_t stream)
+{
+    h_crash(cluster, index);
+    bb_sim_disk_destroy(&cluster->nodes[index].disk);
+    cluster->nodes[index].disk = bb_sim_disk_new();
+    h_pump(cluster, 100 * H_MS);
+    h_restart(cluster, index, stream);
+}
+
+static uint32_t s_rows_of(h_cluster_t *cluster, uint32_t node)
+{
+    uint64_t ticket = h_query(cluster, node, BB_LEVEL_ONE, BB_QUERY_RAW);
+    h_pump(cluster, 20 * H_MS);
+    return h_rows(cluster, ticket);
+}
+
+// Goal: a node with an empty disk gets all points of segments, with the have-sets of the others,
+// and nothing of a journal that is not there; writes go on meanwhile.
+static void test_lost_disk(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_cluster();
+    s_fill(cluster);
+    s_lose_disk(cluster, 2, 110);
+    for (uint32_t round = 0; round < 5; round++) {
+        s_write_round(cluster, ROUNDS + round, BB_LEVEL_LOCAL_QUORUM);
+    }
+    h_pump(cluster, 12 * BB_NS_PER_S);
+    bb_shard_stats_t stats = h_stats(cluster, 2);
+    assert_true(stats.sync_sessions >= 1);
+    assert_true(stats.sync_bytes > 0);
+    assert_int_equal(stats.sync_left, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(h_stats(cluster, i).is_caught_up);
+        assert_int_equal(h_stats(cluster, i).lag_chunks[2], 0);
+        assert_int_equal(s_rows_of(cluster, i), BATTERIES * (ROUNDS + 5));
+    }
+    // It survives its next power loss, too.
+    h_crash(cluster, 2);
+    h_restart(cluster, 2, 111);
+    h_pump(cluster, 3 * BB_NS_PER_S);
+    assert_int_equal(s_rows_of(cluster, 2), BATTERIES * (ROUNDS + 5));
+    assert_true(h_stats(cluster, 2).is_caught_up);
+    assert_int_equal(h_stats(cluster, 2).sync_sessions, 0);
+    h_free(&cluster);
+}
+
+// Goal: a node that rebuilds says so until it has what a majority of the others had, needs both of
+// the two others for it, and gets through power losses on its way.
+static void test_rebuild(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_cluster();
+    s_fill(cluster);
+    s_lose_disk(cluster, 2, 110);
+    bb_shard_set_standing(cluster->nodes[2].shard, h_time(cluster), BB_STANDING_REBUILDING);
+    assert_false(bb_shard_is_rebuilt(cluster->nodes[2].shard));
+    h_pump(cluster, 500 * H_MS);
+    h_crash(cluster, 2);
+    h_restart(cluster, 2, 111);
+    bb_shard_set_standing(cluster->nodes[2].shard, h_time(cluster), BB_STANDING_REBUILDING);
+    h_tell(cluster, 2, 1, false); // one of two is no majority of the others
+    h_pump(cluster, 8 * BB_NS_PER_S);
+    assert_false(bb_shard_is_rebuilt(cluster->nodes[2].shard));
+    h_tell(cluster, 2, 1, true);
+    h_pump(cluster, 12 * BB_NS_PER_S);
+    assert_true(bb_shard_is_rebuilt(cluster->nodes[2].shard));
+    bb_shard_set_standing(cluster->nodes[2].shard, h_time(cluster), BB_STANDING_COUNTING);
+    assert_int_equal(s_rows_of(cluster, 2), BATTERIES * ROUNDS);
+    h_free(&cluster);
+}
+
+// ---- damage ----------------------------------------------------------------------------------
+typedef struct {
+    char names[16][32];
+    uint32_t count;
+} s_folders_t;
+
+static void s_note_folder(void *context, const char *name, bool is_directory)
+{
+    s_folders_t *folders = context;
+    if (is_directory && folders->count < BB_COUNT_OF(folders->names)) {
+        snprintf(folders->names[folders->count++], sizeof folders->names[0], "%s", name);
+    }
+}
+
+// A bit of the first pack of each segment of a node that is down.
+static uint32_t s_flip_bits(h_node_t *node)
+{
+    bb_vfs_t *vfs = bb_sim_disk_vfs(node->disk);
+    bb_kv_driver_t *kv = bb_sim_kv(node->disk);
+    s_folders_t folders = {0};
+    assert_int_equal(vfs->list(vfs, "store/windows/default", s_note_folder, &folders), BB_OK);
+    for (uint32_t i = 0; i < folders.count; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "store/windows/default/%s", folders.names[i]);
+        bb_kv_env_t *env = NULL;
+        bb_kv_txn_t *txn = NULL;
+        bb_kv_cursor_t *cursor = NULL;
+        bb_slice_t key, value;
+        assert_int_equal(kv->open(kv, path, 64u << 20, false, &env, NULL), BB_OK);
+        assert_int_equal(kv->begin(env, true, &txn), BB_OK);
+        assert_int_equal(kv->cursor(txn, &cursor), BB_OK);
+        assert_int_equal(kv->seek(cursor, bb_slice(NULL, 0), &key, &value), BB_OK);
+        uint8_t name[64];
+        uint8_t *bytes = bb_alloc(value.length);
+        size_t name_length = key.length, length = value.length;
+        memcpy(name, key.data, name_length);
+        memcpy(bytes, value.data, length);
+        kv->cursor_close(&cursor);
+        bytes[length / 2] ^= 0x10;
+        assert_int_equal(kv->put(txn, bb_slice(name, name_length), bb_slice(bytes, length)), BB_OK);
+        assert_int_equal(kv->commit(&txn), BB_OK);
+        kv->close(&env);
+        free(bytes);
+    }
+    return folders.count;
+}
+
+// Goal: what scrubbing finds is fetched from the others and takes the place of the segment that it
+// was found in; the list is empty then, and every point is there, also after a power loss.
+static void test_repair(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_cluster();
+    s_fill(cluster);
+    uint64_t segments = h_stats(cluster, 2).store.segments;
+    h_crash(cluster, 2);
+    assert_true(s_flip_bits(&cluster->nodes[2]) >= segments); // and some that are leftovers
+    h_restart(cluster, 2, 110);
+    bb_message_t scrub = {.kind = BB_KIND_SCRUB,
+                          .epoch = TEST_EPOCH,
+                          .scrub = {.start = true, .rate_bytes_per_s = UINT64_MAX}};
+    h_request(cluster, 2, &scrub, NULL);
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        h_pump(cluster, 20 * H_MS);
+        seen = BB_MAX(seen, (uint32_t)h_stats(cluster, 2).damage_count);
+    }
+    assert_true(seen >= 1);
+    h_pump(cluster, 10 * BB_NS_PER_S);
+    bb_shard_stats_t stats = h_stats(cluster, 2);
+    assert_int_equal(stats.damage_count, 0);
+    assert_int_equal(stats.sync_repaired, segments);
+    assert_int_equal(s_rows_of(cluster, 2), BATTERIES * ROUNDS);
+    h_crash(cluster, 2);
+    h_restart(cluster, 2, 111);
+    h_pump(cluster, 2 * BB_NS_PER_S);
+    assert_int_equal(h_stats(cluster, 2).damage_count, 0);
+    assert_int_equal(s_rows_of(cluster, 2), BATTERIES * ROUNDS);
+    h_free(&cluster);
+}
+
+static void s_send(h_cluster_t *cluster, uint32_t to, uint32_t from, const bb_message_t *message)
+{
+    uint8_t *data = NULL;
+    size_t length = 0;
+    bb_message_encode(message, &data, &length);
+    bb_message_t decoded;
+    assert_int_equal(bb_message_decode(&decoded, bb_slice(data, length), NULL), BB_OK);
+    bb_shard_peer(cluster->nodes[to].shard, h_time(cluster), from, &decoded, NULL, NULL);
+    bb_message_close(&decoded);
+    free(data);
+}
+
+// Goal: questions about partitions that are not there are refused, more of them than are kept are
+// dropped, and answers to nothing change nothing.
+static void test_hostile(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_cluster();
+    s_fill(cluster);
+    uint64_t bad = h_stats(cluster, 0).peer_messages_bad;
+    bb_message_t message = {.kind = BB_KIND_SYNC_ASK, .epoch = TEST_EPOCH, .request_id = 1};
+    message.sync_ask.topic = (bb_sync_topic_t){BB_SYNC_STEP_FETCH, 8, {BB_SYNC_NORMAL, 20000}};
+    s_send(cluster, 0, 1, &message);
+    assert_int_equal(h_stats(cluster, 0).peer_messages_bad, bad + 1);
+    for (uint32_t i = 0; i < 1000; i++) {
+        message.request_id++;
+        message.sync_ask.topic.partition = i % 8;
+        s_send(cluster, 0, 1, &message);
+    }
+    h_pump(cluster, BB_NS_PER_S);
+    assert_int_equal(h_stats(cluster, 0).peer_messages_bad, bad + 1);
+    uint64_t records = h_stats(cluster, 0).store.head_points;
+    bb_buffer_t *batch =
+        h_batch(cluster, (h_batch_t){.first = 0, .limit = 1, .time_wall_ns = H_WALL_NS});
+    bb_slice_t bytes = bb_buffer_slice(batch);
+    message = (bb_message_t){.kind = BB_KIND_SYNC_ANSWER, .epoch = TEST_EPOCH, .request_id = 77};
+    message.sync_answer =
+        (bb_sync_answer_t){.topic = {BB_SYNC_STEP_FETCH, 3, {BB_SYNC_NORMAL, 20454}},
+                           .incarnation = cluster->nodes[1].stream,
+                           .batch_count = 1,
+                           .batches = &bytes};
+    s_send(cluster, 0, 1, &message);
+    h_pump(cluster, 100 * H_MS);
+    assert_int_equal(h_stats(cluster, 0).store.head_points, records);
+    bb_buffer_drop(&batch);
+    h_free(&cluster);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lost_disk),
+        cmocka_unit_test(test_rebuild),
+        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_hostile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
