@@ -90,6 +90,10 @@ bb_error_t bb_view_new(const bb_hello_reply_t *reply, uint32_t epoch, bb_view_t 
     self->partition_count = reply->partition_count;
     self->replica_stride = reply->replica_stride;
     self->node_count = reply->node_count;
+    self->default_write_level =
+        reply->default_write_level ? reply->default_write_level : BB_LEVEL_LOCAL_QUORUM;
+    self->default_read_level =
+        reply->default_read_level ? reply->default_read_level : BB_LEVEL_LOCAL_QUORUM;
     error = s_copy_nodes(self, reply, fault);
     if (error == BB_OK &&
         !s_copy_text(self->cluster_name, sizeof self->cluster_name, reply->cluster_name)) {

@@ -46,6 +46,7 @@ typedef struct {
     uint32_t epoch;
     uint32_t partition_count; // power of two
     uint32_t replica_stride;
+    bb_level_t default_write_level, default_read_level; // for requests that name none
     uint32_t node_count;
     bb_view_node_t *nodes;
     uint16_t *replicas; // partition_count * replica_stride, BB_REPLICA_NONE where there is none

@@ -53,7 +53,7 @@ typedef struct bb_write_job bb_write_job_t;
 // The part of a writer that belongs to the io thread.
 typedef struct {
     bb_io_t *io;
-    bb_level_t level;
+    uint32_t level; // bb_level_t, or 0: the cluster's default
     int64_t timeout_ns;
     uint32_t in_flight_max;                       // batches per node
     uint32_t in_flight[BB_NODES_MAX];             // per link

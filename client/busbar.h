@@ -64,7 +64,7 @@ typedef enum {
     BUSBAR_STATE = 4
 } busbar_type_t;
 typedef enum {
-    BUSBAR_DEFAULT_LEVEL = 0, // local_quorum
+    BUSBAR_DEFAULT_LEVEL = 0, // what the cluster's configuration says; local_quorum if nothing
     BUSBAR_ONE = 1,
     BUSBAR_LOCAL_QUORUM = 2, // a majority in the coordinator's data centre
     BUSBAR_QUORUM = 3,       // a majority over all data centres, and in the coordinator's
@@ -302,6 +302,14 @@ typedef struct {
     uint32_t boot;        // number of its start; 0: none yet
 } busbar_node_t;
 
+// What a majority of the replicas in a data centre is not known to hold, as far as nodes of the
+// others know: the most that any of them misses there.
+typedef struct {
+    const char *name;
+    uint64_t lag_chunks;
+    int64_t lag_ns; // age of the oldest of those that the node took itself since its start
+} busbar_dc_t;
+
 typedef struct {
     char cluster[40];
     uint32_t epoch, partitions, under_replicated;
@@ -310,6 +318,9 @@ typedef struct {
         damaged; // windows and batteries of windows that nodes know to be damaged on their disks
     uint32_t node_count;
     busbar_node_t nodes[256];
+    busbar_level_t default_write_level, default_read_level;
+    uint32_t dc_count;
+    busbar_dc_t dcs[16];
 } busbar_cluster_t;
 
 // Asks every node; free the result with busbar_cluster_free. UNAVAILABLE when none answers.

@@ -49,6 +49,30 @@ static busbar_node_t *s_node_of(busbar_cluster_t *cluster, bb_slice_t id, bb_sli
     return node;
 }
 
+// The data centre of this name; NULL: there are too many.
+static busbar_dc_t *s_dc_of(busbar_cluster_t *cluster, const char *name)
+{
+    for (uint32_t i = 0; i < cluster->dc_count; i++) {
+        if (strcmp(cluster->dcs[i].name, name) == 0) {
+            return &cluster->dcs[i];
+        }
+    }
+    if (cluster->dc_count == BB_COUNT_OF(cluster->dcs)) {
+        return NULL;
+    }
+    cluster->dcs[cluster->dc_count] = (busbar_dc_t){.name = name};
+    return &cluster->dcs[cluster->dc_count++];
+}
+
+static void s_add_dc(busbar_cluster_t *cluster, const char *name, const bb_status_node_t *seen)
+{
+    busbar_dc_t *dc = s_dc_of(cluster, name);
+    if (dc) {
+        dc->lag_chunks = BB_MAX(dc->lag_chunks, seen->dc_lag_chunks);
+        dc->lag_ns = BB_MAX(dc->lag_ns, (int64_t)BB_MIN(seen->dc_lag_ns, (uint64_t)INT64_MAX));
+    }
+}
+
 // What a node says of itself stands; what others say of a node that does not answer is the most
 // that any of them misses there.
 static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
@@ -62,6 +86,8 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
     cluster->partitions = BB_MAX(cluster->partitions, reply->partition_count);
     cluster->under_replicated = BB_MAX(cluster->under_replicated, reply->under_replicated);
     cluster->damaged += reply->damage_count;
+    cluster->default_write_level = (busbar_level_t)reply->default_write_level;
+    cluster->default_read_level = (busbar_level_t)reply->default_read_level;
     cluster->quarantined_points = BB_MAX(cluster->quarantined_points, reply->quarantined_points);
     for (uint32_t n = 0; n < reply->node_count; n++) {
         const bb_status_node_t *seen = &reply->nodes[n];
@@ -69,6 +95,7 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
         if (!node) {
             continue;
         }
+        s_add_dc(cluster, node->dc, seen);
         bool is_self = s_is_equal(seen->node_id, poll->id);
         if (is_self) {
             node->up = true;

@@ -431,6 +431,7 @@ static void s_fill_query(busbar_rows_t *self, const busbar_query_t *query)
 {
     self->query = (bb_query_t){
         .mode = (bb_query_mode_t)query->mode,
+        // The default is known when the cluster is; it is put in then.
         .level =
             query->level == BUSBAR_DEFAULT_LEVEL ? BB_LEVEL_LOCAL_QUORUM : (bb_level_t)query->level,
         .group_by_none = query->group_by_none,
@@ -499,6 +500,9 @@ busbar_status_t busbar_query(busbar_client_t *client, const busbar_query_t *quer
     if (error != BB_OK) {
         busbar_rows_close(&self);
         return busbar_fault_of(fault, &why, error);
+    }
+    if (query->level == BUSBAR_DEFAULT_LEVEL) {
+        self->query.level = self->view->default_read_level;
     }
     self->limit = query->limit;
     self->rowset = bb_rowset_new(self->query.mode, query->group_by_none);

@@ -576,9 +576,6 @@ busbar_status_t busbar_writer_append(busbar_writer_t *self, uint32_t battery, ui
 
 static void s_fill_defaults(busbar_writer_options_t *options, const busbar_client_t *client)
 {
-    if (options->level == BUSBAR_DEFAULT_LEVEL) {
-        options->level = BUSBAR_LOCAL_QUORUM;
-    }
     if (options->timeout_ns <= 0) {
         options->timeout_ns = client->timeout_ns;
     }
@@ -614,7 +611,7 @@ busbar_writer_t *busbar_writer_open(busbar_client_t *client, const busbar_writer
     self->linger_timer.run = s_on_linger;
     self->queue = (bb_write_queue_t){
         .io = client->io,
-        .level = (bb_level_t)self->options.level,
+        .level = (uint32_t)self->options.level,
         .timeout_ns = self->options.timeout_ns,
         .in_flight_max = self->options.in_flight_max,
         .session = self->options.session,

@@ -107,10 +107,30 @@ static void s_load_replicas(bb_config_t *self, bb_yaml_map_t *cluster)
     }
 }
 
+static bb_level_t s_level(bb_yaml_map_t *map, const char *key)
+{
+    char name[16] = "local_quorum";
+    bb_yaml_text(map, key, false, name, sizeof name);
+    uint32_t level = bb_level_of_name(name);
+    if (level == 0) {
+        bb_yaml_refuse(map, key, "must be one, local_quorum, quorum, each_quorum or all");
+        return BB_LEVEL_LOCAL_QUORUM;
+    }
+    return (bb_level_t)level;
+}
+
 static void s_load_cluster(bb_config_t *self, bb_yaml_map_t *top)
 {
-    static const char *const keys[] = {"name",  "id",       "placement_key",       "partitions",
-                                       "epoch", "replicas", "dc_link_bytes_per_s", NULL};
+    static const char *const keys[] = {"name",
+                                       "id",
+                                       "placement_key",
+                                       "partitions",
+                                       "epoch",
+                                       "replicas",
+                                       "dc_link_bytes_per_s",
+                                       "default_write_level",
+                                       "default_read_level",
+                                       NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "cluster", true);
     bb_yaml_allow(&map, keys);
     bb_yaml_name(&map, "name", true, self->cluster_name);
@@ -122,6 +142,8 @@ static void s_load_cluster(bb_config_t *self, bb_yaml_map_t *top)
     }
     self->epoch = s_number32(&map, "epoch", false, 1, UINT32_MAX, 1);
     bb_yaml_size(&map, "dc_link_bytes_per_s", 0, 1024 * S_GIB, &self->dc_link_bytes_per_s);
+    self->default_write_level = s_level(&map, "default_write_level");
+    self->default_read_level = s_level(&map, "default_read_level");
     s_load_replicas(self, &map);
 }
 

@@ -15,6 +15,8 @@
 //     epoch: 1
 //     replicas: {dc1: 3}
 //     dc_link_bytes_per_s: 0
+//     default_write_level: local_quorum
+//     default_read_level: local_quorum
 //   node:
 //     id: n1
 //     data_dir: data
@@ -122,6 +124,7 @@ typedef struct {
     // From all nodes of one data centre together to each other one, for chunks and repair; 0: no
     // cap. bb_config_link_share gives a store its part.
     uint64_t dc_link_bytes_per_s;
+    bb_level_t default_write_level, default_read_level; // local_quorum: of requests that name none
     // node
     char node_id[BB_NODE_ID_BYTES_MAX + 1];
     uint32_t node_index; // of node_id in nodes

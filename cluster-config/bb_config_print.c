@@ -67,6 +67,8 @@ void bb_config_print(const bb_config_t *self, FILE *out)
         fprintf(out, "    \"%s\": %u\n", self->dcs[i].name, self->dcs[i].replica_count);
     }
     fprintf(out, "  dc_link_bytes_per_s: %llu\n", (unsigned long long)self->dc_link_bytes_per_s);
+    fprintf(out, "  default_write_level: %s\n  default_read_level: %s\n",
+            bb_level_name(self->default_write_level), bb_level_name(self->default_read_level));
     fprintf(out, "node:\n  id: \"%s\"\n", self->node_id);
     s_print_text(out, "data_dir", self->data_dir);
     s_print_text(out, "key_file", self->key_file);

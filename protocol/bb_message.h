@@ -81,6 +81,7 @@ typedef struct {
     const bb_hello_node_t *nodes;
     uint32_t replica_stride;  // entries per partition in `replicas`
     const uint16_t *replicas; // partition_count * replica_stride node indexes; 0xffff = none
+    bb_level_t default_write_level, default_read_level; // of requests whose sender names none
 } bb_hello_reply_t;
 
 typedef struct {
@@ -128,6 +129,9 @@ typedef struct {
     bool up;
     bool is_self;
     uint64_t lag_chunks; // known to exist in its partitions and not durable there, as far as known
+    // The same for a majority of the replicas in its data centre, if that is another one; and the
+    // age of the oldest of those chunks that were accepted by the node that answers.
+    uint64_t dc_lag_chunks, dc_lag_ns;
 } bb_status_node_t;
 
 typedef struct {
@@ -142,6 +146,7 @@ typedef struct {
     uint64_t head_bytes, journal_bytes, segment_bytes, segment_points;
     uint64_t unsealed_chunks, untrimmed_chunks, runs_to_merge, quarantined_points;
     uint64_t damage_count; // windows and batteries that are known to be damaged on this node's disk
+    bb_level_t default_write_level, default_read_level;
     uint32_t node_count;
     const bb_status_node_t *nodes;
     bb_standing_t standing; // of the node that answers

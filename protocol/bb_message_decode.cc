@@ -46,6 +46,14 @@ bool s_level_is_valid(uint32_t level)
     return level >= BB_LEVEL_ONE && level <= BB_LEVEL_ALL;
 }
 
+// The level of requests that name none; a node that does not tell means local_quorum.
+bool s_default_level(uint32_t level, bb_level_t &out)
+{
+    bool is_told = s_level_is_valid(level);
+    out = is_told ? static_cast<bb_level_t>(level) : BB_LEVEL_LOCAL_QUORUM;
+    return is_told || level == 0;
+}
+
 // A table of `count` zeroed T, owned by the message.
 template <class T> T *s_own(bb_message_t *self, uint32_t count)
 {
@@ -112,6 +120,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::HelloReply &from, bb_fault_t
     S_REQUIRE(to.partition_count >= 1 && to.partition_count <= BB_PARTITIONS_MAX &&
                   (to.partition_count & (to.partition_count - 1)) == 0,
               "hello_reply.partition_count", "not a power of two within the limit");
+    S_REQUIRE(s_default_level(from.default_write_level(), to.default_write_level) &&
+                  s_default_level(from.default_read_level(), to.default_read_level),
+              "hello_reply.default_level", "unknown");
     to.replica_stride = from.replica_stride();
     S_REQUIRE(to.replica_stride >= 1 && to.replica_stride <= BB_REPLICAS_MAX,
               "hello_reply.replica_stride", "1 to 16 are allowed");
@@ -251,6 +262,8 @@ bb_error_t s_decode_nodes(bb_message_t *self, const wire::StatusReply &from, bb_
         nodes[i].up = node.up();
         nodes[i].is_self = node.is_self();
         nodes[i].lag_chunks = node.lag_chunks();
+        nodes[i].dc_lag_chunks = node.dc_lag_chunks();
+        nodes[i].dc_lag_ns = node.dc_lag_ns();
     }
     to.nodes = nodes;
     return BB_OK;
@@ -286,6 +299,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::StatusReply &from, bb_fault_
     S_REQUIRE(bb_standing_is_known(from.standing()), "status_reply.standing", "not one");
     to.standing = static_cast<bb_standing_t>(from.standing());
     to.boot = from.boot();
+    S_REQUIRE(s_default_level(from.default_write_level(), to.default_write_level) &&
+                  s_default_level(from.default_read_level(), to.default_read_level),
+              "status_reply.default_level", "unknown");
     return s_decode_nodes(self, from, fault);
 }
 

@@ -108,7 +108,9 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_hello_reply_t &self)
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
     wire::Bytes16 placement_key = s_fixed<wire::Bytes16>(self.placement_key);
     return wire::CreateHelloReply(fbb, cluster, &cluster_id, node_id, self.partition_count,
-                                  &placement_key, node_list, self.replica_stride, replicas)
+                                  &placement_key, node_list, self.replica_stride, replicas,
+                                  static_cast<uint8_t>(self.default_write_level),
+                                  static_cast<uint8_t>(self.default_read_level))
         .Union();
 }
 
@@ -195,7 +197,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
         text_t id = s_text(fbb, node.node_id, BB_NODE_ID_BYTES_MAX);
         text_t dc = s_text(fbb, node.dc, BB_NODE_ID_BYTES_MAX);
         list.offsets[i] =
-            wire::CreateStatusNode(fbb, id, dc, node.up, node.is_self, node.lag_chunks);
+            wire::CreateStatusNode(fbb, id, dc, node.up, node.is_self, node.lag_chunks,
+                                   node.dc_lag_chunks, node.dc_lag_ns);
     }
     auto nodes = list.finish(fbb);
     text_t cluster = s_text(fbb, self.cluster_name, BB_NODE_ID_BYTES_MAX);
@@ -207,7 +210,9 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
                                    self.journal_bytes, self.segment_bytes, self.segment_points,
                                    self.unsealed_chunks, self.untrimmed_chunks, self.runs_to_merge,
                                    self.quarantined_points, nodes, self.damage_count,
-                                   static_cast<uint8_t>(self.standing), self.boot)
+                                   static_cast<uint8_t>(self.standing), self.boot,
+                                   static_cast<uint8_t>(self.default_write_level),
+                                   static_cast<uint8_t>(self.default_read_level))
         .Union();
 }
 

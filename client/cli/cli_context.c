@@ -118,23 +118,25 @@ busbar_client_t *cli_client_open(const cli_context_t *context, const char *node_
     return client;
 }
 
+static const char *const s_level_names[] = {
+    [BUSBAR_DEFAULT_LEVEL] = "default",     [BUSBAR_ONE] = "one",
+    [BUSBAR_LOCAL_QUORUM] = "local_quorum", [BUSBAR_QUORUM] = "quorum",
+    [BUSBAR_EACH_QUORUM] = "each_quorum",   [BUSBAR_ALL] = "all"};
+
+const char *cli_level_name(busbar_level_t level)
+{
+    return (size_t)level < BB_COUNT_OF(s_level_names) ? s_level_names[level] : "?";
+}
+
 bool cli_level(const char *name, busbar_level_t *level)
 {
-    static const struct {
-        const char *name;
-        busbar_level_t level;
-    } levels[] = {{"one", BUSBAR_ONE},
-                  {"local_quorum", BUSBAR_LOCAL_QUORUM},
-                  {"quorum", BUSBAR_QUORUM},
-                  {"each_quorum", BUSBAR_EACH_QUORUM},
-                  {"all", BUSBAR_ALL}};
     *level = BUSBAR_DEFAULT_LEVEL;
     if (!name) {
         return true;
     }
-    for (size_t i = 0; i < BB_COUNT_OF(levels); i++) {
-        if (strcmp(name, levels[i].name) == 0) {
-            *level = levels[i].level;
+    for (uint32_t i = BUSBAR_ONE; i < BB_COUNT_OF(s_level_names); i++) {
+        if (strcmp(name, s_level_names[i]) == 0) {
+            *level = (busbar_level_t)i;
             return true;
         }
     }

@@ -41,10 +41,12 @@ bool cli_no_arguments(const cli_command_t *command, const cli_texts_t *positiona
 // Opens the client; NULL after complaining, with *exit_status set.
 busbar_client_t *cli_client_open(const cli_context_t *context, const char *node_id,
                                  int64_t timeout_ns, int *exit_status);
-#define CLI_LEVELS_HELP "one, local_quorum (default), quorum, each_quorum or all"
+#define CLI_LEVELS_HELP                                                                            \
+    "one, local_quorum, quorum, each_quorum or all (default: the cluster's, see `busbar status`)"
 // "one", "local_quorum", "quorum", "each_quorum", "all"; NULL gives the default. false after
 // complaining.
 bool cli_level(const char *name, busbar_level_t *level);
+const char *cli_level_name(busbar_level_t level);
 
 // The verbs, each in its own file.
 int cli_verb_write(const cli_context_t *context, int argc, char **argv);

@@ -32,7 +32,18 @@ static void s_status_json(const busbar_cluster_t *cluster)
         }
         printf("}");
     }
-    printf("],\"under_replicated\":%u,\"quarantined_points\":%llu,\"damaged\":%llu}\n",
+    printf("],\"data_centres\":[");
+    for (uint32_t i = 0; i < cluster->dc_count; i++) {
+        printf("%s{\"name\":", i ? "," : "");
+        cli_json_string(cluster->dcs[i].name);
+        printf(",\"lag_chunks\":%llu,\"lag_s\":%.3f}",
+               (unsigned long long)cluster->dcs[i].lag_chunks,
+               (double)cluster->dcs[i].lag_ns / BB_NS_PER_S);
+    }
+    printf("],\"default_write_level\":\"%s\",\"default_read_level\":\"%s\"",
+           cli_level_name(cluster->default_write_level),
+           cli_level_name(cluster->default_read_level));
+    printf(",\"under_replicated\":%u,\"quarantined_points\":%llu,\"damaged\":%llu}\n",
            cluster->under_replicated, (unsigned long long)cluster->quarantined_points,
            (unsigned long long)cluster->damaged);
 }
@@ -61,6 +72,15 @@ static void s_status_table(const busbar_cluster_t *cluster)
                "them\n\n",
                (unsigned long long)cluster->damaged);
     }
+    printf("writes at %s, reads at %s unless --consistency says otherwise\n\n",
+           cli_level_name(cluster->default_write_level),
+           cli_level_name(cluster->default_read_level));
+    for (uint32_t i = 0; i < cluster->dc_count && cluster->dc_count > 1; i++) {
+        printf("data centre %s lacks %llu chunks, the oldest for %.1f s\n", cluster->dcs[i].name,
+               (unsigned long long)cluster->dcs[i].lag_chunks,
+               (double)cluster->dcs[i].lag_ns / BB_NS_PER_S);
+    }
+    printf("%s", cluster->dc_count > 1 ? "\n" : "");
     cli_output_t *output = cli_output_open(CLI_TABLE, columns, BB_COUNT_OF(columns));
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         const busbar_node_t *node = &cluster->nodes[i];

@@ -94,6 +94,7 @@ uint32_t bb_relay_choose(const bb_relay_t *self, int64_t now_mono_ns,
         }
         equal_count += doubt == best_doubt && targets[i].part_count == best_parts;
     }
+    BB_ASSERT(equal_count >= 1);
     uint64_t skip = turn % equal_count;
     for (uint32_t i = 0; i < count; i++) {
         if (s_doubt(self, targets[i].node, now_mono_ns) == best_doubt &&

@@ -73,6 +73,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     };
     self->view = bb_have_view_new(&view);
     self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
+    self->dc_lag = bb_dc_lag_new(self->partition_count);
     self->relay = bb_relay_new(self->node_count, self->options.peer_unacked_bytes_max);
     for (uint32_t dc = 0; dc < bb_topology_dc_count(self->topology); dc++) {
         bb_link_cap_init(&self->links[dc], options->dc_link_bytes_per_s, 0);
@@ -132,6 +133,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
         bb_shard_pulls_forget(self, node);
         free(self->acks[node].ranges);
     }
+    bb_dc_lag_destroy(&self->dc_lag);
     bb_relay_destroy(&self->relay);
     bb_shard_sync_destroy(&self->sync);
     bb_fence_destroy(&self->fence);
@@ -383,6 +385,7 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
         stats->lag_chunks[node] = bb_have_view_lag(self->view, node);
         peers_lag += node == self->self_index ? 0 : stats->lag_chunks[node];
     }
+    bb_shard_dc_lags(self, stats);
     stats->is_caught_up = bb_have_view_is_caught_up(self->view);
     stats->under_replicated = bb_have_view_under_replicated(self->view);
     stats->untrimmed_chunks =

@@ -154,6 +154,9 @@ typedef struct {
     uint64_t batches_forwarded;   // for coordinators of other data centres
     uint64_t relays_passed_by;    // copies sent again because a relay was silent
     uint64_t dc_live_bytes_out[BB_DCS_MAX], dc_repair_bytes_out[BB_DCS_MAX];
+    // Chunks held here that a majority of the data centre's replicas is not known to hold, and the
+    // age of the oldest of them that this process start accepted.
+    uint64_t dc_lag_chunks[BB_DCS_MAX], dc_lag_ns[BB_DCS_MAX];
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
     uint64_t sessions_waited; // of fences_waited: reads at `one` that lacked what they must see

@@ -4,6 +4,7 @@
 //   bb_shard.c           open, close, the order of one commit, statistics
 //   bb_shard_write.c     client writes, staging, sync and apply, outcomes
 //   bb_shard_fan_out.c   chunks on their way to other replicas; relays
+//   bb_shard_lag.c        how far other data centres are behind
 //   bb_shard_peer.c      chunks, acknowledgements, have-sets and pulls of peers
 //   bb_shard_read.c      queries and their fences
 //   bb_shard_session.c   what clients have written and seen
@@ -14,6 +15,7 @@
 #ifndef BB_SHARD_INTERNAL_H
 #define BB_SHARD_INTERNAL_H
 
+#include "node/ingest/bb_dc_lag.h"
 #include "node/ingest/bb_fence.h"
 #include "node/ingest/bb_have_view.h"
 #include "node/ingest/bb_link_cap.h"
@@ -118,6 +120,7 @@ struct bb_shard {
     bb_fence_t *fence;
     bb_standing_t standing;
     bb_relay_t *relay;
+    bb_dc_lag_t *dc_lag;
     uint64_t fan_out_turn;
     bb_link_cap_t links[BB_DCS_MAX]; // to each other data centre: this store's share of the cap
     uint16_t *rebuilt_masks;         // per partition: replicas whose chunks are all here
@@ -207,6 +210,9 @@ void bb_shard_relays_step(bb_shard_t *self); // passes silent relays by
 // A chunk from another data centre: sends it on as the sender asks. PEER_UNKNOWN: it may not.
 BB_MUST_CHECK bb_error_t bb_shard_forward(bb_shard_t *self, uint32_t sender,
                                           const bb_message_t *message, const bb_staged_t *staged);
+
+// ---- bb_shard_lag.c
+void bb_shard_dc_lags(const bb_shard_t *self, bb_shard_stats_t *stats); // adds to zeros
 
 // ---- bb_shard_peer.c
 // Batteries are where their part says, so that a wrong sender cannot spread a misplaced one.

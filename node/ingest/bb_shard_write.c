@@ -502,6 +502,9 @@ bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
     if (error != BB_OK) {
         return error;
     }
+    for (uint32_t i = 0; i < batch->part_count && bb_topology_dc_count(self->topology) > 1; i++) {
+        bb_dc_lag_given(self->dc_lag, self->time.mono_ns, self->partitions[i], self->seqs[i]);
+    }
     bb_chunks_t chunks = {
         .stream = self->options.stream,
         .epoch = self->epoch,

@@ -202,6 +202,8 @@ static void s_hello(s_router_t *self, const s_address_t *to)
         .nodes = nodes,
         .replica_stride = bb_topology_replica_count(topology),
         .replicas = bb_topology_table(topology),
+        .default_write_level = self->node->config->default_write_level,
+        .default_read_level = self->node->config->default_read_level,
     };
     memcpy(message.hello_reply.cluster_id, bb_topology_cluster_id(topology), 16);
     memcpy(message.hello_reply.placement_key, bb_topology_placement_key(topology), 16);
@@ -211,7 +213,7 @@ static void s_hello(s_router_t *self, const s_address_t *to)
 }
 
 static void s_add_stats(bb_status_reply_t *status, bb_status_node_t *nodes,
-                        const bb_shard_stats_t *stats)
+                        const bb_topology_t *topology, const bb_shard_stats_t *stats)
 {
     status->under_replicated += stats->under_replicated;
     status->points_total += stats->points_accepted;
@@ -227,6 +229,9 @@ static void s_add_stats(bb_status_reply_t *status, bb_status_node_t *nodes,
     status->damage_count += stats->damage_count;
     for (uint32_t i = 0; i < status->node_count; i++) {
         nodes[i].lag_chunks += stats->lag_chunks[i];
+        uint32_t dc = bb_topology_node(topology, i)->dc_index;
+        nodes[i].dc_lag_chunks += stats->dc_lag_chunks[dc];
+        nodes[i].dc_lag_ns = BB_MAX(nodes[i].dc_lag_ns, stats->dc_lag_ns[dc]);
     }
 }
 
@@ -246,6 +251,8 @@ static void s_status(s_router_t *self, const s_address_t *to)
         .standing = bb_node_standing(self->node),
         .boot = atomic_load_explicit(&self->node->boot, memory_order_relaxed),
         .partition_count = bb_topology_partition_count(topology),
+        .default_write_level = self->node->config->default_write_level,
+        .default_read_level = self->node->config->default_read_level,
         .uptime_ns = (uint64_t)(bb_clock_mono_ns() - self->node->start_mono_ns),
         .node_count = bb_topology_node_count(topology),
         .nodes = nodes,
@@ -259,7 +266,7 @@ static void s_status(s_router_t *self, const s_address_t *to)
     }
     for (uint32_t i = 0; i < self->node->store_count; i++) {
         if (self->stats[i]) {
-            s_add_stats(status, nodes, self->stats[i]);
+            s_add_stats(status, nodes, topology, self->stats[i]);
         }
     }
     s_reply(self, to, &message);

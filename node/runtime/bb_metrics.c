@@ -287,6 +287,18 @@ static void s_dc_bytes(s_text_t *out, const bb_metrics_view_t *view, uint32_t dc
              bb_topology_dc_name(view->topology, dc), is_repair ? "repair" : "live", bytes);
 }
 
+static void s_dc_lag(s_text_t *out, const bb_metrics_view_t *view, uint32_t dc)
+{
+    uint64_t chunks = 0, age_ns = 0;
+    for (uint32_t i = 0; i < view->store_count; i++) {
+        chunks += view->stores[i] ? view->stores[i]->dc_lag_chunks[dc] : 0;
+        age_ns = BB_MAX(age_ns, view->stores[i] ? view->stores[i]->dc_lag_ns[dc] : 0);
+    }
+    const char *name = bb_topology_dc_name(view->topology, dc);
+    s_printf(out, "busbar_dc_lag_chunks{dc=\"%s\"} %" PRIu64 "\n", name, chunks);
+    s_printf(out, "busbar_dc_lag_seconds{dc=\"%s\"} %.3f\n", name, (double)age_ns * 1e-9);
+}
+
 // Names of data centres are names of the configuration: nothing to escape.
 static void s_data_centres(s_text_t *out, const bb_metrics_view_t *view)
 {
@@ -297,6 +309,15 @@ static void s_data_centres(s_text_t *out, const bb_metrics_view_t *view)
         if (dc != own_dc) {
             s_dc_bytes(out, view, dc, false);
             s_dc_bytes(out, view, dc, true);
+        }
+    }
+    s_family(
+        out, "dc_lag_chunks", "gauge",
+        "Chunks held here that a majority of that data centre's replicas is not known to hold");
+    s_family(out, "dc_lag_seconds", "gauge", "Age of the oldest of them that was accepted here");
+    for (uint32_t dc = 0; dc < bb_topology_dc_count(view->topology); dc++) {
+        if (dc != own_dc) {
+            s_dc_lag(out, view, dc);
         }
     }
 }

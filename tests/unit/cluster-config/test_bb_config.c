@@ -108,6 +108,8 @@ static void config_reads_everything(void **state)
     assert_int_equal(config->epoch, 1);
     assert_int_equal(config->dc_link_bytes_per_s, 0);
     assert_int_equal(bb_config_link_share(config), 0);
+    assert_int_equal(config->default_write_level, BB_LEVEL_LOCAL_QUORUM);
+    assert_int_equal(config->default_read_level, BB_LEVEL_LOCAL_QUORUM);
     assert_int_equal(config->dc_count, 2);
     assert_string_equal(config->dcs[1].name, "dc2");
     assert_int_equal(config->dcs[0].replica_count, 2);
@@ -148,7 +150,9 @@ static void config_print_loads_to_the_same(void **state)
 {
     (void)state;
     char *base = s_base();
-    char *capped = s_with(base, "  replicas:", "  dc_link_bytes_per_s: 8MiB\n  replicas:");
+    char *capped = s_with(base, "  replicas:",
+                          "  dc_link_bytes_per_s: 8MiB\n  default_write_level: each_quorum\n"
+                          "  default_read_level: one\n  replicas:");
     char *text = s_with(capped, "  key_file:",
                         "  stores: 2\n  memory_bytes: 1GiB\n  log_level: debug\n"
                         "  disk_reserve_bytes: 3GiB\n  scrub_bytes_per_s: 64KiB\n"
@@ -160,6 +164,8 @@ static void config_print_loads_to_the_same(void **state)
                      BB_OK);
     assert_int_equal(config->limits.scan_threads, 7);
     assert_int_equal(bb_config_link_share(config), 2 << 20); // of two nodes and two stores
+    assert_int_equal(config->default_write_level, BB_LEVEL_EACH_QUORUM);
+    assert_int_equal(config->default_read_level, BB_LEVEL_ONE);
     assert_int_equal(config->disk_reserve_bytes, UINT64_C(3) << 30);
     assert_int_equal(config->scrub_bytes_per_s, 64 << 10);
     assert_true(config->limits.suspect_ns == 90 * BB_NS_PER_S);
@@ -205,6 +211,8 @@ static void config_refuses(void **state)
          "f.yaml:3: key 'cluster.name': is given twice"},
         {"  name: demo\n", "", "f.yaml:2: key 'cluster.name': is missing"},
         {"  name: demo\n", "  name: [demo]\n", "key 'cluster.name': must be a single value"},
+        {"  replicas:\n", "  default_read_level: most\n  replicas:\n",
+         "key 'cluster.default_read_level': must be one, local_quorum"},
         {"  name: demo\n", "  name:\n", "f.yaml:2: key 'cluster.name': must be 1 to 32"},
         {"  name: demo\n", "  name: a/b\n", "key 'cluster.name': must be 1 to 32"},
         {"  name: demo\n", "  name: .hidden\n", "key 'cluster.name': must be 1 to 32"},

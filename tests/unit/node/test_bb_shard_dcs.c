@@ -201,6 +201,10 @@ static void the_far_side_never_delays_the_near_one(void **state)
     assert_true(bytes > 10 * tuning.peer_unacked_bytes_max);
     // Each node's debts stop at the bound and one batch; then copies go out a second time.
     assert_true(s_crossed(h, 0) < 2 * 3 * (tuning.peer_unacked_bytes_max + bytes / 25));
+    bb_shard_stats_t stats = h_stats(h, 0);
+    assert_int_equal(stats.dc_lag_chunks[0], 0); // our own
+    assert_in_range(stats.dc_lag_chunks[1], 25, 25 * 8);
+    assert_in_range(stats.dc_lag_ns[1], 200 * H_MS, 250 * H_MS + H_MS); // the first batch
     uint64_t refused = h_write(h, 0, BB_LEVEL_EACH_QUORUM, s_batch(30));
     const bb_error_reply_t *error = &h_answered(h, refused, BB_KIND_ERROR)->error;
     assert_int_equal(error->code, BB_ERR_UNAVAILABLE);
@@ -210,6 +214,8 @@ static void the_far_side_never_delays_the_near_one(void **state)
         h_tell(h, 0, b, true);
     }
     h_pump(h, 5 * BB_NS_PER_S);
+    stats = h_stats(h, 0);
+    assert_int_equal(stats.dc_lag_chunks[1] + stats.dc_lag_ns[1], 0);
     uint64_t read = h_query(h, 4, BB_LEVEL_LOCAL_QUORUM, BB_QUERY_LAST);
     h_pump(h, 20 * H_MS);
     assert_int_equal(h_rows(h, read), 25 * 20);

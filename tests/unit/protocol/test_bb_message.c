@@ -51,7 +51,9 @@ static const bb_status_node_t s_status_nodes[2] = {
      .dc = S_TEXT("dc1"),
      .up = false,
      .is_self = false,
-     .lag_chunks = UINT64_C(1) << 40},
+     .lag_chunks = UINT64_C(1) << 40,
+     .dc_lag_chunks = 13,
+     .dc_lag_ns = UINT64_C(1) << 50},
 };
 static const uint16_t s_forward[3] = {0, 7, BB_NODES_MAX - 1};
 static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
@@ -94,7 +96,9 @@ static bb_message_t s_sample(bb_kind_t kind)
                                            .node_count = 2,
                                            .nodes = s_nodes,
                                            .replica_stride = 2,
-                                           .replicas = s_replicas};
+                                           .replicas = s_replicas,
+                                           .default_write_level = BB_LEVEL_EACH_QUORUM,
+                                           .default_read_level = BB_LEVEL_ONE};
         break;
     case BB_KIND_WRITE:
         m.write.level = BB_LEVEL_ALL;
@@ -140,6 +144,8 @@ static bb_message_t s_sample(bb_kind_t kind)
                                              .draining = true,
                                              .partition_count = 1024,
                                              .under_replicated = 5,
+                                             .default_write_level = BB_LEVEL_QUORUM,
+                                             .default_read_level = BB_LEVEL_ALL,
                                              .uptime_ns = 1,
                                              .points_total = 2,
                                              .batteries_total = 3,
@@ -266,6 +272,12 @@ static void s_same_entries(const bb_have_entry_t *a, const bb_have_entry_t *b, u
 #define S_SAME(field)       assert_true(a->field == b->field)
 #define S_SAME_BYTES(field) assert_memory_equal(&a->field, &b->field, sizeof a->field)
 
+// Not told means local_quorum. `a` was sent, `b` arrived.
+static void s_same_default(bb_level_t a, bb_level_t b)
+{
+    assert_int_equal(a == 0 ? BB_LEVEL_LOCAL_QUORUM : a, b == 0 ? BB_LEVEL_LOCAL_QUORUM : b);
+}
+
 static void s_same_hello_reply(const bb_hello_reply_t *a, const bb_hello_reply_t *b)
 {
     s_same_text(a->cluster_name, b->cluster_name);
@@ -274,6 +286,8 @@ static void s_same_hello_reply(const bb_hello_reply_t *a, const bb_hello_reply_t
     S_SAME_BYTES(placement_key);
     S_SAME(partition_count);
     S_SAME(replica_stride);
+    s_same_default(a->default_write_level, b->default_write_level);
+    s_same_default(a->default_read_level, b->default_read_level);
     S_SAME(node_count);
     for (uint32_t i = 0; i < a->node_count; i++) {
         s_same_text(a->nodes[i].id, b->nodes[i].id);
@@ -367,6 +381,8 @@ static void s_same_status_reply(const bb_status_reply_t *a, const bb_status_repl
     S_SAME(untrimmed_chunks);
     S_SAME(runs_to_merge);
     S_SAME(quarantined_points);
+    s_same_default(a->default_write_level, b->default_write_level);
+    s_same_default(a->default_read_level, b->default_read_level);
     S_SAME(node_count);
     for (uint32_t i = 0; i < a->node_count; i++) {
         s_same_text(a->nodes[i].node_id, b->nodes[i].node_id);
@@ -374,6 +390,8 @@ static void s_same_status_reply(const bb_status_reply_t *a, const bb_status_repl
         S_SAME(nodes[i].up);
         S_SAME(nodes[i].is_self);
         S_SAME(nodes[i].lag_chunks);
+        S_SAME(nodes[i].dc_lag_chunks);
+        S_SAME(nodes[i].dc_lag_ns);
     }
 }
 
@@ -696,6 +714,10 @@ S_DAMAGE(s_partition_count_huge, wire_put(wire_field(body, 3), 1u << 31, 4))
 S_DAMAGE(s_stride, wire_put(wire_field(body, 6), 0, 4))
 S_DAMAGE(s_stride_huge, wire_put(wire_field(body, 6), 1u << 30, 4))
 S_DAMAGE(s_replica_index, wire_put(S_ELEMENT(7), 2, 2))
+S_DAMAGE(s_hello_write_level, wire_put(wire_field(body, 8), 6, 1))
+S_DAMAGE(s_hello_read_level, wire_put(wire_field(body, 9), 200, 1))
+S_DAMAGE(s_status_write_level, wire_put(wire_field(body, 22), 6, 1))
+S_DAMAGE(s_status_read_level, wire_put(wire_field(body, 23), 6, 1))
 S_DAMAGE(s_write_level, wire_put(wire_field(body, 0), 6, 1))
 S_DAMAGE(s_rejection_error, wire_put(wire_field(S_TABLE(5), 2), 15, 4))
 S_DAMAGE(s_query_mode, wire_put(wire_field(body, 0), 0, 1))
@@ -750,6 +772,10 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_HELLO_REPLY, s_stride, corrupt);
     s_expect_refused(BB_KIND_HELLO_REPLY, s_stride_huge, corrupt);
     s_expect_refused(BB_KIND_HELLO_REPLY, s_replica_index, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_hello_write_level, corrupt);
+    s_expect_refused(BB_KIND_HELLO_REPLY, s_hello_read_level, corrupt);
+    s_expect_refused(BB_KIND_STATUS_REPLY, s_status_write_level, corrupt);
+    s_expect_refused(BB_KIND_STATUS_REPLY, s_status_read_level, corrupt);
     s_expect_refused(BB_KIND_WRITE, s_write_level, corrupt);
     s_expect_refused(BB_KIND_WRITE_REPLY, s_rejection_error, corrupt);
     s_expect_refused(BB_KIND_QUERY, s_query_mode, corrupt);
