@@ -189,9 +189,10 @@ class Cluster:
                 and status["under_replicated"] == 0
         self.wait("every replica in step", in_step, timeout_s)
 
-    def count(self, *words):
+    def count(self, *words, **options):
         """Points in answers, over all metrics."""
-        answer = self.json("query", *EVER, "--agg", "count", *words)
+        ever = [] if "--from" in words else EVER
+        answer = self.json("query", *ever, "--agg", "count", *words, **options)
         expect(answer["complete"], f"partial answer: {answer['missing_partitions'][:5]}")
         column = answer["columns"].index("count")
         return sum(row[column] for row in answer["rows"])

@@ -22,13 +22,13 @@ class Load:
     """The fleet simulator writing into the cluster; `acked` grows while it runs."""
 
     def __init__(self, group, seed, speed="40", batteries=BATTERIES, seconds=SECONDS, timeout="30s",
-                 start="2026-01-01T00:00:00Z"):
+                 start="2026-01-01T00:00:00Z", level=None):
         self.acked = 0
         self.lines = []
         self.process = subprocess.Popen(
             [BUSBAR, "simulate", "-c", group.client(), "--batteries", str(batteries), "--interval", "1s",
              "--duration", f"{seconds}s", "--start", start, "--seed", str(seed), "--speed", speed, "--timeout", timeout,
-             "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+             "-o", "json", *(["--consistency", level] if level else [])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
