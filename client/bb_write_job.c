@@ -412,6 +412,7 @@ static void s_send(bb_write_job_t *job, uint32_t link)
     job->exchange.request.write.level = queue->level
                                             ? (bb_level_t)queue->level
                                             : bb_io_current_view(queue->io)->default_write_level;
+    job->exchange.request.write.deletes = queue->deletes;
     job->exchange.request.write.wants_session = queue->session != NULL;
     bb_io_start(queue->io, &job->exchange);
 }

@@ -60,6 +60,7 @@ typedef struct {
     bb_write_job_t *waiting_first, *waiting_last; // for a slot
     bb_write_job_t *live;                         // all that are not done
     bool is_pumping, must_pump_again;
+    bool deletes;              // batches hold markers
     busbar_session_t *session; // where acknowledged dots are noted; NULL = nowhere
     void (*on_done)(bb_write_job_t *job, void *context); // io thread; takes the job
     void *context;

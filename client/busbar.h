@@ -169,10 +169,13 @@ typedef struct {
     int64_t linger_ns;       // a smaller batch is sent after this long, or, while nothing else is
                              // on its way to that node, after a tenth of it; 0 = 20 ms
     uint32_t in_flight_max;  // batches per node; 0 = 8
-    uint64_t revision;       // of every point; 0 = telemetry
+    uint64_t revision;       // of every point, below 2^32; 0 = telemetry
     busbar_delivery_fn on_delivery;
     void *context;
     busbar_session_t *session; // what is acknowledged is noted there; NULL = nowhere. Borrowed
+    // Of every point, below 2^31: which life of their batteries they belong to. What was deleted
+    // takes points of its generation or a later one only; rejections (GENERATION) name it.
+    uint32_t generation;
 } busbar_writer_options_t;
 
 typedef struct {
@@ -221,6 +224,7 @@ typedef enum {
     BUSBAR_LAST = 3,
     BUSBAR_BATTERIES = 4,
     BUSBAR_QUARANTINE = 5,
+    BUSBAR_GENERATIONS = 6, // of each battery that has one, at time 0, as `generation` (INT64)
 } busbar_mode_t;
 enum {
     BUSBAR_MEAN = 1,
@@ -343,6 +347,33 @@ BUSBAR_API busbar_status_t busbar_scrub(busbar_client_t *client, uint64_t rate_b
 BUSBAR_API busbar_status_t busbar_release(busbar_client_t *client, const char *const *batteries,
                                           size_t battery_count, int64_t timeout_ns,
                                           uint64_t *released_points, busbar_fault_t *fault);
+
+// ---- deleting ----------------------------------------------------------------------------------
+// A delete takes away every point of its interval that has a lower generation, on every replica and
+// for ever: what was acknowledged before it, and what arrives later from a node that was away or a
+// writer that does not know. A battery that is to be written again there needs a writer with the
+// generation of the delete.
+typedef struct {
+    const char *battery;
+    const char *metric;     // NULL = all
+    int64_t from_ns, to_ns; // [from, to), [0, INT64_MAX) = all times
+    busbar_level_t level;   // at which points were acknowledged that must be gone; also that of the
+                            // delete itself. ONE covers what one node knows
+    uint32_t generation;    // 0 = one more than the battery's; else what an attempt before gave
+    int64_t timeout_ns;     // 0 = client's
+} busbar_delete_t;
+
+// Needs the role admin. *generation (may be NULL) is set once it is known, also when the call
+// fails: after TIMEOUT (unknown) repeat it with that one, so that nothing written since is deleted,
+// too. Errors: USAGE, UNAVAILABLE (nothing was deleted, or TIMEOUT), ROLE, LIMIT (4,096 deletes of
+// one battery none of which contains another), GENERATION (a given one far above the battery's).
+BUSBAR_API busbar_status_t busbar_delete(busbar_client_t *client, const busbar_delete_t *what,
+                                         uint32_t *generation, busbar_fault_t *fault);
+// The largest generation of any delete or point of the battery that was acknowledged at the level
+// before; 0: it has none.
+BUSBAR_API busbar_status_t busbar_generation(busbar_client_t *client, const char *battery,
+                                             busbar_level_t level, int64_t timeout_ns,
+                                             uint32_t *generation, busbar_fault_t *fault);
 
 #ifdef __cplusplus
 }

@@ -46,6 +46,11 @@ static void s_give(busbar_writer_t *self)
 
 // ---- lanes -----------------------------------------------------------------------------------
 
+static uint64_t s_revision(const busbar_writer_t *self)
+{
+    return bb_revision_make(self->options.generation, (uint32_t)self->options.revision);
+}
+
 static uint64_t s_user_frame_of(const bb_writer_lane_t *lane, uint32_t arrival)
 {
     return lane->user_frame_first + lane->user_frames[arrival];
@@ -66,7 +71,7 @@ static bb_write_job_t *s_cut(busbar_writer_t *self, bb_writer_lane_t *lane)
         order[i] = (uint32_t)(s_user_frame_of(lane, order[i]) - first);
     }
     bb_write_job_t *job = bb_write_job_new(bytes, length, order, first, frames, points, lane->link);
-    bb_batch_builder_reset(lane->builder, self->options.revision);
+    bb_batch_builder_reset(lane->builder, s_revision(self));
     lane->generation = ++self->next_generation;
     lane->opened_ns = 0;
     atomic_fetch_add_explicit(&self->handed_bytes, length, memory_order_relaxed);
@@ -320,7 +325,7 @@ static uint32_t s_lane_of_link(busbar_writer_t *self, uint32_t link)
     }
     BB_ASSERT(self->lane_count < BB_COUNT_OF(self->lanes));
     bb_writer_lane_t *lane = &self->lanes[self->lane_count];
-    *lane = (bb_writer_lane_t){.builder = bb_batch_builder_new(self->options.revision),
+    *lane = (bb_writer_lane_t){.builder = bb_batch_builder_new(s_revision(self)),
                                .link = link,
                                .generation = ++self->next_generation};
     return self->lane_count++;
@@ -597,8 +602,10 @@ static void s_fill_defaults(busbar_writer_options_t *options, const busbar_clien
 
 busbar_writer_t *busbar_writer_open(busbar_client_t *client, const busbar_writer_options_t *options)
 {
-    if (!client || (options && ((int)options->level < BUSBAR_DEFAULT_LEVEL ||
-                                (int)options->level > BUSBAR_ALL))) {
+    if (!client ||
+        (options && ((int)options->level < BUSBAR_DEFAULT_LEVEL ||
+                     (int)options->level > BUSBAR_ALL || options->revision >= BB_REVISION_LIMIT ||
+                     options->generation >= BB_GENERATION_POINT_LIMIT))) {
         return NULL;
     }
     busbar_writer_t *self = bb_alloc_zero(1, sizeof *self);

@@ -7,6 +7,8 @@
 #include <time.h>
 
 #include "protocol/bb_error.h"
+#include "protocol/bb_limits.h"
+#include "protocol/bb_value.h"
 
 static int64_t s_clock_ns(clockid_t clock)
 {
@@ -143,4 +145,18 @@ bool cli_level(const char *name, busbar_level_t *level)
     cli_complain("--consistency: '%s' is none of one, local_quorum, quorum, each_quorum, all",
                  name);
     return false;
+}
+
+bool cli_is_version(const char *verb, uint64_t revision, uint64_t generation)
+{
+    if (revision >= BB_REVISION_LIMIT) {
+        cli_complain("%s: --revision: at most %llu", verb,
+                     (unsigned long long)BB_REVISION_LIMIT - 1);
+        return false;
+    }
+    if (generation >= BB_GENERATION_POINT_LIMIT) {
+        cli_complain("%s: --generation: at most %u", verb, BB_GENERATION_POINT_LIMIT - 1);
+        return false;
+    }
+    return true;
 }

@@ -48,6 +48,10 @@ busbar_client_t *cli_client_open(const cli_context_t *context, const char *node_
 bool cli_level(const char *name, busbar_level_t *level);
 const char *cli_level_name(busbar_level_t level);
 
+// What --revision and --generation may be; false after complaining.
+bool cli_is_version(const char *verb, uint64_t revision, uint64_t generation);
+#define CLI_GENERATION_HELP "generation of every point, after a delete (default 0)"
+
 // The verbs, each in its own file.
 int cli_verb_write(const cli_context_t *context, int argc, char **argv);
 int cli_verb_import(const cli_context_t *context, int argc, char **argv);
@@ -56,6 +60,7 @@ int cli_verb_last(const cli_context_t *context, int argc, char **argv);
 int cli_verb_status(const cli_context_t *context, int argc, char **argv);
 int cli_verb_settle(const cli_context_t *context, int argc, char **argv);
 int cli_verb_quarantine(const cli_context_t *context, int argc, char **argv);
+int cli_verb_delete(const cli_context_t *context, int argc, char **argv);
 int cli_verb_scrub(const cli_context_t *context, int argc, char **argv);
 int cli_verb_inspect(const cli_context_t *context, int argc, char **argv);
 int cli_verb_verify(const cli_context_t *context, int argc, char **argv);

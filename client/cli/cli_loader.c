@@ -115,6 +115,7 @@ cli_loader_t *cli_loader_open(busbar_client_t *client, const cli_loader_options_
     busbar_writer_options_t writer = {.level = options->level,
                                       .timeout_ns = options->timeout_ns,
                                       .revision = options->revision,
+                                      .generation = (uint32_t)options->generation,
                                       .session = options->session,
                                       .on_delivery = s_on_delivery,
                                       .context = self};

@@ -15,7 +15,7 @@ typedef struct cli_loader cli_loader_t;
 
 typedef struct {
     busbar_level_t level;
-    uint64_t revision;
+    uint64_t revision, generation;
     int64_t timeout_ns;        // per batch; 0 = the client's
     int64_t stamp_ns;          // time of records without one
     bool show_progress;        // on standard error

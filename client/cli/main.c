@@ -33,6 +33,7 @@ static const struct {
     {"query", cli_verb_query, "points or aggregates of a time range"},
     {"last", cli_verb_last, "the newest point of every series"},
     {"battery", cli_verb_battery, "ls: batteries and their attributes"},
+    {"delete", cli_verb_delete, "points of a battery, on every node and for ever"},
     {"quarantine", cli_verb_quarantine, "ls | release: points from the future"},
     {"inspect", cli_verb_inspect, "what a node's files hold: journal, segment, window"},
     {"verify", cli_verb_verify, "check a node's data folder while the node is down"},

@@ -179,6 +179,7 @@ int cli_verb_import(const cli_context_t *context, int argc, char **argv)
          "YAML: which columns are time, battery and metrics"},
         {"--revision", CLI_COUNT, &loader.revision, NULL, "N",
          "revision of every point (default 0)"},
+        {"--generation", CLI_COUNT, &loader.generation, NULL, "N", CLI_GENERATION_HELP},
         {"--consistency", CLI_TEXT, &level, NULL, "L", CLI_LEVELS_HELP},
         {"--timeout", CLI_DURATION, &loader.timeout_ns, NULL, "D",
          "how long to wait for an answer (default 10s)"},
@@ -215,7 +216,8 @@ int cli_verb_import(const cli_context_t *context, int argc, char **argv)
                      files.count == 0 ? "at least one FILE is needed" : "--map MAP.yaml is needed");
     } else if (output && strcmp(output, "json") != 0) {
         cli_complain("import: -o: '%s' is not json", output);
-    } else if (cli_level(level, &loader.level)) {
+    } else if (cli_is_version("import", loader.revision, loader.generation) &&
+               cli_level(level, &loader.level)) {
         bool as_json = output && strcmp(output, "json") == 0;
         exit_status = s_run(context, map_path, &files, &loader, as_json);
     }

@@ -17,7 +17,7 @@ typedef enum { S_INFLUX, S_CSV, S_NDJSON } s_format_t;
 
 typedef struct {
     const char *format, *precision, *level, *output, *battery_tag, *session;
-    uint64_t revision;
+    uint64_t revision, generation;
     int64_t timeout_ns;
 } s_flags_t;
 
@@ -179,6 +179,7 @@ static int s_run(const cli_context_t *context, const s_flags_t *flags, const cha
 {
     s_parser_t *parser = bb_alloc_zero(1, sizeof *parser);
     cli_loader_options_t options = {.revision = flags->revision,
+                                    .generation = flags->generation,
                                     .timeout_ns = flags->timeout_ns,
                                     .stamp_ns = context->now_ns,
                                     .show_progress = isatty(STDERR_FILENO)};
@@ -239,6 +240,7 @@ int cli_verb_write(const cli_context_t *context, int argc, char **argv)
          "line protocol: the tag that names the battery"},
         {"--revision", CLI_COUNT, &flags.revision, NULL, "N",
          "revision of every point; a higher one wins (default 0)"},
+        {"--generation", CLI_COUNT, &flags.generation, NULL, "N", CLI_GENERATION_HELP},
         {"--consistency", CLI_TEXT, &flags.level, NULL, "L", CLI_LEVELS_HELP},
         {"--session", CLI_TEXT, &flags.session, NULL, "FILE",
          "notes there what was written, for reads with it"},
@@ -265,7 +267,7 @@ int cli_verb_write(const cli_context_t *context, int argc, char **argv)
             cli_complain("write: one FILE, not %zu", files.count);
         } else if (flags.output && strcmp(flags.output, "json") != 0) {
             cli_complain("write: -o: '%s' is not json", flags.output);
-        } else {
+        } else if (cli_is_version("write", flags.revision, flags.generation)) {
             exit_status = s_run(context, &flags, files.count ? files.items[0] : "-");
         }
     }

@@ -327,7 +327,9 @@ static inline void fake_query(fake_node_t *node, void *socket, zmq_msg_t *route,
             continue;
         }
         last = point;
-        if (query->mode == BB_QUERY_BATTERIES && !is_new_battery) {
+        bool is_generation = strcmp(point->metric, BB_GENERATION_METRIC) == 0;
+        if ((query->mode == BB_QUERY_BATTERIES && !is_new_battery) ||
+            (query->mode == BB_QUERY_GENERATIONS && !is_generation)) {
             continue;
         }
         if (seen++ < start) {
@@ -335,7 +337,7 @@ static inline void fake_query(fake_node_t *node, void *socket, zmq_msg_t *route,
         }
         if (query->mode == BB_QUERY_BATTERIES) {
             bb_page_builder_battery(builder, fake_text(point->battery), NULL, 0);
-        } else if (query->mode == BB_QUERY_RAW) {
+        } else if (query->mode == BB_QUERY_RAW || query->mode == BB_QUERY_GENERATIONS) {
             bb_page_builder_points(builder, fake_text(point->battery), fake_text(point->metric),
                                    BB_TYPE_INT64, &point->time, &point->bits, 1);
         } else { // one bucket over all, whatever the metric
