@@ -12,7 +12,8 @@
 //   target   stage, sync, apply (stream zero) ... adopt(F0) --> the next flush writes both down
 //
 // Words: protocol/bb_sync.h. Three kinds of windows are compared: points of a day, quarantined
-// points of a day, and attributes of batteries, which belong to no day.
+// points of a day, and attributes of batteries, which belong to no day; with these the batteries'
+// markers (deletes) travel, as batches.
 #ifndef BB_STORE_SYNC_H
 #define BB_STORE_SYNC_H
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "storage/bb_store_scrub.h"
+#include "storage/bb_store_sync_markers.h"
 #include "storage/scan/bb_battery_view.h"
 #include "storage/segment/bb_run_merge.h"
 
@@ -97,7 +98,12 @@ static void s_read_attributes(bb_sync_read_t *self, bb_store_t *store)
     uint32_t limit = BB_MIN(count, first + BB_SYNC_ATTRIBUTES_MAX);
     uint64_t bytes = 0;
     found->attributes = bb_alloc_zero(limit - first + 1, sizeof *found->attributes);
+    bb_sync_markers_t markers = {0};
     for (uint32_t i = first; i < limit; i++) {
+        if (bb_sync_markers_is_enough(&markers)) {
+            limit = i;
+            break;
+        }
         if (self->ask.is_fetch && bytes >= self->ask.bytes_max) {
             limit = i; // at least one battery was looked at
             break;
@@ -105,19 +111,25 @@ static void s_read_attributes(bb_sync_read_t *self, bb_store_t *store)
         bb_slice_t id = bb_dictionary_battery_id(dictionary, numbers[i]);
         bb_slice_t packed = bb_dictionary_attributes(dictionary, numbers[i]);
         uint64_t battery = bb_fingerprint_name(self->key, BB_FINGERPRINT_BATTERY, id).a;
-        if (packed.length == 0 || !s_wants(&self->ask, battery)) {
+        bool is_marked = bb_markers_of(store->markers, numbers[i]).count > 0;
+        if ((packed.length == 0 && !is_marked) || !s_wants(&self->ask, battery)) {
             continue;
         }
         bb_fingerprint_name_t hash =
             bb_fingerprint_name(self->key, BB_FINGERPRINT_ATTRIBUTES, packed);
         bb_fingerprint_t sum = {hash.a | 1, hash.b};
+        bb_sync_markers_hash(store, self->key, numbers[i], &sum);
         if (!self->ask.is_fetch) {
             s_leaf(self, battery, sum);
         } else if (!s_is_known(&self->ask, battery, sum)) {
-            found->attributes[found->attributes_count++] = s_copy(id, packed);
-            bytes += id.length + packed.length;
+            bb_sync_markers_add(&markers, store, numbers[i]);
+            if (packed.length > 0) {
+                found->attributes[found->attributes_count++] = s_copy(id, packed);
+                bytes += id.length + packed.length;
+            }
         }
     }
+    found->batches = bb_sync_markers_take(&markers, &found->batch_count);
     if (limit < count) {
         s_more(self, bb_dictionary_battery_id(dictionary, numbers[limit]), 0);
     }

@@ -723,7 +723,7 @@ static bool s_is_page_valid(const s_session_t *session, const bb_sync_answer_t *
 {
     bool is_of_attributes = s_window(session).kind == BB_SYNC_ATTRIBUTES;
     if (answer->window_count > 0 || answer->leaf_count > 0 ||
-        (is_of_attributes ? answer->batch_count > 0 : answer->pair_count > 0) ||
+        (!is_of_attributes && answer->pair_count > 0) ||
         answer->battery_next.length > sizeof session->battery_next) {
         return false;
     }

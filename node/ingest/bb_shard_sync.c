@@ -300,7 +300,10 @@ static bb_error_t s_open(const bb_shard_t *shard, const bb_sync_topic_t *topic, 
     }
     bool is_valid = batch->part_count == 1 && batch->parts[0].partition == topic->partition &&
                     bb_shard_is_placed(shard, batch);
-    for (uint32_t i = 0; i < batch->frame_count && is_valid; i++) {
+    // Deletes belong to no day, and travel with attributes; points do not.
+    bool has_markers = batch->generation != 0;
+    is_valid &= has_markers == (topic->window.kind == BB_SYNC_ATTRIBUTES);
+    for (uint32_t i = 0; i < batch->frame_count && is_valid && !has_markers; i++) {
         is_valid = batch->times_wall_ns[i] / BB_NS_PER_DAY == topic->window.day;
     }
     if (!is_valid) {
