@@ -34,6 +34,8 @@ const char *bb_kind_name(bb_kind_t kind)
         return "scrub_reply";
     case BB_KIND_ERROR:
         return "error";
+    case BB_KIND_ROUTES:
+        return "routes";
     case BB_KIND_HEARTBEAT:
         return "heartbeat";
     case BB_KIND_REPLICATE:

@@ -45,6 +45,7 @@ typedef enum {
     BB_KIND_SCRUB = 13, // verify what lies on disk, or tell how far that is
     BB_KIND_SCRUB_REPLY = 14,
     BB_KIND_ERROR = 15,
+    BB_KIND_ROUTES = 16, // answers a HELLO that asks for it
     // node <-> node
     BB_KIND_HEARTBEAT = 32,
     BB_KIND_REPLICATE = 33,
@@ -62,7 +63,14 @@ const char *bb_kind_name(bb_kind_t kind);
 
 typedef struct {
     bb_slice_t client_name; // for logs, e.g. "busbar/0.1.0"
+    bool only_routes;       // the cluster is known: ROUTES is enough
 } bb_hello_t;
+
+// Which nodes the one that answers finds slow just now (node/control/bb_route_score.h).
+typedef struct {
+    uint32_t slow_count;  // [0, BB_NODES_MAX]
+    const uint16_t *slow; // node indexes of the envelope's epoch, ascending
+} bb_routes_message_t;
 
 typedef struct {
     bb_slice_t id, dc, rack;
@@ -132,6 +140,7 @@ typedef struct {
     // The same for a majority of the replicas in its data centre, if that is another one; and the
     // age of the oldest of those chunks that were accepted by the node that answers.
     uint64_t dc_lag_chunks, dc_lag_ns;
+    bool is_slow; // as the node that answers finds
 } bb_status_node_t;
 
 typedef struct {
@@ -202,7 +211,8 @@ typedef struct {
     uint32_t store_count; // of the sender, [1, BB_STORES_MAX]: from it follow the lanes (bb_lane_t)
     uint64_t registry_digest; // sum of its registry (node/control/bb_registry.h)
     bb_standing_t standing;
-    uint32_t boot; // number of this start; 0: none yet
+    uint32_t boot;            // number of this start; 0: none yet
+    uint32_t sync_latency_us; // of its journals, the slowest store's
 } bb_heartbeat_t;
 
 // One registry to another: entries that are durable at the sender, sums of all that it has by
@@ -300,6 +310,7 @@ typedef struct {
         bb_scrub_request_t scrub;
         bb_scrub_reply_t scrub_reply;
         bb_error_reply_t error;
+        bb_routes_message_t routes;
         bb_heartbeat_t heartbeat;
         bb_replicate_t replicate;
         bb_replicate_ack_t replicate_ack;

@@ -80,6 +80,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Hello &from, bb_fault_t *fau
 {
     S_REQUIRE(s_text(from.client_name(), 0, BB_MESSAGE_TEXT_BYTES_MAX, &self->hello.client_name),
               "hello.client_name", "too long");
+    self->hello.only_routes = from.only_routes();
     return BB_OK;
 }
 
@@ -264,6 +265,7 @@ bb_error_t s_decode_nodes(bb_message_t *self, const wire::StatusReply &from, bb_
         nodes[i].lag_chunks = node.lag_chunks();
         nodes[i].dc_lag_chunks = node.dc_lag_chunks();
         nodes[i].dc_lag_ns = node.dc_lag_ns();
+        nodes[i].is_slow = node.is_slow();
     }
     to.nodes = nodes;
     return BB_OK;
@@ -386,21 +388,37 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     S_REQUIRE(bb_standing_is_known(from.standing()), "heartbeat.standing", "not one");
     to.standing = static_cast<bb_standing_t>(from.standing());
     to.boot = from.boot();
+    to.sync_latency_us = from.sync_latency_us();
     S_REQUIRE(to.store_count >= 1 && to.store_count <= BB_STORES_MAX, "heartbeat.store_count",
               "out of range");
     return BB_OK;
 }
 
+// A list of nodes: within the limit and ascending.
+bool s_node_list(const Vector<uint16_t> *from, uint32_t *count, const uint16_t **nodes)
+{
+    *count = bb::s_count(from);
+    *nodes = *count ? from->data() : nullptr;
+    bool is_valid = *count <= BB_NODES_MAX;
+    for (uint32_t i = 0; i < *count && is_valid; i++) {
+        is_valid = (*nodes)[i] < BB_NODES_MAX && (i == 0 || (*nodes)[i - 1] < (*nodes)[i]);
+    }
+    return is_valid;
+}
+
 bb_error_t s_decode(bb_message_t *self, const wire::Replicate &from, bb_fault_t *fault)
 {
     bb_replicate_t &to = self->replicate;
-    to.forward_count = bb::s_count(from.forward());
-    S_REQUIRE(to.forward_count <= BB_NODES_MAX, "replicate.forward", "too many");
-    to.forward = to.forward_count ? from.forward()->data() : nullptr;
-    for (uint32_t i = 0; i < to.forward_count; i++) {
-        S_REQUIRE(to.forward[i] < BB_NODES_MAX && (i == 0 || to.forward[i - 1] < to.forward[i]),
-                  "replicate.forward", "out of range or not ascending");
-    }
+    S_REQUIRE(s_node_list(from.forward(), &to.forward_count, &to.forward), "replicate.forward",
+              "out of range or not ascending");
+    return BB_OK;
+}
+
+bb_error_t s_decode(bb_message_t *self, const wire::Routes &from, bb_fault_t *fault)
+{
+    bb_routes_message_t &to = self->routes;
+    S_REQUIRE(s_node_list(from.slow(), &to.slow_count, &to.slow), "routes.slow",
+              "out of range or not ascending");
     return BB_OK;
 }
 
@@ -670,6 +688,8 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
         return s_decode_as<wire::ScrubReply>(self, envelope, fault);
     case BB_KIND_ERROR:
         return s_decode_as<wire::ErrorReply>(self, envelope, fault);
+    case BB_KIND_ROUTES:
+        return s_decode_as<wire::Routes>(self, envelope, fault);
     case BB_KIND_HEARTBEAT:
         return s_decode_as<wire::Heartbeat>(self, envelope, fault);
     case BB_KIND_REPLICATE_ACK:

@@ -82,7 +82,7 @@ void s_assert_level(bb_level_t level)
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_hello_t &self)
 {
-    return wire::CreateHello(fbb, s_text_cut(fbb, self.client_name)).Union();
+    return wire::CreateHello(fbb, s_text_cut(fbb, self.client_name), self.only_routes).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_hello_reply_t &self)
@@ -198,7 +198,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
         text_t dc = s_text(fbb, node.dc, BB_NODE_ID_BYTES_MAX);
         list.offsets[i] =
             wire::CreateStatusNode(fbb, id, dc, node.up, node.is_self, node.lag_chunks,
-                                   node.dc_lag_chunks, node.dc_lag_ns);
+                                   node.dc_lag_chunks, node.dc_lag_ns, node.is_slow);
     }
     auto nodes = list.finish(fbb);
     text_t cluster = s_text(fbb, self.cluster_name, BB_NODE_ID_BYTES_MAX);
@@ -264,8 +264,17 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
     wire::Bytes16 cluster_id = s_fixed<wire::Bytes16>(self.cluster_id);
     return wire::CreateHeartbeat(fbb, &incarnation, self.wall_ns, &cluster_id, self.ready,
                                  self.draining, self.store_count, self.registry_digest,
-                                 static_cast<uint8_t>(self.standing), self.boot)
+                                 static_cast<uint8_t>(self.standing), self.boot,
+                                 self.sync_latency_us)
         .Union();
+}
+
+body_t s_encode(FlatBufferBuilder &fbb, const bb_routes_message_t &self)
+{
+    BB_ASSERT(self.slow_count <= BB_NODES_MAX);
+    auto slow = self.slow_count ? fbb.CreateVector(self.slow, self.slow_count)
+                                : Offset<flatbuffers::Vector<uint16_t>>();
+    return wire::CreateRoutes(fbb, slow).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_t &self)
@@ -434,6 +443,7 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
         S_KIND(SCRUB, scrub, Scrub)
         S_KIND(SCRUB_REPLY, scrub_reply, ScrubReply)
         S_KIND(ERROR, error, ErrorReply)
+        S_KIND(ROUTES, routes, Routes)
         S_KIND(HEARTBEAT, heartbeat, Heartbeat)
         S_KIND(REPLICATE_ACK, replicate_ack, ReplicateAck)
         S_KIND(HAVE_REQUEST, have_request, HaveRequest)

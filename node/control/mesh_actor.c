@@ -4,6 +4,7 @@
 #include <czmq.h>
 
 #include "node/control/bb_detector.h"
+#include "node/control/bb_route_feed.h"
 #include "node/ingest/bb_peer_split.h"
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
@@ -30,11 +31,14 @@ typedef struct {
     bb_outlet_t *stores[BB_STORES_MAX];
     bb_outlet_t *router, *control, *observer, *supervisor;
     bb_detector_t *detector;
+    bb_route_score_t *score;
+    bb_route_feed_t *feeds; // of the stores
     uint32_t node_count, self_index;
     s_peer_t *peers;
     bool is_skewed, has_told_seen, must_publish;
     int64_t heartbeat_mono_ns, publish_mono_ns, detector_mono_ns;
     int64_t turn_mono_ns; // of the last turn of the loop
+    int64_t score_mono_ns;
 } s_mesh_t;
 
 static const char *s_name(const s_mesh_t *self, uint32_t node_index)
@@ -112,6 +116,7 @@ static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
                 .is_up = bb_detector_is_up(self->detector, i),
                 .is_ready = self->peers[i].is_ready,
                 .is_draining = self->peers[i].is_draining,
+                .is_slow = bb_route_score_is_slow(self->score, i),
                 .queued_bytes =
                     atomic_load_explicit(&self->node->peer_queued_bytes[i], memory_order_relaxed),
                 .clock_offset_ns = bb_detector_offset_ns(self->detector, i),
@@ -121,6 +126,43 @@ static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
     }
     self->must_publish = false;
     self->publish_mono_ns = now_mono_ns + S_PUBLISH_NS;
+}
+
+// ---- route score -------------------------------------------------------------------------------
+// The slowest of the stores.
+static int64_t s_sync_ns(const s_mesh_t *self, int64_t now_mono_ns)
+{
+    int64_t sync_ns = 0;
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        sync_ns = BB_MAX(sync_ns, bb_route_feed_sync_ns(&self->feeds[i], now_mono_ns));
+    }
+    return sync_ns;
+}
+
+static void s_tell_slow(s_mesh_t *self, uint32_t node, bool is_slow)
+{
+    bb_log_info(&self->log, is_slow ? "node is slow, asked last" : "node is no longer slow",
+                BB_LOG_TEXT("node", s_name(self, node)),
+                BB_LOG_U64("permille", bb_route_score_permille(self->score, node)),
+                BB_LOG_U64("loss_ppm", bb_route_score_loss_ppm(self->score, node)));
+    for (uint32_t i = 0; i < self->node->store_count && node != self->self_index; i++) {
+        bb_post_t *post = bb_post_new(BB_POST_PEER_SLOW);
+        post->peer_slow = (bb_post_peer_slow_t){node, is_slow};
+        bb_outlet_send_always(self->stores[i], &post);
+    }
+    self->must_publish = true;
+}
+
+static void s_score(s_mesh_t *self, int64_t now_mono_ns)
+{
+    bb_route_score_actions_t actions;
+    bb_route_score_sync(self->score, self->self_index, s_sync_ns(self, now_mono_ns));
+    bb_route_score_tick(self->score, now_mono_ns, &actions);
+    for (uint32_t i = 0; i < actions.change_count; i++) {
+        s_tell_slow(self, actions.changed[i],
+                    bb_route_score_is_slow(self->score, actions.changed[i]));
+    }
+    self->score_mono_ns = actions.wake_mono_ns;
 }
 
 // ---- sending -----------------------------------------------------------------------------------
@@ -166,6 +208,8 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
         .ready = state == BB_NODE_READY || state == BB_NODE_MEETING_PEERS,
         .draining = state == BB_NODE_DRAINING,
         .store_count = self->node->store_count,
+        .sync_latency_us =
+            (uint32_t)BB_MIN(s_sync_ns(self, now_mono_ns) / BB_NS_PER_US, (int64_t)UINT32_MAX),
         .registry_digest = atomic_load_explicit(&self->node->registry_digest, memory_order_relaxed),
         .standing = bb_node_standing(self->node),
         .boot = atomic_load_explicit(&self->node->boot, memory_order_relaxed),
@@ -302,8 +346,12 @@ static void s_on_heartbeat(s_mesh_t *self, uint32_t peer_index, const bb_heartbe
         .peer_wall_ns = heartbeat->wall_ns,
         .own_wall_ns = bb_clock_wall_ns(),
     };
+    int64_t now_mono_ns = bb_clock_mono_ns();
+    bb_route_score_heartbeat(self->score, now_mono_ns, peer_index);
+    bb_route_score_sync(self->score, peer_index,
+                        (int64_t)heartbeat->sync_latency_us * BB_NS_PER_US);
     bb_detector_actions_t actions;
-    bb_error_t error = bb_detector_heartbeat(self->detector, bb_clock_mono_ns(), &event, &actions);
+    bb_error_t error = bb_detector_heartbeat(self->detector, now_mono_ns, &event, &actions);
     BB_ASSERT(error == BB_OK); // the index was checked
     s_act(self, &actions);
 }
@@ -399,6 +447,9 @@ static void s_on_mailbox(s_mesh_t *self)
         }
         if (post->kind == BB_POST_SEND) {
             s_transmit(self, post->send.peer_index, post->send.is_bulk, &post->send.outbound);
+        } else if (post->kind == BB_POST_STATS) {
+            bb_route_feed_stats(&self->feeds[post->stats.store_index], self->score,
+                                bb_clock_mono_ns(), post->stats.stats, self->node_count);
         }
         bb_post_destroy(&post);
     }
@@ -424,6 +475,9 @@ static void s_on_time(s_mesh_t *self)
         bb_detector_tick(self->detector, now_mono_ns, &actions);
         s_act(self, &actions);
     }
+    if (now_mono_ns >= self->score_mono_ns) {
+        s_score(self, now_mono_ns);
+    }
     if (self->must_publish || now_mono_ns >= self->publish_mono_ns) {
         s_publish(self, now_mono_ns);
     }
@@ -440,6 +494,7 @@ static void s_run(s_mesh_t *self)
     while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM
         int64_t wake_mono_ns =
             BB_MIN(self->heartbeat_mono_ns, BB_MIN(self->publish_mono_ns, self->detector_mono_ns));
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->score_mono_ns);
         long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns, 1000);
         if (zmq_poll(items, 4, wait_ms) < 0 && zmq_errno() != EINTR) {
             break;
@@ -491,6 +546,8 @@ static void s_destroy(s_mesh_t **self_p)
     zsock_destroy(&self->peer_in);
     zsock_destroy(&self->bulk_in);
     bb_detector_destroy(&self->detector);
+    bb_route_score_destroy(&self->score);
+    free(self->feeds);
     free(self->peers);
     BB_TSAN_RELEASE(self->node);
     free(self);
@@ -526,6 +583,16 @@ zactor_t *bb_mesh_actor_new(bb_node_t *node, zsock_t **peer, zsock_t **bulk)
                                       .heartbeat_ns = node->config->limits.heartbeat_ns,
                                       .suspect_ns = node->config->limits.suspect_ns};
     self->detector = bb_detector_new(&detector);
+    uint32_t groups[BB_NODES_MAX];
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        groups[i] = bb_topology_node(node->topology, i)->dc_index;
+    }
+    bb_route_score_options_t score = {.node_count = self->node_count,
+                                      .self_index = self->self_index,
+                                      .heartbeat_ns = node->config->limits.heartbeat_ns,
+                                      .groups = groups};
+    self->score = bb_route_score_new(&score);
+    self->feeds = bb_alloc_zero(node->store_count, sizeof *self->feeds);
     self->must_publish = true;
     bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "mesh", UINT32_MAX);
     return zactor_new(s_mesh_actor, self);

@@ -47,10 +47,11 @@ typedef struct {
 struct bb_replication {
     const bb_topology_t *topology;
     uint32_t node_count, self_index, dc_index;
-    uint64_t *seq_lasts;     // per partition
-    uint64_t *unacked_bytes; // per node
-    s_write_t **writes;      // BB_REPLICATION_WRITES_MAX, NULL: free
-    uint32_t write_limit;    // writes at and past this index are free
+    uint64_t *seq_lasts;         // per partition
+    uint64_t *unacked_bytes;     // per node
+    bb_replication_acks_t *acks; // per node
+    s_write_t **writes;          // BB_REPLICATION_WRITES_MAX, NULL: free
+    uint32_t write_limit;        // writes at and past this index are free
     uint32_t write_count, open_count, part_count;
     uint32_t id_count;
     s_dot_t *dots;
@@ -71,6 +72,7 @@ bb_replication_t *bb_replication_new(const bb_topology_t *topology)
     self->dc_index = bb_topology_node(topology, self->self_index)->dc_index;
     self->seq_lasts = bb_alloc_zero(bb_topology_partition_count(topology), sizeof(uint64_t));
     self->unacked_bytes = bb_alloc_zero(self->node_count, sizeof(uint64_t));
+    self->acks = bb_alloc_zero(self->node_count, sizeof *self->acks);
     self->writes = bb_alloc_zero(BB_REPLICATION_WRITES_MAX, sizeof(s_write_t *));
     self->done = bb_alloc_zero(BB_REPLICATION_WRITES_MAX, sizeof *self->done);
     self->dot_mask = 1023;
@@ -93,6 +95,7 @@ void bb_replication_destroy(bb_replication_t **self_pointer)
     free(self->writes);
     free(self->seq_lasts);
     free(self->unacked_bytes);
+    free(self->acks);
     free(self->dots);
     free(self->done);
     free(self);
@@ -401,6 +404,8 @@ bb_error_t bb_replication_durable(bb_replication_t *self, uint32_t node, uint32_
             continue;
         }
         part->slot_mask |= 1u << slot;
+        self->acks[node].count++;
+        self->acks[node].ns_sum += (uint64_t)BB_MAX(now_mono_ns - write->begun_mono_ns, 0);
         if (!(part->slot_mask & S_MET) &&
             bb_topology_is_met(self->topology, &write->need, part->slot_mask)) {
             part->slot_mask |= S_MET;
@@ -519,6 +524,27 @@ uint64_t bb_replication_seq_last(const bb_replication_t *self, uint32_t partitio
 {
     BB_ASSERT(self && partition < bb_topology_partition_count(self->topology));
     return self->seq_lasts[partition];
+}
+
+bb_replication_acks_t bb_replication_acks(const bb_replication_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < self->node_count);
+    return self->acks[node];
+}
+
+void bb_replication_waiting(const bb_replication_t *self, int64_t now_mono_ns, int64_t *ages_ns)
+{
+    BB_ASSERT(self && ages_ns);
+    memset(ages_ns, 0, self->node_count * sizeof *ages_ns);
+    for (uint32_t index = 0; index < self->write_limit; index++) {
+        const s_write_t *write = self->writes[index];
+        for (uint32_t i = 0; write && i < write->owed_count; i++) {
+            int64_t age_ns = now_mono_ns - write->begun_mono_ns;
+            if (write->owed[i].part_count > 0 && age_ns > ages_ns[write->owed[i].node]) {
+                ages_ns[write->owed[i].node] = age_ns;
+            }
+        }
+    }
 }
 
 void bb_replication_check(const bb_replication_t *self)

@@ -98,6 +98,15 @@ int64_t bb_replication_wake_mono_ns(const bb_replication_t *self); // next _tick
 uint64_t bb_replication_unacked_bytes(const bb_replication_t *self, uint32_t node);
 uint32_t bb_replication_open_count(const bb_replication_t *self); // writes without an outcome
 uint64_t bb_replication_seq_last(const bb_replication_t *self, uint32_t partition); // 0: none
+// How soon a node acknowledges, from the moment the write began: sums that only grow, of parts that
+// it had not acknowledged before. What it says after the write is gone is not counted.
+typedef struct {
+    uint64_t count, ns_sum;
+} bb_replication_acks_t;
+bb_replication_acks_t bb_replication_acks(const bb_replication_t *self, uint32_t node);
+// For each of the node_count nodes, how old the oldest write is of which it still owes parts; 0:
+// none. Cost: writes x nodes.
+void bb_replication_waiting(const bb_replication_t *self, int64_t now_mono_ns, int64_t *ages_ns);
 // Aborts on a broken invariant. Not constant cost; for tests.
 void bb_replication_check(const bb_replication_t *self);
 

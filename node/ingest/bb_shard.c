@@ -385,6 +385,12 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
         stats->lag_chunks[node] = bb_have_view_lag(self->view, node);
         peers_lag += node == self->self_index ? 0 : stats->lag_chunks[node];
     }
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        bb_replication_acks_t acks = bb_replication_acks(self->replication, node);
+        stats->acks_of[node] = acks.count;
+        stats->ack_ns_of[node] = acks.ns_sum;
+    }
+    bb_replication_waiting(self->replication, self->time.mono_ns, stats->waiting_ns_of);
     bb_shard_dc_lags(self, stats);
     stats->is_caught_up = bb_have_view_is_caught_up(self->view);
     stats->under_replicated = bb_have_view_under_replicated(self->view);

@@ -118,6 +118,8 @@ bool bb_shard_is_rebuilt(bb_shard_t *self);
 // waiting for what cannot come: nothing is counted by it.
 void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
                             bool is_counting);
+// The route score's verdict (bb_route_score.h): a slow peer passes no chunks on if another can.
+void bb_shard_peer_slow(bb_shard_t *self, uint32_t peer_index, bool is_slow);
 void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
                        bb_error_t error);
 
@@ -172,6 +174,10 @@ typedef struct {
     uint32_t under_replicated; // of this shard's partitions
     bool is_caught_up;         // lacks nothing that it knows to exist
     bool is_fenced;
+    // How soon nodes acknowledge chunks of ours, sums since the start (bb_replication_acks), and
+    // how old the oldest is that they have not acknowledged; self included.
+    uint64_t acks_of[BB_NODES_MAX], ack_ns_of[BB_NODES_MAX];
+    int64_t waiting_ns_of[BB_NODES_MAX];
     uint64_t lag_chunks[BB_NODES_MAX]; // per node of the topology, self included: chunks it lacks
 } bb_shard_stats_t;
 void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats);

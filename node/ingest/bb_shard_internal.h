@@ -126,6 +126,7 @@ struct bb_shard {
     uint16_t *rebuilt_masks;         // per partition: replicas whose chunks are all here
     bool is_up[BB_NODES_MAX];
     bool is_barred[BB_NODES_MAX]; // says that it does not count
+    bool is_slow[BB_NODES_MAX];   // the route score
     bool is_changed;              // something a fence may wait for
 
     bb_staged_t *staged;

@@ -63,7 +63,8 @@ void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t pee
     self->is_changed |= self->is_barred[peer_index] == is_counting;
     self->is_barred[peer_index] = !is_counting;
     bb_fence_peer(self->fence, peer_index, !is_counting);
-    bb_relay_slow(self->relay, peer_index, !is_counting); // its acknowledgement says nothing
+    // Its acknowledgement says nothing to who asked it to pass something on.
+    bb_relay_slow(self->relay, peer_index, !is_counting || self->is_slow[peer_index]);
 }
 
 // Of `count` others: at least this many must have been asked.
@@ -115,4 +116,11 @@ bool bb_shard_is_rebuilt(bb_shard_t *self)
         is_rebuilt &= s_is_partition_rebuilt(self, partitions[i]); // all are looked at
     }
     return is_rebuilt;
+}
+
+void bb_shard_peer_slow(bb_shard_t *self, uint32_t peer_index, bool is_slow)
+{
+    BB_ASSERT(self && peer_index < self->node_count);
+    self->is_slow[peer_index] = is_slow;
+    bb_relay_slow(self->relay, peer_index, is_slow || self->is_barred[peer_index]);
 }

@@ -174,6 +174,23 @@ static void s_on_answer(s_router_t *self, const bb_post_answer_t *answer)
 }
 
 // ---- HELLO and STATUS --------------------------------------------------------------------------
+static bool s_is_slow(const s_router_t *self, uint32_t node)
+{
+    return self->peers && self->peers->peers.views[node].is_slow;
+}
+
+static void s_routes(s_router_t *self, const s_address_t *to)
+{
+    uint16_t slow[BB_NODES_MAX];
+    bb_message_t message = {.kind = BB_KIND_ROUTES, .routes = {.slow = slow}};
+    for (uint32_t i = 0; i < bb_topology_node_count(self->node->topology); i++) {
+        if (s_is_slow(self, i)) {
+            slow[message.routes.slow_count++] = (uint16_t)i;
+        }
+    }
+    s_reply(self, to, &message);
+}
+
 static void s_hello(s_router_t *self, const s_address_t *to)
 {
     const bb_topology_t *topology = self->node->topology;
@@ -262,6 +279,7 @@ static void s_status(s_router_t *self, const s_address_t *to)
         nodes[i].node_id = bb_slice(node->id, strlen(node->id));
         nodes[i].dc = bb_slice(node->dc, strlen(node->dc));
         nodes[i].is_self = i == bb_topology_self_index(topology);
+        nodes[i].is_slow = s_is_slow(self, i);
         nodes[i].up = nodes[i].is_self || (self->peers && self->peers->peers.views[i].is_up);
     }
     for (uint32_t i = 0; i < self->node->store_count; i++) {
@@ -528,7 +546,11 @@ static void s_on_request(s_router_t *self, bb_received_t *received)
         s_refuse_early(self, &request.from, received->user_id, error, fault.text, 0);
     } else if (request.message.kind == BB_KIND_HELLO) {
         s_count_request(self, BB_KIND_HELLO);
-        s_hello(self, &request.from);
+        if (request.message.hello.only_routes) {
+            s_routes(self, &request.from);
+        } else {
+            s_hello(self, &request.from);
+        }
     } else if (request.message.kind == BB_KIND_STATUS) {
         s_count_request(self, BB_KIND_STATUS);
         s_status(self, &request.from);

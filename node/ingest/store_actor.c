@@ -178,7 +178,7 @@ static void s_publish(s_store_t *self, int64_t now_mono_ns)
         bb_log_error(&self->log, "store fenced: a sync failed, nothing more is acknowledged");
     }
     s_tell_control(self, &stats);
-    bb_outlet_t *readers[] = {self->router, self->observer};
+    bb_outlet_t *readers[] = {self->router, self->observer, self->mesh};
     for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
         bb_post_t *post = bb_post_new(BB_POST_STATS);
         post->stats.store_index = self->index;
@@ -308,6 +308,9 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
     case BB_POST_PEER_STANDING:
         bb_shard_peer_standing(self->shard, s_now(self), post->peer_word.peer_index,
                                post->peer_word.is_counting);
+        break;
+    case BB_POST_PEER_SLOW:
+        bb_shard_peer_slow(self->shard, post->peer_slow.peer_index, post->peer_slow.is_slow);
         break;
     case BB_POST_CLOCK:
         self->is_skewed = post->is_skewed;

@@ -249,6 +249,11 @@ static void s_peers(s_text_t *out, const bb_metrics_view_t *view)
                  n == bb_topology_self_index(view->topology) ||
                      (view->peers && view->peers->views[n].is_up));
     }
+    s_family(out, "node_slow", "gauge", "1 when the route score has the node asked last");
+    for (uint32_t n = 0; n < count; n++) {
+        s_node_label(out, "node_slow", view->topology, n);
+        s_printf(out, "%d\n", view->peers && view->peers->views[n].is_slow);
+    }
     s_family(out, "node_lag_chunks", "gauge",
              "Chunks that the node is known to lack, as far as this node knows");
     for (uint32_t n = 0; n < count; n++) {

@@ -2,7 +2,7 @@
 // bb_post - what actors say to each other: one typed message, moved by pointer.
 //
 //   router ── CLIENT ──▶ store ── SEND ──▶ mesh          scan ── ANSWER ──▶ router
-//   mesh ── PEER, PEER_STATE, CLOCK ──▶ store ── SCAN ──▶ scan
+//   mesh ── PEER, PEER_STATE, PEER_SLOW, CLOCK ──▶ store ── SCAN ──▶ scan
 //   store ── ANSWER ──▶ router    store ── JOB ──▶ background ── JOB_DONE ──▶ store
 //   store ── STATS ──▶ router, metrics    mesh ── PEERS ──▶ router, metrics
 //   scan ── PART ──▶ scan ── PART_DONE ──▶ scan
@@ -35,6 +35,7 @@ typedef enum {
     BB_POST_POLICY,
     BB_POST_PART,
     BB_POST_PART_DONE,
+    BB_POST_PEER_SLOW,
     BB_POST_DIGEST,
     BB_POST_STANDING,
     BB_POST_PEER_STANDING,
@@ -64,6 +65,11 @@ typedef struct {
     uint64_t registry_digest;
     bool is_counting;
 } bb_post_peer_word_t;
+
+typedef struct {
+    uint32_t peer_index;
+    bool is_slow;
+} bb_post_peer_slow_t;
 
 typedef struct {
     uint32_t peer_index;
@@ -115,6 +121,7 @@ typedef struct {
 // One node as the mesh sees it; of self: up, no lag.
 typedef struct {
     bool is_up, is_ready, is_draining, is_skewed;
+    bool is_slow;          // by the route score; of self too
     uint64_t queued_bytes; // handed to the bulk socket and not yet written
     int64_t clock_offset_ns;
 } bb_peer_view_t;
@@ -147,6 +154,7 @@ typedef struct bb_post {
     union {
         bb_post_request_t request;
         bb_post_peer_state_t peer_state;
+        bb_post_peer_slow_t peer_slow;
         bool is_skewed; // CLOCK
         bb_post_send_t send;
         bb_post_answer_t answer;

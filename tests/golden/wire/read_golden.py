@@ -167,7 +167,8 @@ EXPECTED = {
         "version": 1, "epoch": 7, "origin_wall_ns": 1767225600123456789,
         "stream": bytes(0x11 * i for i in range(16)), "seqs": [1, 0xFEDCBA9876543210], "quarantined": [0, 3, 5],
     },
-    "message_hello": message("HELLO", {"client_name": "busbar/0.1.0"}),
+    "message_hello": message("HELLO", {"client_name": "busbar/0.1.0", "only_routes": True}),
+    "message_routes": message("ROUTES", {"slow": [0, 7, 255]}),
     "message_hello_reply": message("HELLO_REPLY", {
         "cluster_name": "demo", "cluster_id": hexed([0xCA, 0xFE, 1], 16), "node_id": "n1", "partition_count": 4,
         "placement_key": hexed([7, 7, 9], 16),
@@ -201,9 +202,9 @@ EXPECTED = {
         "head_bytes": 4, "journal_bytes": 5, "segment_bytes": 6, "segment_points": 7, "unsealed_chunks": 8,
         "untrimmed_chunks": 9, "runs_to_merge": 10, "quarantined_points": 11,
         "nodes": [{"node_id": "n1", "dc": "dc1", "up": True, "is_self": True, "lag_chunks": 0,
-                   "dc_lag_chunks": 0, "dc_lag_ns": 0},
+                   "dc_lag_chunks": 0, "dc_lag_ns": 0, "is_slow": False},
                   {"node_id": "n2", "dc": "dc1", "up": False, "is_self": False, "lag_chunks": 2**40,
-                   "dc_lag_chunks": 13, "dc_lag_ns": 2**50}],
+                   "dc_lag_chunks": 13, "dc_lag_ns": 2**50, "is_slow": True}],
         "damage_count": 12, "standing": 0, "boot": 0, "default_write_level": 3, "default_read_level": 5}),
     "message_settle": message("SETTLE"),
     "message_settle_reply": message("SETTLE_REPLY", {"sealed": True, "merged": False, "trimmed": True}),
@@ -217,7 +218,7 @@ EXPECTED = {
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
         "ready": True, "draining": True, "store_count": 3, "registry_digest": 2**64 - 2,
-        "standing": 0, "boot": 0}),
+        "standing": 0, "boot": 0, "sync_latency_us": 4711}),
     "message_replicate": message("REPLICATE", {"forward": [0, 7, 255]}),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),

@@ -324,6 +324,39 @@ static void debts_of_the_far_side_make_room(void **state)
     s_free(&fixture);
 }
 
+// Goal: who acknowledges how soon is added up once a part, and who still owes what for how long.
+static void how_soon_nodes_acknowledge(void **state)
+{
+    (void)state;
+    s_fixture_t fixture = s_new(3, 3, 0, 0);
+    const uint32_t partitions[2] = {1, 4};
+    uint64_t seqs[2];
+    int64_t ages_ns[3];
+    uint32_t id = s_begin(&fixture, BB_LEVEL_ONE, partitions, 2, 7, 90 * S, seqs);
+    bb_replication_sent(fixture.core, id, 1, 10);
+    bb_replication_sent(fixture.core, id, 2, 10);
+    s_durable(&fixture, 0, 1, 1); // one second after it began
+    s_durable(&fixture, 0, 4, 1);
+    s_durable(&fixture, 1, 1, 1);
+    s_durable(&fixture, 1, 1, 1); // said twice
+    bb_replication_waiting(fixture.core, 4 * S, ages_ns);
+    assert_int_equal(ages_ns[0], 0);
+    assert_int_equal(ages_ns[1], 3 * S);
+    assert_int_equal(ages_ns[2], 3 * S);
+    s_durable(&fixture, 1, 4, 1);
+    bb_replication_waiting(fixture.core, 5 * S, ages_ns);
+    assert_int_equal(ages_ns[1], 0);
+    assert_int_equal(ages_ns[2], 4 * S);
+    const uint64_t counts[3] = {2, 2, 0};
+    for (uint32_t node = 0; node < 3; node++) {
+        bb_replication_acks_t acks = bb_replication_acks(fixture.core, node);
+        assert_int_equal(acks.count, counts[node]);
+        assert_int_equal(acks.ns_sum, counts[node] * S);
+    }
+    s_expect_done(&fixture, 7, BB_OK);
+    s_free(&fixture);
+}
+
 // Goal: which parts can be met by who is up.
 static void reachable_levels(void **state)
 {
@@ -448,6 +481,7 @@ int main(void)
         cmocka_unit_test(failing_and_late_ids),
         cmocka_unit_test(bounded),
         cmocka_unit_test(debts_of_the_far_side_make_room),
+        cmocka_unit_test(how_soon_nodes_acknowledge),
         cmocka_unit_test(reachable_levels),
         cmocka_unit_test(random_events_against_a_model),
     };

@@ -53,7 +53,8 @@ static const bb_status_node_t s_status_nodes[2] = {
      .is_self = false,
      .lag_chunks = UINT64_C(1) << 40,
      .dc_lag_chunks = 13,
-     .dc_lag_ns = UINT64_C(1) << 50},
+     .dc_lag_ns = UINT64_C(1) << 50,
+     .is_slow = true},
 };
 static const uint16_t s_forward[3] = {0, 7, BB_NODES_MAX - 1};
 static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
@@ -72,7 +73,7 @@ static const bb_kind_t s_kinds[] = {
     BB_KIND_SETTLE,       BB_KIND_SETTLE_REPLY, BB_KIND_RELEASE,   BB_KIND_RELEASE_REPLY,
     BB_KIND_ERROR,        BB_KIND_HEARTBEAT,    BB_KIND_REPLICATE, BB_KIND_REPLICATE_ACK,
     BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,         BB_KIND_PULL,      BB_KIND_PULL_DONE,
-    BB_KIND_SCRUB,        BB_KIND_SCRUB_REPLY,  BB_KIND_REGISTRY,
+    BB_KIND_SCRUB,        BB_KIND_SCRUB_REPLY,  BB_KIND_REGISTRY,  BB_KIND_ROUTES,
 };
 
 // A message of the kind in which every field differs from its default.
@@ -85,7 +86,7 @@ static bb_message_t s_sample(bb_kind_t kind)
                       .timeout_ns = 5 * BB_NS_PER_S};
     switch (kind) {
     case BB_KIND_HELLO:
-        m.hello = (bb_hello_t){S_TEXT("busbar/0.1.0")};
+        m.hello = (bb_hello_t){S_TEXT("busbar/0.1.0"), true};
         break;
     case BB_KIND_HELLO_REPLY:
         m.hello_reply = (bb_hello_reply_t){.cluster_name = S_TEXT("demo"),
@@ -197,7 +198,8 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .ready = true,
                                        .draining = true,
                                        .store_count = 3,
-                                       .registry_digest = UINT64_MAX - 1};
+                                       .registry_digest = UINT64_MAX - 1,
+                                       .sync_latency_us = 4711};
         break;
     case BB_KIND_REPLICATE_ACK:
         m.replicate_ack = (bb_replicate_ack_t){
@@ -233,6 +235,9 @@ static bb_message_t s_sample(bb_kind_t kind)
                                              .buckets = s_buckets,
                                              .entry_count = 2,
                                              .entries = s_registry};
+        break;
+    case BB_KIND_ROUTES:
+        m.routes = (bb_routes_message_t){.slow_count = 3, .slow = s_forward};
         break;
     case BB_KIND_REPLICATE:
         m.replicate = (bb_replicate_t){.forward_count = 3, .forward = s_forward};
@@ -392,6 +397,7 @@ static void s_same_status_reply(const bb_status_reply_t *a, const bb_status_repl
         S_SAME(nodes[i].lag_chunks);
         S_SAME(nodes[i].dc_lag_chunks);
         S_SAME(nodes[i].dc_lag_ns);
+        S_SAME(nodes[i].is_slow);
     }
 }
 
@@ -406,6 +412,13 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         S_SAME(heartbeat.draining);
         S_SAME(heartbeat.store_count);
         S_SAME(heartbeat.registry_digest);
+        S_SAME(heartbeat.sync_latency_us);
+        break;
+    case BB_KIND_ROUTES:
+        S_SAME(routes.slow_count);
+        assert_true(
+            a->routes.slow_count == 0 ||
+            memcmp(a->routes.slow, b->routes.slow, a->routes.slow_count * sizeof(uint16_t)) == 0);
         break;
     case BB_KIND_REPLICATE:
         S_SAME(replicate.forward_count);
@@ -472,6 +485,7 @@ static void s_same(const bb_message_t *a, const bb_message_t *b)
     switch (a->kind) {
     case BB_KIND_HELLO:
         s_same_text(a->hello.client_name, b->hello.client_name);
+        S_SAME(hello.only_routes);
         break;
     case BB_KIND_HELLO_REPLY:
         s_same_hello_reply(&a->hello_reply, &b->hello_reply);
@@ -623,7 +637,7 @@ static void message_round_trip_at_the_limits(void **state)
                                BB_KIND_SETTLE_REPLY,  BB_KIND_RELEASE_REPLY, BB_KIND_HEARTBEAT,
                                BB_KIND_REPLICATE_ACK, BB_KIND_HAVE_REQUEST,  BB_KIND_HAVE,
                                BB_KIND_PULL,          BB_KIND_PULL_DONE,     BB_KIND_SCRUB_REPLY,
-                               BB_KIND_REGISTRY,      BB_KIND_REPLICATE};
+                               BB_KIND_REGISTRY,      BB_KIND_REPLICATE,     BB_KIND_ROUTES};
     for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
         bb_message_t empty = {.kind = kinds[i]};
         const bb_lane_t lane = {1, 0};
@@ -791,6 +805,8 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_RELEASE, s_release_level, corrupt);
     s_expect_refused(BB_KIND_ERROR, s_error_ok, corrupt);
     s_expect_refused(BB_KIND_ERROR, s_error_unknown, corrupt);
+    s_expect_refused(BB_KIND_ROUTES, s_forward_twice, corrupt);
+    s_expect_refused(BB_KIND_ROUTES, s_forward_index, corrupt);
     s_expect_refused(BB_KIND_REPLICATE, s_forward_twice, corrupt);
     s_expect_refused(BB_KIND_REPLICATE, s_forward_index, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_zero, corrupt);
