@@ -97,6 +97,7 @@ static void s_end_all(bb_exchange_list_t *list, bb_outcome_t outcome)
 static void s_transmit(bb_io_t *self, bb_link_t *link, bb_exchange_t *exchange)
 {
     bb_message_t *request = &exchange->request;
+    self->worked_ns = bb_io_now_ns();
     request->request_id = ++self->next_request_id;
     request->epoch = self->view ? self->view->epoch : 0;
     request->timeout_ns = BB_MAX(1, BB_MIN(exchange->due_ns - bb_io_now_ns(), BB_DEADLINE_NS_MAX));
@@ -148,9 +149,19 @@ static void s_liveness(bb_io_t *self, uint32_t index, bb_liveness_event_t event)
 static void s_publish_ranks(bb_io_t *self, int64_t now_ns)
 {
     bool is_changed = false;
+    bool is_slow[BB_NODES_MAX] = {false}; // by link
+    for (uint32_t n = 0; self->view && n < self->view->node_count; n++) {
+        uint32_t link = self->view->nodes[n].link;
+        if (link != BB_LINK_NONE) {
+            is_slow[link] = bb_routes_is_slow(&self->routes, now_ns, n);
+        }
+    }
     for (uint32_t i = 0; i < self->link_count; i++) {
         bb_link_t *link = self->links[i];
         uint8_t rank = bb_liveness_rank(&link->liveness, now_ns);
+        if (is_slow[i]) { // last of its data centre, like one that did not answer lately
+            rank = BB_MAX(rank, (uint8_t)BB_RANK_SUSPECT);
+        }
         if (rank != atomic_load_explicit(&self->ranks[i], memory_order_relaxed)) {
             atomic_store_explicit(&self->ranks[i], rank, memory_order_relaxed);
             is_changed = true;
@@ -262,6 +273,7 @@ static bb_error_t s_on_hello_reply(bb_io_t *self, const bb_message_t *message, b
         return error;
     }
     s_view_connect(self, view);
+    bb_routes_clear(&self->routes); // its indexes are of the epoch before
     pthread_mutex_lock(&self->mutex);
     bb_view_t *old = self->view;
     self->view = view;
@@ -345,6 +357,53 @@ static void s_greet(bb_io_t *self, uint32_t index)
     s_transmit(self, link, exchange);
 }
 
+static void s_on_routes(bb_exchange_t *exchange)
+{
+    bb_io_t *self = exchange->owner;
+    self->is_asking_routes = false;
+    uint32_t node =
+        self->view ? bb_view_node_of_id(self->view, self->links[exchange->link]->id) : BB_LINK_NONE;
+    const bb_message_t *reply = &exchange->reply;
+    if (exchange->outcome == BB_OUTCOME_ANSWERED && reply->kind == BB_KIND_ROUTES &&
+        node != BB_LINK_NONE && reply->epoch == self->view->epoch) {
+        bb_routes_told(&self->routes, bb_io_now_ns(), node, reply->routes.slow,
+                       reply->routes.slow_count);
+    }
+    bb_exchange_clear(exchange);
+}
+
+// While there is work, asks one node after the other which of them are slow.
+static void s_ask_routes(bb_io_t *self, int64_t now_ns)
+{
+    if (now_ns < self->routes_next_ns || self->is_asking_routes || !self->view ||
+        now_ns - self->worked_ns > 2 * BB_ROUTES_ASK_NS) {
+        return;
+    }
+    self->routes_next_ns = now_ns + BB_ROUTES_ASK_NS;
+    for (uint32_t i = 0; i < self->link_count; i++) {
+        uint32_t index = (self->routes_turn + i) % self->link_count;
+        if (self->links[index]->state != BB_LINK_READY ||
+            (self->preferred_dc[0] && strcmp(self->links[index]->dc, self->preferred_dc) != 0)) {
+            continue;
+        }
+        self->routes_turn = index + 1;
+        self->is_asking_routes = true;
+        self->routes_exchange = (bb_exchange_t){.io = self,
+                                                .link = index,
+                                                .due_ns = now_ns + S_HELLO_TIMEOUT_NS,
+                                                .done = s_on_routes,
+                                                .owner = self};
+        self->routes_exchange.request.kind = BB_KIND_HELLO;
+        self->routes_exchange.request.hello =
+            (bb_hello_t){.client_name = bb_slice(self->client_name, strlen(self->client_name)),
+                         .only_routes = true};
+        int64_t worked_ns = self->worked_ns;
+        s_transmit(self, self->links[index], &self->routes_exchange);
+        self->worked_ns = worked_ns; // this was not work
+        return;
+    }
+}
+
 static void s_on_event(bb_io_t *self, uint32_t index, bb_link_event_t event, int32_t detail)
 {
     bb_link_t *link = self->links[index];
@@ -410,10 +469,13 @@ static void s_on_answer(bb_io_t *self, uint32_t index, bb_link_frame_t *envelope
     bool is_unfit = reply.kind == BB_KIND_ERROR &&
                     (reply.error.code == BB_ERR_STOPPING || reply.error.code == BB_ERR_CLOCK_SKEW ||
                      reply.error.code == BB_ERR_FENCED);
-    s_liveness(self, index, is_unfit ? BB_LIVENESS_STOPPING : BB_LIVENESS_ANSWERED);
+    bb_exchange_t *exchange = s_find(link, reply.request_id);
+    // Who says hello may still be stuck with the work for which it was put last.
+    if (is_unfit || !exchange || exchange->request.kind != BB_KIND_HELLO) {
+        s_liveness(self, index, is_unfit ? BB_LIVENESS_STOPPING : BB_LIVENESS_ANSWERED);
+    }
     bool is_newer =
         self->view && reply.epoch > self->view->epoch && reply.kind != BB_KIND_HELLO_REPLY;
-    bb_exchange_t *exchange = s_find(link, reply.request_id);
     if (!exchange) {
         bb_message_close(&reply); // late: its request was given up
         bb_link_frame_free(envelope);
@@ -600,6 +662,7 @@ void *bb_io_main(void *context)
     while (s_run_tasks(self)) {
         int64_t now_ns = bb_io_now_ns();
         s_expire(self, now_ns);
+        s_ask_routes(self, now_ns);
         s_publish_ranks(self, now_ns);
         s_wait(self);
     }

@@ -7,6 +7,7 @@
 #include <zmq.h>
 
 #include "client/bb_io.h"
+#include "client/bb_routes.h"
 
 typedef struct {
     bb_exchange_t exchange; // HELLO
@@ -40,6 +41,11 @@ struct bb_io {
     uint64_t random_state;
     // The io thread's own.
     bb_io_greeting_t *greetings[BB_NODES_MAX];
+    bb_routes_t routes;
+    bb_exchange_t routes_exchange; // HELLO for routes, one at a time
+    bool is_asking_routes;
+    uint32_t routes_turn;
+    int64_t routes_next_ns, worked_ns; // when to ask; when something else was sent
     bb_io_timer_t *timers;
     uint64_t next_request_id;
     zmq_pollitem_t items[1 + 2 * BB_NODES_MAX];

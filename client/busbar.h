@@ -298,7 +298,8 @@ BUSBAR_API void busbar_rows_close(busbar_rows_t **rows);
 typedef struct {
     const char *id;
     const char *dc;
-    bool up; // answered us, or is up in the view of a node that did
+    bool up;   // answered us, or is up in the view of a node that did
+    bool slow; // others find it slow just now: it is asked last
     uint64_t lag_chunks;
     uint64_t points_total, journal_bytes, segment_bytes, segment_points, head_bytes;
     uint64_t unsealed_chunks, untrimmed_chunks;

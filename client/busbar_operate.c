@@ -96,6 +96,7 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
             continue;
         }
         s_add_dc(cluster, node->dc, seen);
+        node->slow |= seen->is_slow && !seen->is_self;
         bool is_self = s_is_equal(seen->node_id, poll->id);
         if (is_self) {
             node->up = true;

@@ -17,13 +17,15 @@ static void s_status_json(const busbar_cluster_t *cluster)
         cli_json_string(node->id);
         printf(",\"dc\":");
         cli_json_string(node->dc);
-        printf(",\"up\":%s,\"lag_chunks\":%llu,\"points_total\":%llu,\"journal_bytes\":%llu,"
+        printf(",\"up\":%s,\"slow\":%s,\"lag_chunks\":%llu,\"points_total\":%llu,\"journal_bytes\":"
+               "%llu,"
                "\"segment_bytes\":%llu,\"segment_points\":%llu,\"head_bytes\":%llu,"
                "\"unsealed_chunks\":%llu,\"untrimmed_chunks\":%llu,\"boot\":%u,\"standing\":",
-               node->up ? "true" : "false", (unsigned long long)node->lag_chunks,
-               (unsigned long long)node->points_total, (unsigned long long)node->journal_bytes,
-               (unsigned long long)node->segment_bytes, (unsigned long long)node->segment_points,
-               (unsigned long long)node->head_bytes, (unsigned long long)node->unsealed_chunks,
+               node->up ? "true" : "false", node->slow ? "true" : "false",
+               (unsigned long long)node->lag_chunks, (unsigned long long)node->points_total,
+               (unsigned long long)node->journal_bytes, (unsigned long long)node->segment_bytes,
+               (unsigned long long)node->segment_points, (unsigned long long)node->head_bytes,
+               (unsigned long long)node->unsealed_chunks,
                (unsigned long long)node->untrimmed_chunks, node->boot);
         if (node->standing) {
             cli_json_string(node->standing);
@@ -55,7 +57,7 @@ static const char *s_state(const busbar_node_t *node)
         return "down";
     }
     bool is_counting = !node->standing || strcmp(node->standing, "counting") == 0;
-    return is_counting ? "up" : node->standing;
+    return !is_counting ? node->standing : node->slow ? "slow" : "up";
 }
 
 static void s_status_table(const busbar_cluster_t *cluster)
