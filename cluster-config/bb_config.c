@@ -186,7 +186,7 @@ static void s_load_limits(bb_config_t *self, bb_yaml_map_t *node)
         .io_threads = 2,
         .heartbeat_ns = 100 * BB_NS_PER_MS,
         .suspect_ns = BB_NS_PER_S,
-        .have_report_ns = 500 * BB_NS_PER_MS,
+        .have_report_ns = 1 * BB_NS_PER_S,
         .flush_age_ns = 600 * BB_NS_PER_S,
         .drain_ns = 10 * BB_NS_PER_S,
     };

@@ -106,7 +106,7 @@ typedef struct {
     uint32_t io_threads;         // 2
     int64_t heartbeat_ns;        // 100 ms
     int64_t suspect_ns;          // 1 s: the longest silence of a peer that is up
-    int64_t have_report_ns;      // 500 ms
+    int64_t have_report_ns;      // 1 s
     int64_t flush_age_ns;        // 10 min
     int64_t drain_ns;            // 10 s
 } bb_config_limits_t;

@@ -262,6 +262,7 @@ typedef struct {
     bb_stream_t incarnation; // whose versions `since_version` counts; zero: none known
     uint64_t since_version;  // partitions unchanged since then are left out
     bb_lane_t lane;          // of which partitions; its answer comes back by it
+    bool takes_tails;        // the answer may tell some of them by bb_have_tails.h
 } bb_have_request_t;
 
 typedef struct {
@@ -272,6 +273,7 @@ typedef struct {
     bb_lane_t lane;         // echoed
     uint32_t entry_count;
     const bb_have_entry_t *entries;
+    bb_slice_t tail_streams, tails; // bb_have_tails.h: partitions besides; not when since is 0
 } bb_have_t;
 
 typedef struct {

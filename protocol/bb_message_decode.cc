@@ -458,6 +458,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::HaveRequest &from, bb_fault_
               "missing");
     S_REQUIRE(s_lane(from.lane(), to.lane), "have_request.lane", "missing or out of range");
     to.since_version = from.since_version();
+    to.takes_tails = from.takes_tails();
     return BB_OK;
 }
 
@@ -486,6 +487,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::Have &from, bb_fault_t *faul
     to.version = from.version();
     to.since_version = from.since_version();
     to.is_last = from.is_last();
+    to.tail_streams = bb::s_slice(from.tail_streams());
+    to.tails = bb::s_slice(from.tails());
+    S_REQUIRE(to.tails.length == 0 || to.since_version > 0, "have.tails", "of a whole report");
     return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
 }
 

@@ -306,7 +306,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_have_request_t &self)
 {
     wire::Lane lane = s_lane(self.lane);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
-    return wire::CreateHaveRequest(fbb, &incarnation, self.since_version, &lane).Union();
+    return wire::CreateHaveRequest(fbb, &incarnation, self.since_version, &lane, self.takes_tails)
+        .Union();
 }
 
 Offset<flatbuffers::Vector<Offset<wire::HaveEntry>>>
@@ -327,8 +328,13 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_have_t &self)
     wire::Lane lane = s_lane(self.lane);
     auto entries = s_entries(fbb, self.entries, self.entry_count);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
+    // Left out when empty, so that a report without tails is what it was before there were any.
+    bool has_tails = self.tails.length > 0;
+    auto streams =
+        has_tails ? s_bytes(fbb, self.tail_streams) : Offset<flatbuffers::Vector<uint8_t>>();
+    auto tails = has_tails ? s_bytes(fbb, self.tails) : Offset<flatbuffers::Vector<uint8_t>>();
     return wire::CreateHave(fbb, &incarnation, self.version, self.since_version, self.is_last,
-                            &lane, entries)
+                            &lane, entries, streams, tails)
         .Union();
 }
 

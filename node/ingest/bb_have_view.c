@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_have_tails.h"
+
 // A partition whose missing chunks a peer no longer has is asked for again after this pause.
 #define S_UNAVAILABLE_NS (2 * BB_NS_PER_S)
 
@@ -351,6 +353,7 @@ uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t no
     BB_ASSERT(self && request && node < self->node_count && node != self->self_index);
     *request = (bb_have_request_t){.lane = bb_have_view_lane(self, node, step)};
     s_lane_t *lane = &self->peers[node].lanes[step];
+    request->takes_tails = true;
     if (lane->is_known) {
         request->incarnation = self->peers[node].incarnation;
         request->since_version = lane->version;
@@ -367,18 +370,12 @@ uint64_t bb_have_view_request_id_next(const bb_have_view_t *self)
     return self->request_id_next;
 }
 
-// Takes over *have.
-static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot,
-                    bb_have_set_t *have)
+// What is known of the entry has changed. is_old: something of what was known before is lacking
+// still, and goes on ageing; new chunks start at zero.
+static void s_judge(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, s_entry_t *entry,
+                    bool is_old)
 {
-    s_entry_t *entry = s_entry(self, index, slot);
-    const bb_have_set_t *own = s_own(self, index);
-    // What was known before and is lacking still goes on ageing; new chunks start at zero.
-    bool is_old = entry->is_lacking && !bb_have_set_includes(own, &entry->known);
-    bb_have_set_clear(&entry->known);
-    entry->known = *have;
-    *have = (bb_have_set_t){0};
-    bool is_lacking = is_old || !bb_have_set_includes(own, &entry->known);
+    bool is_lacking = is_old || !bb_have_set_includes(s_own(self, index), &entry->known);
     if (is_lacking && !is_old) {
         entry->lack_mono_ns = now_mono_ns;
         entry->is_unavailable = false;
@@ -386,12 +383,40 @@ static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, u
     s_set_lacking(self, entry, is_lacking);
 }
 
+// Takes over *have.
+static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot,
+                    bb_have_set_t *have)
+{
+    s_entry_t *entry = s_entry(self, index, slot);
+    bool is_old = entry->is_lacking && !bb_have_set_includes(s_own(self, index), &entry->known);
+    bb_have_set_clear(&entry->known);
+    entry->known = *have;
+    *have = (bb_have_set_t){0};
+    s_judge(self, now_mono_ns, index, entry, is_old);
+}
+
+// The same for a set that grew by the ends of some of its streams.
+static bb_error_t s_extend(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot,
+                           const bb_have_tail_t *tails, uint32_t tail_count)
+{
+    s_entry_t *entry = s_entry(self, index, slot);
+    bool is_old = entry->is_lacking && !bb_have_set_includes(s_own(self, index), &entry->known);
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 0; error == BB_OK && i < tail_count; i++) {
+        bool added;
+        error = bb_have_set_add(&entry->known, &tails[i].stream, 1, tails[i].last_seq, &added);
+    }
+    s_judge(self, now_mono_ns, index, entry, is_old);
+    return error == BB_OK ? BB_OK : BB_ERR_MESSAGE_CORRUPT; // more streams than a set may have
+}
+
 // A report that may be adopted: what the sender says fits what is shared.
 static bool s_is_sound(const bb_have_view_t *self, uint32_t node, uint64_t request_id,
                        const bb_have_t *report)
 {
     if (!bb_have_view_is_lane(self, node, report->lane) ||
-        report->since_version > report->version || request_id == 0) {
+        report->since_version > report->version || request_id == 0 ||
+        (report->since_version == 0 && report->tails.length > 0)) {
         return false;
     }
     for (uint32_t i = 0; i < report->entry_count; i++) {
@@ -447,6 +472,32 @@ static bb_error_t s_entries_adopt(bb_have_view_t *self, int64_t now_mono_ns, uin
     return BB_OK;
 }
 
+// Each entry is checked on its own: what came before a bad one is true all the same.
+static bb_error_t s_tails_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                                const bb_have_t *report)
+{
+    bb_have_tails_cursor_t cursor;
+    bb_have_tail_t tails[BB_HAVE_TAIL_STREAMS_MAX];
+    uint32_t partition = 0, tail_count = 0;
+    bb_error_t error = bb_have_tails_open(&cursor, report->tail_streams, report->tails);
+    if (report->tails.length > 0) {
+        self->change_count++;
+        self->is_pull_checked = false;
+    }
+    while (error == BB_OK) {
+        error = bb_have_tails_next(&cursor, &partition, tails, &tail_count);
+        if (error == BB_OK && (!bb_have_view_is_shared(self, partition, node) ||
+                               partition % report->lane.count != report->lane.index)) {
+            error = BB_ERR_MESSAGE_CORRUPT;
+        }
+        if (error == BB_OK) {
+            uint32_t slot = bb_topology_slot_of(self->options.topology, partition, node);
+            error = s_extend(self, now_mono_ns, self->index_of[partition], slot, tails, tail_count);
+        }
+    }
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
 bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
                                uint64_t request_id, bool is_counted, const bb_have_t *report)
 {
@@ -477,6 +528,9 @@ bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32
         s_full_begin(self, node, request_id, report);
     }
     bb_error_t error = s_entries_adopt(self, now_mono_ns, node, report);
+    if (error == BB_OK) {
+        error = s_tails_adopt(self, now_mono_ns, node, report);
+    }
     if (error != BB_OK) {
         return error;
     }

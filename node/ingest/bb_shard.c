@@ -22,7 +22,7 @@ static void s_options_default(bb_shard_options_t *options)
         options->peer_unacked_bytes_max = 64u << 20;
     }
     if (options->have_report_interval_ns == 0) {
-        options->have_report_interval_ns = 500 * BB_NS_PER_MS;
+        options->have_report_interval_ns = 1 * BB_NS_PER_S;
     }
     if (options->flush_age_ns_max == 0) {
         options->flush_age_ns_max = 600 * BB_NS_PER_S;
@@ -74,6 +74,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     self->view = bb_have_view_new(&view);
     self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
     self->dc_lag = bb_dc_lag_new(self->partition_count);
+    self->teller = bb_have_teller_new(self->partition_count);
     self->relay = bb_relay_new(self->node_count, self->options.peer_unacked_bytes_max);
     for (uint32_t dc = 0; dc < bb_topology_dc_count(self->topology); dc++) {
         bb_link_cap_init(&self->links[dc], options->dc_link_bytes_per_s, 0);
@@ -136,6 +137,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
     bb_dc_lag_destroy(&self->dc_lag);
     bb_relay_destroy(&self->relay);
     bb_shard_sync_destroy(&self->sync);
+    bb_have_teller_destroy(&self->teller);
     bb_fence_destroy(&self->fence);
     bb_have_view_destroy(&self->view);
     bb_replication_destroy(&self->replication);
@@ -161,12 +163,14 @@ bb_buffer_t *bb_shard_encode(const bb_message_t *message)
     return bb_buffer_new(data, length, NULL, NULL);
 }
 
-void bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
-                   bb_buffer_t *chunks, bb_buffer_t *body)
+size_t bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
+                     bb_buffer_t *chunks, bb_buffer_t *body)
 {
     bb_outbound_t out = {.envelope = bb_shard_encode(message), .chunks = chunks, .body = body};
+    size_t bytes = bb_buffer_slice(out.envelope).length;
     self->options.out.send(self->options.out.context, node, bulk, &out);
     bb_buffer_drop(&out.envelope);
+    return bytes;
 }
 
 void bb_shard_answer(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,

@@ -65,7 +65,7 @@ typedef struct {
     uint64_t in_flight_bytes_max;    // open batches of clients not yet answered; past it: BUSY
     uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
     uint64_t dc_link_bytes_per_s;    // to each other data centre, of this store; 0: no cap
-    int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 500 ms
+    int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 1 s
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
     bb_standing_t standing;          // until something else is said
     bb_shard_out_t out;
@@ -161,8 +161,9 @@ typedef struct {
     uint64_t dc_lag_chunks[BB_DCS_MAX], dc_lag_ns[BB_DCS_MAX];
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
-    uint64_t sessions_waited; // of fences_waited: reads at `one` that lacked what they must see
-    uint64_t unsealed_chunks; // applied and not yet in segments
+    uint64_t have_bytes, have_ns; // have-sets: sent and asked for; time for answers and questions
+    uint64_t sessions_waited;     // of fences_waited: reads at `one` that lacked what they must see
+    uint64_t unsealed_chunks;     // applied and not yet in segments
     uint64_t
         untrimmed_chunks; // 0: no sealed journal file is left; else what peers still lack, >= 1
     uint64_t
@@ -205,6 +206,7 @@ typedef enum {
     BB_PLANTED_LOCAL_LEVEL,            // writes at any quorum count their own data centre only
     BB_PLANTED_ADOPT_LATE,             // segment sync adopts what its sources have at its end
     BB_PLANTED_STALE_SOURCE,           // segment sync compares with whoever is there
+    BB_PLANTED_REST_UNTOLD,            // have-sets are told by the ends of streams only
     BB_PLANTED_SESSION_IGNORED,        // reads do not wait for what their session has seen
 } bb_planted_t;
 #endif

@@ -17,6 +17,7 @@
 
 #include "node/ingest/bb_dc_lag.h"
 #include "node/ingest/bb_fence.h"
+#include "node/ingest/bb_have_teller.h"
 #include "node/ingest/bb_have_view.h"
 #include "node/ingest/bb_link_cap.h"
 #include "node/ingest/bb_pace.h"
@@ -118,6 +119,7 @@ struct bb_shard {
     bb_replication_t *replication;
     bb_have_view_t *view;
     bb_fence_t *fence;
+    bb_have_teller_t *teller;
     bb_standing_t standing;
     bb_relay_t *relay;
     bb_dc_lag_t *dc_lag;
@@ -174,8 +176,10 @@ struct bb_shard {
 // ---- bb_shard.c
 const bb_have_set_t *bb_shard_own_have(void *self, uint32_t partition); // bb_have_own_fn
 int64_t bb_shard_deadline_mono_ns(const bb_shard_t *self, const bb_message_t *message);
-void bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
-                   bb_buffer_t *chunks, bb_buffer_t *body);
+// Returns the bytes of the envelope.
+size_t bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
+                     bb_buffer_t *chunks, bb_buffer_t *body);
+int64_t bb_shard_clock_mono_ns(const bb_shard_t *self); // to measure by, if there is a clock
 // Encodes; one reference for the caller.
 bb_buffer_t *bb_shard_encode(const bb_message_t *message);
 void bb_shard_answer(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,

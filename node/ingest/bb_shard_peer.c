@@ -370,8 +370,10 @@ static void s_entries_free(s_entries_t *self)
     free(self->bytes);
 }
 
+// tails: of a report of changes, else NULL.
 static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *request,
-                        uint64_t since_version, bool is_last, s_entries_t *entries)
+                        uint64_t since_version, bool is_last, s_entries_t *entries,
+                        const bb_have_tails_t *tails)
 {
     s_entries_finish(entries);
     bb_message_t message = {
@@ -387,7 +389,12 @@ static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *req
                  .entry_count = entries->count,
                  .entries = entries->entries},
     };
-    bb_shard_send(self, node, false, &message, NULL, NULL);
+    if (tails && tails->count > 0) {
+        message.have.tail_streams =
+            bb_slice(tails->streams, tails->stream_count * sizeof tails->streams[0]);
+        message.have.tails = bb_slice(tails->bytes, tails->length);
+    }
+    self->stats.have_bytes += bb_shard_send(self, node, false, &message, NULL, NULL);
     entries->count = 0;
     entries->length = 0;
 }
@@ -396,6 +403,59 @@ static bool s_is_wanted(const bb_shard_t *self, uint32_t node, bb_lane_t lane, u
 {
     return partition % lane.count == lane.index &&
            bb_have_view_is_shared(self->view, partition, node);
+}
+
+// Tells the changed partition by the ends of its live streams; false: that does not say it all.
+static bool s_tell_tails(bb_shard_t *self, const bb_have_request_t *request, uint32_t partition,
+                         bb_have_tails_t *tails)
+{
+    uint32_t slot_count = bb_topology_replica_count(self->topology);
+    if (!request->takes_tails || slot_count > BB_HAVE_TAIL_STREAMS_MAX) {
+        return false;
+    }
+    bb_stream_t live[BB_HAVE_TAIL_STREAMS_MAX];
+    bb_have_tail_t found[BB_HAVE_TAIL_STREAMS_MAX];
+    const uint16_t *replicas = bb_topology_replicas(self->topology, partition);
+    for (uint32_t slot = 0; slot < slot_count; slot++) {
+        live[slot] = replicas[slot] == self->self_index
+                         ? self->options.stream
+                         : *bb_have_view_incarnation(self->view, replicas[slot]);
+    }
+    bb_have_telling_t telling = {.partition = partition,
+                                 .have = bb_store_have(self->store, partition),
+                                 .version = bb_store_version(self->store),
+                                 .since_version = request->since_version,
+                                 .live = live,
+                                 .live_count = slot_count};
+    if (BB_IS_PLANTED(self, BB_PLANTED_REST_UNTOLD)) {
+        telling.since_version = UINT64_MAX;
+    }
+    uint32_t count = bb_have_teller_tails(self->teller, &telling, found);
+    return count > 0 && bb_have_tails_add(tails, partition, found, count);
+}
+
+// What changed since the version that is known there, in one message; false: it would be too large.
+static bool s_tell_changes(bb_shard_t *self, uint32_t node, const bb_message_t *message)
+{
+    const bb_have_request_t *request = &message->have_request;
+    uint32_t partition_count = 0;
+    const uint32_t *partitions = bb_have_view_partitions(self->view, &partition_count);
+    s_entries_t entries = {0};
+    bb_have_tails_t tails = {0};
+    for (uint32_t i = 0; i < partition_count; i++) {
+        if (bb_store_have_version(self->store, partitions[i]) > request->since_version &&
+            s_is_wanted(self, node, request->lane, partitions[i]) &&
+            !s_tell_tails(self, request, partitions[i], &tails)) {
+            s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
+        }
+    }
+    bool fits = entries.length + tails.length <= BB_SHARD_HAVE_PIECE_BYTES;
+    if (fits) {
+        s_have_send(self, node, message, request->since_version, true, &entries, &tails);
+    }
+    s_entries_free(&entries);
+    bb_have_tails_clear(&tails);
+    return fits;
 }
 
 // Changes since a version go out in one message; when that would be too large, or nothing is
@@ -408,28 +468,15 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
         request->lane.index % self->options.store.store_count != self->options.store.store_index) {
         return BB_ERR_PEER_UNKNOWN;
     }
-    uint64_t since_version = bb_stream_is_equal(&request->incarnation, &self->options.stream) &&
-                                     request->since_version <= bb_store_version(self->store)
-                                 ? request->since_version
-                                 : 0;
+    bool is_known = bb_stream_is_equal(&request->incarnation, &self->options.stream) &&
+                    request->since_version <= bb_store_version(self->store) &&
+                    request->since_version > 0;
+    if (is_known && s_tell_changes(self, node, message)) {
+        return BB_OK;
+    }
     uint32_t partition_count = 0;
     const uint32_t *partitions = bb_have_view_partitions(self->view, &partition_count);
     s_entries_t entries = {0};
-    if (since_version > 0) {
-        for (uint32_t i = 0; i < partition_count; i++) {
-            if (bb_store_have_version(self->store, partitions[i]) > since_version &&
-                s_is_wanted(self, node, request->lane, partitions[i])) {
-                s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
-            }
-        }
-        if (entries.length <= BB_SHARD_HAVE_PIECE_BYTES) {
-            s_have_send(self, node, message, since_version, true, &entries);
-            s_entries_free(&entries);
-            return BB_OK;
-        }
-        entries.count = 0;
-        entries.length = 0;
-    }
     uint32_t left = 0;
     for (uint32_t i = 0; i < partition_count; i++) {
         left += s_is_wanted(self, node, request->lane, partitions[i]);
@@ -439,7 +486,7 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
             s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
             left--;
             if (left == 0 || entries.length >= BB_SHARD_HAVE_PIECE_BYTES) {
-                s_have_send(self, node, message, 0, left == 0, &entries);
+                s_have_send(self, node, message, 0, left == 0, &entries, NULL);
             }
         }
     }
@@ -477,7 +524,7 @@ void bb_shard_ask(bb_shard_t *self)
             bb_message_t message = {.kind = BB_KIND_HAVE_REQUEST, .epoch = self->epoch};
             message.request_id =
                 bb_have_view_ask(self->view, self->time.mono_ns, node, step, &message.have_request);
-            bb_shard_send(self, node, false, &message, NULL, NULL);
+            self->stats.have_bytes += bb_shard_send(self, node, false, &message, NULL, NULL);
         }
     }
 }
@@ -702,11 +749,13 @@ void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
         error = s_on_ack(self, peer_index, message);
         break;
     case BB_KIND_HAVE_REQUEST:
-        error = s_on_have_request(self, peer_index, message);
+    case BB_KIND_HAVE: {
+        int64_t begun_mono_ns = bb_shard_clock_mono_ns(self);
+        error = message->kind == BB_KIND_HAVE ? s_on_have(self, peer_index, message)
+                                              : s_on_have_request(self, peer_index, message);
+        self->stats.have_ns += (uint64_t)(bb_shard_clock_mono_ns(self) - begun_mono_ns);
         break;
-    case BB_KIND_HAVE:
-        error = s_on_have(self, peer_index, message);
-        break;
+    }
     case BB_KIND_PULL:
         error = s_on_pull(self, peer_index, message);
         break;

@@ -597,7 +597,7 @@ static void s_apply(bb_shard_t *self, bb_staged_t *staged)
     self->unsealed_chunks += staged->chunks.part_count;
 }
 
-static int64_t s_clock_mono_ns(const bb_shard_t *self)
+int64_t bb_shard_clock_mono_ns(const bb_shard_t *self)
 {
     const bb_shard_out_t *out = &self->options.out;
     return out->clock_mono_ns ? out->clock_mono_ns(out->context) : self->time.mono_ns;
@@ -608,11 +608,11 @@ void bb_shard_commit_staged(bb_shard_t *self)
     if (self->staged_count == 0) {
         return;
     }
-    int64_t begun_mono_ns = s_clock_mono_ns(self);
+    int64_t begun_mono_ns = bb_shard_clock_mono_ns(self);
     self->stats.journal_sync_bytes += bb_store_staged_bytes(self->store);
     bb_error_t error = bb_store_sync(self->store);
     self->stats.journal_syncs++;
-    self->stats.journal_sync_ns_sum += (uint64_t)(s_clock_mono_ns(self) - begun_mono_ns);
+    self->stats.journal_sync_ns_sum += (uint64_t)(bb_shard_clock_mono_ns(self) - begun_mono_ns);
     if (error != BB_OK) { // a full disk, or worse: peers' chunks would only be lost again
         bb_have_view_hold(self->view, self->time.mono_ns + BB_SHARD_RETRY_NS);
     }
@@ -638,7 +638,7 @@ void bb_shard_commit_staged(bb_shard_t *self)
 
 static void s_count_latency(bb_shard_t *self, int64_t begun_mono_ns)
 {
-    int64_t now_mono_ns = BB_MAX(s_clock_mono_ns(self), begun_mono_ns);
+    int64_t now_mono_ns = BB_MAX(bb_shard_clock_mono_ns(self), begun_mono_ns);
     uint64_t ns = (uint64_t)(now_mono_ns - begun_mono_ns);
     uint64_t us = ns / 1000;
     uint32_t bucket = us == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(us);

@@ -24,7 +24,7 @@ static const char s_help[] =
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
     "                     trim-early, forget-dot, local-fence, local-level,\n"
     "                     session-ignored,\n"
-    "                     adopt-late, stale-source\n"
+    "                     adopt-late, stale-source, rest-untold\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
     "                     it takes, as options that run just these again\n"
@@ -82,6 +82,7 @@ static const struct {
     {"session-ignored", BB_PLANTED_SESSION_IGNORED},
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},
+    {"rest-untold", BB_PLANTED_REST_UNTOLD},
 };
 
 static uint32_t s_planted_of(const char *name)

@@ -225,10 +225,11 @@ EXPECTED = {
         "ranges": [{"partition": 3, "reserved": 0, "first_seq": 1, "last_seq": 2**64 - 1},
                    {"partition": 1023, "reserved": 0, "first_seq": 77, "last_seq": 77}]}),
     "message_have_request": message("HAVE_REQUEST", {
-        "incarnation": hexed([4], 16), "since_version": 71, "lane": {"count": 4032, "index": 4031}}),
+        "incarnation": hexed([4], 16), "since_version": 71, "lane": {"count": 4032, "index": 4031},
+        "takes_tails": True}),
     "message_have": message("HAVE", {
         "incarnation": hexed([4], 16), "version": 72, "since_version": 71, "is_last": True, "lane": {"count": 6, "index": 2},
-        "entries": ENTRIES}),
+        "entries": ENTRIES, "tail_streams": b"0123456789abcdef", "tails": b"\0\1\2"}),
     "message_pull": message("PULL", {"budget_bytes": 4 << 20, "lane": {"count": 1, "index": 0}, "entries": ENTRIES}),
     "message_pull_done": message("PULL_DONE", {
         "more": True, "lane": {"count": 2, "index": 1}, "chunk_count": 10, "unavailable": [17, 3]}),

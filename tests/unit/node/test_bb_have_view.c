@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What peers hold: adopting reports whatever gets lost, lacks and pulls, what may be trimmed.
 #include "node/ingest/bb_have_view.h"
+#include "protocol/bb_have_tails.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -263,6 +264,58 @@ static void bad_reports(void **state)
     assert_int_equal(s_known(&f, 0, 1), 3);
     assert_int_equal(s_report(&f, 2, good), BB_OK);
     assert_int_equal(s_known(&f, 0, 1), 9);
+    s_free(&f);
+}
+
+// Goal: tails make known sets grow, are lacking like anything else, and count as an answer. A bad
+// entry, or tails in a whole report, is refused; what came before a bad one stays.
+static void tails_make_sets_grow(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f);
+    s_add(&f.own[0], 1, 1, 3);
+    s_add(&f.own[1], 1, 1, 3);
+    s_know(&f, 0, 1, 5, 3);
+    bb_have_tail_t two[] = {{test_stream(1), 7}, {test_stream(4), 2}};
+    bb_have_tails_t tails = {0};
+    assert_true(bb_have_tails_add(&tails, 0, two, 2));
+    assert_true(bb_have_tails_add(&tails, 1, two, 1));
+    uint64_t id = s_ask(&f, 1, 1);
+    bb_have_t have = {.incarnation = test_stream(11),
+                      .lane = {1, 0},
+                      .version = 8,
+                      .since_version = 5,
+                      .is_last = true,
+                      .tail_streams = bb_slice(tails.streams, 2 * sizeof tails.streams[0]),
+                      .tails = bb_slice(tails.bytes, tails.length)};
+    assert_int_equal(bb_have_view_report(f.view, 1, 1, id, true, &have), BB_OK);
+    assert_int_equal(bb_have_view_answered_id(f.view, 1, 0), id);
+    assert_int_equal(s_known(&f, 0, 1), 7 + 2);
+    assert_int_equal(s_known(&f, 1, 1), 7);
+    assert_int_equal(s_known(&f, 2, 1), 3);
+    assert_false(bb_have_view_is_caught_up(f.view));
+    s_add(&f.own[0], 1, 4, 7);
+    s_add(&f.own[0], 4, 1, 2);
+    s_add(&f.own[1], 1, 4, 7);
+    for (uint32_t p = 2; p < PARTITIONS; p++) {
+        s_add(&f.own[p], 1, 1, 3);
+    }
+    assert_true(bb_have_view_is_caught_up(f.view));
+
+    two[0].last_seq = 9;
+    assert_true(bb_have_tails_add(&tails, PARTITIONS - 1, two, 1));
+    assert_true(bb_have_tails_add(&tails, PARTITIONS, two, 1)); // there is no such partition
+    id = s_ask(&f, 2, 1);
+    have.since_version = 8;
+    have.version = 9;
+    have.tails = bb_slice(tails.bytes, tails.length);
+    assert_int_equal(bb_have_view_report(f.view, 2, 1, id, true, &have), BB_ERR_MESSAGE_CORRUPT);
+    assert_true(bb_have_view_answered_id(f.view, 1, 0) < id);
+    assert_int_equal(s_known(&f, PARTITIONS - 1, 1), 9);
+    have.since_version = 0;
+    assert_int_equal(bb_have_view_report(f.view, 2, 1, id, true, &have), BB_ERR_MESSAGE_CORRUPT);
+    bb_have_tails_clear(&tails);
     s_free(&f);
 }
 
@@ -647,6 +700,7 @@ int main(void)
         cmocka_unit_test(pieces_of_two_reports),
         cmocka_unit_test(changes_in_order),
         cmocka_unit_test(bad_reports),
+        cmocka_unit_test(tails_make_sets_grow),
         cmocka_unit_test(another_epoch_does_not_count),
         cmocka_unit_test(questions_of_the_process_before),
         cmocka_unit_test(new_incarnation_forgets),

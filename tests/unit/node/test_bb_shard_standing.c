@@ -137,7 +137,7 @@ static void data_needs_no_standing(void **state)
     h_pump(h, 50 * H_MS);
     h_answered(h, ticket, BB_KIND_WRITE_REPLY);
     s_cut(h, 2, false);
-    h_pump(h, 2000 * H_MS);
+    h_pump(h, 4000 * H_MS);
     for (uint32_t i = 0; i < 3; i++) {
         assert_true(h_stats(h, i).is_caught_up);
         assert_int_equal(h_rows(h, h_query(h, i, BB_LEVEL_ONE, BB_QUERY_RAW)), 9);
@@ -166,7 +166,7 @@ static void rebuilt_from_a_majority(void **state)
     assert_false(bb_shard_is_rebuilt(h->nodes[1].shard));
     s_stand(h, 2, BB_STANDING_JOINING);
     s_cut(h, 2, false);
-    h_pump(h, 2000 * H_MS);
+    h_pump(h, 4000 * H_MS);
     assert_false(bb_shard_is_rebuilt(h->nodes[1].shard));
     s_stand(h, 2, BB_STANDING_COUNTING);
     h_pump(h, 1000 * H_MS);

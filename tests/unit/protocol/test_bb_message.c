@@ -206,8 +206,10 @@ static bb_message_t s_sample(bb_kind_t kind)
             .stream = {{5}}, .incarnation = {{6}}, .range_count = 2, .ranges = s_ranges};
         break;
     case BB_KIND_HAVE_REQUEST:
-        m.have_request = (bb_have_request_t){
-            .incarnation = {{4}}, .since_version = 71, .lane = {BB_LANES_MAX, BB_LANES_MAX - 1}};
+        m.have_request = (bb_have_request_t){.incarnation = {{4}},
+                                             .since_version = 71,
+                                             .lane = {BB_LANES_MAX, BB_LANES_MAX - 1},
+                                             .takes_tails = true};
         break;
     case BB_KIND_HAVE:
         m.have = (bb_have_t){.incarnation = {{4}},
@@ -216,7 +218,9 @@ static bb_message_t s_sample(bb_kind_t kind)
                              .is_last = true,
                              .lane = {6, 2},
                              .entry_count = 2,
-                             .entries = s_entries};
+                             .entries = s_entries,
+                             .tail_streams = bb_slice("0123456789abcdef", 16),
+                             .tails = bb_slice("\x00\x01\x02", 3)};
         break;
     case BB_KIND_PULL:
         m.pull = (bb_pull_t){
@@ -439,6 +443,7 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         S_SAME(have_request.since_version);
         S_SAME(have_request.lane.count);
         S_SAME(have_request.lane.index);
+        S_SAME(have_request.takes_tails);
         break;
     case BB_KIND_HAVE:
         S_SAME_BYTES(have.incarnation);
@@ -449,6 +454,8 @@ static void s_same_peer_body(const bb_message_t *a, const bb_message_t *b)
         S_SAME(have.lane.index);
         S_SAME(have.entry_count);
         s_same_entries(a->have.entries, b->have.entries, a->have.entry_count);
+        s_same_text(a->have.tail_streams, b->have.tail_streams);
+        s_same_text(a->have.tails, b->have.tails);
         break;
     case BB_KIND_PULL:
         S_SAME(pull.budget_bytes);
