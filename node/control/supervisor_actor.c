@@ -260,7 +260,7 @@ static void s_make_mailboxes(bb_node_t *node)
     node->background = bb_mailbox_new("background", S_UNBOUNDED); // one job per store
     node->observer = bb_mailbox_new("metrics", S_UNBOUNDED);      // snapshots, four a second
     for (uint32_t i = 0; i < node->store_count; i++) {
-        node->stores[i] = bb_mailbox_new("store", peer_bytes);
+        node->stores[i] = bb_mailbox_new_ordered("store", peer_bytes);
     }
     for (uint32_t i = 0; i < node->scan_count; i++) {
         node->scans[i] = bb_mailbox_new("scan", S_UNBOUNDED); // bounded by admission

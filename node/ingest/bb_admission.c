@@ -61,9 +61,13 @@ bb_error_t bb_admission_take(bb_admission_t *self, const bb_admitted_t *request,
     if (self->is_draining) {
         return BB_ERR_STOPPING;
     }
-    bool has_bytes = self->count == 0 || (request->bytes <= self->bytes_max &&
-                                          self->bytes <= self->bytes_max - request->bytes);
-    if (!has_bytes || self->count == self->requests_max) {
+    // The last quarter is for writes: what was measured once cannot be asked for again.
+    bool is_write = request->kind == BB_KIND_WRITE;
+    uint64_t bytes_max = self->bytes_max - (is_write ? 0 : self->bytes_max / 4);
+    uint32_t requests_max = self->requests_max - (is_write ? 0 : self->requests_max / 4);
+    bool has_bytes = self->count == 0 ||
+                     (request->bytes <= bytes_max && self->bytes <= bytes_max - request->bytes);
+    if (!has_bytes || self->count >= requests_max) {
         *retry_after_ms = s_retry_after_ms(self);
         return BB_ERR_BUSY;
     }

@@ -31,7 +31,8 @@ bb_admission_t *bb_admission_new(uint64_t bytes_max, uint32_t requests_max);
 void bb_admission_destroy(bb_admission_t **self); // nothing may be in flight with an attachment
 
 // Errors, nothing taken: STOPPING after _drain; BUSY with *retry_after_ms in [10, 500].
-// One request always fits when nothing else is in flight, whatever its size.
+// One request always fits when nothing else is in flight, whatever its size. Anything but a WRITE
+// is refused when three quarters of either bound are in use: queries go before writes do.
 BB_MUST_CHECK bb_error_t bb_admission_take(bb_admission_t *self, const bb_admitted_t *request,
                                            uint64_t *ticket, uint32_t *retry_after_ms);
 // The request of a ticket, or NULL when it is no longer in flight. Valid until the next change.

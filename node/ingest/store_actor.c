@@ -399,6 +399,9 @@ static void s_run(s_store_t *self)
         if (self->stop_told) {
             wake_mono_ns = BB_NEVER_NS;
         }
+        if (bb_mailbox_is_waiting(self->mailbox)) {
+            wake_mono_ns = begin_mono_ns;
+        }
         long wait_ms = bb_clock_timeout_ms(begin_mono_ns, wake_mono_ns, S_WAIT_MS_MAX);
         if (zmq_poll(items, 2, wait_ms) < 0 && zmq_errno() != EINTR) {
             break;

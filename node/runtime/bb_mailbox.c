@@ -4,6 +4,8 @@
 #include <czmq.h>
 #include <stdatomic.h>
 
+#include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_post_order.h"
 #include "node/runtime/bb_tsan.h"
 
 struct bb_mailbox {
@@ -11,6 +13,8 @@ struct bb_mailbox {
     void *handle;
     char endpoint[64];
     uint64_t bytes_max;
+    bool is_ordered;
+    bb_post_order_t order; // what was taken off the socket and not yet received; when ordered
     _Atomic uint64_t pending_bytes;
     _Atomic uint32_t load;
 };
@@ -63,13 +67,41 @@ void *bb_mailbox_socket(bb_mailbox_t *self)
     return self->handle;
 }
 
-bb_post_t *bb_mailbox_receive(bb_mailbox_t *self)
+bb_mailbox_t *bb_mailbox_new_ordered(const char *name, uint64_t bytes_max)
+{
+    bb_mailbox_t *self = bb_mailbox_new(name, bytes_max);
+    self->is_ordered = true;
+    return self;
+}
+
+// The next one off the socket.
+static bb_post_t *s_next(bb_mailbox_t *self)
 {
     bb_post_t *post = NULL;
     if (zmq_recv(self->handle, &post, sizeof post, ZMQ_DONTWAIT) != (int)sizeof post) {
         return NULL;
     }
     BB_TSAN_ACQUIRE(post);
+    return post;
+}
+
+bool bb_mailbox_is_waiting(const bb_mailbox_t *self)
+{
+    return self->order.count > 0;
+}
+
+bb_post_t *bb_mailbox_receive(bb_mailbox_t *self)
+{
+    bb_post_t *post = s_next(self);
+    if (self->is_ordered) {
+        for (; post; post = s_next(self)) {
+            bb_post_order_put(&self->order, post);
+        }
+        post = bb_post_order_take(&self->order, bb_clock_mono_ns());
+    }
+    if (!post) {
+        return NULL;
+    }
     atomic_fetch_sub_explicit(&self->pending_bytes, post->bytes, memory_order_relaxed);
     atomic_fetch_sub_explicit(&self->load, 1, memory_order_relaxed);
     return post;

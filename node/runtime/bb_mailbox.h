@@ -15,10 +15,14 @@ typedef struct bb_mailbox bb_mailbox_t;
 typedef struct bb_outlet bb_outlet_t;
 
 bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max);
+// The same, whose posts are received in the order of bb_post_order.h.
+bb_mailbox_t *bb_mailbox_new_ordered(const char *name, uint64_t bytes_max);
 // What is left is destroyed with it. All outlets must be gone.
 void bb_mailbox_destroy(bb_mailbox_t **self);
 void *bb_mailbox_socket(bb_mailbox_t *self);       // libzmq handle, to poll for input
 bb_post_t *bb_mailbox_receive(bb_mailbox_t *self); // NULL when empty; never waits
+// Posts wait that bb_mailbox_socket no longer shows: receive before the next poll may wait.
+bool bb_mailbox_is_waiting(const bb_mailbox_t *self);
 // Destroys what is left, when the actor that received has ended.
 void bb_mailbox_clear(bb_mailbox_t *self);
 // Posts waiting or, with _begin and _end around the work, being worked on; any thread.

@@ -48,6 +48,37 @@ static void s_test_bytes(void **state)
     assert_null(admission);
 }
 
+// Goal: past three quarters of either bound only writes enter; a lone question always does.
+static void s_test_questions_go_first(void **state)
+{
+    (void)state;
+    for (uint32_t by_count = 0; by_count < 2; by_count++) {
+        bb_admission_t *admission = bb_admission_new(by_count ? 1000000 : 1000, by_count ? 8 : 100);
+        uint64_t ticket;
+        uint32_t retry_after_ms = 0;
+        bb_admitted_t question = s_request(1, 125);
+        question.kind = BB_KIND_QUERY;
+        for (uint32_t i = 0; i < 6; i++) {
+            assert_int_equal(bb_admission_take(admission, &question, &ticket, &retry_after_ms),
+                             BB_OK);
+        }
+        assert_int_equal(bb_admission_take(admission, &question, &ticket, &retry_after_ms),
+                         BB_ERR_BUSY);
+        assert_in_range(retry_after_ms, 10, 500);
+        assert_int_equal(s_take(admission, 2, 125, &ticket, &retry_after_ms), BB_OK);
+        assert_int_equal(s_take(admission, 3, 125, &ticket, &retry_after_ms), BB_OK);
+        assert_int_equal(s_take(admission, 4, 125, &ticket, &retry_after_ms), BB_ERR_BUSY);
+        bb_admission_destroy(&admission);
+    }
+    bb_admission_t *admission = bb_admission_new(1000, 100);
+    uint64_t ticket;
+    uint32_t retry_after_ms = 0;
+    bb_admitted_t question = s_request(1, 5000);
+    question.kind = BB_KIND_QUERY;
+    assert_int_equal(bb_admission_take(admission, &question, &ticket, &retry_after_ms), BB_OK);
+    bb_admission_destroy(&admission);
+}
+
 // Goal: an answer reaches only the request that its ticket was made for.
 static void s_test_tickets(void **state)
 {
@@ -164,9 +195,9 @@ static void s_test_against_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_bytes),         cmocka_unit_test(s_test_tickets),
-        cmocka_unit_test(s_test_expiry),        cmocka_unit_test(s_test_drain),
-        cmocka_unit_test(s_test_against_model),
+        cmocka_unit_test(s_test_bytes),   cmocka_unit_test(s_test_questions_go_first),
+        cmocka_unit_test(s_test_tickets), cmocka_unit_test(s_test_expiry),
+        cmocka_unit_test(s_test_drain),   cmocka_unit_test(s_test_against_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,6 +111,35 @@ static void *s_sender(void *argument)
     return NULL;
 }
 
+// Goal: an ordered mailbox gives what is more urgent first, and what waits in it still counts
+// against its bound.
+static void s_test_ordered(void **state)
+{
+    (void)state;
+    bb_mailbox_t *mailbox = bb_mailbox_new_ordered("test", 1000);
+    bb_outlet_t *outlet = bb_outlet_new(mailbox);
+    bb_post_t *write = bb_post_new(BB_POST_CLIENT), *first = write;
+    write->request.message.kind = BB_KIND_WRITE;
+    bb_post_t *control = bb_post_new(BB_POST_CLOCK);
+    assert_int_equal(bb_outlet_send(outlet, &write, 600), BB_OK);
+    assert_false(bb_mailbox_is_waiting(mailbox)); // nothing was taken off the socket yet
+    bb_outlet_send_always(outlet, &control);
+    bb_post_t *post = bb_mailbox_receive(mailbox);
+    assert_int_equal(post->kind, BB_POST_CLOCK);
+    bb_post_destroy(&post);
+    assert_true(bb_mailbox_is_waiting(mailbox));
+    assert_int_equal(bb_mailbox_load(mailbox), 1);
+    bb_post_t *more = bb_post_new(BB_POST_CLOCK);
+    assert_int_equal(bb_outlet_send(outlet, &more, 600), BB_ERR_BUSY);
+    post = bb_mailbox_receive(mailbox);
+    assert_ptr_equal(post, first);
+    free(post); // it holds nothing
+    assert_false(bb_mailbox_is_waiting(mailbox));
+    assert_int_equal(bb_outlet_send(outlet, &more, 600), BB_OK);
+    bb_outlet_destroy(&outlet);
+    bb_mailbox_destroy(&mailbox); // with what is left
+}
+
 // Goal: posts of several threads all arrive, each sender's in its order, and the sanitizer sees the
 // hand-over.
 static void s_test_threads(void **state)
@@ -143,9 +172,8 @@ static void s_test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_order),
-        cmocka_unit_test(s_test_bound),
-        cmocka_unit_test(s_test_ownership),
+        cmocka_unit_test(s_test_order),     cmocka_unit_test(s_test_bound),
+        cmocka_unit_test(s_test_ownership), cmocka_unit_test(s_test_ordered),
         cmocka_unit_test(s_test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
