@@ -499,10 +499,17 @@ static void s_run(s_mesh_t *self)
         if (zmq_poll(items, 4, wait_ms) < 0 && zmq_errno() != EINTR) {
             break;
         }
-        // Heartbeats and acknowledgements first, then what leaves, then bulk.
-        s_on_socket(self, self->peer_in, BB_METRIC_PEER_IN, BB_METRIC_PEER_BYTES_IN);
-        s_on_mailbox(self);
-        s_on_socket(self, self->bulk_in, BB_METRIC_BULK_IN, BB_METRIC_BULK_BYTES_IN);
+        // Heartbeats and acknowledgements first, then what leaves, then bulk. Only what has
+        // something: a look into an empty socket costs two system calls.
+        if (items[1].revents & ZMQ_POLLIN) {
+            s_on_socket(self, self->peer_in, BB_METRIC_PEER_IN, BB_METRIC_PEER_BYTES_IN);
+        }
+        if (items[2].revents & ZMQ_POLLIN) {
+            s_on_mailbox(self);
+        }
+        if (items[3].revents & ZMQ_POLLIN) {
+            s_on_socket(self, self->bulk_in, BB_METRIC_BULK_IN, BB_METRIC_BULK_BYTES_IN);
+        }
         s_on_time(self);
     }
 }

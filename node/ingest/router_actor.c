@@ -630,8 +630,12 @@ static void s_run(s_router_t *self)
         if (zmq_poll(items, 3, S_SWEEP_NS / BB_NS_PER_MS) < 0 && zmq_errno() != EINTR) {
             break;
         }
-        s_on_mailbox(self); // answers free room before new requests ask for it
-        s_on_client(self);
+        if (items[1].revents & ZMQ_POLLIN) {
+            s_on_mailbox(self); // answers free room before new requests ask for it
+        }
+        if (items[2].revents & ZMQ_POLLIN) {
+            s_on_client(self);
+        }
         int64_t now_mono_ns = bb_clock_mono_ns();
         if (now_mono_ns >= self->sweep_mono_ns) {
             s_sweep(self, now_mono_ns);

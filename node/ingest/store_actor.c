@@ -4,6 +4,7 @@
 #include <czmq.h>
 
 #include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_post_order.h"
 #include "node/runtime/bb_tsan.h"
 #include "node/runtime/bb_window_checker.h"
 #include "storage/bb_store_room.h"
@@ -17,6 +18,8 @@
 #define S_HEAD_SHARE_NUMERATOR   5
 #define S_HEAD_SHARE_DENOMINATOR 8
 #define S_PUBLISH_NS             (INT64_C(250) * BB_NS_PER_MS)
+// Nothing came but questions and answers about have-sets.
+#define S_PUBLISH_IDLE_NS (INT64_C(1000) * BB_NS_PER_MS)
 // After an answer the figures may be asked for at once: publish them sooner.
 #define S_PUBLISH_ANSWER_NS (INT64_C(25) * BB_NS_PER_MS)
 
@@ -38,7 +41,7 @@ typedef struct {
     bool is_skewed, is_fenced;
     bool is_draining, drain_told;
     bool is_stopping, stop_told;
-    bool job_is_out, has_answered;
+    bool job_is_out, has_answered, has_worked; // since the last publishing
     bool rebuilt_told;
     uint64_t promises; // told to control
     int64_t published_mono_ns;
@@ -188,11 +191,14 @@ static void s_publish(s_store_t *self, int64_t now_mono_ns)
     }
     self->published_mono_ns = now_mono_ns;
     self->has_answered = false;
+    self->has_worked = self->job_is_out;
 }
 
 static int64_t s_publish_due_mono_ns(const s_store_t *self)
 {
-    return self->published_mono_ns + (self->has_answered ? S_PUBLISH_ANSWER_NS : S_PUBLISH_NS);
+    return self->published_mono_ns + (self->has_answered ? S_PUBLISH_ANSWER_NS
+                                      : self->has_worked ? S_PUBLISH_NS
+                                                         : S_PUBLISH_IDLE_NS);
 }
 
 // ---- what comes in -----------------------------------------------------------------------------
@@ -289,6 +295,7 @@ static int64_t s_held_due_mono_ns(const s_store_t *self, int64_t now_mono_ns)
 
 static void s_on_post(s_store_t *self, bb_post_t *post)
 {
+    self->has_worked |= bb_post_class(post) != BB_POST_CLASS_SMALL;
     switch (post->kind) {
     case BB_POST_CLIENT:
         s_on_client(self, &post->request);
@@ -398,8 +405,7 @@ static void s_run(s_store_t *self)
         wake_mono_ns = BB_MIN(wake_mono_ns, s_held_due_mono_ns(self, begin_mono_ns));
         if (self->stop_told) {
             wake_mono_ns = BB_NEVER_NS;
-        }
-        if (bb_mailbox_is_waiting(self->mailbox)) {
+        } else if (bb_mailbox_is_waiting(self->mailbox)) {
             wake_mono_ns = begin_mono_ns;
         }
         long wait_ms = bb_clock_timeout_ms(begin_mono_ns, wake_mono_ns, S_WAIT_MS_MAX);
@@ -410,7 +416,9 @@ static void s_run(s_store_t *self)
             continue; // what still arrives is dropped with the mailbox
         }
         s_take_held(self);
-        s_take_posts(self);
+        if (items[1].revents & ZMQ_POLLIN || bb_mailbox_is_waiting(self->mailbox)) {
+            s_take_posts(self);
+        }
         bb_shard_commit(self->shard, s_now(self));
         int64_t now_mono_ns = bb_clock_mono_ns();
         if (now_mono_ns >= s_publish_due_mono_ns(self)) {

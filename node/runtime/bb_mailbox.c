@@ -8,6 +8,8 @@
 #include "node/runtime/bb_post_order.h"
 #include "node/runtime/bb_tsan.h"
 
+#define S_LOOK_TURNS 16
+
 struct bb_mailbox {
     zsock_t *socket;
     void *handle;
@@ -15,6 +17,7 @@ struct bb_mailbox {
     uint64_t bytes_max;
     bool is_ordered;
     bb_post_order_t order; // what was taken off the socket and not yet received; when ordered
+    uint32_t turn;         // of _receive; when ordered
     _Atomic uint64_t pending_bytes;
     _Atomic uint32_t load;
 };
@@ -90,15 +93,21 @@ bool bb_mailbox_is_waiting(const bb_mailbox_t *self)
     return self->order.count > 0;
 }
 
-bb_post_t *bb_mailbox_receive(bb_mailbox_t *self)
+// Looks at the socket when nothing is left, and now and then for what is more urgent: to find it
+// empty costs two system calls.
+static bb_post_t *s_next_ordered(bb_mailbox_t *self)
 {
-    bb_post_t *post = s_next(self);
-    if (self->is_ordered) {
-        for (; post; post = s_next(self)) {
+    if (self->order.count == 0 || self->turn++ % S_LOOK_TURNS == 0) {
+        for (bb_post_t *post = s_next(self); post; post = s_next(self)) {
             bb_post_order_put(&self->order, post);
         }
-        post = bb_post_order_take(&self->order, bb_clock_mono_ns());
     }
+    return bb_post_order_take(&self->order, bb_clock_mono_ns());
+}
+
+bb_post_t *bb_mailbox_receive(bb_mailbox_t *self)
+{
+    bb_post_t *post = self->is_ordered ? s_next_ordered(self) : s_next(self);
     if (!post) {
         return NULL;
     }
