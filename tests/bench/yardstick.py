@@ -56,16 +56,16 @@ class Generator:
             self.program = os.path.join(folder, "gen")
             good(["cc", "-O2", "-o", self.program, source, "-lm"], "the generator")
 
-    def words(self, mode, batteries, step_ms, seconds, pattern=None):
+    def words(self, mode, batteries, step_ms, seconds, pattern=None, start_ms=START_MS):
         words = [self.program, "-m", mode, "-n", str(batteries), "-s", str(step_ms), "-t", str(seconds),
-                 "-b", str(START_MS)]
+                 "-b", str(start_ms)]
         return words + (["-o", pattern] if pattern else [])
 
-    def raw(self, path, hours):
-        """Options that give busbar-bench `hours` of the yardstick."""
+    def raw(self, path, hours, start_ms=START_MS):
+        """Options that give busbar-bench `hours` of the yardstick; without its generator, always the same ones."""
         if not self.program:
             return ["--hours", str(hours)]
-        good(self.words("raw", 1000, 10000, hours * 3600, path.replace("%", "%%") + "-%d"), "the generator")
+        good(self.words("raw", 1000, 10000, hours * 3600, path.replace("%", "%%") + "-%d", start_ms), "the generator")
         os.rename(path + "-0", path)
         return ["--data", path]
 
@@ -138,14 +138,35 @@ class Cluster:
             raise Broken(f"busbar {words[0]}: status {process.returncode}: {err.decode()[-600:]}")
         return usage.ru_utime + usage.ru_stime, self.cpu_s() - before, seconds, out.decode()
 
-    def metric(self, node, name):
-        """Sum over the node's stores of one number of /metrics; 0 when there is none of that name."""
+    def metrics(self, node):
+        """{name with labels: value} of /metrics."""
         with open(os.path.join(self.folder, "nodes", node, "busbard.yaml"), encoding="utf-8") as file:
             text = file.read()
         port = re.search(rf"^  - id: {re.escape(node)}$.*?http_port: (\d+)", text, re.M | re.S).group(1)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in ("", "#"))}
+
+    def metric(self, node, name):
+        """Sum over the node's stores of one number of /metrics; 0 when there is none of that name."""
+        return sum(value for full, value in self.metrics(node).items() if re.match(rf"{name}({{|$)", full))
+
+    def total(self, pattern):
+        """Sum over all nodes of what matches."""
+        return sum(value for node in self.each() for full, value in self.metrics(node).items()
+                   if re.fullmatch(pattern, full))
+
+    def end(self, node):
+        """Lets one node end and waits for it."""
+        with open(os.path.join(self.folder, "nodes", node, "busbard.pid"), encoding="ascii") as file:
+            pid = int(file.read())
+        good([BUSBAR, "cluster", "kill", self.folder, node, "--signal", "TERM"], "cluster kill")
+        deadline = time.monotonic() + 30
+        while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def start(self, node):
+        good([BUSBAR, "cluster", "restart", self.folder, node], "cluster restart")
 
     def disk(self):
         """(bytes that hold data, bytes of empty journal files kept for the next ones), all nodes; once
