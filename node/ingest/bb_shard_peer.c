@@ -405,16 +405,16 @@ static bool s_is_wanted(const bb_shard_t *self, uint32_t node, bb_lane_t lane, u
            bb_have_view_is_shared(self->view, partition, node);
 }
 
-// Tells the changed partition by the ends of its live streams; false: that does not say it all.
-static bool s_tell_tails(bb_shard_t *self, const bb_have_request_t *request, uint32_t partition,
-                         bb_have_tails_t *tails)
+// What tells the partition to somebody who knows it as of a version; 0: only all of it. Room for
+// BB_HAVE_TAIL_STREAMS_MAX.
+static uint32_t s_tails(bb_shard_t *self, uint32_t partition, uint64_t since_version,
+                        bb_have_tail_t *tails)
 {
     uint32_t slot_count = bb_topology_replica_count(self->topology);
-    if (!request->takes_tails || slot_count > BB_HAVE_TAIL_STREAMS_MAX) {
-        return false;
+    if (slot_count > BB_HAVE_TAIL_STREAMS_MAX || bb_store_version(self->store) == 0) {
+        return 0;
     }
     bb_stream_t live[BB_HAVE_TAIL_STREAMS_MAX];
-    bb_have_tail_t found[BB_HAVE_TAIL_STREAMS_MAX];
     const uint16_t *replicas = bb_topology_replicas(self->topology, partition);
     for (uint32_t slot = 0; slot < slot_count; slot++) {
         live[slot] = replicas[slot] == self->self_index
@@ -424,14 +424,22 @@ static bool s_tell_tails(bb_shard_t *self, const bb_have_request_t *request, uin
     bb_have_telling_t telling = {.partition = partition,
                                  .have = bb_store_have(self->store, partition),
                                  .version = bb_store_version(self->store),
-                                 .since_version = request->since_version,
+                                 .since_version = since_version,
                                  .live = live,
                                  .live_count = slot_count};
     if (BB_IS_PLANTED(self, BB_PLANTED_REST_UNTOLD)) {
         telling.since_version = UINT64_MAX;
     }
-    uint32_t count = bb_have_teller_tails(self->teller, &telling, found);
-    return count > 0 && bb_have_tails_add(tails, partition, found, count);
+    return bb_have_teller_tails(self->teller, &telling, tails);
+}
+
+// Tells the changed partition by the ends of its live streams; false: that does not say it all.
+static bool s_tell_tails(bb_shard_t *self, const bb_have_request_t *request, uint32_t partition,
+                         bb_have_tails_t *tails)
+{
+    bb_have_tail_t found[BB_HAVE_TAIL_STREAMS_MAX];
+    uint32_t count = s_tails(self, partition, request->since_version, found);
+    return request->takes_tails && count > 0 && bb_have_tails_add(tails, partition, found, count);
 }
 
 // What changed since the version that is known there, in one message; false: it would be too large.
@@ -484,6 +492,8 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
     for (uint32_t i = 0; i < partition_count; i++) {
         if (s_is_wanted(self, node, request->lane, partitions[i])) {
             s_entries_add(&entries, partitions[i], bb_store_have(self->store, partitions[i]));
+            bb_have_tail_t unused[BB_HAVE_TAIL_STREAMS_MAX];
+            (void)s_tails(self, partitions[i], 0, unused); // so that tails do the next time
             left--;
             if (left == 0 || entries.length >= BB_SHARD_HAVE_PIECE_BYTES) {
                 s_have_send(self, node, message, 0, left == 0, &entries, NULL);

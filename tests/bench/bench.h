@@ -90,7 +90,10 @@ void bench_oracle_grid(const bench_data_t *data, const bench_grid_t *grid, bench
 uint32_t bench_metric_of(const char *name, size_t length); // BENCH_METRICS: none of ours
 uint32_t bench_battery_of(const bench_data_t *data, const char *id, size_t length); // UINT32_MAX
 
-// Loads the yardstick into a cluster that is up, and asks the questions over the wire if `asks`.
+// Loads the yardstick into a cluster that is up, and no more.
+int bench_load(const bench_data_t *data, const char *cluster_directory, const char *suffix,
+               FILE *results);
+// The same, settles it, and asks the questions over the wire if `asks`.
 int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
                   bool asks, FILE *results);
 // The questions to a settled cluster; false: an answer is wrong.

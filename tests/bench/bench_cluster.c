@@ -83,6 +83,20 @@ static bool s_load(busbar_client_t *client, const bench_data_t *data, bench_node
     return good;
 }
 
+int bench_load(const bench_data_t *data, const char *cluster_directory, const char *suffix,
+               FILE *results)
+{
+    bench_nodes_t nodes;
+    busbar_fault_t fault = {0};
+    busbar_client_t *client;
+    if (!bench_client_open(cluster_directory, 60 * BUSBAR_SECOND, &nodes, &client)) {
+        return 1;
+    }
+    bool good = s_ingest(client, data, &nodes, suffix, results, &fault);
+    busbar_close(&client);
+    return good ? 0 : 1;
+}
+
 int bench_cluster(const bench_data_t *data, const char *cluster_directory, const char *suffix,
                   bool asks, FILE *results)
 {

@@ -192,7 +192,7 @@ int main(int argc, char **argv)
     if (!is_complete || hours == 0 || !results) {
         fprintf(stderr,
                 "busbar-bench machine DIR | engine DIR | journal DIR | codecs |\n"
-                "             cluster|ingest|latency CLUSTER_DIR SUFFIX |\n"
+                "             cluster|ingest|load|latency CLUSTER_DIR SUFFIX |\n"
                 "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES\n"
                 "             [--data FILE | --hours N] [--results FILE]\n");
         return 2;
@@ -216,6 +216,8 @@ int main(int argc, char **argv)
         status = bench_crash(&data, words[1], results);
     } else if (strcmp(words[0], "latency") == 0) {
         status = bench_latency(&data, words[1], word_count > 2 ? words[2] : "", results);
+    } else if (strcmp(words[0], "load") == 0) {
+        status = bench_load(&data, words[1], word_count > 2 ? words[2] : "", results);
     } else if (strcmp(words[0], "cluster") == 0 || strcmp(words[0], "ingest") == 0) {
         status = bench_cluster(&data, words[1], word_count > 2 ? words[2] : "",
                                strcmp(words[0], "cluster") == 0, results);

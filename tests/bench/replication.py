@@ -14,9 +14,12 @@ HAVE_BYTES = r"busbar_have_bytes_total(\{.*\})?"
 HAVE_SECONDS = r"busbar_have_seconds_total(\{.*\})?"
 
 
-def traffic(bench, folder, data):
-    """Ratios while one tick after the other, full load and half load are written."""
+def traffic(bench, folder, generator, data):
+    """Ratios while one tick after the other, full load and half load are written, to nodes that know each other."""
+    first = generator.raw(os.path.join(folder, "first.raw"), 1, START_MS + 40 * 24 * HOUR_MS)
     with Cluster(folder, "traffic", 3) as cluster:
+        bench("load", cluster.folder, "", *first)
+        time.sleep(1.5)
         patterns = {"peers": SENT % "peer|bulk", "clients": TAKEN, "bytes": HAVE_BYTES, "seconds": HAVE_SECONDS}
         time.sleep(1.5)  # /metrics is a second old
         before = {name: cluster.total(pattern) for name, pattern in patterns.items()}
@@ -25,6 +28,8 @@ def traffic(bench, folder, data):
         seconds = time.monotonic() - begin
         time.sleep(1.5)
         grown = {name: cluster.total(pattern) - before[name] for name, pattern in patterns.items()}
+    if first[0] == "--data":
+        os.unlink(first[1])
     if grown["clients"] <= 0 or grown["bytes"] <= 0:
         raise Broken(f"no traffic was counted: {grown}")
     note = f"3 nodes, {seconds:.0f} s of a tick at a time, full load and half load"
@@ -50,7 +55,7 @@ def catch_up(bench, folder, generator, hours):
     rates = []
 
     def write(i):
-        rates.append(bench("ingest", cluster.folder, "", *data[i])["ingest_native_mpts_per_s"][0])
+        rates.append(bench("load", cluster.folder, "", *data[i])["ingest_native_mpts_per_s"][0])
 
     with Cluster(folder, "catch-up", 3) as cluster:
         node = cluster.each()[-1]
@@ -71,10 +76,9 @@ def catch_up(bench, folder, generator, hours):
     for options in data:
         if options[0] == "--data":
             os.unlink(options[1])
-    note = f"{points / 1e6:.1f} M points arrived while one of three nodes was away, as many while it caught up"
+    note = f"{points / 1e6:.2f} M points arrived while one of three nodes was away, as many when it came back"
     return {
         "catchup_s": (seconds, "s", f"from its start until it lacks nothing that anybody knows of; {note}"),
         "catchup_ingest_loss_pct": (100 * (1 - rates[2] / rates[0]), "%",
-                                    f"points a second while it caught up, to those with three nodes before; {note}, "
-                                    "each phase settles before the next"),
+                                    f"points a second while it caught up, to those with three nodes before; {note}"),
     }

@@ -144,7 +144,7 @@ class Run:
             self.book.add_all(medians(runs))
 
     def replication(self):
-        self.book.add_all(replication.traffic(bench, self.folder, self.data(min(HOURS, 6))))
+        self.book.add_all(replication.traffic(bench, self.folder, self.generator, self.data(min(HOURS, 6))))
         hours = 1 if SMALL else int(os.environ.get("BENCH_CATCHUP_HOURS", "2"))
         self.book.add_all(replication.catch_up(bench, self.folder, self.generator, hours))
 
