@@ -52,9 +52,10 @@ struct bb_have_view {
     uint32_t node_count, self_index, slot_count;
     uint32_t partition_count; // ours
     uint32_t *partitions;
-    uint32_t *index_of; // partition -> index in partitions, or UINT32_MAX
-    s_entry_t *entries; // partition_count * slot_count
-    bool *is_urgent;    // per partition of ours
+    uint32_t *index_of;     // partition -> index in partitions, or UINT32_MAX
+    s_entry_t *entries;     // partition_count * slot_count
+    bool *is_urgent;        // per partition of ours
+    int64_t *grown_mono_ns; // likewise: when another replica here last reported something new
     s_peer_t *peers;
     uint64_t request_id_next;
     uint64_t change_count;
@@ -125,6 +126,7 @@ bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options)
     self->entries =
         bb_alloc_zero((size_t)self->partition_count * self->slot_count + 1, sizeof *self->entries);
     self->is_urgent = bb_alloc_zero(self->partition_count + 1, sizeof *self->is_urgent);
+    self->grown_mono_ns = bb_alloc_zero(self->partition_count + 1, sizeof *self->grown_mono_ns);
     for (uint32_t node = 0; node < self->node_count; node++) {
         self->peers[node].full_seen = bb_alloc_zero(self->partition_count + 1, 1);
         s_lanes_lay(self, node, options->store_count); // until it says how many it has
@@ -153,6 +155,7 @@ void bb_have_view_destroy(bb_have_view_t **self_pointer)
     }
     free(self->entries);
     free(self->is_urgent);
+    free(self->grown_mono_ns);
     free(self->peers);
     free(self->partitions);
     free(self->index_of);
@@ -200,6 +203,13 @@ static s_entry_t *s_entry(const bb_have_view_t *self, uint32_t index, uint32_t s
 static uint16_t s_node_at(const bb_have_view_t *self, uint32_t index, uint32_t slot)
 {
     return bb_topology_replicas(self->options.topology, self->partitions[index])[slot];
+}
+
+static bool s_is_near(const bb_have_view_t *self, uint32_t node)
+{
+    const bb_topology_t *topology = self->options.topology;
+    return bb_topology_node(topology, node)->dc_index ==
+           bb_topology_node(topology, self->self_index)->dc_index;
 }
 
 static s_lane_t *s_lane_of(const bb_have_view_t *self, uint32_t node, uint32_t partition)
@@ -383,12 +393,23 @@ static void s_judge(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, s
     s_set_lacking(self, entry, is_lacking);
 }
 
+// A replica in our own data centre has more than before: what it fetches for us comes.
+static void s_note_growth(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot)
+{
+    if (s_is_near(self, s_node_at(self, index, slot))) {
+        self->grown_mono_ns[index] = now_mono_ns;
+    }
+}
+
 // Takes over *have.
 static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot,
                     bb_have_set_t *have)
 {
     s_entry_t *entry = s_entry(self, index, slot);
     bool is_old = entry->is_lacking && !bb_have_set_includes(s_own(self, index), &entry->known);
+    if (!bb_have_set_includes(&entry->known, have)) {
+        s_note_growth(self, now_mono_ns, index, slot);
+    }
     bb_have_set_clear(&entry->known);
     entry->known = *have;
     *have = (bb_have_set_t){0};
@@ -403,8 +424,11 @@ static bb_error_t s_extend(bb_have_view_t *self, int64_t now_mono_ns, uint32_t i
     bool is_old = entry->is_lacking && !bb_have_set_includes(s_own(self, index), &entry->known);
     bb_error_t error = BB_OK;
     for (uint32_t i = 0; error == BB_OK && i < tail_count; i++) {
-        bool added;
+        bool added = false;
         error = bb_have_set_add(&entry->known, &tails[i].stream, 1, tails[i].last_seq, &added);
+        if (added) {
+            s_note_growth(self, now_mono_ns, index, slot);
+        }
     }
     s_judge(self, now_mono_ns, index, entry, is_old);
     return error == BB_OK ? BB_OK : BB_ERR_MESSAGE_CORRUPT; // more streams than a set may have
@@ -624,9 +648,30 @@ static bool s_still_lacks(bb_have_view_t *self, uint32_t index, s_entry_t *entry
     return entry->is_lacking;
 }
 
-// When the entry may be pulled.
-static int64_t s_ripe_mono_ns(const bb_have_view_t *self, uint32_t index, const s_entry_t *entry)
+// Somebody here has what the entry holds, or is to fetch it: the first replica here that is up.
+static bool s_is_others_turn(const bb_have_view_t *self, uint32_t index, const s_entry_t *entry)
 {
+    bool is_first = true;
+    for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+        uint32_t node = s_node_at(self, index, slot);
+        if (node == self->self_index) {
+            is_first = false; // those behind us do not fetch for us
+        } else if (s_is_near(self, node) && self->peers[node].is_up &&
+                   (is_first ||
+                    bb_have_set_includes(&s_entry(self, index, slot)->known, &entry->known))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// When the entry may be pulled.
+static int64_t s_ripe_mono_ns(const bb_have_view_t *self, uint32_t index, uint32_t node,
+                              const s_entry_t *entry)
+{
+    if (!s_is_near(self, node) && !self->is_urgent[index] && s_is_others_turn(self, index, entry)) {
+        return BB_MAX(entry->lack_mono_ns, self->grown_mono_ns[index]) + BB_HAVE_ACROSS_NS_MIN;
+    }
     return entry->lack_mono_ns +
            (self->is_urgent[index] ? BB_HAVE_URGENT_NS_MIN : BB_HAVE_LACK_NS_MIN);
 }
@@ -659,7 +704,7 @@ static uint32_t s_pull_list(bb_have_view_t *self, int64_t now_mono_ns, uint32_t 
         if (!entry->is_lacking || !s_still_lacks(self, index, entry)) {
             continue;
         }
-        int64_t ripe_mono_ns = s_ripe_mono_ns(self, index, entry);
+        int64_t ripe_mono_ns = s_ripe_mono_ns(self, index, node, entry);
         if (now_mono_ns < ripe_mono_ns) {
             self->pull_wake_mono_ns = BB_MIN(self->pull_wake_mono_ns, ripe_mono_ns);
             continue;

@@ -11,6 +11,10 @@
 // Chunks in flight are normal: what is lacking is pulled only when it was known for
 // BB_HAVE_LACK_NS_MIN (BB_HAVE_URGENT_NS_MIN when a reader waits for it).
 //
+// What another data centre holds comes over its link once: in each partition the first replica here
+// that is up pulls it, and the others pull from that one. They pull across themselves when a reader
+// waits, or when no replica here has reported anything new for BB_HAVE_ACROSS_NS_MIN.
+//
 // Lost, repeated and reordered reports are harmless: within one incarnation a have-set only grows
 // and versions count up. A report "changed after S, up to V" is adopted only if everything up to S
 // is known; a full report in pieces counts as known only when all partitions were in it.
@@ -37,8 +41,10 @@ typedef struct bb_have_view bb_have_view_t;
 #define BB_HAVE_PULL_NS_MAX       (5 * BB_NS_PER_S)    // then the pull is given up and chosen again
 #define BB_HAVE_PULL_STRAY_NS_MAX (300 * BB_NS_PER_MS) // PULL_DONE came before its chunks
 #define BB_HAVE_PULL_IDLE_NS      (500 * BB_NS_PER_MS) // pause after a pull that brought nothing
-#define BB_HAVE_PULLS_MAX         2                    // at once
-#define BB_HAVE_PULL_BYTES_MAX    (1u << 20)           // of our have-sets in one PULL
+// A replica here that is to fetch chunks from another data centre for all of us brought nothing.
+#define BB_HAVE_ACROSS_NS_MIN  (2 * BB_NS_PER_S)
+#define BB_HAVE_PULLS_MAX      2          // at once
+#define BB_HAVE_PULL_BYTES_MAX (1u << 20) // of our have-sets in one PULL
 
 // Our own have-set of a partition; borrowed until the store's next apply.
 typedef const bb_have_set_t *(*bb_have_own_fn)(void *context, uint32_t partition);

@@ -222,6 +222,45 @@ static void the_far_side_never_delays_the_near_one(void **state)
     h_free(&h);
 }
 
+// Goal: what the far side missed while it was away crosses the link about once, not once for each
+// of its replicas. Method: bytes that cross after the cut against those that were written in it.
+static void after_an_outage_the_link_is_crossed_once(void **state)
+{
+    (void)state;
+    h_cluster_t *h = h_new_dcs(NEAR, 3, 3, 1, NULL); // one partition: batches stay whole
+    h_pump(h, 100 * H_MS);
+    for (uint32_t a = 0; a < NEAR; a++) {
+        for (uint32_t b = NEAR; b < h->node_count; b++) {
+            h->is_blocked[a][b] = h->is_blocked[b][a] = true;
+            h_tell(h, a, b, false);
+            h_tell(h, b, a, false);
+        }
+    }
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < 30; i++) {
+        bytes += s_batch_bytes(h, i);
+        h_write(h, i % NEAR, BB_LEVEL_LOCAL_QUORUM, s_batch(i));
+        h_pump(h, 50 * H_MS);
+    }
+    assert_int_equal(s_crossed(h, 0) + s_crossed(h, 1) + s_crossed(h, 2), 0);
+    memset(h->is_blocked, 0, sizeof h->is_blocked);
+    for (uint32_t a = 0; a < NEAR; a++) {
+        for (uint32_t b = NEAR; b < h->node_count; b++) {
+            h_tell(h, a, b, true);
+            h_tell(h, b, a, true);
+        }
+    }
+    h_pump(h, 6 * BB_NS_PER_S);
+    for (uint32_t node = NEAR; node < h->node_count; node++) {
+        uint64_t read = h_query(h, node, BB_LEVEL_ONE, BB_QUERY_LAST);
+        h_pump(h, 20 * H_MS);
+        assert_int_equal(h_rows(h, read), 30 * 20);
+    }
+    uint64_t crossed = s_crossed(h, 0) + s_crossed(h, 1) + s_crossed(h, 2);
+    assert_true(crossed <= bytes + bytes / 10);
+    h_free(&h);
+}
+
 // Goal: under a cap no more than it crosses, live or by pulls, the near side is not delayed, and in
 // the end the far side has everything.
 static void a_cap_on_the_link(void **state)
@@ -264,6 +303,7 @@ int main(void)
         cmocka_unit_test(a_relay_with_a_full_head_sends_on),
         cmocka_unit_test(who_may_ask_for_it),
         cmocka_unit_test(the_far_side_never_delays_the_near_one),
+        cmocka_unit_test(after_an_outage_the_link_is_crossed_once),
         cmocka_unit_test(a_cap_on_the_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
