@@ -129,11 +129,21 @@ static bool s_is_damaged(const bb_scan_result_t *result, uint32_t partition)
     return false;
 }
 
-// Reads what is stored of the battery.
+// Reads what is stored of the battery, because the points of some of it may be gone. If they were
+// deleted, what is stored goes, too; unless retention has taken points of that day: then it cannot
+// be told any more which.
 static bb_error_t s_read_stored(bb_rollup_job_t *self, bb_kv_txn_t *txn, uint32_t battery,
-                                bb_rollup_set_t *set)
+                                const bb_scan_result_t *result, bb_rollup_set_t *set)
 {
     const bb_snapshot_battery_t *of = &self->snapshot->batteries[battery];
+    bool is_marked =
+        self->snapshot->markers && bb_markers_of(self->snapshot->markers, of->number).count > 0;
+    if (is_marked && self->has_points) {
+        return s_is_damaged(result, of->partition)
+                   ? BB_OK
+                   : bb_rollup_map_remove(self->rollups->kv, txn, self->id, of->partition,
+                                          of->number, self->day);
+    }
     bb_slice_t record;
     bb_error_t error = bb_rollup_map_get(self->rollups->kv, txn, self->id, of->partition,
                                          of->number, self->day, &record);
@@ -191,7 +201,7 @@ static bb_error_t s_compute(bb_rollup_job_t *self, bool *must_fence, bb_fault_t 
     }
     for (uint32_t b = 0; self->snapshot && b < self->snapshot->battery_count && error == BB_OK;
          b++) {
-        error = s_read_stored(self, txn, b, &stored);
+        error = s_read_stored(self, txn, b, &result, &stored);
     }
     bb_rollup_set_merge_stored(&set, &stored); // pieces whose points are gone stay
     if (error == BB_OK && self->snapshot) {

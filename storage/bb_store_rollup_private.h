@@ -82,6 +82,7 @@ struct bb_rollup_job {
     bb_rollup_slice_t next; // is_open: the last partition is not complete
     bb_query_t query;
     bb_snapshot_t *snapshot;
+    bool has_points; // retention has passed none of the day by: what points say is all there is
     bool is_damaged; // some partitions could not be computed; their marks stay
     // CHECK
     bb_rollup_place_t place;

@@ -25,6 +25,7 @@ struct bb_rollup_view {
         stale; // days in the head, when the snapshot was taken; then with the map's marks
     // Buckets that begin in [from, to) are asked for; their points lie in [first, limit).
     int64_t from_wall_ns, to_wall_ns, first_wall_ns, limit_wall_ns;
+    int64_t points_from_wall_ns; // retention has taken nothing from here on
 };
 
 void bb_rollup_view_destroy(bb_rollup_view_t **self)
@@ -126,6 +127,7 @@ bb_error_t bb_rollup_snapshot(bb_store_t *store, const bb_query_t *query, bb_sna
         self->stale.partition_count = store->partition_count;
         bb_day_marks_merge(&self->stale, &store->rollups->head);
         bb_day_marks_merge(&self->stale, &store->rollups->frozen);
+        self->points_from_wall_ns = bb_retention_intake_floor_max(store->retention);
         bb_query_t inner = *query;
         inner.rollup = bb_slice(NULL, 0);
         inner.from_wall_ns = self->first_wall_ns;
@@ -234,7 +236,12 @@ static bb_error_t s_compute_stale(s_page_t *self, bb_fault_t *fault)
 static bb_error_t s_add_record(void *context, uint32_t day, bb_slice_t record)
 {
     s_page_t *self = context;
-    (void)day;
+    const bb_snapshot_battery_t *of = &self->snapshot->batteries[self->battery];
+    if (self->snapshot->markers && bb_markers_of(self->snapshot->markers, of->number).count > 0 &&
+        (int64_t)day * BB_NS_PER_DAY >= self->view->points_from_wall_ns &&
+        bb_day_marks_has(&self->view->stale, day, of->partition)) {
+        return BB_OK; // it was computed, and what is stored counts points that were deleted
+    }
     return bb_rollup_record_decode(record, self->battery, self->metric_is_taken,
                                    self->snapshot->metric_count, &self->stored, NULL);
 }

@@ -210,6 +210,14 @@ bb_error_t bb_rollup_map_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, 
     return bb_kv_record_put(kv, txn, s_record_key(key, id, partition, battery, day), record);
 }
 
+bb_error_t bb_rollup_map_remove(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                uint32_t partition, uint32_t battery, uint32_t day)
+{
+    uint8_t key[S_RECORD_KEY_BYTES];
+    bb_error_t error = kv->remove(txn, s_record_key(key, id, partition, battery, day));
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
 static bb_error_t s_visit_record(void *context, bb_slice_t key, bb_slice_t value, bool *more)
 {
     s_visit_t *self = context;

@@ -65,6 +65,9 @@ BB_MUST_CHECK bb_error_t bb_rollup_map_get(bb_kv_driver_t *kv, bb_kv_txn_t *txn,
 BB_MUST_CHECK bb_error_t bb_rollup_map_put(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                            uint32_t partition, uint32_t battery, uint32_t day,
                                            bb_slice_t record);
+// No effect if there is none.
+BB_MUST_CHECK bb_error_t bb_rollup_map_remove(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                              uint32_t partition, uint32_t battery, uint32_t day);
 // Records of one battery with day in [first, limit), ascending. CORRUPT: one does not verify.
 typedef bb_error_t (*bb_rollup_record_fn)(void *context, uint32_t day, bb_slice_t record);
 BB_MUST_CHECK bb_error_t bb_rollup_map_records(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
