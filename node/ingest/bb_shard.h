@@ -208,6 +208,9 @@ typedef enum {
     BB_PLANTED_STALE_SOURCE,           // segment sync compares with whoever is there
     BB_PLANTED_REST_UNTOLD,            // have-sets are told by the ends of streams only
     BB_PLANTED_SESSION_IGNORED,        // reads do not wait for what their session has seen
+    BB_PLANTED_ARRIVAL_ORDER,          // of two versions that which came last stays
+    BB_PLANTED_DELETE_RESURRECTS,      // points of peers that were deleted before count as new
+    BB_PLANTED_RETRY_NOT_IDEMPOTENT,   // a delete that is repeated draws another generation
 } bb_planted_t;
 #endif
 

@@ -568,9 +568,34 @@ bb_error_t bb_shard_stage(bb_shard_t *self, bb_staged_t *staged)
     return BB_OK;
 }
 
+#ifdef BB_PLANTED
+static void s_plant(bb_shard_t *self, bb_staged_t *staged)
+{
+    bb_batch_t *batch = &staged->batch;
+    uint32_t generation = bb_revision_generation(batch->revision);
+    if (batch->generation != 0) {
+        return;
+    }
+    if (BB_IS_PLANTED(self, BB_PLANTED_ARRIVAL_ORDER)) {
+        batch->revision = bb_revision_make(generation, (uint32_t)bb_store_version(self->store) + 1);
+    }
+    if (BB_IS_PLANTED(self, BB_PLANTED_DELETE_RESURRECTS) && !staged->is_own) {
+        uint32_t known =
+            bb_store_generation(self->store, batch->batteries[batch->runs[0].battery].id);
+        batch->revision = bb_revision_make(BB_MAX(generation, known), (uint32_t)batch->revision);
+    }
+}
+#else
+static void s_plant(bb_shard_t *self, bb_staged_t *staged)
+{
+    (void)self, (void)staged;
+}
+#endif
+
 // The record is durable: it becomes visible, and each dot that is in the have-set now counts.
 static void s_apply(bb_shard_t *self, bb_staged_t *staged)
 {
+    s_plant(self, staged);
     bb_error_t error = bb_store_apply(self->store, &staged->chunks, &staged->batch);
     bb_ignore(error, "LIMIT: the dots that were left out are not in the have-set and not counted");
     uint32_t origin =

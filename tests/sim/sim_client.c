@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_marker.h"
 #include "tests/sim/sim_world.h"
 
 #define S_ALL UINT32_MAX
@@ -162,7 +163,7 @@ static void s_add_frame(sim_world_t *self, bb_batch_builder_t *builder, uint32_t
         values[order[i]] = bits;
     }
     // Corrections are of the past: a release gives points revision 0 (see README.md).
-    bool is_future = bb_random_chance(random, 1, 50) && revision == 0;
+    bool is_future = bb_random_chance(random, 1, 50) && (uint32_t)revision == 0;
     int64_t time_wall_ns = s_time(random, is_future);
     error = bb_batch_builder_frame(builder, battery, shape, time_wall_ns, values);
     BB_ASSERT(error == BB_OK);
@@ -262,6 +263,65 @@ static bool s_is_in(const sim_world_t *self, uint32_t partition, uint32_t node, 
     return partition % self->nodes[node].store_count == store;
 }
 
+// Which generation a batch has: any that some client has heard of, so that many are too old.
+static uint64_t s_draw_generation(sim_world_t *self)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < self->options.battery_count; i++) {
+        largest = BB_MAX(largest, self->generations[i]);
+    }
+    if (!self->options.has_deletes || largest == 0) {
+        return 0;
+    }
+    return (uint64_t)bb_random_below(&self->random_work, largest + 1) << 32;
+}
+
+// One battery of the store loses something. Its generation is one more than anybody has sent: what
+// a client reads is no larger. Now and then two deletes have the same.
+static bool s_draw_delete(sim_world_t *self, sim_op_t *op, uint32_t store)
+{
+    bb_random_t *random = &self->random_work;
+    uint32_t battery = (uint32_t)bb_random_below(random, self->options.battery_count);
+    uint32_t partition = self->battery_partition[battery];
+    if (!s_is_in(self, partition, op->node, store) ||
+        !sim_world_is_replica(self, partition, op->node)) {
+        return false;
+    }
+    bool is_same = self->generations[battery] > 0 && bb_random_chance(random, 1, 4);
+    self->generations[battery] += !is_same;
+    bb_checker_marker_t marker = {.battery = battery,
+                                  .metric = bb_random_chance(random, 1, 2)
+                                                ? S_ALL
+                                                : (uint32_t)bb_random_below(random, SIM_METRICS),
+                                  .generation = self->generations[battery],
+                                  .to_wall_ns = BB_TIME_WALL_NS_LIMIT};
+    if (bb_random_chance(random, 2, 3)) {
+        marker.from_wall_ns = s_time(random, false);
+        marker.to_wall_ns =
+            marker.from_wall_ns + (int64_t)bb_random_between(random, 1, (uint64_t)BB_NS_PER_DAY);
+    }
+    char id[16];
+    snprintf(id, sizeof id, "bat-%02u", battery);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    bb_batch_builder_markers(builder, marker.generation);
+    const bb_marker_t sent = {
+        s_slice(marker.metric == S_ALL ? BB_MARKER_ALL_METRICS : s_metrics[marker.metric].name),
+        marker.from_wall_ns, marker.to_wall_ns};
+    bb_error_t error = bb_marker_add(builder, partition, s_slice(id), &sent, NULL);
+    BB_ASSERT(error == BB_OK);
+    uint8_t *data = NULL;
+    size_t length = 0;
+    bb_batch_builder_finish(builder, &data, &length, NULL);
+    bb_batch_builder_destroy(&builder);
+    op->is_write = op->is_used = op->is_delete = true;
+    op->buffer = bb_buffer_new(data, length, NULL, NULL);
+    error = bb_batch_open(&op->batch, bb_slice(data, length), NULL);
+    BB_ASSERT(error == BB_OK); // our own encoding
+    op->points = bb_alloc(sizeof *op->points);
+    op->points[0] = bb_checker_deleting(self->checker, &marker);
+    return true;
+}
+
 // Batteries that one store holds, so that it may coordinate. False: it holds none.
 static bool s_draw_write(sim_world_t *self, sim_op_t *op)
 {
@@ -269,7 +329,11 @@ static bool s_draw_write(sim_world_t *self, sim_op_t *op)
     op->node = (uint32_t)bb_random_below(random, self->options.node_count);
     uint32_t store = s_draw_store(self, op->node);
     op->level = s_draw_level(random);
+    if (self->options.has_deletes && bb_random_chance(random, 1, 15)) {
+        return s_draw_delete(self, op, store);
+    }
     uint64_t revision = bb_random_chance(random, 1, 8) ? bb_random_between(random, 1, 3) : 0;
+    revision |= s_draw_generation(self);
     bb_batch_builder_t *builder = bb_batch_builder_new(revision);
     uint32_t frames = (uint32_t)bb_random_between(random, 1, self->options.frames_max);
     uint32_t misplaced = bb_random_chance(random, 1, 200); // a client with an old table
@@ -279,6 +343,8 @@ static bool s_draw_write(sim_world_t *self, sim_op_t *op)
         if (s_is_in(self, partition, op->node, store) &&
             (misplaced > 0 || sim_world_is_replica(self, partition, op->node))) {
             s_add_frame(self, builder, battery, partition, revision);
+            self->generations[battery] =
+                BB_MAX(self->generations[battery], (uint32_t)(revision >> 32));
         }
     }
     bool is_any = bb_batch_builder_frame_count(builder) > 0;
@@ -375,6 +441,7 @@ static void s_send_write(sim_world_t *self, const sim_op_t *op, uint64_t attempt
         .request_id = attempt + 1,
         .timeout_ns = op->timeout_ns,
         .write = {.level = op->level,
+                  .deletes = op->is_delete,
                   .wants_session = sim_session_is_on(self, (uint32_t)(op - self->ops))}};
     uint8_t *data = NULL;
     size_t length = 0;
@@ -468,6 +535,31 @@ static void s_begin(sim_world_t *self, uint32_t client)
     s_attempt(self, client);
 }
 
+// A client that draws another generation for a repetition: a bug, if it is planted. The checker
+// knows of the first one only.
+static void s_redraw(sim_world_t *self, sim_op_t *op)
+{
+    bb_batch_cursor_t at;
+    bb_batch_cursor_start(&op->batch, &at);
+    bool has_run = bb_batch_cursor_next(&op->batch, &at);
+    BB_ASSERT(has_run);
+    bb_slice_t id = op->batch.batteries[at.run->battery].id;
+    const bb_marker_t marker = bb_marker_of(&op->batch, &at, 0);
+    bb_batch_builder_t *builder = bb_batch_builder_new(0);
+    bb_batch_builder_markers(builder, ++self->generations[sim_client_battery(id)]);
+    bb_error_t error = bb_marker_add(builder, at.part->partition, id, &marker, NULL);
+    BB_ASSERT(error == BB_OK);
+    uint8_t *data = NULL;
+    size_t length = 0;
+    bb_batch_builder_finish(builder, &data, &length, NULL);
+    bb_batch_builder_destroy(&builder);
+    bb_batch_close(&op->batch);
+    bb_buffer_drop(&op->buffer);
+    op->buffer = bb_buffer_new(data, length, NULL, NULL);
+    error = bb_batch_open(&op->batch, bb_slice(data, length), NULL);
+    BB_ASSERT(error == BB_OK); // our own encoding
+}
+
 // Elsewhere if anybody else holds all of it.
 static void s_retry(sim_world_t *self, uint32_t client)
 {
@@ -476,6 +568,9 @@ static void s_retry(sim_world_t *self, uint32_t client)
     if (!op->is_write || --op->attempts_left == 0) {
         s_end(self, client);
         return;
+    }
+    if (op->is_delete && self->options.planted == BB_PLANTED_RETRY_NOT_IDEMPOTENT) {
+        s_redraw(self, op);
     }
     for (uint32_t i = 1; i <= self->options.node_count; i++) {
         uint32_t node = (op->node + i) % self->options.node_count;
@@ -521,12 +616,19 @@ static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, const si
     uint64_t acked = 0;
     uint64_t moment = ++self->moment;
     for (uint64_t i = 0; i < count; i++) {
-        if (!is_rejected[i]) {
+        if (!is_rejected[i] && op->is_delete) {
+            acked++;
+            self->counters.deletes_acked++;
+            bb_checker_deleted(self->checker, op->points[i], moment, dc_mask);
+        } else if (!is_rejected[i]) {
             acked++;
             bb_checker_acknowledged(self->checker, op->points[i], moment, dc_mask);
         }
     }
     self->counters.points_rejected += count - acked;
+    for (uint32_t r = 0; r < reply->rejection_count; r++) {
+        self->counters.points_deleted_before += reply->rejections[r].error == BB_ERR_GENERATION;
+    }
     if (acked != reply->acked_points || count - acked != reply->rejected_points) {
         sim_trace_fail(&self->trace,
                        "a reply counts %" PRIu64 " acknowledged and %" PRIu64

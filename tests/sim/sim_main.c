@@ -23,7 +23,8 @@ static const char s_help[] =
     "  --plant NAME       switches a bug on, to see whether it is found:\n"
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
     "                     trim-early, forget-dot, local-fence, local-level,\n"
-    "                     session-ignored,\n"
+    "                     session-ignored, arrival-order, delete-resurrects,\n"
+    "                     retry-not-idempotent,\n"
     "                     adopt-late, stale-source, rest-untold\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
@@ -79,6 +80,9 @@ static const struct {
     {"rounded-sum", BB_PLANTED_ROUNDED_SUM},
     {"local-fence", BB_PLANTED_LOCAL_FENCE},
     {"local-level", BB_PLANTED_LOCAL_LEVEL},
+    {"arrival-order", BB_PLANTED_ARRIVAL_ORDER},
+    {"delete-resurrects", BB_PLANTED_DELETE_RESURRECTS},
+    {"retry-not-idempotent", BB_PLANTED_RETRY_NOT_IDEMPOTENT},
     {"session-ignored", BB_PLANTED_SESSION_IGNORED},
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},

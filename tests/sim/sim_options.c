@@ -70,6 +70,7 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->ends_with_retention = self->has_policy && bb_random_chance(r, 2, 3);
     self->dc_link_bytes_per_s = S_PICK(r, 0, 0, 0, 8u << 10, 64u << 10);
     self->session_mask = (uint32_t)bb_random_below(r, 1u << SIM_CLIENTS_MAX);
+    self->has_deletes = bb_random_chance(r, 1, 2);
 }
 
 const char *sim_without_name(uint32_t index)

@@ -40,6 +40,7 @@ typedef struct {
     int64_t think_mean_ns;
     uint32_t read_per_mille;
     uint32_t frames_max;
+    bool has_deletes;      // and points of generations
     bool has_conflicts;    // one metric changes its type
     uint32_t session_mask; // bit per client: it has a session
     // faults

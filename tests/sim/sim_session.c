@@ -46,7 +46,9 @@ void sim_session_wrote(sim_world_t *self, uint32_t client, const bool *is_reject
     const sim_op_t *op = &self->ops[client];
     uint64_t moment = ++self->moment;
     for (uint64_t i = 0; i < op->batch.value_count; i++) {
-        if (!is_rejected[i]) {
+        if (!is_rejected[i] && op->is_delete) {
+            bb_checker_told_deleted(self->checker, op->points[i], moment, SIM_SESSION_BIT(client));
+        } else if (!is_rejected[i]) {
             bb_checker_told(self->checker, op->points[i], moment, SIM_SESSION_BIT(client));
         }
     }

@@ -108,6 +108,7 @@ typedef struct {
     // WRITE
     bb_buffer_t *buffer;
     bb_batch_t batch;
+    bool is_delete;   // the batch holds markers
     uint32_t *points; // per value of the batch: number at the checker
     // QUERY
     uint32_t node; // pages of one answer come from one node
@@ -157,6 +158,8 @@ typedef struct {
     X(writes_acked_quorum)                                                                         \
     X(writes_acked_each_quorum)                                                                    \
     X(writes_acked_all)                                                                            \
+    X(deletes_acked)                                                                               \
+    X(points_deleted_before)                                                                       \
     X(writes_refused)                                                                              \
     X(writes_unknown)                                                                              \
     X(points_rejected)                                                                             \
@@ -250,6 +253,7 @@ struct sim_world {
     int64_t calm_since_ns;
     int64_t floor_wall_ns;                    // of SIM_METRIC_PASSED; 0: nothing is too old yet
     sim_totals_t *totals[SIM_PARTITIONS_MAX]; // before that; NULL: not asked yet. Owned
+    uint32_t generations[SIM_BATTERIES_MAX];  // the largest that any client has sent
     uint32_t battery_partition[SIM_BATTERIES_MAX];
     sim_counters_t counters;
 };

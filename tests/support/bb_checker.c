@@ -26,7 +26,15 @@ typedef struct {
     bool was_read;
 } s_key_t;
 
+typedef struct {
+    bb_checker_marker_t marker;
+    uint64_t moment;
+    uint64_t moments[S_DCS_MAX];
+} s_marker_t;
+
 struct bb_checker {
+    s_marker_t *markers;
+    uint32_t marker_count, marker_capacity;
     s_key_t *keys;
     uint32_t key_count, key_capacity;
     s_point_t *points;
@@ -55,6 +63,7 @@ void bb_checker_destroy(bb_checker_t **self_pointer)
     if (self) {
         free(self->keys);
         free(self->points);
+        free(self->markers);
         free(self->slots);
         free(self->seen_versions);
         free(self);
@@ -210,6 +219,57 @@ void bb_checker_seen(bb_checker_t *self, const bb_checker_key_t *key, uint32_t t
     bb_checker_told(self, seen, moment, mask);
 }
 
+// ---- deletes ---------------------------------------------------------------------------------
+
+uint32_t bb_checker_deleting(bb_checker_t *self, const bb_checker_marker_t *marker)
+{
+    if (self->marker_count == self->marker_capacity) {
+        self->marker_capacity = BB_MAX(2 * self->marker_capacity, 16u);
+        self->markers = bb_realloc(self->markers, self->marker_capacity * sizeof *self->markers);
+    }
+    self->markers[self->marker_count] = (s_marker_t){.marker = *marker};
+    return self->marker_count++;
+}
+
+void bb_checker_told_deleted(bb_checker_t *self, uint32_t marker, uint64_t moment, uint32_t mask)
+{
+    BB_ASSERT(marker < self->marker_count && moment >= 1);
+    s_marker_t *at = &self->markers[marker];
+    for (uint32_t bit = 0; bit < S_DCS_MAX; bit++) {
+        if ((mask >> bit & 1) != 0 && at->moments[bit] == 0) {
+            at->moments[bit] = moment;
+        }
+    }
+}
+
+void bb_checker_deleted(bb_checker_t *self, uint32_t marker, uint64_t moment, uint32_t dc_mask)
+{
+    bb_checker_told_deleted(self, marker, moment, dc_mask);
+    s_marker_t *at = &self->markers[marker];
+    at->moment = at->moment == 0 ? moment : at->moment;
+}
+
+static bool s_covers(const bb_checker_marker_t *marker, const bb_checker_key_t *key,
+                     const bb_checker_version_t *version)
+{
+    return marker->battery == key->battery &&
+           (marker->metric == S_NONE || marker->metric == key->metric) &&
+           marker->from_wall_ns <= key->time_wall_ns && key->time_wall_ns < marker->to_wall_ns &&
+           version->revision >> 32 < marker->generation;
+}
+
+// Was a marker sent that covers it?
+static bool s_may_be_gone(const bb_checker_t *self, uint32_t point)
+{
+    const s_point_t *at = &self->points[point];
+    for (uint32_t i = 0; i < self->marker_count; i++) {
+        if (s_covers(&self->markers[i].marker, &self->keys[at->key].key, &at->version)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // ---- answers ---------------------------------------------------------------------------------
 
 void bb_checker_begin(bb_checker_t *self, const bb_checker_read_t *read)
@@ -244,6 +304,39 @@ static bool s_finding(bb_checker_t *self, const char *what, const bb_checker_key
     return false;
 }
 
+// Does a promise count for the read, by the moments when it was made?
+static bool s_counts(const bb_checker_read_t *read, uint64_t moment, const uint64_t *moments)
+{
+    if (read->dc_mask == 0) {
+        return moment != 0 && moment < read->moment;
+    }
+    for (uint32_t dc = 0; dc < S_DCS_MAX; dc++) {
+        if ((read->dc_mask >> dc & 1) != 0 && moments[dc] != 0 && moments[dc] < read->moment) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Must the version be gone?
+static bool s_is_deleted(const bb_checker_t *self, uint32_t point)
+{
+    const s_point_t *at = &self->points[point];
+    const bb_checker_key_t *key = &self->keys[at->key].key;
+    if (!self->read.is_bound_to_promises ||
+        (self->read.is_owed && !self->read.is_owed(self->read.context, key))) {
+        return false;
+    }
+    for (uint32_t i = 0; i < self->marker_count; i++) {
+        const s_marker_t *marker = &self->markers[i];
+        if (s_covers(&marker->marker, key, &at->version) &&
+            s_counts(&self->read, marker->moment, marker->moments)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool bb_checker_point(bb_checker_t *self, const bb_checker_key_t *key, uint32_t type, uint64_t bits,
                       char *text, size_t text_bytes)
 {
@@ -274,21 +367,11 @@ bool bb_checker_point(bb_checker_t *self, const bb_checker_key_t *key, uint32_t 
     if (self->read.is_asked && !self->read.is_asked(self->read.context, key)) {
         return s_finding(self, "point that was not asked for", key, &got, NULL, text, text_bytes);
     }
+    if (s_is_deleted(self, seen)) {
+        return s_finding(self, "resurrected point", key, &self->points[seen].version, NULL, text,
+                         text_bytes);
+    }
     return !self->has_finding;
-}
-
-static bool s_is_promised(const bb_checker_read_t *read, const s_point_t *point)
-{
-    if (read->dc_mask == 0) {
-        return point->moment != 0 && point->moment < read->moment;
-    }
-    for (uint32_t dc = 0; dc < S_DCS_MAX; dc++) {
-        if ((read->dc_mask >> dc & 1) != 0 && point->moments[dc] != 0 &&
-            point->moments[dc] < read->moment) {
-            return true;
-        }
-    }
-    return false;
 }
 
 bool bb_checker_end(bb_checker_t *self, char *text, size_t text_bytes)
@@ -303,8 +386,8 @@ bool bb_checker_end(bb_checker_t *self, char *text, size_t text_bytes)
                                               : NULL;
         for (uint32_t p = key->first_point; p != S_NONE; p = self->points[p].next) {
             const bb_checker_version_t *promised = &self->points[p].version;
-            if (s_is_promised(&self->read, &self->points[p]) &&
-                (!got || bb_checker_compare(got, promised) < 0)) {
+            if (s_counts(&self->read, self->points[p].moment, self->points[p].moments) &&
+                !s_may_be_gone(self, p) && (!got || bb_checker_compare(got, promised) < 0)) {
                 return s_finding(self, got ? "lost version" : "lost point", &key->key, got,
                                  promised, text, text_bytes);
             }
@@ -325,7 +408,7 @@ void bb_checker_stats(const bb_checker_t *self, bb_checker_stats_t *stats)
         bool is_promised = false;
         for (uint32_t p = self->keys[i].first_point; p != S_NONE; p = self->points[p].next) {
             stats->acknowledged += self->points[p].moment != 0;
-            is_promised |= self->points[p].moment != 0;
+            is_promised |= self->points[p].moment != 0 && !s_may_be_gone(self, p);
         }
         stats->never_read += is_promised && !self->keys[i].was_read;
     }

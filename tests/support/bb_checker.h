@@ -49,6 +49,19 @@ void bb_checker_told(bb_checker_t *self, uint32_t point, uint64_t moment, uint32
 void bb_checker_seen(bb_checker_t *self, const bb_checker_key_t *key, uint32_t type, uint64_t bits,
                      uint64_t moment, uint32_t mask);
 
+// Deletes. What a marker covers (points of a smaller generation, which is the upper half of a
+// revision) may be gone from the moment it was sent on, and must be gone where it was promised:
+// then a point of it in an answer is "resurrected".
+typedef struct {
+    uint32_t battery, metric; // metric UINT32_MAX: all
+    uint32_t generation;
+    int64_t from_wall_ns, to_wall_ns; // half open
+} bb_checker_marker_t;
+uint32_t bb_checker_deleting(bb_checker_t *self, const bb_checker_marker_t *marker); // was sent
+// As bb_checker_acknowledged and bb_checker_told.
+void bb_checker_deleted(bb_checker_t *self, uint32_t marker, uint64_t moment, uint32_t dc_mask);
+void bb_checker_told_deleted(bb_checker_t *self, uint32_t marker, uint64_t moment, uint32_t mask);
+
 // What is read must hold the promises made before `moment` that count in `dc_mask` (0 = every
 // promise counts), for the keys that `is_owed` accepts, and nothing that `is_asked` does not
 // accept. The two differ where an answer says itself what it misses. NULL accepts every key.

@@ -208,6 +208,44 @@ static void fingerprints(void **state)
     assert_int_equal(stats.never_read, 10);
 }
 
+// Goal: what a marker covers may be gone once it was sent, and must be gone where it was promised;
+// points of its generation, of other metrics and outside of its interval are not touched.
+static void deletes(void **state)
+{
+    s_bench_t *bench = *state;
+    bb_checker_marker_t marker = {
+        .battery = 1, .metric = 2, .generation = 3, .from_wall_ns = 1000, .to_wall_ns = 1001};
+    bb_checker_acknowledged(bench->checker, s_written(bench, UINT64_C(2) << 32 | 9, INT64, 5), 1,
+                            1);
+    s_begin(bench, 5, 1);
+    assert_false(s_end(bench));
+    uint32_t sent = bb_checker_deleting(bench->checker, &marker);
+    s_begin(bench, 5, 1);
+    assert_true(s_end(bench)); // it may have taken effect
+    s_begin(bench, 5, 1);
+    assert_true(s_point(bench, INT64, 5) && s_end(bench)); // or not
+    bb_checker_deleted(bench->checker, sent, 7, 1);
+    s_begin(bench, 7, 1);
+    assert_true(s_point(bench, INT64, 5)); // the read began before the promise
+    s_begin(bench, 8, 2);
+    assert_true(s_point(bench, INT64, 5)); // of another data centre
+    s_begin(bench, 8, 1);
+    assert_false(s_point(bench, INT64, 5));
+    assert_non_null(strstr(bench->text, "resurrected point"));
+    bb_checker_acknowledged(bench->checker, s_written(bench, UINT64_C(3) << 32, INT64, 6), 8, 1);
+    s_begin(bench, 9, 1);
+    assert_false(s_end(bench)); // this one is of the marker's generation
+    s_begin(bench, 9, 1);
+    assert_true(s_point(bench, INT64, 6) && s_end(bench));
+    marker.metric = 4;
+    marker.generation = 9;
+    bb_checker_deleting(bench->checker, &marker);
+    marker = (bb_checker_marker_t){1, UINT32_MAX, 9, 1001, 2000};
+    bb_checker_deleting(bench->checker, &marker);
+    s_begin(bench, 9, 1);
+    assert_false(s_end(bench));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +254,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(losses, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(data_centres, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(asked_and_owed, s_setup, s_teardown),
+        cmocka_unit_test_setup_teardown(deletes, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(order, s_setup, s_teardown),
         cmocka_unit_test_setup_teardown(fingerprints, s_setup, s_teardown),
     };
