@@ -131,6 +131,20 @@ void bb_boot_outcome(bb_boot_t *self, const bb_registry_outcome_t *outcome)
     }
 }
 
+// A disk that knows no number, or too small a one, is no witness against itself: of the nodes that
+// its last start was registered at, a majority with it included, one may be out of reach now. A
+// majority of the others has one in common with them all the same: n/2 others knew it, (n - 1)/2 +
+// 1 are asked. So too before it stops asking for a number above all: one that its last start had
+// would look like a twin.
+static bool s_are_enough_asked(const bb_boot_t *self)
+{
+    uint32_t others = bb_registry_node_count(self->registry) - 1;
+    bool is_witness = self->disk.boot > 0 && !self->disk.must_rebuild;
+    return is_witness || others == 0 ||
+           bb_registry_holder_count(self->registry, BB_REGISTRY_BOOT, s_key(self)) >=
+               1 + others / 2 + 1;
+}
+
 static void s_tick_asking(bb_boot_t *self, int64_t now_mono_ns)
 {
     if (self->wants_disk) {
@@ -140,9 +154,10 @@ static void s_tick_asking(bb_boot_t *self, int64_t now_mono_ns)
         s_put(self, now_mono_ns);
     } else if (self->is_registered && s_is_overtaken(self)) {
         s_overtaken(self); // by somebody who answered after the majority
-    } else if (self->is_registered && self->state == BB_BOOT_REGISTERING) {
+    } else if (self->is_registered && self->state == BB_BOOT_REGISTERING &&
+               s_are_enough_asked(self)) {
         self->state = self->disk.must_rebuild ? BB_BOOT_REBUILDING : BB_BOOT_COUNTING;
-    } else if (self->is_registered &&
+    } else if (self->is_registered && s_are_enough_asked(self) &&
                (now_mono_ns >= self->grace_until_mono_ns ||
                 !bb_registry_is_spreading(self->registry, BB_REGISTRY_BOOT, s_key(self)))) {
         self->state = BB_BOOT_REGISTERING;
@@ -219,6 +234,8 @@ uint32_t bb_boot_number(const bb_boot_t *self)
 int64_t bb_boot_wake_mono_ns(const bb_boot_t *self)
 {
     BB_ASSERT(self);
-    return self->state == BB_BOOT_CLAIMING && self->is_registered ? self->grace_until_mono_ns
-                                                                  : BB_NEVER_NS;
+    // Who has not been asked yet answers with a message, which is looked at when it comes.
+    bool is_graced =
+        self->state == BB_BOOT_CLAIMING && self->is_registered && s_are_enough_asked(self);
+    return is_graced ? self->grace_until_mono_ns : BB_NEVER_NS;
 }

@@ -11,14 +11,16 @@
 // nodes.
 //
 //   CLAIMING     nobody knows a later one: at a majority, and all asked or 2 s gone ─▶ REGISTERING
+//                (an empty disk: at a majority of the others, so of three nodes at all)
 //                somebody does: this disk must be rebuilt ─▶ REGISTERING above that one
-//   REGISTERING  at a majority ─▶ COUNTING, or REBUILDING;  superseded ─▶ above that, to rebuild
+//   REGISTERING  at a majority ─▶ COUNTING;  superseded ─▶ above that, to rebuild
+//                (to rebuild: at a majority of the others ─▶ REBUILDING)
 //   REBUILDING   bb_boot_rebuilt ─▶ COUNTING
 //   COUNTING, REBUILDING   superseded ─▶ FENCED
 //
 // Of two processes with one identity the one with the smaller number is fenced. What this cannot
-// see: a disk set back by less than a mark; and one set back while every node that knew better is
-// down, or has lost its disk too.
+// see: a disk set back by less than a mark; and one set back (not: emptied) while every node that
+// knew better is down, or any while they have lost their disks too.
 #ifndef BB_BOOT_H
 #define BB_BOOT_H
 

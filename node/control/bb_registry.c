@@ -421,6 +421,23 @@ bool bb_registry_is_spreading(const bb_registry_t *self, bb_registry_kind_t kind
     return record && record->put != S_NONE;
 }
 
+uint32_t bb_registry_holder_count(const bb_registry_t *self, bb_registry_kind_t kind,
+                                  bb_slice_t key)
+{
+    BB_ASSERT(self);
+    const s_record_t *record = s_look_up(self, kind, key);
+    if (!record || record->durable.number == 0) {
+        return 0;
+    }
+    return record->put == S_NONE ? self->node_count : self->puts[record->put].held_count;
+}
+
+uint32_t bb_registry_node_count(const bb_registry_t *self)
+{
+    BB_ASSERT(self);
+    return self->node_count;
+}
+
 // ---- disk ----------------------------------------------------------------------------------
 
 bool bb_registry_write_next(bb_registry_t *self, bb_registry_entry_t *entry)

@@ -33,6 +33,7 @@ typedef struct bb_registry bb_registry_t;
 // node_count in [1, BB_NODES_MAX]; self_index < node_count.
 bb_registry_t *bb_registry_new(uint32_t node_count, uint32_t self_index);
 void bb_registry_destroy(bb_registry_t **self);
+uint32_t bb_registry_node_count(const bb_registry_t *self);
 // An entry that was found on the disk. Before anything else; copies. BB_ERR_CORRUPT: not valid.
 BB_MUST_CHECK bb_error_t bb_registry_load(bb_registry_t *self, const bb_registry_entry_t *entry);
 
@@ -67,6 +68,10 @@ typedef struct {
 bool bb_registry_outcome_next(bb_registry_t *self, bb_registry_outcome_t *outcome);
 // A put of the key is on its way to nodes that do not hold it yet.
 bool bb_registry_is_spreading(const bb_registry_t *self, bb_registry_kind_t kind, bb_slice_t key);
+// How many nodes, this one included, are known to hold a value that was put here and that nothing
+// later superseded; 0: none.
+uint32_t bb_registry_holder_count(const bb_registry_t *self, bb_registry_kind_t kind,
+                                  bb_slice_t key);
 // The latest value that is known of the key, durable or not; false: none.
 bool bb_registry_newest(const bb_registry_t *self, bb_registry_kind_t kind, bb_slice_t key,
                         bb_registry_entry_t *entry);

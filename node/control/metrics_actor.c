@@ -155,7 +155,7 @@ static const char *s_not_ready_because(const s_metrics_t *self)
     }
     switch (bb_node_standing(self->node)) {
     case BB_STANDING_JOINING:
-        return "waiting for a majority of all nodes to register this start\n";
+        return "waiting for a majority of the nodes to register this start\n";
     case BB_STANDING_REBUILDING:
         return "the disk lost what it held and is being rebuilt from the other nodes\n";
     case BB_STANDING_FENCED:

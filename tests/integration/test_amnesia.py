@@ -48,7 +48,7 @@ def alone(group, node):
 def weightless(group):
     """n1 hears nobody, and n3 has just lost its disk."""
     start(group, "n3")
-    group.wait("n3 is rebuilding", lambda: get(group, "n3", "/readyz")[2].startswith("the disk lost"), 10)
+    group.wait("n3 waits", lambda: get(group, "n3", "/readyz")[2].startswith("waiting for"), 10)
     done = group.write(lines(1), *QUORUM, "--timeout", "1500ms")[1]
     expect(done.returncode == 4, f"a write at local_quorum with a lost disk as second replica: {done}")
     done = group.cli("query", *EVER, "--agg", "count", *QUORUM, "--timeout", "1s", "--node", "n3")
@@ -129,9 +129,9 @@ def edit(path, old, new):
 
 def twin():
     """n3's folder is copied and runs elsewhere too; n1 talks to the copy, n2 to the original."""
-    with Cluster("--nodes", "3", start=False) as group:
+    with Cluster("--nodes", "3") as group:
         edit(group.path("n1", "busbard.yaml"), 'host: "127.0.0.3"', f'host: "{TWIN_HOST}"')
-        group.up()
+        group.restart("n1")
         other = os.path.join(group.folder, "twin")
         process = None
         with case("of two processes with one identity the older fences itself within 5 s"):

@@ -177,6 +177,37 @@ static void s_test_majority(void **state)
     s_world_destroy(&world);
 }
 
+// Goal: an empty disk is not believed by a majority that it is part of: the only other node that
+// knew its last start may be the one that is away. Of three nodes both others must have answered.
+static void s_test_empty_disk_is_no_witness(void **state)
+{
+    (void)state;
+    s_world_t *world = s_world_new(3, 6);
+    s_steps(world, 20);
+    rc_cluster_t *cluster = world->cluster;
+    cluster->is_cut[1][0] = cluster->is_cut[0][1] = true; // 1 and 2 hold the next start of 1
+    s_stop(world, 1);
+    s_start(world, 1);
+    s_steps(world, 300);
+    assert_int_equal(s_state(world, 1), BB_BOOT_COUNTING);
+    cluster->is_cut[2][0] = cluster->is_cut[0][2] = true; // so that 0 does not hear of it
+    s_stop(world, 1);
+    s_disk_new(world, 1);
+    cluster->nodes[0].disk.count = 0; // nor knows of any before
+    s_stop(world, 0);
+    s_start(world, 0);
+    cluster->is_cut[1][0] = cluster->is_cut[0][1] = false;
+    cluster->is_cut[1][2] = cluster->is_cut[2][1] = true;
+    s_start(world, 1);
+    s_steps(world, 1000);
+    assert_int_equal(s_state(world, 1), BB_BOOT_CLAIMING);
+    cluster->is_cut[1][2] = cluster->is_cut[2][1] = false;
+    world->rebuild_chance = 0;
+    s_steps(world, 100);
+    assert_int_equal(s_state(world, 1), BB_BOOT_REBUILDING);
+    s_world_destroy(&world);
+}
+
 // Goal: a lost disk, an exchanged one and one that was set back are seen; the node rebuilds, also
 // when it is restarted meanwhile, and then counts with a number above all before.
 static void s_test_amnesia(void **state)
@@ -401,7 +432,7 @@ int main(void)
         cmocka_unit_test(s_test_plain_starts), cmocka_unit_test(s_test_majority),
         cmocka_unit_test(s_test_amnesia),      cmocka_unit_test(s_test_rebuild_goes_on),
         cmocka_unit_test(s_test_twin),         cmocka_unit_test(s_test_twins_at_once),
-        cmocka_unit_test(s_test_random),
+        cmocka_unit_test(s_test_random),       cmocka_unit_test(s_test_empty_disk_is_no_witness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

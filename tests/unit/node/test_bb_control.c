@@ -230,7 +230,12 @@ static void test_majority(void **state)
 {
     (void)state;
     s_world_t *world = s_world_new(3);
+    s_pass(world, 200 * BB_NS_PER_MS);
     world->is_cut[2] = true;
+    for (uint32_t i = 0; i < 3; i++) {
+        s_stop(world, i);
+        s_start(world, i);
+    }
     s_pass(world, BB_BOOT_GRACE_NS - 200 * BB_NS_PER_MS);
     assert_int_equal(s_standing(world, 0), BB_STANDING_JOINING);
     s_pass(world, 400 * BB_NS_PER_MS);
