@@ -50,6 +50,7 @@ static bb_error_t s_open_segment(bb_store_draft_t *self)
 static bb_error_t s_close_segment(bb_store_draft_t *self)
 {
     bb_segment_info_t info;
+    BB_KILLPOINT(self->kv, SEGMENT_IN_TXN);
     bb_error_t error = bb_segment_writer_finish(self->writer, &info);
     bb_segment_env_release(self->segment);
     if (error != BB_OK) {

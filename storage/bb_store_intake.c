@@ -390,6 +390,7 @@ bb_error_t bb_store_stage(bb_store_t *self, const bb_chunks_t *chunks, bb_slice_
     if (self->is_fenced) {
         return BB_ERR_FENCED;
     }
+    BB_KILLPOINT(self->vfs, WRITE_BEFORE_JOURNAL);
     bb_error_t error = bb_journal_append(self->journal, chunks, chunks_encoded, batch);
     self->staged_count += error == BB_OK;
     self->waiting_count += error == BB_OK;

@@ -445,6 +445,7 @@ static bb_error_t s_record(bb_merge_t *self)
     }
     if (error == BB_OK) {
         error = bb_store_commit(self->kv, &txn, self->must_fence);
+        BB_KILLPOINT(self->kv, MERGE_RECORDED);
     }
     self->kv->abort(&txn);
     bb_meta_batch_free(&batch);

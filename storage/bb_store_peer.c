@@ -35,6 +35,7 @@ bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *co
         if (!trim.all_held) {
             continue;
         }
+        BB_KILLPOINT(self->vfs, JOURNAL_TRIM);
         bb_error_t error = bb_journal_drop(self->journal, file);
         if (error != BB_OK && error != BB_ERR_NOT_FOUND) {
             return error;

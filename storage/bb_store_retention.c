@@ -294,6 +294,7 @@ bb_error_t bb_retire_run(bb_retire_t *self, bool *must_fence, bb_fault_t *fault)
     }
     if (error == BB_OK) {
         error = bb_store_commit(self->kv, &txn, must_fence);
+        BB_KILLPOINT(self->kv, RETIRE_RECORDED);
     }
     self->kv->abort(&txn);
     return error == BB_OK

@@ -20,6 +20,7 @@ static bb_error_t s_commit(bb_rollup_job_t *self, bb_kv_txn_t **txn, bb_error_t 
 {
     if (error == BB_OK) {
         error = bb_store_commit(self->rollups->kv, txn, must_fence);
+        BB_KILLPOINT(self->rollups->kv, ROLLUP_RECORDED);
     }
     self->rollups->kv->abort(txn);
     return error;

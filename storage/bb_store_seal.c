@@ -214,6 +214,7 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
         }
     }
     bb_meta_batch_fresh(&windows, &self->fresh);
+    BB_KILLPOINT(self->kv, SEGMENT_SYNCED);
     const bb_meta_batch_t *batches[] = {&windows, &self->voided, &self->fingerprints,
                                         &self->record};
     bb_error_t error = s_write_meta(self, batches, BB_COUNT_OF(batches), must_fence);
@@ -222,6 +223,7 @@ bb_error_t bb_seal_commit(bb_seal_t *self, bool *must_fence, bb_fault_t *fault)
         return bb_fault_set(fault, error, "meta: seal: %s", bb_error_message(error));
     }
     self->is_done = true;
+    BB_KILLPOINT(self->kv, SEGMENT_SEALED);
     return BB_OK;
 }
 

@@ -49,6 +49,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     if (error != BB_OK) {
         return error;
     }
+    BB_KILLPOINT(options->store.vfs, START_RECOVERED);
     bb_shard_t *self = bb_alloc_zero(1, sizeof *self);
     self->options = *options;
     s_options_default(&self->options);

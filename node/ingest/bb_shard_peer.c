@@ -56,6 +56,7 @@ void bb_shard_acks_send(bb_shard_t *self)
         return;
     }
     self->has_acks = false;
+    BB_KILLPOINT(self->options.store.vfs, PEER_COMMITTED);
     for (uint32_t node = 0; node < self->node_count; node++) {
         bb_ack_list_t *list = &self->acks[node];
         if (list->range_count == 0) {
@@ -313,6 +314,7 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
                 error = bb_shard_stage(self, &incoming.staged);
             }
             if (error == BB_OK) {
+                BB_KILLPOINT(self->options.store.vfs, PEER_RECEIVED);
                 self->stats.chunks_replicated_in += incoming.new_count;
                 self->stats.chunks_pulled += message->request_id != 0 ? incoming.new_count : 0;
                 return BB_OK; // staged: its references went along
@@ -650,6 +652,9 @@ static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budg
     bb_error_t error = bb_store_missing(self->store, pull->partitions, pull->have, pull->count,
                                         BB_MIN(budget_bytes, pull->budget_bytes), s_emit, &emit,
                                         &more, unavailable, &unavailable_count);
+    if (emit.chunk_count > 0) {
+        BB_KILLPOINT(self->options.store.vfs, PULL_SERVED);
+    }
     // A journal that cannot be read here is no proof that the chunks are gone: others may serve.
     bb_message_t done = {
         .kind = BB_KIND_PULL_DONE,

@@ -360,6 +360,7 @@ static void s_take(bb_shard_t *self, s_intake_t *intake)
 {
     uint64_t point_count = intake->batch.value_count;
     uint32_t frame_count = intake->batch.frame_count;
+    BB_KILLPOINT(self->options.store.vfs, WRITE_DECODED);
     bb_pending_write_t *write = s_write_new(self, s_held_bytes(&intake->batch));
     write->ticket = intake->ticket;
     write->request_id = intake->message->request_id;
@@ -641,6 +642,9 @@ void bb_shard_commit_staged(bb_shard_t *self)
     if (error != BB_OK) { // a full disk, or worse: peers' chunks would only be lost again
         bb_have_view_hold(self->view, self->time.mono_ns + BB_SHARD_RETRY_NS);
     }
+    if (error == BB_OK) {
+        BB_KILLPOINT(self->options.store.vfs, WRITE_SYNCED);
+    }
     for (uint32_t i = 0; i < self->staged_count; i++) {
         bb_staged_t *staged = &self->staged[i];
         if (error == BB_OK) {
@@ -657,6 +661,7 @@ void bb_shard_commit_staged(bb_shard_t *self)
     self->staged_count = 0;
     self->is_changed = true;
     bb_shard_sync_committed(self, error == BB_OK);
+    BB_KILLPOINT(self->options.store.vfs, WRITE_APPLIED);
 }
 
 // ---- outcomes ----------------------------------------------------------------------------------
@@ -685,6 +690,7 @@ void bb_shard_outcomes(bb_shard_t *self)
             s_count_latency(self, done.begun_mono_ns);
             bb_outbound_t out = {.envelope = write->reply};
             self->options.out.answer(self->options.out.context, write->ticket, &out);
+            BB_KILLPOINT(self->options.store.vfs, WRITE_ACKED);
         } else {
             self->stats.writes_timeout += done.error == BB_ERR_TIMEOUT;
             bb_shard_answer_error(self, write->ticket, write->request_id, write->trace_id,

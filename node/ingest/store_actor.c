@@ -37,6 +37,8 @@ typedef struct {
     bb_mailbox_t *mailbox;
     bb_outlet_t *router, *mesh, *control, *background, *observer, *supervisor;
     bb_outlet_t *scans[BB_SCAN_THREADS_MAX];
+    bb_vfs_t vfs; // the machine's, and who wants to know of kill points
+    bb_kv_driver_t kv;
     bb_shard_t *shard; // NULL: could not be opened
     bool is_skewed, is_fenced;
     bool is_draining, drain_told;
@@ -439,9 +441,12 @@ static void s_open(s_store_t *self)
     const bb_config_t *config = self->node->config;
     char directory[BB_PATH_BYTES_MAX + 16];
     bb_store_actor_directory(config, self->index, directory, sizeof directory);
+    self->vfs = *bb_vfs_posix();
+    self->kv = *bb_kv_lmdb();
+    self->vfs.killpoint = self->kv.killpoint = bb_killpoint_of_process();
     bb_shard_options_t options = {
-        .store = {.vfs = bb_vfs_posix(),
-                  .kv = bb_kv_lmdb(),
+        .store = {.vfs = &self->vfs,
+                  .kv = &self->kv,
                   .directory = directory,
                   .node_id = config->node_id,
                   .store_index = self->index,

@@ -271,6 +271,7 @@ bb_error_t bb_journal_sync(bb_journal_t *self)
     if (error != BB_OK) {
         return s_fence(self, error);
     }
+    BB_KILLPOINT(self->vfs, WRITE_WRITTEN);
     error = self->vfs->sync(self->vfs, self->output);
     if (error != BB_OK) {
         // A disk that is found full this late is a failed sync like any other.

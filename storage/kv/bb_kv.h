@@ -12,6 +12,7 @@
 #define BB_KV_H
 
 #include "protocol/bb_error.h"
+#include "storage/vfs/bb_killpoint.h"
 
 typedef struct bb_kv_driver bb_kv_driver_t;
 typedef struct bb_kv_env bb_kv_env_t;       // implementation-defined
@@ -21,6 +22,7 @@ typedef struct bb_kv_cursor bb_kv_cursor_t; // implementation-defined
 // Drivers are tables of functions. Keys: 1 to 511 bytes, compared as unsigned bytes.
 struct bb_kv_driver {
     void *context;
+    const bb_killpoint_t *killpoint; // NULL: none
     // The folder must exist; `create` makes an empty map in it when there is none.
     bb_error_t (*open)(bb_kv_driver_t *driver, const char *directory, size_t map_bytes, bool create,
                        bb_kv_env_t **env, bb_fault_t *fault);

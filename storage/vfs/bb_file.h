@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "protocol/bb_error.h"
+#include "storage/vfs/bb_killpoint.h"
 
 typedef struct bb_file bb_file_t; // opaque; implementation-defined
 typedef struct bb_vfs bb_vfs_t;
@@ -50,6 +51,7 @@ struct bb_vfs {
     // Of the file system that `path` is on: what may still be written, and its size.
     bb_error_t (*space)(bb_vfs_t *vfs, const char *path, uint64_t *free_bytes,
                         uint64_t *total_bytes);
+    const bb_killpoint_t *killpoint; // who wants to know how far a promise has come; NULL: nobody
 };
 
 // The machine's file system. Stateless; the same pointer every time; never destroyed.
