@@ -13,24 +13,54 @@ from cluster import BIN, ROOT, case, expect
 
 SIM = os.path.join(BIN, "busbar-sim")
 PLANTS = ("ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot", "still-clock",
-          "swapped-extremes", "rounded-sum", "local-fence", "local-level", "session-ignored", "arrival-order", "delete-resurrects",
-          "retry-not-idempotent", "rest-untold")
+          "swapped-extremes", "rounded-sum", "local-fence", "local-level", "session-ignored", "arrival-order", "delete-resurrects", "retry-not-idempotent", "rest-untold")
+SEEDS = int(os.environ.get("BB_SIM_SEEDS", "2000"))  # about 5,200 events each
+KILLS_MIN = 20  # deaths at each kill point
 
 
 def sim(*words, timeout_s=120):
     return subprocess.run([SIM, *words], capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
+def many(first, last):
+    """Seeds first..last in as many processes as there are processors: lines, counters, all clean."""
+    count = os.cpu_count() or 1
+    share = (last - first + count) // count
+    processes = []
+    for begin in range(first, last + 1, share):
+        words = ("--seeds", f"{begin}..{min(begin + share - 1, last)}", "--counters")
+        processes.append(subprocess.Popen([SIM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    lines, counters = [], {}
+    for process in processes:
+        out, err = process.communicate(timeout=600)
+        expect(process.returncode == 0, [line for line in out.splitlines() if "finding" in line][:5])
+        lines += out.splitlines()
+        for name, number in re.findall(r"^([\w-]+) +(\d+)$", err, re.M):
+            counters[name] = counters.get(name, 0) + int(number)
+    return lines, counters
+
+
 def main():
     if not os.access(SIM, os.X_OK):
         cluster.skip("the simulator", "busbar-sim is not built")
         cluster.finish()
+    with case(f"{SEEDS} seeds are clean, in 10 million events if they are 2,000"):
+        lines, counters = many(1, SEEDS)
+        events = sum(int(number) for number in re.findall(r" events=(\d+) ", "\n".join(lines)))
+        print(f"{len(lines)} seeds, {events} events")
+        expect(len(lines) == SEEDS and events >= 5000 * SEEDS, f"{len(lines)} seeds, {events} events")
+    with case("every kind of fault, transition and outcome came up, and deaths at every kill point"):
+        never = [name for name, count in counters.items() if count == 0]
+        expect(len(counters) > 60 and not never, f"never happened: {never}")
+        kills = {name: count for name, count in counters.items() if name.startswith("kill_")}
+        rare = {name: count for name, count in kills.items() if count < KILLS_MIN * min(SEEDS, 2000) // 2000}
+        expect(len(kills) >= 17 and not rare, f"fewer than {KILLS_MIN} deaths: {rare}")
     with case("a seed gives the same run twice, and another seed another"):
-        first, second = sim("--seeds", "11..14"), sim("--seeds", "11..14")
-        expect(first.returncode == 0, first.stdout[-500:])
-        expect(first.stdout == second.stdout, "two runs of one seed differ")
-        hashes = re.findall(r"^seed=\d+ events=\d+ trace_hash=([0-9a-f]{16}) result=ok$", first.stdout, re.M)
-        expect(len(hashes) == 4 and len(set(hashes)) == 4, first.stdout)
+        again, _ = many(1, min(100, SEEDS))
+        expect(again == lines[:len(again)], "two runs of one seed differ")
+        pattern = r"^seed=\d+ events=\d+ trace_hash=([0-9a-f]{16}) result=ok$"
+        hashes = re.findall(pattern, "\n".join(again), re.M)
+        expect(len(hashes) == len(again) and len(set(hashes)) == len(hashes), again[-3:])
     with case("the last line is the result, verbose or not"):
         quiet, verbose = sim("--seed", "11"), sim("--seed", "11", "--verbose")
         expect(quiet.stdout.splitlines()[-1] == verbose.stdout.splitlines()[-1], verbose.stdout[-300:])
@@ -38,12 +68,6 @@ def main():
     with case("seeds that once failed are clean"):
         done = sim("--regression", os.path.join(ROOT, "tests/sim/seeds.txt"))
         expect(done.returncode == 0 and done.stdout.count("result=ok") >= 10, done.stdout[-800:])
-    with case("every kind of fault and outcome comes up in 300 seeds"):
-        done = sim("--count", "300", "--counters")
-        expect(done.returncode == 0, done.stdout[-500:])
-        counters = dict(re.findall(r"^(\w+) +(\d+)$", done.stderr, re.M))
-        never = [name for name, count in counters.items() if int(count) == 0]
-        expect(len(counters) > 20 and not never, f"never happened: {never}")
     with case("a failing run is made short, what is left fails alike, and is drawn"):
         found = sim("--count", "500", "--stop", "--plant", "local-level").stdout.splitlines()[-1]
         seed = re.match(r"seed=(\d+) events=(\d+) ", found)

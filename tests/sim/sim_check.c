@@ -312,11 +312,72 @@ static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mo
     sim_trace_fold(&self->trace, fingerprint);
 }
 
+static bool s_is_sealed(const bb_store_t *store)
+{
+    bb_store_stats_t stats;
+    bb_store_stats(store, &stats);
+    return stats.head_points == 0 && stats.frozen_points == 0;
+}
+
+// Fingerprints that are known say the same on every replica that has sealed everything: they are of
+// windows, and of those only that are one segment of merged points.
+static void s_check_fingerprints(sim_world_t *self, uint32_t partition)
+{
+    uint32_t day_last = (uint32_t)(SIM_WALL_NS_FIRST / BB_NS_PER_DAY) + 1;
+    for (uint32_t day = day_last - 4; day <= day_last; day++) {
+        bb_fingerprint_t first = {0};
+        uint32_t first_node = UINT32_MAX;
+        for (uint32_t n = 0; n < self->options.node_count; n++) {
+            bb_fingerprint_t sum;
+            if (!sim_world_is_replica(self, partition, n)) {
+                continue;
+            }
+            const bb_store_t *store = sim_node_store(&self->nodes[n], partition)->shard->store;
+            if (!s_is_sealed(store) || bb_store_fingerprint(store, day, partition, &sum) != BB_OK) {
+                continue;
+            }
+            self->counters.fingerprints_compared += first_node != UINT32_MAX;
+            if (first_node != UINT32_MAX && memcmp(&first, &sum, sizeof sum) != 0) {
+                sim_trace_fail(&self->trace,
+                               "partition %u day %u: nodes %u and %u have other fingerprints",
+                               partition, day, first_node, n);
+            }
+            first = sum;
+            first_node = n;
+        }
+    }
+}
+
+void sim_check_caps(sim_world_t *self, const sim_store_t *store)
+{
+    const sim_options_t *options = &self->options;
+    const bb_shard_t *shard = store->shard;
+    // One batch may pass any of the limits: what is alone always has room.
+    if (shard->in_flight_bytes > options->in_flight_bytes_max + SIM_BATCH_BYTES_MAX) {
+        sim_trace_fail(&self->trace, "node %u: %" PRIu64 " bytes of clients are in flight",
+                       store->node->index, shard->in_flight_bytes);
+    }
+    if (bb_store_head_bytes(shard->store) > options->memory_bytes + SIM_HEAD_BYTES_OVER) {
+        sim_trace_fail(&self->trace, "node %u: %" PRIu64 " bytes in the head, the most is %zu",
+                       store->node->index, bb_store_head_bytes(shard->store),
+                       options->memory_bytes);
+    }
+    for (uint32_t peer = 0; peer < options->node_count; peer++) {
+        uint64_t bytes = bb_replication_unacked_bytes(shard->replication, peer);
+        if (bytes > options->peer_unacked_bytes_max + SIM_BATCH_BYTES_MAX) {
+            sim_trace_fail(&self->trace,
+                           "node %u: node %u owes acknowledgements of %" PRIu64 " bytes",
+                           store->node->index, peer, bytes);
+        }
+    }
+}
+
 void sim_check_replicas(sim_world_t *self)
 {
     for (uint32_t p = 0; p < self->options.partition_count; p++) {
         s_check_partition(self, p, BB_QUERY_RAW);
         s_check_partition(self, p, BB_QUERY_QUARANTINE);
+        s_check_fingerprints(self, p);
     }
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         for (uint32_t i = 0; i < self->nodes[n].store_count; i++) {
@@ -327,6 +388,9 @@ void sim_check_replicas(sim_world_t *self)
 
 static bool s_has_retired(const sim_world_t *self, const sim_node_t *node)
 {
+    if (!node->is_up) {
+        return false;
+    }
     for (uint32_t i = 0; i < node->store_count; i++) {
         const bb_store_t *store = node->stores[i].shard->store;
         if (bb_store_wants_retire(store) ||

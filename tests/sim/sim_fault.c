@@ -19,6 +19,7 @@ typedef enum {
     S_COMMIT_FAILS,
     S_DISK_FULL,
     S_BAD_NETWORK,
+    S_KILL, // dies at a named point of a later step
     S_KIND_COUNT,
 } s_kind_t;
 
@@ -41,6 +42,7 @@ static void s_count(sim_world_t *self, s_kind_t kind)
         [S_COMMIT_FAILS] = &counters->fault_commit_fails,
         [S_DISK_FULL] = &counters->fault_disk_full,
         [S_BAD_NETWORK] = &counters->fault_bad_network,
+        [S_KILL] = &counters->fault_kill,
     };
     (*by_kind[kind])++;
 }
@@ -167,7 +169,10 @@ static void s_fault(sim_world_t *self)
     uint64_t number = self->fault_number++;
     self->random_fault = sim_world_stream(self, SIM_STREAM_FAULT, number);
     bb_random_t *random = &self->random_fault;
-    s_kind_t kind = (s_kind_t)bb_random_below(random, S_KIND_COUNT);
+    // Deaths at named points come more often: there are many points, most of them in sealing.
+    uint64_t kinds = S_KIND_COUNT + (self->options.is_storing ? 4 : 1);
+    uint64_t drawn = bb_random_below(random, kinds);
+    s_kind_t kind = (s_kind_t)BB_MIN(drawn, (uint64_t)S_KILL);
     sim_node_t *node = &self->nodes[bb_random_below(random, self->options.node_count)];
     if ((self->options.fault_mask >> kind & 1) == 0 ||
         !sim_keep_has(&self->options.keep_faults, number)) {
@@ -229,6 +234,23 @@ static void s_fault(sim_world_t *self)
         sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
                         "the disk of node %u fills", node->index);
         break;
+    case S_KILL: {
+        // Points of sealing only where it happens.
+        bool is_sealing = self->options.is_storing && bb_random_chance(random, 2, 3);
+        uint32_t point = (uint32_t)bb_random_below(
+            random, is_sealing ? BB_KILLPOINT_COUNT - BB_KILLPOINT_SEGMENT_IN_TXN
+                               : BB_KILLPOINT_SEGMENT_IN_TXN);
+        point += is_sealing ? BB_KILLPOINT_SEGMENT_IN_TXN : 0;
+        bool is_start = bb_random_chance(random, 1, 16);
+        point = is_start ? BB_KILLPOINT_START_RECOVERED : point;
+        uint32_t nth =
+            point < BB_KILLPOINT_PULL_SERVED ? (uint32_t)bb_random_between(random, 1, 4) : 1;
+        sim_node_arm(node, (bb_killpoint_point_t)point, nth);
+        if (is_start) {
+            s_stop(self, node, false);
+        }
+        break;
+    }
     default:
         self->net.loss_per_mille = (uint32_t)bb_random_below(random, 300);
         self->net.repeat_per_mille = (uint32_t)bb_random_below(random, 300);
@@ -260,6 +282,7 @@ void sim_fault_stop(sim_world_t *self)
     for (uint32_t i = 0; i < self->options.node_count; i++) {
         sim_node_t *node = &self->nodes[i];
         node->paused_until_ns = 0;
+        node->armed = BB_KILLPOINT_COUNT;
         node->wall_offset_ns /= 1000;
         bb_sim_disk_capacity_set(node->disk, UINT64_MAX);
         bb_sim_disk_halt_at(node->disk, 0);

@@ -9,7 +9,7 @@
 #include "node/query/bb_store_split.h"
 #include "tests/sim/sim_world.h"
 
-#define S_HEARTBEAT_NS (200 * BB_NS_PER_MS)
+#define S_HEARTBEAT_NS (100 * BB_NS_PER_MS) // as in production
 #define S_SUSPECT_NS   (1000 * BB_NS_PER_MS)
 
 bb_shard_time_t sim_node_time(const sim_node_t *node)
@@ -61,6 +61,26 @@ static void s_drawn(const sim_node_t *node, bool is_up)
 
 // ---- life ------------------------------------------------------------------------------------
 
+void sim_node_arm(sim_node_t *node, bb_killpoint_point_t point, uint32_t nth)
+{
+    node->armed = point;
+    node->armed_passes = nth;
+    sim_trace_fault(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
+                    "node %u: dies at %s, pass %u", node->index, bb_killpoint_name(point), nth);
+}
+
+// bb_killpoint_t: the machine does nothing more, and nothing leaves it.
+static void s_reach(void *context, bb_killpoint_point_t point)
+{
+    sim_node_t *node = context;
+    if (point == node->armed && --node->armed_passes == 0 && !bb_sim_disk_is_halted(node->disk)) {
+        node->armed = BB_KILLPOINT_COUNT;
+        node->is_killed = true;
+        node->world->counters.kills[point]++;
+        bb_sim_disk_halt(node->disk);
+    }
+}
+
 void sim_node_init(sim_world_t *self, uint32_t index)
 {
     sim_node_t *node = &self->nodes[index];
@@ -71,6 +91,9 @@ void sim_node_init(sim_world_t *self, uint32_t index)
     node->mono_base_ns = (int64_t)bb_random_below(&self->random_clock, 1000 * BB_NS_PER_S);
     node->wall_offset_ns =
         (int64_t)bb_random_below(&self->random_clock, 4 * BB_NS_PER_S) - 2 * BB_NS_PER_S;
+    node->armed = BB_KILLPOINT_COUNT;
+    node->killpoint = (bb_killpoint_t){node, s_reach};
+    bb_sim_disk_vfs(node->disk)->killpoint = &node->killpoint;
     node->store_count = self->options.store_count[index];
     for (uint32_t i = 0; i < node->store_count; i++) {
         node->stores[i] = (sim_store_t){.node = node, .index = i, .commit_due_ns = BB_NEVER_NS};
@@ -189,6 +212,7 @@ void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns)
     world->counters.process_deaths += !is_power;
     s_release(node, bb_random_below(&world->random_disk, 40));
     s_die(node, is_power);
+    node->is_killed = false;
     node->life++; // events of this life find nobody
     node->paused_until_ns = 0;
     s_plan_start(node, back_after_ns);
@@ -216,7 +240,9 @@ static void s_after(sim_node_t *node)
     sim_world_t *world = node->world;
     if (bb_sim_disk_is_halted(node->disk)) {
         world->counters.halts++;
-        sim_node_stop(node, true, sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS));
+        bool is_power = !node->is_killed || bb_random_chance(&world->random_disk, 1, 2);
+        sim_node_stop(node, is_power,
+                      sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS));
         return;
     }
     if (sim_node_is_fenced(node) && !node->is_stop_planned) {
@@ -239,6 +265,12 @@ static void s_detected(sim_node_t *node, const bb_detector_actions_t *actions)
     node->is_skewed = actions->is_skewed;
     for (uint32_t i = 0; i < actions->change_count; i++) {
         const bb_detector_change_t *change = &actions->changes[i];
+        sim_counters_t *counters = &node->world->counters;
+        bool is_new = !bb_stream_is_equal(&node->met[change->peer_index], &change->incarnation);
+        node->met[change->peer_index] = change->incarnation;
+        counters->detector_ups += change->is_up && !is_new;
+        counters->detector_new_processes += change->is_up && is_new;
+        counters->detector_downs += !change->is_up;
         sim_trace_note(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                        "node %u: node %u is %s", node->index, change->peer_index,
                        change->is_up ? "up" : "down");

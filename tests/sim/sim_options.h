@@ -48,6 +48,7 @@ typedef struct {
     uint32_t fault_mask; // bit per kind of sim_fault.c
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
     // storage
+    bool is_storing;            // seals and merges while faults happen
     bool has_policy;            // a retention class and a rollup
     bool ends_with_retention;   // with a policy: that class keeps less in the end
     uint64_t scrub_bytes_per_s; // 0 = none

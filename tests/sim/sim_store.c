@@ -8,9 +8,9 @@
 #include "node/ingest/bb_shard_internal.h"
 #include "tests/sim/sim_world.h"
 
-#define S_SCRUB_INTERVAL_NS (500 * BB_NS_PER_MS) // segments are read again and again
-#define S_COMMIT_NS         (300 * BB_NS_PER_US) // mean of: mailbox empty, sync done
-#define S_WAKE_NS_MIN       (1 * BB_NS_PER_MS)   // a poll does not return sooner
+#define S_SCRUB_INTERVAL_NS (1000 * BB_NS_PER_MS) // segments are read again and again
+#define S_COMMIT_NS         (300 * BB_NS_PER_US)  // mean of: mailbox empty, sync done
+#define S_WAKE_NS_MIN       (1 * BB_NS_PER_MS)    // a poll does not return sooner
 #define S_SCAN_NS           (2 * BB_NS_PER_MS)
 #define S_JOB_NS            (10 * BB_NS_PER_MS)
 #define S_TICKET_DIRECT     UINT64_MAX
@@ -192,13 +192,15 @@ static void s_job(void *context, bb_store_job_t *job)
 bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault)
 {
     const sim_options_t *options = &store->node->world->options;
+    bb_kv_driver_t *kv = bb_sim_kv(store->node->disk);
+    kv->killpoint = &store->node->killpoint;
     const sim_node_t *node = store->node;
     char id[16], directory[16];
     snprintf(id, sizeof id, "n%u", node->index);
     snprintf(directory, sizeof directory, "/store-%02u", store->index);
     bb_shard_options_t shard = {
         .store = {.vfs = bb_sim_disk_vfs(store->node->disk),
-                  .kv = bb_sim_kv(store->node->disk),
+                  .kv = kv,
                   .directory = directory,
                   .node_id = id,
                   .store_index = store->index,
@@ -310,7 +312,9 @@ void sim_store_on_commit(sim_store_t *store)
         return; // planned sooner meanwhile
     }
     store->commit_due_ns = BB_NEVER_NS;
+    sim_check_caps(world, store);
     bb_shard_commit(store->shard, sim_node_time(store->node));
+    sim_check_caps(world, store);
     int64_t wake_mono_ns = bb_shard_wake_mono_ns(store->shard);
     if (wake_mono_ns != BB_NEVER_NS) {
         sim_store_plan_commit(store, BB_MAX(wake_mono_ns - store->node->mono_base_ns,

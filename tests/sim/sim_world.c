@@ -325,6 +325,12 @@ static bool s_retire(sim_world_t *self)
     self->policy = s_build_policy(BB_NS_PER_DAY);
     int64_t day = SIM_WALL_NS_FIRST / BB_NS_PER_DAY;
     self->floor_wall_ns = (day - 1) * BB_NS_PER_DAY;
+    // Some die just when a floor has moved.
+    bb_random_t random = sim_world_stream(self, SIM_STREAM_RETIRE, 0);
+    if (bb_random_chance(&random, 1, 2)) {
+        sim_node_arm(&self->nodes[bb_random_below(&random, self->options.node_count)],
+                     BB_KILLPOINT_RETIRE_RECORDED, 1);
+    }
     if (!s_power_loss(self)) { // nodes read their configuration when they start
         return false;
     }
@@ -367,6 +373,28 @@ static bool s_check(sim_world_t *self)
     return !sim_trace_has_failed(&self->trace);
 }
 
+// What else is done to the cluster in the end. Looking at everything is a large part of a run, so
+// it is done after the last of them, and before points go for good.
+static bool s_endings(sim_world_t *self)
+{
+    const sim_options_t *options = &self->options;
+    bool is_more =
+        options->ends_with_settle || options->ends_with_release || options->ends_with_power_loss;
+    if (options->ends_with_settle && (!s_settle(self) || !s_converge(self))) {
+        return false;
+    }
+    if (options->ends_with_release && (!s_release(self) || !s_converge(self))) {
+        return false;
+    }
+    if (options->ends_with_power_loss && !s_power_loss(self)) {
+        return false;
+    }
+    if (is_more && !s_check(self)) {
+        return false;
+    }
+    return !options->ends_with_retention || (s_retire(self) && s_check(self));
+}
+
 void sim_world_run(sim_world_t *self)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
@@ -385,21 +413,7 @@ void sim_world_run(sim_world_t *self)
     self->is_calm = true;
     sim_trace_note(&self->trace, SIM_LINE_ALL, "faults stop");
     sim_fault_stop(self);
-    if (!s_converge(self) || !s_check(self)) {
-        return;
-    }
-    if (self->options.ends_with_settle &&
-        (!s_settle(self) || !s_converge(self) || !s_check(self))) {
-        return;
-    }
-    if (self->options.ends_with_release &&
-        (!s_release(self) || !s_converge(self) || !s_check(self))) {
-        return;
-    }
-    if (self->options.ends_with_power_loss && (!s_power_loss(self) || !s_check(self))) {
-        return;
-    }
-    if (self->options.ends_with_retention && (!s_retire(self) || !s_check(self))) {
+    if (!s_converge(self) || !s_check(self) || !s_endings(self)) {
         return;
     }
     bb_checker_stats_t stats;

@@ -28,6 +28,11 @@
 // 2026-01-10T12:00:00Z: where wall clocks begin.
 #define SIM_WALL_NS_FIRST INT64_C(1768046400000000000)
 
+// The largest batch of a client here, in memory; and what a head may take beyond its limit before
+// it says that it is full: what one group commit brings.
+#define SIM_BATCH_BYTES_MAX (64u << 10)
+#define SIM_HEAD_BYTES_OVER (256u << 10)
+
 typedef struct sim_world sim_world_t;
 typedef struct sim_node sim_node_t;
 
@@ -66,9 +71,14 @@ struct sim_node {
     sim_store_t stores[SIM_STORES_MAX];
     bool is_up;
     bb_detector_t *detector;
+    bb_stream_t met[SIM_NODES_MAX]; // processes of the peers that it has seen up
     bb_stream_t stream;
     uint32_t life;        // counts starts
     bool is_stop_planned; // fenced or halted: a STOP is on its way
+    bb_killpoint_t killpoint;
+    bb_killpoint_point_t armed; // where it dies; BB_KILLPOINT_COUNT: nowhere
+    uint32_t armed_passes;      // at the nth from now on
+    bool is_killed;             // it has: its process ends, or its machine
     bool is_skewed;
     int64_t mono_base_ns;   // this node's monotonic clock is the simulated time plus this
     int64_t wall_offset_ns; // how wrong its wall clock is
@@ -148,6 +158,9 @@ typedef struct {
     X(clock_jumps)                                                                                 \
     X(disk_faults)                                                                                 \
     X(disk_full)                                                                                   \
+    X(detector_ups)                                                                                \
+    X(detector_downs)                                                                              \
+    X(detector_new_processes)                                                                      \
     X(messages)                                                                                    \
     X(messages_lost)                                                                               \
     X(messages_repeated)                                                                           \
@@ -172,6 +185,7 @@ typedef struct {
     X(retired_windows)                                                                             \
     X(released_points)                                                                             \
     X(settles)                                                                                     \
+    X(fingerprints_compared)                                                                       \
     X(pulled_chunks)                                                                               \
     X(fault_power_loss)                                                                            \
     X(fault_power_loss_all)                                                                        \
@@ -187,6 +201,7 @@ typedef struct {
     X(fault_commit_fails)                                                                          \
     X(fault_disk_full)                                                                             \
     X(fault_bad_network)                                                                           \
+    X(fault_kill)                                                                                  \
     X(answers_busy)                                                                                \
     X(answers_timeout)                                                                             \
     X(answers_unavailable)                                                                         \
@@ -213,6 +228,7 @@ typedef struct {
 #define SIM_COUNTER_FIELD(name) uint64_t name;
     SIM_COUNTERS(SIM_COUNTER_FIELD)
 #undef SIM_COUNTER_FIELD
+    uint64_t kills[BB_KILLPOINT_COUNT]; // deaths exactly there
 } sim_counters_t;
 
 typedef struct {
@@ -267,7 +283,13 @@ int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns);
 // A source of chance of its own for thing `number` of a kind: what it draws does not depend on what
 // happened before, so that a run from which something was taken away stays much the same.
 bb_random_t sim_world_stream(const sim_world_t *self, uint32_t kind, uint64_t number);
-enum { SIM_STREAM_OPERATION = 1, SIM_STREAM_THINK, SIM_STREAM_FAULT, SIM_STREAM_GAP };
+enum {
+    SIM_STREAM_OPERATION = 1,
+    SIM_STREAM_THINK,
+    SIM_STREAM_FAULT,
+    SIM_STREAM_GAP,
+    SIM_STREAM_RETIRE
+};
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
 {
@@ -294,6 +316,8 @@ void sim_node_destroy(sim_node_t *node);
 void sim_node_start(sim_node_t *node);
 // is_power: what was not synced may be gone; otherwise only the process ends.
 void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns);
+// Dies at the nth pass of the point from now on.
+void sim_node_arm(sim_node_t *node, bb_killpoint_point_t point, uint32_t nth);
 void sim_node_event(sim_node_t *node, sim_event_t *event);
 bb_shard_time_t sim_node_time(const sim_node_t *node);
 // Durable here as far as the node knows: of the running shard, or of its last moment.
@@ -355,6 +379,8 @@ void sim_check_replicas(sim_world_t *self); // each replica alone, and against e
 bool sim_check_has_retired(sim_world_t *self);
 void sim_check_settle(sim_world_t *self);  // asks for it
 void sim_check_release(sim_world_t *self); // likewise
+// Nothing holds more bytes than it may.
+void sim_check_caps(sim_world_t *self, const sim_store_t *store);
 // A level's promise: enough replicas hold each dot at this moment.
 void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level);
 

@@ -785,6 +785,11 @@ void bb_sim_disk_halt_at(bb_sim_disk_t *self, uint64_t nth)
     self->halt_at = nth == 0 ? 0 : self->counts[BB_SIM_ANY] + nth;
 }
 
+void bb_sim_disk_halt(bb_sim_disk_t *self)
+{
+    self->halted = true;
+}
+
 bool bb_sim_disk_is_halted(const bb_sim_disk_t *self)
 {
     return self->halted;

@@ -55,6 +55,8 @@ void bb_sim_disk_die(bb_sim_disk_t *self, bb_random_t *random);
 // From the nth operation on (ANY; 1 = the next), every operation fails with BB_ERR_IO and does
 // nothing, or in part: the machine is dying. 0 = never. Close everything, then call crash or die.
 void bb_sim_disk_halt_at(bb_sim_disk_t *self, uint64_t nth);
+// It is dying from this moment on.
+void bb_sim_disk_halt(bb_sim_disk_t *self);
 bool bb_sim_disk_is_halted(const bb_sim_disk_t *self);
 
 // ---- faults ----------------------------------------------------------------------------------
