@@ -145,7 +145,14 @@ static void s_scan_partition(sim_world_t *self, sim_node_t *node, uint32_t parti
                                         .cursor = bb_slice(op->cursor, op->cursor_length)}};
         bb_message_t answer = {0};
         sim_store_ask(store, &query, &answer);
-        if (answer.kind != BB_KIND_RESULT || answer.result.missing_count > 0) {
+        bool is_served = answer.kind == BB_KIND_RESULT && answer.result.missing_count == 0;
+        if (!is_served && node->is_damaged) {
+            op->is_damaged = true; // it says so, and that is all that is asked of it
+            self->counters.partitions_named_damaged++;
+            bb_message_close(&answer);
+            return;
+        }
+        if (!is_served) {
             sim_trace_fail(&self->trace, "node %u does not serve partition %u after all faults",
                            node->index, partition);
             bb_message_close(&answer);
@@ -186,7 +193,8 @@ static void s_add_page(const sim_world_t *self, const bb_page_t *page, sim_total
 
 // What aggregates of one partition say, all pages. `rollup`: empty, or its stored results are asked
 // for as far as they are fresh.
-static void s_aggregate(sim_world_t *self, sim_node_t *node, uint32_t partition, const char *rollup,
+// False: a damaged node names the partition instead.
+static bool s_aggregate(sim_world_t *self, sim_node_t *node, uint32_t partition, const char *rollup,
                         sim_totals_t *totals)
 {
     bb_message_t query = {.kind = BB_KIND_QUERY,
@@ -207,6 +215,12 @@ static void s_aggregate(sim_world_t *self, sim_node_t *node, uint32_t partition,
         bb_page_t page;
         sim_store_ask(store, &query, &answer);
         query.query.cursor = bb_slice(cursor, 0);
+        if (node->is_damaged &&
+            (answer.kind != BB_KIND_RESULT || answer.result.missing_count > 0)) {
+            self->counters.partitions_named_damaged++;
+            bb_message_close(&answer);
+            return false;
+        }
         if (answer.kind == BB_KIND_RESULT &&
             bb_page_open(&page, bb_buffer_slice(store->direct_body), NULL) == BB_OK) {
             s_add_page(self, &page, totals);
@@ -219,6 +233,7 @@ static void s_aggregate(sim_world_t *self, sim_node_t *node, uint32_t partition,
         }
         bb_message_close(&answer);
     } while (query.query.cursor.length > 0);
+    return true;
 }
 
 static void s_compare_totals(sim_world_t *self, sim_node_t *node, uint32_t partition,
@@ -227,8 +242,9 @@ static void s_compare_totals(sim_world_t *self, sim_node_t *node, uint32_t parti
     sim_totals_t *found = bb_alloc_zero(1, sizeof *found);
     uint32_t battery = 0;
     uint32_t metric = 0;
-    s_aggregate(self, node, partition, rollup, found);
-    const char *what = sim_totals_difference(found, wanted, &battery, &metric);
+    const char *what = s_aggregate(self, node, partition, rollup, found)
+                           ? sim_totals_difference(found, wanted, &battery, &metric)
+                           : NULL;
     if (what) {
         const char *name = rollup[0] ? "a rollup" : "an aggregate";
         sim_trace_fail(&self->trace,
@@ -269,7 +285,7 @@ static void s_check_scrub(sim_world_t *self, const sim_store_t *at)
     const bb_store_t *store = at->shard->store;
     bb_store_scrub_stats_t stats = bb_store_scrub_stats(store, 0);
     self->counters.scrubbed_segments += stats.scrub.windows_total;
-    if (stats.damage_count > 0) {
+    if (stats.damage_count > 0 && !at->node->is_damaged) {
         char text[BB_STORE_DAMAGE_TEXT_BYTES];
         bb_store_damage_text(store, 0, text);
         sim_trace_fail(&self->trace, "node %u: scrubbing names %u parts of a sound disk: %s",
@@ -283,13 +299,18 @@ static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mo
     uint32_t row_count = 0, replicas = 0;
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         sim_node_t *node = &self->nodes[n];
-        if (!sim_world_is_replica(self, partition, n) || sim_trace_has_failed(&self->trace)) {
+        if (!sim_world_is_replica(self, partition, n) || sim_trace_has_failed(&self->trace) ||
+            node->is_given_up) {
             continue;
         }
         sim_op_t op = {0};
         s_scan_partition(self, node, partition, mode, &op);
         char who[64];
         snprintf(who, sizeof who, "node %u alone", n);
+        if (op.is_damaged) {
+            sim_client_op_clear(&op);
+            continue;
+        }
         if (!sim_trace_has_failed(&self->trace)) {
             sim_client_check_read(self, &op, 0, true, who);
         }
@@ -329,7 +350,8 @@ static void s_check_fingerprints(sim_world_t *self, uint32_t partition)
         uint32_t first_node = UINT32_MAX;
         for (uint32_t n = 0; n < self->options.node_count; n++) {
             bb_fingerprint_t sum;
-            if (!sim_world_is_replica(self, partition, n)) {
+            if (!sim_world_is_replica(self, partition, n) || self->nodes[n].is_damaged ||
+                self->nodes[n].is_given_up) {
                 continue;
             }
             const bb_store_t *store = sim_node_store(&self->nodes[n], partition)->shard->store;
@@ -380,7 +402,7 @@ void sim_check_replicas(sim_world_t *self)
         s_check_fingerprints(self, p);
     }
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        for (uint32_t i = 0; i < self->nodes[n].store_count; i++) {
+        for (uint32_t i = 0; i < self->nodes[n].store_count && self->nodes[n].is_up; i++) {
             s_check_scrub(self, &self->nodes[n].stores[i]);
         }
     }

@@ -17,8 +17,10 @@ typedef enum {
     S_SYNC_FAILS,
     S_WRITE_FAILS,
     S_COMMIT_FAILS,
+    S_CALL_FAILS, // a read, an open or a change of names
     S_DISK_FULL,
     S_BAD_NETWORK,
+    S_COPY, // of a disk, to come back later
     S_KILL, // dies at a named point of a later step
     S_KIND_COUNT,
 } s_kind_t;
@@ -40,8 +42,10 @@ static void s_count(sim_world_t *self, s_kind_t kind)
         [S_SYNC_FAILS] = &counters->fault_sync_fails,
         [S_WRITE_FAILS] = &counters->fault_write_fails,
         [S_COMMIT_FAILS] = &counters->fault_commit_fails,
+        [S_CALL_FAILS] = &counters->fault_call_fails,
         [S_DISK_FULL] = &counters->fault_disk_full,
         [S_BAD_NETWORK] = &counters->fault_bad_network,
+        [S_COPY] = &counters->fault_copy,
         [S_KILL] = &counters->fault_kill,
     };
     (*by_kind[kind])++;
@@ -144,10 +148,15 @@ static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)
     sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
                     "node %u: a coming %s fails", node->index,
                     kind == S_SYNC_FAILS     ? "sync"
+                    : kind == S_CALL_FAILS   ? "read, open or rename"
                     : kind == S_COMMIT_FAILS ? "commit"
                                              : "write");
     if (kind == S_SYNC_FAILS) {
         bb_sim_disk_fail(node->disk, BB_SIM_SYNC, nth, BB_ERR_IO);
+    } else if (kind == S_CALL_FAILS) {
+        static const bb_sim_op_t ops[] = {BB_SIM_READ, BB_SIM_OPEN, BB_SIM_NAMESPACE};
+        bb_sim_disk_fail(node->disk, ops[bb_random_below(random, BB_COUNT_OF(ops))], nth,
+                         BB_ERR_IO);
     } else if (kind == S_COMMIT_FAILS) {
         bb_sim_disk_fail(node->disk, BB_SIM_COMMIT, nth,
                          bb_random_chance(random, 1, 2) ? BB_ERR_IO : BB_ERR_DISK_FULL);
@@ -223,6 +232,7 @@ static void s_fault(sim_world_t *self)
         break;
     case S_SYNC_FAILS:
     case S_WRITE_FAILS:
+    case S_CALL_FAILS:
     case S_COMMIT_FAILS:
         s_disk_fault(self, node, kind);
         break;
@@ -233,6 +243,13 @@ static void s_fault(sim_world_t *self)
                                                  bb_random_below(random, 20000));
         sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
                         "the disk of node %u fills", node->index);
+        break;
+    case S_COPY:
+        if (!node->old_disk) {
+            sim_damage_keep_copy(node);
+            sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                            "node %u: its disk is copied", node->index);
+        }
         break;
     case S_KILL: {
         // Points of sealing only where it happens.

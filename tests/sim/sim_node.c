@@ -162,7 +162,19 @@ void sim_node_start(sim_node_t *node)
         // A disk that fails or is full: the process ends with a sentence and is started again.
         bool is_expected = bb_sim_disk_is_halted(node->disk) ||
                            (!world->is_calm && (error == BB_ERR_IO || error == BB_ERR_DISK_FULL));
-        if (!is_expected) {
+        bool is_named = node->is_damaged && !is_expected && error != BB_ERR_IO;
+        world->counters.damage_refused_to_open += is_named;
+        if (is_named) {
+            // It says what is wrong and does not open: its operator gives it an empty disk.
+            sim_trace_note(&world->trace, sim_line_of_node(&world->options, node->index),
+                           "node %u: %s", node->index, fault.text);
+            node->is_damaged = false;
+            if (!sim_damage_is_covered(world, node->index)) {
+                node->is_given_up = true;
+                return;
+            }
+            sim_damage_format(node);
+        } else if (!is_expected) {
             sim_trace_fail(&world->trace, "node %u does not open: %s %s", node->index,
                            bb_error_name(error), fault.text);
         }
@@ -230,6 +242,9 @@ void sim_node_destroy(sim_node_t *node)
     }
     if (node->disk) {
         bb_sim_disk_destroy(&node->disk);
+    }
+    if (node->old_disk) {
+        bb_sim_disk_destroy(&node->old_disk);
     }
     bb_topology_destroy(&node->topology);
 }

@@ -70,6 +70,7 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->ends_with_settle = bb_random_chance(r, 1, self->is_storing ? 2 : 4);
     self->ends_with_release = bb_random_chance(r, 1, self->is_storing ? 4 : 16);
     self->ends_with_power_loss = bb_random_chance(r, 1, 2);
+    self->ends_with_damage = true;
     self->has_policy = self->is_storing && bb_random_chance(r, 1, 2);
     self->scrub_bytes_per_s = self->is_storing ? S_PICK(r, 0, 64u << 10, 16u << 20) : 0;
     self->ends_with_retention = self->has_policy && bb_random_chance(r, 2, 3);
@@ -80,8 +81,8 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
 
 const char *sim_without_name(uint32_t index)
 {
-    static const char *const names[SIM_WITHOUT_COUNT] = {"noise",  "policy",  "scrub",
-                                                         "settle", "release", "power-loss"};
+    static const char *const names[SIM_WITHOUT_COUNT] = {"noise",   "policy",     "scrub", "settle",
+                                                         "release", "power-loss", "damage"};
     BB_ASSERT(index < SIM_WITHOUT_COUNT);
     return names[index];
 }
@@ -98,6 +99,7 @@ void sim_options_apply(sim_options_t *self)
     self->has_policy = self->has_policy && !(self->without & SIM_WITHOUT_POLICY);
     self->ends_with_settle = self->ends_with_settle && !(self->without & SIM_WITHOUT_SETTLE);
     self->ends_with_release = self->ends_with_release && !(self->without & SIM_WITHOUT_RELEASE);
+    self->ends_with_damage = self->ends_with_damage && !(self->without & SIM_WITHOUT_DAMAGE);
     self->ends_with_power_loss =
         self->ends_with_power_loss && !(self->without & SIM_WITHOUT_POWER_LOSS);
 }

@@ -19,8 +19,19 @@
 #define SIM_METRIC_PASSED  5 // volts_v: its class is the one that keeps less
 #define SIM_ROLLUP         "hours"
 
+// What the promises cover today, so that damage stays within. Each is for whoever builds it to
+// switch on, in sim_options_draw, when nodes of the simulator have it.
+typedef struct {
+    bool has_amnesia;      // nodes that lost their memory count for nothing: disks go while clients
+                           // write, not only when all replicas are equal
+    bool has_segment_sync; // what journals no longer hold comes back: also disks whose peers have
+                           // trimmed
+    bool has_repair;       // what scrubbing names is brought back: no partition stays named
+} sim_atlas_t;
+
 typedef struct {
     uint64_t seed;
+    sim_atlas_t atlas;
     uint32_t planted; // bb_planted_t
     // cluster
     uint32_t node_count, dc_count;
@@ -47,6 +58,7 @@ typedef struct {
     int64_t fault_phase_ns, fault_interval_ns;
     uint32_t fault_mask; // bit per kind of sim_fault.c
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
+    bool ends_with_damage; // sim_damage.c draws which
     // storage
     bool is_storing;            // seals and merges while faults happen
     bool has_policy;            // a retention class and a rollup
@@ -63,7 +75,8 @@ typedef struct {
 #define SIM_WITHOUT_SETTLE     (1u << 3)
 #define SIM_WITHOUT_RELEASE    (1u << 4)
 #define SIM_WITHOUT_POWER_LOSS (1u << 5) // of all nodes, at the end
-#define SIM_WITHOUT_COUNT      6u
+#define SIM_WITHOUT_DAMAGE     (1u << 6) // of disks, at the end
+#define SIM_WITHOUT_COUNT      7u
 const char *sim_without_name(uint32_t index); // of bit `index`
 // Switches off what `without` names.
 void sim_options_apply(sim_options_t *self);

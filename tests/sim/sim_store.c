@@ -86,6 +86,23 @@ static void s_answer_message(sim_store_t *store, uint64_t ticket, bb_message_t *
     bb_buffer_drop(&out.envelope);
 }
 
+// Partitions that the scan found damaged are named beside those that the shard could not serve.
+static void s_name_damage(sim_scan_t *scan, const bb_scan_result_t *result)
+{
+    size_t count = (size_t)scan->missing_count + result->damaged_partition_count;
+    scan->missing = bb_realloc(scan->missing, (count + 1) * sizeof *scan->missing);
+    for (uint32_t i = 0; i < result->damaged_partition_count; i++) {
+        bool is_named = false;
+        for (uint32_t k = 0; k < scan->missing_count && !is_named; k++) {
+            is_named = scan->missing[k].partition == result->damaged_partitions[i];
+        }
+        if (!is_named) {
+            scan->missing[scan->missing_count++] =
+                (bb_missing_t){result->damaged_partitions[i], BB_ERR_CORRUPT};
+        }
+    }
+}
+
 // As the scan actor does it.
 static void s_scan_run(sim_store_t *store, sim_scan_t *scan)
 {
@@ -108,12 +125,16 @@ static void s_scan_run(sim_store_t *store, sim_scan_t *scan)
         answer.kind = BB_KIND_ERROR;
         answer.error.code = error;
         s_answer_message(store, scan->ticket, &answer, NULL);
-        if (!bb_sim_disk_is_halted(store->node->disk) && store->node->world->is_calm) {
+        if (!bb_sim_disk_is_halted(store->node->disk) && store->node->world->is_calm &&
+            !store->node->is_damaged) {
             sim_trace_fail(&store->node->world->trace, "node %u: scan failed: %s %s",
                            store->node->index, bb_error_name(error), fault.text);
         }
     } else {
-        if (result.damaged_window_count > 0 && !bb_sim_disk_is_halted(store->node->disk)) {
+        if (result.damaged_window_count > 0 && store->node->is_damaged) {
+            s_name_damage(scan, &result);
+            store->node->world->counters.damage_named_by_scan++;
+        } else if (result.damaged_window_count > 0 && !bb_sim_disk_is_halted(store->node->disk)) {
             sim_trace_fail(&store->node->world->trace, "node %u: a scan found %u damaged windows",
                            store->node->index, result.damaged_window_count);
         }
@@ -223,12 +244,16 @@ bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault)
     };
     bb_store_report_t report;
     bb_error_t error = bb_shard_open(&shard, &report, &store->shard, fault);
-    if (error == BB_OK && report.damaged_count > report.unsynced_count) {
+    bool is_damaged = store->node->is_damaged;
+    sim_counters_t *counters = &store->node->world->counters;
+    counters->damage_named_by_journal += error == BB_OK && is_damaged && report.damaged_count > 0;
+    counters->damage_named_by_meta += error == BB_OK && is_damaged && report.meta_damaged_count > 0;
+    if (error == BB_OK && report.damaged_count > report.unsynced_count && !is_damaged) {
         sim_trace_fail(&store->node->world->trace,
                        "node %u: %" PRIu64 " damaged journal records: %s", store->node->index,
                        report.damaged_count, report.first_damage);
     }
-    if (error == BB_OK && report.meta_damaged_count > 0) {
+    if (error == BB_OK && report.meta_damaged_count > 0 && !is_damaged) {
         sim_trace_fail(&store->node->world->trace, "node %u: meta: %s", store->node->index,
                        report.first_meta_damage);
     }
@@ -374,6 +399,10 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->fences_timeout += stats.fences_timeout;
     counters->sessions_waited += stats.sessions_waited;
     counters->peer_messages_bad += stats.peer_messages_bad;
+    if (stats.chunks_contradicted > 0 && node->world->options.planted == BB_PLANTED_NONE) {
+        sim_trace_fail(&node->world->trace, "node %u: %" PRIu64 " honest chunks are contradicted",
+                       node->index, stats.chunks_contradicted);
+    }
     for (uint32_t p = store->index; p < node->world->options.partition_count;
          p += node->store_count) {
         bb_have_set_copy(&node->have[p], bb_store_have(store->shard->store, p));

@@ -11,6 +11,7 @@
 #define S_CONVERGENCE_NS (30 * BB_NS_PER_S) // promise P3; what is missing here is small
 #define S_SETTLE_NS      (25 * BB_NS_PER_S)
 #define S_RETIRE_NS      (20 * BB_NS_PER_S) // nodes that start look at the clock at once
+#define S_DAMAGE_NS      (2 * BB_NS_PER_S)  // after damage: the node opens, and scrubs a little
 #define S_LOOK_NS        (200 * BB_NS_PER_MS)
 #define S_HEAL_NS        (10 * BB_NS_PER_S)
 #define S_QUIET_NS       (1 * BB_NS_PER_S)
@@ -380,6 +381,11 @@ static bool s_endings(sim_world_t *self)
     const sim_options_t *options = &self->options;
     bool is_more =
         options->ends_with_settle || options->ends_with_release || options->ends_with_power_loss;
+    if (options->ends_with_damage && sim_damage_disk(self) &&
+        (!s_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) || !s_converge(self) ||
+         !s_check(self))) {
+        return false;
+    }
     if (options->ends_with_settle && (!s_settle(self) || !s_converge(self))) {
         return false;
     }
@@ -392,7 +398,21 @@ static bool s_endings(sim_world_t *self)
     if (is_more && !s_check(self)) {
         return false;
     }
-    return !options->ends_with_retention || (s_retire(self) && s_check(self));
+    if (options->ends_with_retention && (!s_retire(self) || !s_check(self))) {
+        return false;
+    }
+    if (!options->ends_with_damage || !sim_damage_maps(self)) {
+        return true;
+    }
+    // What is damaged stays so, and a node that does not open stays down: nothing has to converge.
+    if (!s_run_until(self, sim_world_now_ns(self) + S_DAMAGE_NS)) {
+        return false;
+    }
+    if (!sim_damage_is_left(self) && !s_converge(self)) { // it got an empty disk
+        return false;
+    }
+    sim_check_replicas(self);
+    return !sim_trace_has_failed(&self->trace);
 }
 
 void sim_world_run(sim_world_t *self)

@@ -66,6 +66,9 @@ struct sim_node {
     sim_world_t *world;
     uint32_t index, dc;
     bb_sim_disk_t *disk;
+    bb_sim_disk_t *old_disk; // a copy of an earlier moment; NULL: none
+    bool is_damaged;         // bits were flipped: answers may name what they lack
+    bool is_given_up;        // so that it does not open, and nobody could bring it back: stays down
     bb_topology_t *topology;
     uint32_t store_count;
     sim_store_t stores[SIM_STORES_MAX];
@@ -124,6 +127,7 @@ typedef struct {
     uint32_t node; // pages of one answer come from one node
     uint32_t partitions[SIM_PARTITIONS_MAX];
     uint32_t partition_count;
+    bool is_damaged; // a partition was named as damaged: the checks' own questions only
     bool is_missing[SIM_PARTITIONS_MAX], is_asked[SIM_PARTITIONS_MAX];
     int64_t from_wall_ns, to_wall_ns;
     uint32_t battery; // UINT32_MAX: all
@@ -199,8 +203,19 @@ typedef struct {
     X(fault_sync_fails)                                                                            \
     X(fault_write_fails)                                                                           \
     X(fault_commit_fails)                                                                          \
+    X(fault_call_fails)                                                                            \
     X(fault_disk_full)                                                                             \
     X(fault_bad_network)                                                                           \
+    X(fault_copy)                                                                                  \
+    X(disks_formatted)                                                                             \
+    X(disks_restored)                                                                              \
+    X(flips_in_journals)                                                                           \
+    X(flips_in_maps)                                                                               \
+    X(damage_named_by_journal)                                                                     \
+    X(damage_named_by_meta)                                                                        \
+    X(damage_named_by_scan)                                                                        \
+    X(damage_refused_to_open)                                                                      \
+    X(partitions_named_damaged)                                                                    \
     X(fault_kill)                                                                                  \
     X(answers_busy)                                                                                \
     X(answers_timeout)                                                                             \
@@ -288,7 +303,8 @@ enum {
     SIM_STREAM_THINK,
     SIM_STREAM_FAULT,
     SIM_STREAM_GAP,
-    SIM_STREAM_RETIRE
+    SIM_STREAM_RETIRE,
+    SIM_STREAM_DAMAGE
 };
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
@@ -371,6 +387,18 @@ void sim_session_saw(sim_world_t *self, uint32_t client);
 // ---- sim_fault.c
 void sim_fault_event(sim_world_t *self, sim_event_t *event);
 void sim_fault_stop(sim_world_t *self); // heals everything
+
+// ---- sim_damage.c: disks that are lost, older or damaged, within the atlas
+// At a moment when all replicas are equal. True: a node was stopped and starts again with another
+// disk, or flipped bits in its journal; everything must come back.
+bool sim_damage_disk(sim_world_t *self);
+// The last that happens to a cluster: records of maps are damaged, and stay so. True: they were.
+bool sim_damage_maps(sim_world_t *self);
+bool sim_damage_is_left(const sim_world_t *self); // a node is damaged, or down for good
+// The node's disk may go now: what it holds can be had elsewhere.
+bool sim_damage_is_covered(sim_world_t *self, uint32_t victim);
+void sim_damage_format(sim_node_t *node);    // while it is down
+void sim_damage_keep_copy(sim_node_t *node); // of the disk as it is now
 
 // ---- sim_check.c
 bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes);

@@ -873,6 +873,21 @@ bool bb_sim_disk_flip(bb_sim_disk_t *self, const char *path, uint64_t offset, ui
     return true;
 }
 
+void bb_sim_disk_files(const bb_sim_disk_t *self, const char *folder,
+                       void (*visit)(void *context, const char *path, uint64_t size_bytes),
+                       void *context)
+{
+    char *prefix = s_path(folder);
+    for (uint32_t i = 0; i < self->entry_count; i++) {
+        const s_entry_t *entry = &self->entries[i];
+        if (!entry->node->is_directory && !entry->node->object &&
+            strncmp(entry->path, prefix, strlen(prefix)) == 0) {
+            visit(context, entry->path, entry->node->now.size);
+        }
+    }
+    free(prefix);
+}
+
 // ---- attachments -----------------------------------------------------------------------------
 bb_sim_node_t *bb_sim_disk_attach(bb_sim_disk_t *self, const char *directory,
                                   const bb_sim_attachment_class_t *object_class, void *object)
@@ -897,6 +912,20 @@ bb_sim_node_t *bb_sim_disk_attach(bb_sim_disk_t *self, const char *directory,
     }
     self->open_count++;
     return bb_sim_node_retain(node);
+}
+
+void bb_sim_disk_attachments(const bb_sim_disk_t *self, const char *folder,
+                             void (*visit)(void *context, const char *path, bb_sim_node_t *node),
+                             void *context)
+{
+    char *prefix = s_path(folder);
+    for (uint32_t i = 0; i < self->entry_count; i++) {
+        const s_entry_t *entry = &self->entries[i];
+        if (entry->node->object && strncmp(entry->path, prefix, strlen(prefix)) == 0) {
+            visit(context, entry->path, entry->node);
+        }
+    }
+    free(prefix);
 }
 
 void *bb_sim_node_object(const bb_sim_node_t *node)

@@ -81,6 +81,10 @@ bool bb_sim_disk_exists(const bb_sim_disk_t *self, const char *path);
 bb_slice_t bb_sim_disk_get(const bb_sim_disk_t *self, const char *path);
 // Makes the file, and the folders above it, with these bytes, durably. Replaces one.
 void bb_sim_disk_put(bb_sim_disk_t *self, const char *path, bb_slice_t content);
+// Visits every file (maps are none) whose path begins with `folder`, in the order of paths.
+void bb_sim_disk_files(const bb_sim_disk_t *self, const char *folder,
+                       void (*visit)(void *context, const char *path, uint64_t size_bytes),
+                       void *context);
 // Inverts the bits of `mask` in one stored byte; false: no such byte.
 bool bb_sim_disk_flip(bb_sim_disk_t *self, const char *path, uint64_t offset, uint8_t mask);
 

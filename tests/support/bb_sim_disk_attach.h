@@ -23,6 +23,10 @@ bb_sim_node_t *bb_sim_disk_attach(bb_sim_disk_t *self, const char *directory,
                                   const bb_sim_attachment_class_t *object_class, void *object);
 void *bb_sim_node_object(const bb_sim_node_t *node);
 void bb_sim_node_release(bb_sim_disk_t *self, bb_sim_node_t **node);
+// Visits every attachment whose path begins with `folder`, in the order of paths.
+void bb_sim_disk_attachments(const bb_sim_disk_t *self, const char *folder,
+                             void (*visit)(void *context, const char *path, bb_sim_node_t *node),
+                             void *context);
 // Counts one operation and says how it ends.
 bb_error_t bb_sim_disk_step(bb_sim_disk_t *self, bb_sim_op_t op);
 // Counts up at each crash: what was opened under another number is dead.

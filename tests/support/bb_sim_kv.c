@@ -3,6 +3,7 @@
 // first change and puts it in place at commit.
 #include "tests/support/bb_sim_kv.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@ typedef struct {
 typedef struct {
     uint32_t references;
     uint32_t count;
+    uint32_t vanished; // records that damage took; the map still counts them
     uint64_t bytes;    // of keys and values
     s_pair_t *pairs[]; // sorted by key
 } s_version_t;
@@ -60,7 +62,8 @@ struct bb_kv_txn {
 
 struct bb_kv_cursor {
     bb_kv_txn_t *txn;
-    s_pair_t *at; // retained, so that it survives changes
+    s_pair_t *at;   // retained, so that it survives changes
+    uint32_t index; // where it was; a hint
 };
 
 // ---- pairs and versions ----------------------------------------------------------------------
@@ -309,6 +312,7 @@ static bb_error_t s_commit(bb_kv_txn_t **txn)
     if (error == BB_OK || disk_failed) {
         s_version_t *version = s_version_new(self->count);
         version->bytes = self->bytes;
+        version->vanished = self->version->vanished;
         if (self->count > 0) {
             memcpy(version->pairs, self->pairs, self->count * sizeof *self->pairs);
         }
@@ -452,16 +456,16 @@ static void s_cursor_close(bb_kv_cursor_t **cursor)
     }
 }
 
-static bb_error_t s_seek(bb_kv_cursor_t *cursor, bb_slice_t key, bb_slice_t *found_key,
-                         bb_slice_t *value)
+static bb_error_t s_go(bb_kv_cursor_t *cursor, uint32_t index, bb_slice_t *found_key,
+                       bb_slice_t *value)
 {
     uint32_t count;
     s_pair_t *const *pairs = s_pairs(cursor->txn, &count);
-    uint32_t index = s_lower(pairs, count, key);
-    if (index == count) {
+    if (index >= count) {
         return BB_ERR_NOT_FOUND;
     }
     s_pair_t *pair = pairs[index];
+    cursor->index = index;
     pair->references++;
     s_pair_release(cursor->at);
     cursor->at = pair;
@@ -470,12 +474,25 @@ static bb_error_t s_seek(bb_kv_cursor_t *cursor, bb_slice_t key, bb_slice_t *fou
     return BB_OK;
 }
 
+static bb_error_t s_seek(bb_kv_cursor_t *cursor, bb_slice_t key, bb_slice_t *found_key,
+                         bb_slice_t *value)
+{
+    uint32_t count;
+    s_pair_t *const *pairs = s_pairs(cursor->txn, &count);
+    return s_go(cursor, s_lower(pairs, count, key), found_key, value);
+}
+
 static bb_error_t s_next(bb_kv_cursor_t *cursor, bb_slice_t *found_key, bb_slice_t *value)
 {
     if (!cursor->at) {
         return s_seek(cursor, bb_slice("", 0), found_key, value);
     }
-    // The smallest key that is larger: the same with a zero byte behind it.
+    uint32_t count;
+    s_pair_t *const *pairs = s_pairs(cursor->txn, &count);
+    if (cursor->index < count && pairs[cursor->index] == cursor->at) {
+        return s_go(cursor, cursor->index + 1, found_key, value);
+    }
+    // The map was changed: the smallest key that is larger is the same with a zero byte behind it.
     uint8_t after[S_KEY_BYTES_MAX + 1];
     memcpy(after, cursor->at->bytes, cursor->at->key_length);
     after[cursor->at->key_length] = 0;
@@ -486,12 +503,88 @@ static uint64_t s_entry_count(bb_kv_txn_t *txn)
 {
     uint32_t count;
     s_pairs(txn, &count);
-    return count;
+    return (uint64_t)count + txn->version->vanished;
 }
 
 static uint64_t s_file_bytes(bb_kv_env_t *env)
 {
     return s_map(env)->bytes_max;
+}
+
+// ---- damage ----------------------------------------------------------------------------------
+typedef struct {
+    uint64_t left; // records before the one that is meant
+    uint64_t count;
+    s_map_t *map; // where it is; NULL: not come to yet
+    const char *path;
+} s_pick_t;
+
+static void s_pick(void *context, const char *path, bb_sim_node_t *node)
+{
+    s_pick_t *pick = context;
+    s_map_t *map = bb_sim_node_object(node);
+    uint32_t count = map->is_open ? 0 : map->current->count;
+    if (!pick->map && pick->left < count) {
+        pick->map = map;
+        pick->path = path;
+    } else if (!pick->map) {
+        pick->left -= count;
+    }
+    pick->count += count;
+}
+
+// The version with another pair at the index; NULL: with none there.
+static s_version_t *s_version_with(const s_version_t *version, uint32_t index, s_pair_t *pair)
+{
+    s_version_t *changed = s_version_new(version->count - (pair == NULL));
+    changed->bytes = version->bytes;
+    changed->vanished = version->vanished + (pair == NULL);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < version->count; i++) {
+        if (i != index) {
+            version->pairs[i]->references++;
+            changed->pairs[count++] = version->pairs[i];
+        } else if (pair) {
+            changed->pairs[count++] = pair;
+        }
+    }
+    return changed;
+}
+
+bool bb_sim_kv_damage(bb_sim_disk_t *disk, const char *folder, bb_sim_kv_damage_t worst,
+                      bb_random_t *random, char *text, size_t text_bytes)
+{
+    s_pick_t pick = {.left = UINT64_MAX};
+    bb_sim_disk_attachments(disk, folder, s_pick, &pick);
+    if (pick.count == 0) {
+        return false;
+    }
+    pick = (s_pick_t){.left = bb_random_below(random, pick.count)};
+    bb_sim_disk_attachments(disk, folder, s_pick, &pick);
+    const s_version_t *version = pick.map->current;
+    const s_pair_t *old = version->pairs[pick.left];
+    // Values twice as often.
+    uint64_t drawn = bb_random_between(random, worst, BB_SIM_KV_VALUE_BIT + 1);
+    uint64_t kind = BB_MIN(drawn, (uint64_t)BB_SIM_KV_VALUE_BIT);
+    s_pair_t *pair = NULL;
+    size_t at = 0;
+    if (kind != BB_SIM_KV_GONE) {
+        pair = s_pair_new(bb_slice(old->bytes, old->key_length), old->value_length);
+        if (old->value_length > 0) {
+            memcpy(pair->value, old->value, old->value_length);
+        }
+        bool is_key = kind == BB_SIM_KV_KEY_BIT || old->value_length == 0;
+        at = (size_t)bb_random_below(random, is_key ? old->key_length : old->value_length);
+        uint8_t *byte = is_key ? &pair->bytes[at] : &pair->value[at];
+        *byte ^= (uint8_t)(1u << bb_random_below(random, 8));
+    }
+    static const char *const names[] = {"is gone", "key", "value"};
+    snprintf(text, text_bytes, "%s: record %llu (%02x %u bytes): %s %zu", pick.path,
+             (unsigned long long)pick.left, old->bytes[0], old->key_length, names[kind], at);
+    s_version_t *changed = s_version_with(version, (uint32_t)pick.left, pair);
+    s_version_release(pick.map->current);
+    pick.map->current = changed;
+    return true;
 }
 
 bb_kv_driver_t *bb_sim_kv(bb_sim_disk_t *disk)

@@ -15,6 +15,11 @@
 #include "storage/kv/bb_kv.h"
 #include "tests/support/bb_sim_disk.h"
 
+// Damages one record of a closed map below `folder` (its path begins with it), as a bad page would;
+// what is drawn is `worst` or less. False: no such map has a record. `text` says what was done.
+typedef enum { BB_SIM_KV_GONE, BB_SIM_KV_KEY_BIT, BB_SIM_KV_VALUE_BIT } bb_sim_kv_damage_t;
+bool bb_sim_kv_damage(bb_sim_disk_t *disk, const char *folder, bb_sim_kv_damage_t worst,
+                      bb_random_t *random, char *text, size_t text_bytes);
 // Lives as long as the disk.
 bb_kv_driver_t *bb_sim_kv(bb_sim_disk_t *disk);
 
