@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_batch_equal.h"
 #include "storage/bb_store.h"
 #include "storage/bb_store_private.h"
 
@@ -42,6 +43,66 @@ bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *co
         }
     }
     return BB_OK;
+}
+
+// ---- contradictions ---------------------------------------------------------------------------
+typedef struct {
+    const bb_chunks_t *chunks;
+    const bb_batch_t *batch;
+    uint32_t part_index;
+    uint64_t budget_bytes;
+    bool is_there; // a file says that it has the dot
+    bool is_other; // the chunk has another content
+} s_contradiction_t;
+
+static bool s_find_dot(void *context, uint32_t partition, const bb_stream_t *stream,
+                       uint64_t first_seq, uint64_t last_seq)
+{
+    s_contradiction_t *self = context;
+    uint64_t seq = self->chunks->seqs[self->part_index];
+    self->is_there = partition == self->batch->parts[self->part_index].partition &&
+                     bb_stream_is_equal(stream, &self->chunks->stream) && first_seq <= seq &&
+                     seq <= last_seq;
+    return !self->is_there;
+}
+
+static bb_error_t s_compare_record(void *context, uint64_t file_seq, const bb_chunks_t *chunks,
+                                   bb_slice_t chunks_encoded, const bb_batch_t *batch)
+{
+    (void)file_seq;
+    s_contradiction_t *self = context;
+    uint64_t bytes = chunks_encoded.length + batch->encoded.length;
+    uint32_t partition = self->batch->parts[self->part_index].partition;
+    bool is_stream = bb_stream_is_equal(&chunks->stream, &self->chunks->stream);
+    for (uint32_t i = 0; is_stream && i < chunks->part_count; i++) {
+        if (batch->parts[i].partition == partition &&
+            chunks->seqs[i] == self->chunks->seqs[self->part_index]) {
+            self->is_other = !bb_batch_part_is_equal(batch, chunks, i, self->batch, self->chunks,
+                                                     self->part_index);
+            return BB_ERR_CANCELLED;
+        }
+    }
+    self->budget_bytes -= BB_MIN(self->budget_bytes, bytes);
+    return self->budget_bytes == 0 ? BB_ERR_CANCELLED : BB_OK;
+}
+
+bool bb_store_is_contradicted(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch,
+                              uint32_t part_index, uint64_t *budget_bytes)
+{
+    s_contradiction_t contradiction = {
+        .chunks = chunks, .batch = batch, .part_index = part_index, .budget_bytes = *budget_bytes};
+    uint64_t first = bb_journal_file_first(self->journal);
+    uint64_t file = bb_journal_file_last(self->journal);
+    for (; first > 0 && file >= first && !contradiction.is_there; file--) {
+        bb_journal_dots(self->journal, file, s_find_dot, &contradiction);
+    }
+    uint64_t offset = 0;
+    bb_error_t error = BB_ERR_CORRUPT;
+    while (contradiction.is_there && error == BB_ERR_CORRUPT) { // goes on behind what is damaged
+        error = bb_journal_read(self->journal, file + 1, &offset, s_compare_record, &contradiction);
+    }
+    *budget_bytes = contradiction.budget_bytes;
+    return contradiction.is_other;
 }
 
 // ---- missing ---------------------------------------------------------------------------------

@@ -159,6 +159,7 @@ typedef struct {
     // Chunks held here that a majority of the data centre's replicas is not known to hold, and the
     // age of the oldest of them that this process start accepted.
     uint64_t dc_lag_chunks[BB_DCS_MAX], dc_lag_ns[BB_DCS_MAX];
+    uint64_t chunks_contradicted; // a dot came again with another content: refused
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
     uint64_t have_bytes, have_ns; // have-sets: sent and asked for; time for answers and questions

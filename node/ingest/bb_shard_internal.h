@@ -43,8 +43,10 @@
 #define BB_SHARD_TRIM_INTERVAL_NS   (500 * BB_NS_PER_MS)
 #define BB_SHARD_SETTLE_INTERVAL_NS (50 * BB_NS_PER_MS) // reports and trims while somebody waits
 #define BB_SHARD_CLOCK_INTERVAL_NS  (60 * BB_NS_PER_S)  // floors and rollups look at the clock
-#define BB_SHARD_RETRY_NS           (1 * BB_NS_PER_S)   // after a failed job
-#define BB_SHARD_MERGE_RUNS         4.0                 // runs per battery worth a merge on its own
+// Of journals, read to compare what came twice: at most so much at once, and refilled in a second.
+#define BB_SHARD_REPEAT_BYTES_PER_S (8u << 20)
+#define BB_SHARD_RETRY_NS           (1 * BB_NS_PER_S) // after a failed job
+#define BB_SHARD_MERGE_RUNS         4.0               // runs per battery worth a merge on its own
 
 struct bb_pending_release;
 
@@ -168,6 +170,9 @@ struct bb_shard {
     int64_t scrub_wake_mono_ns;   // ask the store's scrubber again
     int64_t suspect_wake_mono_ns; // and those who look at suspect segments
     bb_pending_release_t releases[BB_SHARD_RELEASES_MAX];
+
+    uint64_t repeat_budget_bytes; // left for comparing what came twice
+    int64_t repeat_mono_ns;       // when it was filled
 
     bool is_draining;
     bb_shard_stats_t stats; // counters; the rest is filled by bb_shard_stats

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_batch_equal.h"
+
 // ---- acknowledgements ------------------------------------------------------------------------
 
 // Notes that dots of the node's stream are durable here. Sent at the end of the commit.
@@ -105,7 +107,8 @@ static bb_error_t s_on_ack(bb_shard_t *self, uint32_t node, const bb_message_t *
 
 // The same dots wait for the next commit. Only a message that came twice is worth finding: any
 // other overlap is staged again and skipped by the store, dot by dot.
-static bool s_is_staged(const bb_shard_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch)
+static const bb_staged_t *s_staged(const bb_shard_t *self, const bb_chunks_t *chunks,
+                                   const bb_batch_t *batch)
 {
     for (uint32_t i = 0; i < self->staged_count; i++) {
         const bb_staged_t *staged = &self->staged[i];
@@ -116,10 +119,44 @@ static bool s_is_staged(const bb_shard_t *self, const bb_chunks_t *chunks, const
                       staged->chunks.seqs[p] == chunks->seqs[p];
         }
         if (is_same) {
-            return true;
+            return staged;
         }
     }
-    return false;
+    return NULL;
+}
+
+// A dot names one chunk for ever. What comes again is never stored, so the first content stays;
+// that the second is another one is looked for as far as it is cheap: always in memory, in the
+// journal within a budget, in segments not at all.
+static bool s_is_contradicted(bb_shard_t *self, const bb_staged_t *known,
+                              const bb_staged_t *incoming)
+{
+    int64_t passed_ns = self->time.mono_ns - self->repeat_mono_ns;
+    if (passed_ns >= BB_NS_PER_S) {
+        self->repeat_mono_ns = self->time.mono_ns;
+        self->repeat_budget_bytes = BB_SHARD_REPEAT_BYTES_PER_S;
+    }
+    bool is_other = false;
+    for (uint32_t i = 0; i < incoming->batch.part_count && !is_other; i++) {
+        bool is_ours = bb_have_view_is_ours(self->view, incoming->batch.parts[i].partition);
+        if (known) {
+            is_other = !bb_batch_part_is_equal(&known->batch, &known->chunks, i, &incoming->batch,
+                                               &incoming->chunks, i);
+        } else if (is_ours && self->repeat_budget_bytes > 0) {
+            is_other = bb_store_is_contradicted(self->store, &incoming->chunks, &incoming->batch, i,
+                                                &self->repeat_budget_bytes);
+        }
+    }
+    self->stats.chunks_contradicted += is_other;
+    return is_other;
+}
+
+// A dot of our own stream that we have not given: it would be taken for what we write next.
+static bool s_is_forged(const bb_shard_t *self, const bb_chunks_t *chunks, uint32_t partition,
+                        uint32_t part_index)
+{
+    return bb_stream_is_equal(&chunks->stream, &self->options.stream) &&
+           chunks->seqs[part_index] > bb_replication_seq_last(self->replication, partition);
 }
 
 // What a message brought; its own references and tables.
@@ -285,7 +322,9 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
         return error;
     }
     for (uint32_t i = 0; i < incoming.staged.batch.part_count && error == BB_OK; i++) {
-        if (incoming.staged.batch.parts[i].partition >= self->partition_count) {
+        uint32_t partition = incoming.staged.batch.parts[i].partition;
+        if (partition >= self->partition_count ||
+            s_is_forged(self, &incoming.staged.chunks, partition, i)) {
             error = BB_ERR_MESSAGE_CORRUPT;
         }
     }
@@ -297,10 +336,12 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
     }
     if (error == BB_OK && !is_full) {
         s_sort_out(self, &incoming);
-        bool is_new = incoming.new_count > 0 &&
-                      !s_is_staged(self, &incoming.staged.chunks, &incoming.staged.batch);
+        const bb_staged_t *staged = s_staged(self, &incoming.staged.chunks, &incoming.staged.batch);
+        bool is_new = incoming.new_count > 0 && !staged;
         bb_have_view_pulled(self->view, self->time.mono_ns, node, message->request_id, is_new);
-        if (incoming.new_count == 0) {
+        if (!is_new && s_is_contradicted(self, staged, &incoming.staged)) {
+            error = BB_ERR_CORRUPT;
+        } else if (incoming.new_count == 0) {
             self->stats.chunks_duplicate += incoming.ours_count;
             s_ack_again(self, &incoming.staged);
         } else if (!is_new) {
