@@ -253,9 +253,9 @@ BB_MUST_CHECK bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *part
                                           void *context, bool *more, uint32_t *unavailable,
                                           uint32_t *unavailable_count);
 
-// Whether the journal has the chunk of this part under its dot with another content. False also when
-// it no longer has it, or when more than budget_bytes would have to be read; *budget_bytes gets what
-// is left. Cost: reads the file up to the chunk.
+// Whether the journal has the chunk of this part under its dot with another content. False also
+// when it no longer has it, or when more than budget_bytes would have to be read; *budget_bytes
+// gets what is left. Cost: reads the file up to the chunk.
 bool bb_store_is_contradicted(bb_store_t *self, const bb_chunks_t *chunks, const bb_batch_t *batch,
                               uint32_t part_index, uint64_t *budget_bytes);
 
