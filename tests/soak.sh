@@ -42,6 +42,29 @@ else
     skip "simulator: busbar-sim is not built"
 fi
 
+if [ -x "$bin/busbar-sim" ]; then
+    echo "== planted bugs, each within 500 seeds"
+    for plant in $("$bin/busbar-sim" --plants); do
+        timeout 600 "$bin/busbar-sim" --count 500 --stop --plant "$plant" >"$work/log" 2>&1
+        if [ $? -eq 1 ]; then
+            ok
+            echo "$plant: $(tail -n 1 "$work/log" | cut -d' ' -f1)"
+        else
+            bad "planted bug $plant is not found"
+        fi
+    done
+    if command -v clang >/dev/null && cmake -S . -B build/clang-O0 -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang \
+        -DCMAKE_CXX_COMPILER=clang++ "-DCMAKE_C_FLAGS_DEBUG=-O0" "-DCMAKE_CXX_FLAGS_DEBUG=-O0" >"$work/log" 2>&1 &&
+        cmake --build build/clang-O0 --target busbar-sim >"$work/log" 2>&1; then
+        echo "== the same traces of Clang -O0, 100 seeds"
+        "$bin/busbar-sim" --seeds "$first..$((first + 99))" >"$work/one" 2>&1
+        build/clang-O0/bin/busbar-sim --seeds "$first..$((first + 99))" >"$work/log" 2>&1
+        if cmp -s "$work/one" "$work/log"; then ok; else bad "Clang -O0 has other traces from seed $first on"; fi
+    else
+        skip "the same traces of Clang -O0: $(tail -n 1 "$work/log")"
+    fi
+fi
+
 echo "== fuzzers until $((seconds * 3 / 4)) s"
 if command -v clang >/dev/null && cmake --preset fuzz >"$work/log" 2>&1 && cmake --build --preset fuzz >"$work/log" 2>&1; then
     names=$(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//')

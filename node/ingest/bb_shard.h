@@ -212,6 +212,7 @@ typedef enum {
     BB_PLANTED_ARRIVAL_ORDER,          // of two versions that which came last stays
     BB_PLANTED_DELETE_RESURRECTS,      // points of peers that were deleted before count as new
     BB_PLANTED_RETRY_NOT_IDEMPOTENT,   // a delete that is repeated draws another generation
+    BB_PLANTED_STREAM_RESUMED,         // a start goes on with the stream of the one before
 } bb_planted_t;
 #endif
 

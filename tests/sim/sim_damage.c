@@ -21,12 +21,15 @@ static void s_drop(void *context, uint8_t *chunks, size_t chunks_length, uint8_t
     free(batch);
 }
 
-// Some other replica's journal has every chunk of the partition.
+// Some other replica has the partition, and its journal every chunk of it, or segments are synced.
 static bool s_is_rebuildable(sim_world_t *self, uint32_t partition, uint32_t victim)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         if (n == victim || !sim_world_is_replica(self, partition, n)) {
             continue;
+        }
+        if (self->options.atlas.has_segment_sync) {
+            return true;
         }
         bb_have_set_t nothing = {0};
         bool more = false;
@@ -44,8 +47,7 @@ static bool s_is_rebuildable(sim_world_t *self, uint32_t partition, uint32_t vic
 bool sim_damage_is_covered(sim_world_t *self, uint32_t victim)
 {
     for (uint32_t p = 0; p < self->options.partition_count; p++) {
-        if (sim_world_is_replica(self, p, victim) && !self->options.atlas.has_segment_sync &&
-            !s_is_rebuildable(self, p, victim)) {
+        if (sim_world_is_replica(self, p, victim) && !s_is_rebuildable(self, p, victim)) {
             return false;
         }
     }

@@ -25,8 +25,9 @@ static const char s_help[] =
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
     "                     trim-early, forget-dot, local-fence, local-level,\n"
     "                     session-ignored, arrival-order, delete-resurrects,\n"
-    "                     retry-not-idempotent,\n"
+    "                     retry-not-idempotent, stream-resumed,\n"
     "                     adopt-late, stale-source, rest-untold\n"
+    "  --plants           their names, one a line\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
     "                     it takes, as options that run just these again\n"
@@ -85,6 +86,7 @@ static const struct {
     {"delete-resurrects", BB_PLANTED_DELETE_RESURRECTS},
     {"retry-not-idempotent", BB_PLANTED_RETRY_NOT_IDEMPOTENT},
     {"session-ignored", BB_PLANTED_SESSION_IGNORED},
+    {"stream-resumed", BB_PLANTED_STREAM_RESUMED},
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},
     {"rest-untold", BB_PLANTED_REST_UNTOLD},
@@ -136,6 +138,12 @@ static int s_parse(int argc, char **argv, s_arguments_t *arguments)
         const char *option = argv[i];
         if (strcmp(option, "--help") == 0) {
             fputs(s_help, stdout);
+            return 1;
+        }
+        if (strcmp(option, "--plants") == 0) {
+            for (size_t k = 0; k < BB_COUNT_OF(s_plants); k++) {
+                puts(s_plants[k].name);
+            }
             return 1;
         }
         if (strcmp(option, "--version") == 0) {

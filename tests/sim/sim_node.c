@@ -144,7 +144,9 @@ void sim_node_start(sim_node_t *node)
     if (node->is_up) {
         return; // two faults took it down; the first start has brought it back
     }
-    s_draw_stream(node);
+    if (world->options.planted != BB_PLANTED_STREAM_RESUMED || node->life == 0) {
+        s_draw_stream(node);
+    }
     node->life++;
     world->counters.starts++;
     bool is_faulty =
