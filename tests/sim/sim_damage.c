@@ -11,7 +11,7 @@
 
 typedef enum { S_LOST, S_OLD_COPY, S_FLIPS_IN_JOURNAL, S_KIND_COUNT } s_kind_t;
 
-// ---- what promises cover -----------------------------------------------------------------------
+// ---- what promises cover ---------------------------------------------------------------------
 
 static void s_drop(void *context, uint8_t *chunks, size_t chunks_length, uint8_t *batch,
                    size_t batch_length)
@@ -54,8 +54,7 @@ bool sim_damage_is_covered(sim_world_t *self, uint32_t victim)
     return true;
 }
 
-// ---- disks
-// ---------------------------------------------------------------------------------------
+// ---- disks -----------------------------------------------------------------------------------
 
 static void s_put_disk(sim_node_t *node, bb_sim_disk_t *disk)
 {
@@ -94,8 +93,7 @@ static void s_restore(sim_node_t *node)
     s_put_disk(node, disk);
 }
 
-// ---- flips
-// ---------------------------------------------------------------------------------------
+// ---- flips -----------------------------------------------------------------------------------
 
 typedef struct {
     uint64_t left, total;
@@ -140,8 +138,7 @@ static void s_flip_in_journal(sim_node_t *node, bb_random_t *random)
                     "node %u: bit %02x of %s at %" PRIu64, node->index, mask, path, byte.offset);
 }
 
-// ---- endings
-// -------------------------------------------------------------------------------------
+// ---- endings ---------------------------------------------------------------------------------
 
 bool sim_damage_disk(sim_world_t *self)
 {
