@@ -408,7 +408,7 @@ static void s_restart_rest(busbar_scatter_t *self, s_task_t *task)
     free(left);
 }
 
-static void s_next_page(busbar_scatter_t *self, s_task_t *task, bb_slice_t cursor)
+static void s_next_page(s_task_t *task, bb_slice_t cursor)
 {
     if (cursor.length == 0 || task->removed_count == task->partition_count) {
         task->state = S_TASK_DONE;
@@ -416,8 +416,7 @@ static void s_next_page(busbar_scatter_t *self, s_task_t *task, bb_slice_t curso
     }
     memcpy(task->cursor, cursor.data, cursor.length);
     task->cursor_length = cursor.length;
-    bb_attempt_begin(&task->attempt, bb_io_now_ns(), self->options.timeout_ns, S_PAUSE_NS_MAX);
-    task->state = S_TASK_PAUSED;
+    task->state = S_TASK_PAUSED; // its time begins when the rowset has room for it
 }
 
 static void s_free_frame(void *memory)
@@ -476,7 +475,7 @@ static void s_on_result(busbar_scatter_t *self, s_task_t *task, bb_exchange_t *e
             s_restart_rest(self, task);
         } else {
             s_drop_removed(self, task);
-            s_next_page(self, task, result->cursor);
+            s_next_page(task, result->cursor);
         }
     }
     free(is_missing);
@@ -521,8 +520,10 @@ static int64_t s_start_due(busbar_scatter_t *self)
     for (uint32_t i = 0; i < self->task_count; i++) {
         s_task_t *task = self->tasks[i];
         bool is_full = bb_rowset_bytes(self->rowset) >= self->options.bytes_held_max;
-        if ((task->state == S_TASK_PAUSED && !is_full) ||
-            (task->state == S_TASK_WAITING && task->wake_ns <= now_ns)) {
+        if (task->state == S_TASK_PAUSED && !is_full) {
+            bb_attempt_begin(&task->attempt, now_ns, self->options.timeout_ns, S_PAUSE_NS_MAX);
+            s_go(self, task);
+        } else if (task->state == S_TASK_WAITING && task->wake_ns <= now_ns) {
             s_go(self, task);
         }
     }
