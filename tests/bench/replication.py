@@ -79,6 +79,7 @@ def catch_up(bench, folder, generator, hours):
     note = f"{points / 1e6:.2f} M points arrived while one of three nodes was away, as many when it came back"
     return {
         "catchup_s": (seconds, "s", f"from its start until it lacks nothing that anybody knows of; {note}"),
-        "catchup_ingest_loss_pct": (100 * (1 - rates[2] / rates[0]), "%",
-                                    f"points a second while it caught up, to those with three nodes before; {note}"),
+        "catchup_ingest_loss_pct": (max(0.0, 100 * (1 - rates[2] / rates[0])), "%",
+                                    f"points a second while it caught up ({rates[2]:.1f} M), fewer than those with three "
+                                    f"nodes before ({rates[0]:.1f} M); 0: not fewer; {note}"),
     }

@@ -23,7 +23,7 @@ ONLY_LONG = {"million_batteries_bytes_ratio"}
 def main():
     shared = os.environ.get("BB_SHARED") or os.path.join(ROOT, "../shared")
     wanted = {row.name for row in table.ROWS} - ONLY_LONG
-    parts = ["machine", "engine", "journal", "native", "crash", "latency", "text"]
+    parts = ["machine", "engine", "journal", "native", "crash", "latency", "replication", "text"]
     if os.path.isdir(os.path.join(shared, "data/m5bat-grid-battery")):
         parts.append("m5bat")
     else:
