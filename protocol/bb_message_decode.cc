@@ -601,8 +601,9 @@ bb_error_t s_decode_pieces(bb_message_t *self, const wire::SyncAnswer &from, bb_
     to.pair_count = bb::s_count(from.pairs());
     S_REQUIRE(to.batch_count <= BB_SYNC_PIECES_MAX && to.pair_count <= BB_SYNC_PIECES_MAX,
               "sync_answer", "too many pieces");
-    S_REQUIRE(to.batch_count == 0 || to.pair_count == 0, "sync_answer", "points and attributes");
-    bb_slice_t *batches = s_own<bb_slice_t>(self, to.batch_count);
+    // One table for both, because a message owns one.
+    static_assert(sizeof(bb_sync_pair_t) == 2 * sizeof(bb_slice_t), "two slices");
+    bb_slice_t *batches = s_own<bb_slice_t>(self, to.batch_count + 2 * to.pair_count);
     for (uint32_t i = 0; i < to.batch_count; i++) {
         batches[i] = bb::s_slice(from.batches()->Get(i)->bytes());
         S_REQUIRE(batches[i].length >= 1 && batches[i].length <= BB_BATCH_BYTES_MAX,
@@ -612,7 +613,7 @@ bb_error_t s_decode_pieces(bb_message_t *self, const wire::SyncAnswer &from, bb_
     if (to.pair_count == 0) {
         return BB_OK;
     }
-    bb_sync_pair_t *pairs = s_own<bb_sync_pair_t>(self, to.pair_count);
+    bb_sync_pair_t *pairs = reinterpret_cast<bb_sync_pair_t *>(batches + to.batch_count);
     for (uint32_t i = 0; i < to.pair_count; i++) {
         const wire::SyncPair &pair = *from.pairs()->Get(i);
         pairs[i].packed = bb::s_slice(pair.packed());

@@ -95,7 +95,7 @@ typedef struct {
     uint32_t batch_count;
     const bb_slice_t *batches; // FETCH; their bytes may lie anywhere
     uint32_t pair_count;
-    const bb_sync_pair_t *pairs; // FETCH of attributes
+    const bb_sync_pair_t *pairs; // FETCH of attributes, beside batches of markers
     bool has_more;
     bb_slice_t battery_next; // go on with
     int64_t from_next_wall_ns;

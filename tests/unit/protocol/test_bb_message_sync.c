@@ -36,7 +36,7 @@ static bb_message_t s_ask(void)
     return m;
 }
 
-// Points when `is_points`, else attributes: an answer has one of them.
+// Batches when `is_points`, and attributes if not: markers and attributes come together.
 static bb_message_t s_answer(bool is_points)
 {
     static bb_slice_t batches[2];
@@ -58,7 +58,7 @@ static bb_message_t s_answer(bool is_points)
         .windows = s_windows,
         .leaf_count = 2,
         .leaves = s_leaves,
-        .batch_count = is_points ? 2 : 0,
+        .batch_count = is_points ? 2 : 1,
         .batches = batches,
         .pair_count = is_points ? 0 : 2,
         .pairs = pairs,
