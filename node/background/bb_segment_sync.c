@@ -50,6 +50,7 @@ struct bb_segment_sync {
     uint8_t *wanted;        // per partition: a bit for each use
     uint8_t *adopting;      // likewise: waits for the flush
     bool *is_active;        // has a session
+    uint64_t *questions;    // asked with this number or later counts for F0
     int64_t *later_mono_ns; // no session of the partition before
     uint32_t left[BB_SEGMENT_SYNC_USES];
     uint32_t wanted_count; // partitions with a bit
@@ -84,6 +85,7 @@ bb_segment_sync_t *bb_segment_sync_new(const bb_segment_sync_options_t *options)
     self->wanted = bb_alloc_zero(self->partition_count, sizeof *self->wanted);
     self->adopting = bb_alloc_zero(self->partition_count, sizeof *self->adopting);
     self->is_active = bb_alloc_zero(self->partition_count, sizeof *self->is_active);
+    self->questions = bb_alloc_zero(self->partition_count, sizeof *self->questions);
     self->later_mono_ns = bb_alloc_zero(self->partition_count, sizeof *self->later_mono_ns);
     self->request_id_next = options->request_id_first;
     self->wake_mono_ns = BB_NEVER_NS;
@@ -103,6 +105,7 @@ void bb_segment_sync_destroy(bb_segment_sync_t **self_pointer)
     free(self->wanted);
     free(self->adopting);
     free(self->is_active);
+    free(self->questions);
     free(self->later_mono_ns);
     free(self->scratch);
     free(self);
@@ -118,6 +121,7 @@ static void s_want(bb_segment_sync_t *self, uint32_t partition, bb_segment_sync_
     }
     self->wanted_count += self->wanted[partition] == 0;
     self->wanted[partition] |= bit;
+    self->questions[partition] = self->options.view.question_next(self->options.view.context);
     self->left[use]++;
     self->wake_mono_ns = 0;
 }
@@ -187,7 +191,7 @@ static void s_begin(bb_segment_sync_t *self, s_session_t *session, int64_t now_m
         .state = S_ASK,
         .begin_mono_ns = now_mono_ns,
         .not_before_mono_ns = now_mono_ns + pause_ns,
-        .question = self->options.view.question_next(self->options.view.context),
+        .question = self->questions[session->partition],
         .bad_slots = session->bad_slots,
     };
     s_session_clear(session);
@@ -798,9 +802,11 @@ void bb_segment_sync_answered(bb_segment_sync_t *self, int64_t now_mono_ns, uint
 void bb_segment_sync_synced(bb_segment_sync_t *self)
 {
     for (uint32_t i = 0; i < BB_SEGMENT_SYNC_SESSIONS_MAX; i++) {
-        self->sessions[i].has_staged = false;
+        if (self->sessions[i].has_staged) {
+            self->sessions[i].has_staged = false;
+            self->wake_mono_ns = 0;
+        }
     }
-    self->wake_mono_ns = 0;
 }
 
 void bb_segment_sync_lost(bb_segment_sync_t *self, int64_t now_mono_ns)

@@ -4,8 +4,8 @@
 //
 // Pure core, owned by one shard. Sessions, one a partition:
 //
-//   ASK      F0 = union of the have-sets of a majority, asked for after the session began; sources
-//            that together have what of F0 we lack
+//   ASK      F0 = union of the have-sets of a majority, asked for after it was wanted; sources that
+//            together have what of F0 we lack
 //   LIST     windows of a source
 //   OWN      our own leaves of one window       ─┐
 //   BUCKETS  sums of the source's leaves         │ each window, each source

@@ -254,6 +254,9 @@ void bb_shard_sync_step(bb_shard_t *shard)
         s_look_for_damage(shard);
         s_drop_damage(shard);
     }
+    if (shard->staged_count == 0) {
+        bb_segment_sync_synced(self->core); // also what needed no commit: attributes
+    }
     // What comes needs room; before a flush has ended there is none.
     if (bb_store_is_fenced(shard->store) || bb_store_is_full(shard->store)) {
         return;
@@ -459,9 +462,13 @@ bb_error_t bb_shard_sync_on_question(bb_shard_t *shard, uint32_t node, const bb_
         memcpy(item.buckets, question->buckets, sizeof item.buckets);
         item.leaf_count = question->leaf_count;
         item.leaves = bb_alloc((question->leaf_count + 1) * sizeof *item.leaves);
-        memcpy(item.leaves, question->leaves, question->leaf_count * sizeof *item.leaves);
+        if (question->leaf_count > 0) {
+            memcpy(item.leaves, question->leaves, question->leaf_count * sizeof *item.leaves);
+        }
         item.battery_bytes = (uint32_t)question->battery_first.length;
-        memcpy(item.battery, question->battery_first.data, item.battery_bytes);
+        if (item.battery_bytes > 0) {
+            memcpy(item.battery, question->battery_first.data, item.battery_bytes);
+        }
         item.from_wall_ns = question->from_wall_ns;
     }
     *s_item_add(self) = item;
@@ -624,9 +631,7 @@ void bb_shard_sync_found(bb_shard_t *shard, bb_store_job_t *job)
 void bb_shard_sync_committed(bb_shard_t *shard, bool is_synced)
 {
     bb_shard_sync_t *self = shard->sync;
-    if (is_synced) {
-        bb_segment_sync_synced(self->core);
-    } else {
+    if (!is_synced) {
         self->lost_count++;
         bb_segment_sync_lost(self->core, shard->time.mono_ns);
     }

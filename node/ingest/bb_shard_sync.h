@@ -32,7 +32,7 @@ BB_MUST_CHECK bb_error_t bb_shard_sync_on_answer(bb_shard_t *shard, uint32_t nod
 // A job that answers what waits; false: nothing does. Its outcome, before it is ended.
 bool bb_shard_sync_begin(bb_shard_t *shard, bb_store_job_t **job);
 void bb_shard_sync_found(bb_shard_t *shard, bb_store_job_t *job);
-// All that was staged is applied; or it is lost.
+// All that was staged is applied, which the next step tells the core; or it is lost.
 void bb_shard_sync_committed(bb_shard_t *shard, bool is_synced);
 // A flush should begin, because have-sets wait for it; one has ended.
 bool bb_shard_sync_is_flush_due(const bb_shard_t *shard);

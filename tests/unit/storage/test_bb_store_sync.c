@@ -49,8 +49,9 @@ static s_leaves_t s_leaves(fixture_t *fixture, bb_sync_ask_t ask)
         leaves.error = found->error;
         leaves.items =
             bb_realloc(leaves.items, (leaves.count + found->leaf_count + 1) * sizeof *leaves.items);
-        memcpy(leaves.items + leaves.count, found->leaves,
-               found->leaf_count * sizeof *leaves.items);
+        for (uint32_t i = 0; i < found->leaf_count; i++) {
+            leaves.items[leaves.count + i] = found->leaves[i];
+        }
         leaves.count += found->leaf_count;
         has_more = found->has_more;
         memcpy(next, found->battery_next, found->battery_next_bytes);
