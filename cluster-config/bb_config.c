@@ -217,9 +217,16 @@ static void s_load_limits(bb_config_t *self, bb_yaml_map_t *node)
 
 static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
 {
-    static const char *const keys[] = {"id",        "data_dir",     "key_file",
-                                       "stores",    "memory_bytes", "disk_reserve_bytes",
-                                       "log_level", "limits",       "scrub_bytes_per_s",
+    static const char *const keys[] = {"id",
+                                       "data_dir",
+                                       "key_file",
+                                       "stores",
+                                       "memory_bytes",
+                                       "disk_reserve_bytes",
+                                       "log_level",
+                                       "limits",
+                                       "scrub_bytes_per_s",
+                                       "journal_budget_bytes",
                                        NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "node", true);
     bb_yaml_allow(&map, keys);
@@ -232,6 +239,8 @@ static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
     bb_yaml_size(&map, "disk_reserve_bytes", 0, 1024 * 1024 * S_GIB, &self->disk_reserve_bytes);
     self->scrub_bytes_per_s = 8 * S_MIB;
     bb_yaml_size(&map, "scrub_bytes_per_s", 0, 1024 * S_GIB, &self->scrub_bytes_per_s);
+    self->journal_budget_bytes = 16 * S_GIB;
+    bb_yaml_size(&map, "journal_budget_bytes", 0, 1024 * 1024 * S_GIB, &self->journal_budget_bytes);
     char level[16] = "info";
     bb_yaml_text(&map, "log_level", false, level, sizeof level);
     for (uint32_t i = BB_LOG_DEBUG; i <= BB_LOG_ERROR; i++) {

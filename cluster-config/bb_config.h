@@ -25,6 +25,7 @@
 //     memory_bytes: 256MiB
 //     disk_reserve_bytes: 0
 //     scrub_bytes_per_s: 8MiB
+//     journal_budget_bytes: 16GiB
 //     log_level: info
 //     limits: {in_flight_bytes: 64MiB, ...}
 //   nodes:
@@ -136,7 +137,9 @@ typedef struct {
     // 0: the smaller of 1 GiB and 5 % of the file system.
     uint64_t disk_reserve_bytes;
     uint64_t scrub_bytes_per_s; // 8 MiB: how fast each store reads its windows again; 0 = never
-    bb_log_level_t log_level;   // info
+    // 16 GiB: what journals may keep for replicas that are away, all stores together; 0 = no limit
+    uint64_t journal_budget_bytes;
+    bb_log_level_t log_level; // info
     bb_config_limits_t limits;
     // lists
     uint32_t node_count;

@@ -45,6 +45,24 @@ bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *co
     return BB_OK;
 }
 
+bb_error_t bb_store_trim_past(bb_store_t *self, uint64_t budget_bytes, uint64_t *bytes)
+{
+    uint64_t last = bb_journal_file_last(self->journal);
+    uint64_t before = bb_journal_bytes(self->journal);
+    uint64_t file = bb_journal_file_first(self->journal);
+    for (; file > 0 && file <= self->sealed_through && file < last && before > budget_bytes;
+         file++) {
+        bb_error_t error = bb_journal_drop(self->journal, file);
+        if (error != BB_OK && error != BB_ERR_NOT_FOUND) {
+            return error;
+        }
+        uint64_t after = bb_journal_bytes(self->journal);
+        *bytes += before - after;
+        before = after;
+    }
+    return BB_OK;
+}
+
 // ---- contradictions ---------------------------------------------------------------------------
 typedef struct {
     const bb_chunks_t *chunks;

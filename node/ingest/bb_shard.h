@@ -66,6 +66,8 @@ typedef struct {
     uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
     uint64_t dc_link_bytes_per_s;    // to each other data centre, of this store; 0: no cap
     int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 1 s
+    uint64_t journal_budget_bytes;   // past it sealed journal files go, oldest first, though a
+                                     // replica lacks them: it will need segment sync; 0 = none
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
     bb_standing_t standing;          // until something else is said
     bb_shard_out_t out;
@@ -172,6 +174,7 @@ typedef struct {
     uint64_t ack_latency_ns_sum;
     // Segment sync (bb_segment_sync.h): sessions that ended and that began again, windows compared,
     // bytes fetched, damaged segments replaced; partitions that wait to be adopted or repaired.
+    uint64_t journal_let_go_bytes; // past the budget of the journal
     uint64_t sync_sessions, sync_failed, sync_windows, sync_bytes, sync_repaired, sync_left;
     uint32_t under_replicated; // of this shard's partitions
     bool is_caught_up;         // lacks nothing that it knows to exist

@@ -191,6 +191,10 @@ static void s_trim(bb_shard_t *self)
                                                                 : BB_SHARD_TRIM_INTERVAL_NS);
     self->trim_change_count = change_count;
     bb_error_t error = bb_store_trim(self->store, s_is_held, self);
+    if (error == BB_OK && self->options.journal_budget_bytes > 0) {
+        error = bb_store_trim_past(self->store, self->options.journal_budget_bytes,
+                                   &self->stats.journal_let_go_bytes);
+    }
     self->is_trim_due = error != BB_OK; // what could not be deleted is tried again
 }
 

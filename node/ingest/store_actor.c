@@ -470,6 +470,8 @@ static void s_open(s_store_t *self)
         .dc_link_bytes_per_s = bb_config_link_share(config),
         .have_report_interval_ns = config->limits.have_report_ns,
         .flush_age_ns_max = config->limits.flush_age_ns,
+        .journal_budget_bytes =
+            (config->journal_budget_bytes + self->node->store_count - 1) / self->node->store_count,
         .standing = BB_STANDING_JOINING,
         .out = {.context = self,
                 .send = s_send,

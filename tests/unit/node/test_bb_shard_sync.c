@@ -118,6 +118,33 @@ static void test_rebuild(void **state)
     h_free(&cluster);
 }
 
+// Goal: a journal past its budget lets the oldest files go, though a replica that is away lacks
+// them; when that is back it gets what was in them out of segments, and the rest out of journals.
+static void test_budget(void **state)
+{
+    (void)state;
+    bb_shard_options_t tuning = s_tuning();
+    tuning.journal_budget_bytes = 4000;
+    h_cluster_t *cluster = h_new(3, 3, 8, &tuning);
+    h_crash(cluster, 2);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        s_write_round(cluster, round, BB_LEVEL_LOCAL_QUORUM);
+        h_pump(cluster, 300 * H_MS); // sealed
+    }
+    h_pump(cluster, BB_NS_PER_S);
+    bb_shard_stats_t stats = h_stats(cluster, 0);
+    assert_true(stats.journal_let_go_bytes > 0);
+    assert_true(stats.store.journal_sealed_files >= 1); // not all
+    assert_true(stats.store.journal_bytes <= 4000);
+    h_restart(cluster, 2, 110);
+    h_pump(cluster, 12 * BB_NS_PER_S);
+    stats = h_stats(cluster, 2);
+    assert_true(stats.sync_bytes > 0 && stats.chunks_pulled > 0);
+    assert_true(stats.is_caught_up);
+    assert_int_equal(s_rows_of(cluster, 2), BATTERIES * ROUNDS);
+    h_free(&cluster);
+}
+
 // ---- damage ----------------------------------------------------------------------------------
 typedef struct {
     char names[16][32];
@@ -250,9 +277,8 @@ static void test_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lost_disk),
-        cmocka_unit_test(test_rebuild),
-        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_lost_disk), cmocka_unit_test(test_rebuild),
+        cmocka_unit_test(test_budget),    cmocka_unit_test(test_repair),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
