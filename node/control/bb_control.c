@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/bb_store_mark.h"
+
 #define S_IDENTITY_VERSION 1
+#define S_PATH_BYTES       4096u
+#define S_DOUBT_BYTES      128u
 
 struct bb_control {
     bb_control_options_t options;
@@ -17,6 +21,7 @@ struct bb_control {
     bb_boot_disk_t identity; // as it was found
     bool has_promised;       // since the last mark
     bool is_broken;
+    char doubt[S_DOUBT_BYTES]; // why a store is not the one that it should be
     int64_t mark_next_mono_ns;
     int64_t retry_mono_ns; // no write before
 };
@@ -67,6 +72,48 @@ static bb_error_t s_on_identity(void *context, bb_slice_t identity)
     return bb_control_identity_decode(&self->identity, identity);
 }
 
+// ---- marks of stores -----------------------------------------------------------------------
+
+static void s_store_path(const bb_control_t *self, uint32_t index, char out[S_PATH_BYTES])
+{
+    snprintf(out, S_PATH_BYTES, "%s/store-%02u", self->options.directory, index);
+}
+
+// A store that has seen less than the node is another one, or an older copy.
+static bb_error_t s_check_stores(bb_control_t *self, bb_fault_t *fault)
+{
+    const bb_store_mark_t own = {self->identity.boot, self->identity.mark};
+    for (uint32_t i = 0; i < self->options.store_count && own.boot > 0; i++) {
+        char path[S_PATH_BYTES];
+        s_store_path(self, i, path);
+        bb_store_mark_t seen = {0};
+        bb_error_t error = bb_store_mark_read(self->options.vfs, path, &seen);
+        if (error != BB_OK && error != BB_ERR_NOT_FOUND && error != BB_ERR_CORRUPT) {
+            return bb_fault_set(fault, error, "%s/" BB_STORE_MARK_FILE ": cannot be read", path);
+        }
+        if (error != BB_OK || bb_store_mark_is_before(seen, own)) {
+            self->identity.must_rebuild = true;
+            snprintf(self->doubt, sizeof self->doubt,
+                     "store-%02u has seen boot %u, mark %u of this node's %u, %u%s", i, seen.boot,
+                     seen.mark, own.boot, own.mark,
+                     error == BB_ERR_CORRUPT ? ": its busbar.mark is damaged" : "");
+        }
+    }
+    return BB_OK;
+}
+
+static bb_error_t s_mark_stores(const bb_control_t *self, const bb_boot_disk_t *disk)
+{
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 0; i < self->options.store_count && error == BB_OK; i++) {
+        char path[S_PATH_BYTES];
+        s_store_path(self, i, path);
+        error =
+            bb_store_mark_write(self->options.vfs, path, (bb_store_mark_t){disk->boot, disk->mark});
+    }
+    return error;
+}
+
 bb_error_t bb_control_open(const bb_control_options_t *options, int64_t now_mono_ns,
                            bb_control_t **control, bb_fault_t *fault)
 {
@@ -84,6 +131,9 @@ bb_error_t bb_control_open(const bb_control_options_t *options, int64_t now_mono
                                        .entry = s_on_entry,
                                        .identity = s_on_identity};
     bb_error_t error = bb_registry_disk_open(&disk, &self->disk, fault);
+    if (error == BB_OK) {
+        error = s_check_stores(self, fault);
+    }
     if (error != BB_OK) {
         bb_control_close(&self);
         return error;
@@ -175,6 +225,12 @@ static bool s_write(bb_control_t *self, int64_t now_mono_ns)
     }
     bb_boot_disk_t disk;
     bool has_identity = bb_boot_wants_disk(self->boot, &disk);
+    bb_error_t error = has_identity ? s_mark_stores(self, &disk) : BB_OK;
+    if (error != BB_OK) { // nothing was handed out yet
+        self->is_broken = error != BB_ERR_DISK_FULL;
+        self->retry_mono_ns = now_mono_ns + BB_CONTROL_RETRY_NS;
+        return false;
+    }
     if (has_identity) {
         uint8_t identity[BB_CONTROL_IDENTITY_BYTES];
         bb_control_identity_encode(&disk, identity);
@@ -189,7 +245,7 @@ static bool s_write(bb_control_t *self, int64_t now_mono_ns)
     if (!has_identity && !has_entries) {
         return false;
     }
-    bb_error_t error = bb_registry_disk_commit(self->disk);
+    error = bb_registry_disk_commit(self->disk);
     if (error != BB_OK) {
         self->is_broken = error != BB_ERR_DISK_FULL;
         self->retry_mono_ns = now_mono_ns + BB_CONTROL_RETRY_NS;
@@ -284,6 +340,12 @@ bb_registry_t *bb_control_registry(bb_control_t *self)
 {
     BB_ASSERT(self);
     return self->registry;
+}
+
+const char *bb_control_doubt_text(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    return self->doubt;
 }
 
 void bb_control_rival_text(const bb_control_t *self, char *out, size_t out_bytes)

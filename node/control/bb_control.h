@@ -34,6 +34,7 @@ typedef struct {
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
     const char *directory;   // of the node's data; DIR/registry is made when it is not there
+    uint32_t store_count;    // their folders, DIR/store-NN, exist; each gets the marks first
     bb_stream_t incarnation; // of this process
     uint8_t disk_id[16];     // random; becomes the folder's identity if it has none
     void *context;
@@ -41,8 +42,9 @@ typedef struct {
     void (*send)(void *context, uint32_t peer_index, const bb_message_t *message);
 } bb_control_options_t;
 
-// Errors: those of bb_registry_disk_open. A registry that does not verify is CORRUPT: with its
-// folder removed the node is rebuilt like one whose disk was lost.
+// A store that has not seen what the node has (bb_store_mark.h) was lost or put back alone: the
+// node must rebuild. Errors: those of bb_registry_disk_open. A registry that does not verify is
+// CORRUPT: with its folder removed the node is rebuilt like one whose disk was lost.
 BB_MUST_CHECK bb_error_t bb_control_open(const bb_control_options_t *options, int64_t now_mono_ns,
                                          bb_control_t **control, bb_fault_t *fault);
 void bb_control_close(bb_control_t **self);
@@ -69,6 +71,8 @@ uint64_t bb_control_digest(const bb_control_t *self); // for heartbeats
 bool bb_control_is_broken(
     const bb_control_t *self); // a failed sync fenced its disk: it counts no more
 bb_registry_t *bb_control_registry(bb_control_t *self); // for whoever else puts; same thread
+// A store that made the node rebuild, as a sentence for the log; "" when there is none.
+const char *bb_control_doubt_text(const bb_control_t *self);
 // The latest that is known of this node, as a sentence for the log: whose disk, which start.
 void bb_control_rival_text(const bb_control_t *self, char *out, size_t out_bytes);
 

@@ -51,7 +51,8 @@ static void s_log_standing(s_shell_t *self)
         bb_log_warning(&self->log,
                        "the disk lacks what this node once acknowledged; it is rebuilt from the "
                        "others and counts for nothing until then",
-                       BB_LOG_U64("boot", boot));
+                       BB_LOG_U64("boot", boot),
+                       BB_LOG_TEXT("store", bb_control_doubt_text(self->control)));
         break;
     case BB_STANDING_FENCED: {
         char rival[128];
@@ -201,6 +202,7 @@ zactor_t *bb_control_actor_new(bb_node_t *node, bb_fault_t *fault)
                                     .vfs = bb_vfs_posix(),
                                     .kv = bb_kv_lmdb(),
                                     .directory = node->config->data_dir,
+                                    .store_count = node->store_count,
                                     .incarnation = node->incarnation,
                                     .context = self,
                                     .send = s_send};

@@ -10,6 +10,7 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "storage/bb_store_mark.h"
 #include "tests/support/bb_sim_disk.h"
 #include "tests/support/bb_sim_kv.h"
 #include "tests/unit/node/replication_topology.h"
@@ -69,10 +70,14 @@ static void s_start(s_world_t *world, uint32_t at)
 {
     s_node_t *node = &world->nodes[at];
     uint8_t stream = ++world->stream_next;
+    bb_vfs_t *vfs = bb_sim_disk_vfs(node->disk);
+    assert_int_equal(vfs->make_directory(vfs, "/data/store-00"), BB_OK);
+    assert_int_equal(vfs->make_directory(vfs, "/data/store-01"), BB_OK);
     bb_control_options_t options = {.topology = node->topology,
                                     .vfs = bb_sim_disk_vfs(node->disk),
                                     .kv = bb_sim_kv(node->disk),
                                     .directory = "/data",
+                                    .store_count = 2,
                                     .incarnation = test_stream(stream),
                                     .disk_id = {0xd0, stream},
                                     .context = node,
@@ -302,6 +307,55 @@ static void test_old_copy(void **state)
     s_world_destroy(&world);
 }
 
+// Goal: a store that alone was lost, put back from a copy, or whose mark is damaged makes the node
+// rebuild, and is named; what a crash leaves between a store's mark and the node's does not.
+static void test_store_alone(void **state)
+{
+    (void)state;
+    enum { LOST, OLDER, DAMAGED, NEWER, CASES };
+    for (int what = 0; what < CASES; what++) {
+        s_world_t *world = s_world_new(3);
+        s_node_t *node = &world->nodes[1];
+        bb_store_mark_t first = {0}, later = {0};
+        s_pass(world, 200 * BB_NS_PER_MS);
+        bb_vfs_t *vfs = bb_sim_disk_vfs(node->disk);
+        assert_int_equal(bb_store_mark_read(vfs, "/data/store-01", &first), BB_OK);
+        bb_control_promised(node->control);
+        s_pass(world, BB_CONTROL_MARK_NS + 200 * BB_NS_PER_MS);
+        assert_int_equal(bb_store_mark_read(vfs, "/data/store-01", &later), BB_OK);
+        assert_true(bb_store_mark_is_before(first, later));
+        s_stop(world, 1);
+        bb_file_t *file = NULL;
+        switch (what) {
+        case LOST:
+            assert_int_equal(vfs->remove_tree(vfs, "/data/store-01"), BB_OK);
+            break;
+        case OLDER:
+            assert_int_equal(bb_store_mark_write(vfs, "/data/store-01", first), BB_OK);
+            break;
+        case DAMAGED:
+            assert_int_equal(
+                vfs->open(vfs, "/data/store-01/busbar.mark", BB_FILE_WRITE, &file, NULL), BB_OK);
+            assert_int_equal(vfs->truncate(vfs, file, 31), BB_OK);
+            vfs->close(vfs, &file);
+            break;
+        default:
+            later.mark++;
+            assert_int_equal(bb_store_mark_write(vfs, "/data/store-01", later), BB_OK);
+            break;
+        }
+        s_start(world, 1);
+        const char *doubt = bb_control_doubt_text(node->control);
+        s_pass(world, 200 * BB_NS_PER_MS);
+        assert_int_equal(s_standing(world, 1),
+                         what == NEWER ? BB_STANDING_COUNTING : BB_STANDING_REBUILDING);
+        assert_int_equal(bb_control_boot(node->control), 2);
+        assert_true((what == NEWER) == (*doubt == '\0'));
+        assert_true(what == NEWER || strstr(doubt, "store-01 has seen boot "));
+        s_world_destroy(&world);
+    }
+}
+
 // Goal: of two processes with one identity the older is fenced within 5 s and names the other; the
 // younger does not count before it was rebuilt, since it is from an older copy.
 static void test_twin(void **state)
@@ -387,10 +441,11 @@ static void test_identity_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),       cmocka_unit_test(test_together),
-        cmocka_unit_test(test_majority),    cmocka_unit_test(test_empty_disk),
-        cmocka_unit_test(test_old_copy),    cmocka_unit_test(test_twin),
-        cmocka_unit_test(test_disk_faults), cmocka_unit_test(test_identity_bytes),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_together),
+        cmocka_unit_test(test_majority),       cmocka_unit_test(test_empty_disk),
+        cmocka_unit_test(test_store_alone),    cmocka_unit_test(test_old_copy),
+        cmocka_unit_test(test_twin),           cmocka_unit_test(test_disk_faults),
+        cmocka_unit_test(test_identity_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
