@@ -121,6 +121,9 @@ bb_error_t bb_control_open(const bb_control_options_t *options, int64_t now_mono
     uint32_t self_index = bb_topology_self_index(options->topology);
     bb_control_t *self = bb_alloc_zero(1, sizeof *self);
     self->options = *options;
+    if (self->options.mark_interval_ns == 0) {
+        self->options.mark_interval_ns = BB_CONTROL_MARK_NS;
+    }
     self->node_id = bb_strdup(bb_topology_node(options->topology, self_index)->id);
     self->registry = bb_registry_new(bb_topology_node_count(options->topology), self_index);
     memcpy(self->identity.disk_id, options->disk_id, sizeof self->identity.disk_id);
@@ -140,7 +143,7 @@ bb_error_t bb_control_open(const bb_control_options_t *options, int64_t now_mono
     }
     self->boot = bb_boot_new(self->registry, self->node_id, &self->identity, &options->incarnation,
                              now_mono_ns);
-    self->mark_next_mono_ns = now_mono_ns + BB_CONTROL_MARK_NS;
+    self->mark_next_mono_ns = now_mono_ns + self->options.mark_interval_ns;
     *control = self;
     return BB_OK;
 }
@@ -211,7 +214,7 @@ static bool s_decide(bb_control_t *self, int64_t now_mono_ns)
     }
     if (self->has_promised && now_mono_ns >= self->mark_next_mono_ns) {
         self->has_promised = false;
-        self->mark_next_mono_ns = now_mono_ns + BB_CONTROL_MARK_NS;
+        self->mark_next_mono_ns = now_mono_ns + self->options.mark_interval_ns;
         bb_boot_mark(self->boot);
     }
     return has_ended;

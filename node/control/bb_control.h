@@ -33,10 +33,11 @@ typedef struct {
     const bb_topology_t *topology; // borrowed
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
-    const char *directory;   // of the node's data; DIR/registry is made when it is not there
-    uint32_t store_count;    // their folders, DIR/store-NN, exist; each gets the marks first
-    bb_stream_t incarnation; // of this process
-    uint8_t disk_id[16];     // random; becomes the folder's identity if it has none
+    const char *directory;    // of the node's data; DIR/registry is made when it is not there
+    uint32_t store_count;     // their folders, DIR/store-NN, exist; each gets the marks first
+    bb_stream_t incarnation;  // of this process
+    uint8_t disk_id[16];      // random; becomes the folder's identity if it has none
+    int64_t mark_interval_ns; // 0 = BB_CONTROL_MARK_NS
     void *context;
     // A REGISTRY message for a peer; may be lost. Must not call back.
     void (*send)(void *context, uint32_t peer_index, const bb_message_t *message);

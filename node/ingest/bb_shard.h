@@ -211,6 +211,8 @@ typedef enum {
     BB_PLANTED_ADOPT_LATE,             // segment sync adopts what its sources have at its end
     BB_PLANTED_STALE_SOURCE,           // segment sync compares with whoever is there
     BB_PLANTED_REST_UNTOLD,            // have-sets are told by the ends of streams only
+    BB_PLANTED_BOOT_NOT_CHECKED,       // a node counts from its start, whatever its disk forgot
+    BB_PLANTED_COUNT_BEFORE_REBUILT,   // a node whose disk forgot something counts at once
     BB_PLANTED_SESSION_IGNORED,        // reads do not wait for what their session has seen
     BB_PLANTED_ARRIVAL_ORDER,          // of two versions that which came last stays
     BB_PLANTED_DELETE_RESURRECTS,      // points of peers that were deleted before count as new

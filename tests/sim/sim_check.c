@@ -77,6 +77,10 @@ bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
             snprintf(why, why_bytes, "node %u is %s", n, node->is_up ? "fenced" : "down");
             return false;
         }
+        if (node->standing != BB_STANDING_COUNTING) {
+            snprintf(why, why_bytes, "node %u is %s", n, bb_standing_name(node->standing));
+            return false;
+        }
         for (uint32_t i = 0; i < node->store_count; i++) {
             if (!bb_have_view_is_caught_up(node->stores[i].shard->view)) {
                 snprintf(why, why_bytes, "node %u does not say that it has caught up", n);

@@ -846,6 +846,7 @@ static void s_count_error(sim_counters_t *counters, bb_error_t error)
     counters->answers_unavailable += error == BB_ERR_UNAVAILABLE;
     counters->answers_disk_full += error == BB_ERR_DISK_FULL;
     counters->answers_fenced += error == BB_ERR_FENCED;
+    counters->answers_not_counting += error == BB_ERR_NOT_COUNTING;
     counters->answers_not_replica += error == BB_ERR_NOT_REPLICA;
 }
 

@@ -12,6 +12,7 @@
 typedef enum {
     SIM_EVENT_COMMIT,    // node: the store's loop comes round
     SIM_EVENT_HEARTBEAT, // node: tell the others, look at the detector
+    SIM_EVENT_CONTROL,   // node: the control actor's loop comes round
     SIM_EVENT_PEER,      // node gets a message of node `other`
     SIM_EVENT_REQUEST,   // node gets the request of attempt `number`
     SIM_EVENT_ANSWER,    // a client gets the answer to attempt `number`

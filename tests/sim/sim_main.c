@@ -90,6 +90,8 @@ static const struct {
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},
     {"rest-untold", BB_PLANTED_REST_UNTOLD},
+    {"boot-not-checked", BB_PLANTED_BOOT_NOT_CHECKED},
+    {"count-before-rebuilt", BB_PLANTED_COUNT_BEFORE_REBUILT},
 };
 
 static uint32_t s_planted_of(const char *name)

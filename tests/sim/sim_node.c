@@ -26,6 +26,7 @@ bool sim_node_is_fenced(const sim_node_t *node)
     for (uint32_t i = 0; i < node->store_count && node->is_up; i++) {
         is_fenced |= bb_store_is_fenced(node->stores[i].shard->store);
     }
+    is_fenced |= node->is_up && bb_control_is_broken(node->control);
     return is_fenced;
 }
 
@@ -130,6 +131,9 @@ static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
     for (uint32_t i = 0; i < node->store_count && error == BB_OK; i++) {
         error = sim_store_open(&node->stores[i], fault);
     }
+    if (error == BB_OK) {
+        error = sim_control_open(node, fault);
+    }
     for (uint32_t i = 0; i < node->store_count && error != BB_OK; i++) {
         if (node->stores[i].shard) {
             bb_shard_close(&node->stores[i].shard);
@@ -213,6 +217,7 @@ static void s_release(sim_node_t *node, uint64_t job_ops)
         sim_store_release(&node->stores[i], job_ops);
     }
     node->is_up = false;
+    bb_control_close(&node->control);
     bb_detector_destroy(&node->detector);
 }
 
@@ -291,6 +296,7 @@ static void s_detected(sim_node_t *node, const bb_detector_actions_t *actions)
         sim_trace_note(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                        "node %u: node %u is %s", node->index, change->peer_index,
                        change->is_up ? "up" : "down");
+        sim_control_peer(node, change->peer_index, change->is_up);
         for (uint32_t s = 0; s < node->store_count; s++) {
             bb_shard_peer_state(node->stores[s].shard, sim_node_time(node), change->peer_index,
                                 change->is_up, &change->incarnation,
@@ -309,7 +315,10 @@ static void s_heartbeat(sim_node_t *node)
                             .heartbeat = {.incarnation = node->stream,
                                           .wall_ns = time.wall_ns,
                                           .ready = true,
-                                          .store_count = node->store_count}};
+                                          .store_count = node->store_count,
+                                          .registry_digest = bb_control_digest(node->control),
+                                          .standing = node->standing,
+                                          .boot = bb_control_boot(node->control)}};
     uint8_t *data = NULL;
     size_t length = 0;
     bb_message_encode(&message, &data, &length);
@@ -323,6 +332,7 @@ static void s_heartbeat(sim_node_t *node)
     bb_detector_actions_t actions;
     bb_detector_tick(node->detector, time.mono_ns, &actions);
     s_detected(node, &actions);
+    sim_control_look(node);
     sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
     sim_events_add(world->events, sim_world_now_ns(world) + S_HEARTBEAT_NS, &event);
 }
@@ -367,6 +377,9 @@ static void s_on_peer(sim_node_t *node, const sim_event_t *event)
         error = bb_detector_heartbeat(node->detector, time.mono_ns, &heartbeat, &actions);
         BB_ASSERT(error == BB_OK);
         s_detected(node, &actions);
+        sim_control_heard(node, event->other, &message.heartbeat);
+    } else if (message.kind == BB_KIND_REGISTRY) {
+        sim_control_receive(node, event->other, &message);
     } else {
         sim_trace_line(&world->trace, "node %u: %s of node %u", node->index,
                        bb_kind_name(message.kind), event->other);
@@ -424,6 +437,9 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
         break;
     case SIM_EVENT_HEARTBEAT:
         s_heartbeat(node);
+        break;
+    case SIM_EVENT_CONTROL:
+        sim_control_step(node);
         break;
     case SIM_EVENT_PEER:
         s_on_peer(node, event);

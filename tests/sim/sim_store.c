@@ -239,6 +239,7 @@ bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault)
         .dc_link_bytes_per_s = options->dc_link_bytes_per_s,
         .have_report_interval_ns = options->have_report_ns,
         .flush_age_ns_max = options->flush_age_ns,
+        .standing = BB_STANDING_JOINING,
         .out = {.context = store, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
         .planted = options->planted,
     };

@@ -14,6 +14,7 @@
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 
+#include "node/control/bb_control.h"
 #include "node/control/bb_detector.h"
 #include "node/ingest/bb_shard.h"
 #include "protocol/bb_session_token.h"
@@ -75,6 +76,11 @@ struct sim_node {
     bool is_up;
     bb_detector_t *detector;
     bb_stream_t met[SIM_NODES_MAX]; // processes of the peers that it has seen up
+    bb_control_t *control;
+    bb_standing_t standing; // as the stores were told
+    bool is_barred[SIM_NODES_MAX];
+    uint64_t promises;
+    int64_t control_due_ns; // BB_NEVER_NS: no step is planned
     bb_stream_t stream;
     uint32_t life;        // counts starts
     bool is_stop_planned; // fenced or halted: a STOP is on its way
@@ -217,6 +223,8 @@ typedef struct {
     X(damage_refused_to_open)                                                                      \
     X(partitions_named_damaged)                                                                    \
     X(fault_kill)                                                                                  \
+    X(standings_counting)                                                                          \
+    X(answers_not_counting)                                                                        \
     X(answers_busy)                                                                                \
     X(answers_timeout)                                                                             \
     X(answers_unavailable)                                                                         \
@@ -357,6 +365,14 @@ void sim_store_on_job(sim_store_t *store);
 void sim_store_on_scan(sim_store_t *store, uint64_t number);
 // Asks without a network, in this moment. The answer stays until the next call. Level one only.
 void sim_store_ask(sim_store_t *store, const bb_message_t *message, bb_message_t *answer);
+
+// ---- sim_control.c: registry, boot number and standing of a node
+bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault);
+void sim_control_step(sim_node_t *node);
+void sim_control_look(sim_node_t *node);
+void sim_control_peer(sim_node_t *node, uint32_t peer_index, bool is_up);
+void sim_control_heard(sim_node_t *node, uint32_t peer_index, const bb_heartbeat_t *heartbeat);
+void sim_control_receive(sim_node_t *node, uint32_t peer_index, const bb_message_t *message);
 
 // ---- sim_client.c: workload, promises, reads
 void sim_client_event(sim_world_t *self, sim_event_t *event);
