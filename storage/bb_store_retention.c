@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "protocol/bb_time.h"
+#include "storage/bb_store_markers.h"
 #include "storage/bb_store_seal.h"
 
 // ---- intake ----------------------------------------------------------------------------------
@@ -219,7 +220,10 @@ void bb_store_retention_step(bb_store_t *self, int64_t now_wall_ns)
 
 bool bb_store_retire_needs_flush(const bb_store_t *self)
 {
-    bool is_empty = bb_head_points(self->active) == 0 && !self->frozen;
+    // A delete that is not flushed has marked its days for rollups in memory only, and marks in the
+    // map are what retiring waits for: results would keep what was deleted, for ever.
+    bool is_empty =
+        bb_head_points(self->active) == 0 && !self->frozen && !bb_store_has_unsaved_markers(self);
     return !is_empty && self->flush_seq <= self->retire_flush_seq;
 }
 

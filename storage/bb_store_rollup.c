@@ -601,7 +601,7 @@ bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)
         };
         error = bb_store_snapshot(store, &job->query, &job->snapshot, NULL);
         job->has_points =
-            (int64_t)job->day * BB_NS_PER_DAY >= bb_retention_intake_floor_max(store->retention);
+            (int64_t)job->day * BB_NS_PER_DAY >= bb_retention_durable_floor_max(store->retention);
     }
     self->is_due = false; // until a step, a flush or the end of this job says otherwise
     if (error != BB_OK || job->kind == BB_ROLLUP_NOTHING) {

@@ -82,7 +82,9 @@ struct bb_rollup_job {
     bb_rollup_slice_t next; // is_open: the last partition is not complete
     bb_query_t query;
     bb_snapshot_t *snapshot;
-    bool has_points; // retention has passed none of the day by: what points say is all there is
+    // Retention has taken nothing of the day yet: what points say is all there is. A day that is
+    // about to go still has its points, and this is the last time that anyone looks at them.
+    bool has_points;
     bool is_damaged; // some partitions could not be computed; their marks stay
     // CHECK
     bb_rollup_place_t place;

@@ -25,7 +25,7 @@ struct bb_rollup_view {
         stale; // days in the head, when the snapshot was taken; then with the map's marks
     // Buckets that begin in [from, to) are asked for; their points lie in [first, limit).
     int64_t from_wall_ns, to_wall_ns, first_wall_ns, limit_wall_ns;
-    int64_t points_from_wall_ns; // retention has taken nothing from here on
+    int64_t points_from_wall_ns; // retention has taken nothing yet from here on
 };
 
 void bb_rollup_view_destroy(bb_rollup_view_t **self)
@@ -127,7 +127,7 @@ bb_error_t bb_rollup_snapshot(bb_store_t *store, const bb_query_t *query, bb_sna
         self->stale.partition_count = store->partition_count;
         bb_day_marks_merge(&self->stale, &store->rollups->head);
         bb_day_marks_merge(&self->stale, &store->rollups->frozen);
-        self->points_from_wall_ns = bb_retention_intake_floor_max(store->retention);
+        self->points_from_wall_ns = bb_retention_durable_floor_max(store->retention);
         bb_query_t inner = *query;
         inner.rollup = bb_slice(NULL, 0);
         inner.from_wall_ns = self->first_wall_ns;

@@ -19,7 +19,8 @@ struct bb_retention {
     s_class_t *classes; // by number
     uint32_t class_count, class_capacity;
     uint32_t ids[BB_RETENTION_CLASSES_MAX + 1]; // of the policy's classes
-    int64_t intake_max_wall_ns;
+    int64_t intake_max_wall_ns;                 // of the policy's classes
+    int64_t durable_max_wall_ns;                // of all classes
     bool is_changed;
     uint64_t *batteries; // sets of bits; 0 = not worked out
     uint32_t battery_capacity;
@@ -107,6 +108,7 @@ bb_error_t bb_retention_load(bb_retention_t *self, uint32_t class_id, bb_slice_t
     class->keep_ns = keep_ns;
     class->intake_wall_ns = floor_wall_ns;
     class->durable_wall_ns = floor_wall_ns;
+    self->durable_max_wall_ns = BB_MAX(self->durable_max_wall_ns, floor_wall_ns);
     return BB_OK;
 }
 
@@ -216,6 +218,11 @@ int64_t bb_retention_intake_floor_max(const bb_retention_t *self)
     return self->intake_max_wall_ns;
 }
 
+int64_t bb_retention_durable_floor_max(const bb_retention_t *self)
+{
+    return self->durable_max_wall_ns;
+}
+
 void bb_retention_saved(bb_retention_t *self, uint32_t class_id, int64_t floor_wall_ns)
 {
     BB_ASSERT(class_id < self->class_count);
@@ -223,6 +230,7 @@ void bb_retention_saved(bb_retention_t *self, uint32_t class_id, int64_t floor_w
     BB_ASSERT(floor_wall_ns >= class->durable_wall_ns);
     BB_ASSERT(floor_wall_ns <= class->intake_wall_ns);
     class->durable_wall_ns = floor_wall_ns;
+    self->durable_max_wall_ns = BB_MAX(self->durable_max_wall_ns, floor_wall_ns);
 }
 
 // ---- classes of series -----------------------------------------------------------------------

@@ -55,6 +55,9 @@ int64_t bb_retention_intake_floor(const bb_retention_t *self, uint32_t class_id)
 int64_t bb_retention_durable_floor(const bb_retention_t *self, uint32_t class_id);
 // Nothing at or after this is below any class's intake floor: the quick answer for new points.
 int64_t bb_retention_intake_floor_max(const bb_retention_t *self);
+// Nothing at or after this has ever gone, of any class there ever was: of such days the points are
+// still all there. It moves with bb_retention_saved, when windows go.
+int64_t bb_retention_durable_floor_max(const bb_retention_t *self);
 // The class's record is in the meta map with this floor.
 void bb_retention_saved(bb_retention_t *self, uint32_t class_id, int64_t floor_wall_ns);
 

@@ -66,6 +66,10 @@ static void retention_numbers_stay(void **state)
     assert_int_equal(bb_retention_intake_floor(again, 2), 98 * BB_NS_PER_DAY);
     assert_int_equal(bb_retention_intake_floor(again, 0), 0);
     assert_int_equal(bb_retention_intake_floor_max(again), 98 * BB_NS_PER_DAY);
+    // What went of it is gone all the same.
+    assert_int_equal(bb_retention_durable_floor_max(again), 0);
+    bb_retention_saved(again, 1, 99 * BB_NS_PER_DAY);
+    assert_int_equal(bb_retention_durable_floor_max(again), 99 * BB_NS_PER_DAY);
     bb_retention_destroy(&again);
     bb_retention_destroy(&retention);
 }
@@ -101,6 +105,7 @@ static void retention_floors_only_grow(void **state)
         }
         assert_true(bb_retention_intake_floor(retention, 0) >= before);
         assert_true(bb_retention_durable_floor(retention, 0) == saved);
+        assert_true(bb_retention_durable_floor_max(retention) == saved);
     }
     assert_true(saved > 0);
     bb_retention_destroy(&retention);

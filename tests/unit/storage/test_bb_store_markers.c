@@ -403,6 +403,97 @@ static void test_markers_alone_are_sealed(void **state)
     fixture_close(&fixture);
 }
 
+// ---- rollups of days that go -----------------------------------------------------------------
+// Everything is kept for `days`; one rollup counts the hours, for ever.
+static void s_keep(fixture_t *self, int64_t days)
+{
+    bb_zone_t *zones[1] = {NULL};
+    bb_rollup_t rollup = {.name = "hours",
+                          .every = BB_EVERY_FIXED,
+                          .every_ns = BB_NS_PER_DAY / 24,
+                          .aggregates = BB_AGGREGATE_ALL,
+                          .keep_ns = BB_KEEP_FOREVER_NS};
+    bb_policy_t *policy = bb_policy_new(NULL, 0, days * BB_NS_PER_DAY, &rollup, zones, 1);
+    bb_policy_release(&self->options.policy);
+    self->options.policy = policy;
+    bb_store_policy_set(self->store, policy);
+}
+
+static uint64_t s_rollup_count(fixture_t *self, uint32_t battery)
+{
+    bb_query_t query = fixture_query(BB_QUERY_AGGREGATE);
+    bb_slice_t id = fixture_battery(battery);
+    query.rollup = fixture_slice("hours");
+    query.batteries = &id;
+    query.battery_count = 1;
+    fixture_rows_t rows;
+    fixture_ask(self, &query, &rows);
+    uint64_t count = 0;
+    for (size_t i = 0; i < rows.count; i++) {
+        count += rows.items[i].bucket.count;
+    }
+    free(rows.items);
+    return count;
+}
+
+// Floors move, rollups are computed and windows go, in the order in which a shard does it.
+static void s_pass(fixture_t *self, int64_t days)
+{
+    bb_error_t error = BB_OK;
+    for (uint32_t i = 0; i < 1000 && error == BB_OK; i++) {
+        bb_store_clock(self->store, FIXTURE_START_NS + days * BB_NS_PER_DAY);
+        if (bb_store_wants_retire(self->store)) {
+            bool is_flush = bb_store_retire_needs_flush(self->store);
+            error = fixture_job(self, is_flush ? BB_JOB_FLUSH : BB_JOB_RETIRE);
+        } else {
+            error = fixture_job(self, BB_JOB_ROLLUP);
+        }
+    }
+    assert_int_equal(error, BB_ERR_NOT_FOUND); // of a rollup: nothing is left to be done
+}
+
+// Goal: what was deleted before retention takes a day leaves the day's results, also when the floor
+// has passed the day already, since its points are there until its windows go; what was not deleted
+// stays in them. Method: points and their results are stored; then a delete that no flush has seen,
+// without or with a restart (the marker comes from the journal), and a policy that lets the day go.
+static void test_deleted_leaves_rollups_of_days_that_go(void **state)
+{
+    (void)state;
+    for (uint32_t is_restarted = 0; is_restarted < 2; is_restarted++) {
+        fixture_t fixture;
+        s_markers_t markers = {.count = 0};
+        bb_store_stats_t stats;
+        fixture_open(&fixture, true);
+        s_keep(&fixture, 30);
+        s_write_hour(&fixture, 3, 0, 100);
+        s_write_hour(&fixture, 4, 0, 100);
+        assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        s_pass(&fixture, 5);
+        assert_int_equal(s_rollup_count(&fixture, 3), 200);
+        s_delete(&fixture, &markers,
+                 (s_marker_t){3, FIXTURE_METRICS, 1, 0, FIXTURE_START_NS + 40 * BB_NS_PER_S});
+        if (is_restarted) {
+            fixture_reopen(&fixture);
+        }
+        assert_int_equal(s_rollup_count(&fixture, 3), 120);
+        s_keep(&fixture, 1);
+        bb_store_clock(fixture.store, FIXTURE_START_NS + 5 * BB_NS_PER_DAY);
+        assert_int_equal(s_rollup_count(&fixture, 3), 120); // the floor is past it already
+        s_pass(&fixture, 5);
+        bb_store_stats(fixture.store, &stats);
+        assert_int_equal(stats.retired_windows, 1);
+        assert_int_equal(s_rollup_count(&fixture, 3), 120);
+        assert_int_equal(s_rollup_count(&fixture, 4), 200);
+        // Of a day that has gone nobody can tell any more.
+        s_delete(&fixture, &markers, s_all_of_3);
+        assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        s_pass(&fixture, 5);
+        assert_int_equal(s_rollup_count(&fixture, 3), 120);
+        bb_policy_release(&fixture.options.policy);
+        fixture_close(&fixture);
+    }
+}
+
 typedef struct {
     uint32_t frames, points;
     bb_error_t error;
@@ -531,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_points_leave_the_disk),
         cmocka_unit_test(test_window_becomes_empty),
         cmocka_unit_test(test_markers_alone_are_sealed),
+        cmocka_unit_test(test_deleted_leaves_rollups_of_days_that_go),
         cmocka_unit_test(test_older_generations_are_refused),
         cmocka_unit_test(test_markers_far_ahead_are_refused),
         cmocka_unit_test(test_fingerprints_follow),
