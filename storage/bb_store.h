@@ -277,6 +277,7 @@ typedef struct {
     uint8_t *cursor; // malloc'd, owned by the caller; NULL at the end of the answer
     size_t cursor_length;
     uint32_t damaged_window_count;
+    uint32_t unread_window_count; // of those: not opened this time, nobody knows of damage
     uint32_t damaged_partition_count;
     uint32_t damaged_partitions[64]; // partitions whose answer would miss damaged data
     uint64_t points_scanned;

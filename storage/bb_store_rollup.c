@@ -628,8 +628,10 @@ void bb_rollup_job_destroy(bb_rollup_job_t **self)
 void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t error)
 {
     bb_rollups_t *self = store->rollups;
-    // Days whose points cannot be read are not waited for.
-    self->is_damaged = job->is_damaged;
+    // Days whose points cannot be read are not waited for. One that could not be opened this time
+    // may be readable at the next step, so retention must not take it before; if the disk goes on
+    // giving errors, scrubbing names the window, and from then on it counts as damaged.
+    self->is_damaged = job->is_damaged && !job->is_unread;
     if (error != BB_OK || job->is_damaged) {
         self->slice.is_open = false;
         s_count(self);

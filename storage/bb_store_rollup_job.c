@@ -195,6 +195,8 @@ static bb_error_t s_compute(bb_rollup_job_t *self, bool *must_fence, bb_fault_t 
         const bb_rollup_scan_t scan = {.snapshot = self->snapshot, .query = &self->query};
         error = bb_rollup_scan_day(&scan, &self->calendar, self->day, &set, &result, fault);
         self->is_damaged = result.damaged_partition_count > 0;
+        self->is_unread = result.unread_window_count > 0 &&
+                          result.unread_window_count == result.damaged_window_count;
     }
     bb_kv_txn_t *txn = NULL;
     if (error == BB_OK) {

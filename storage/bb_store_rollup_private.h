@@ -86,6 +86,7 @@ struct bb_rollup_job {
     // about to go still has its points, and this is the last time that anyone looks at them.
     bool has_points;
     bool is_damaged; // some partitions could not be computed; their marks stay
+    bool is_unread;  // then: only because segments could not be opened this time
     // CHECK
     bb_rollup_place_t place;
     uint32_t removed_count;

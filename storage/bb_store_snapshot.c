@@ -577,6 +577,13 @@ uint32_t bb_snapshot_window_limit(const bb_snapshot_t *self, uint32_t first)
     return limit;
 }
 
+// What is wrong with the segment itself. An error of the disk, or another process that looks at the
+// segment first, may be over when it is opened the next time.
+static bool s_is_lasting(bb_error_t error)
+{
+    return error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT || error == BB_ERR_NOT_FOUND;
+}
+
 bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
 {
     bb_snapshot_window_t *window = &self->windows[window_index];
@@ -591,8 +598,9 @@ bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
         bb_snapshot_part_t *part = &window->parts[i];
         if (!part->is_open) {
             // One that cannot be opened is damage of the batteries that it should have.
-            part->is_open =
-                bb_segment_env_acquire(part->segment, false, &parts[i].env, NULL) == BB_OK;
+            bb_error_t opened = bb_segment_env_acquire(part->segment, false, &parts[i].env, NULL);
+            part->is_open = opened == BB_OK;
+            window->is_unread |= opened != BB_OK && !s_is_lasting(opened);
         }
         parts[i].info = part->info;
     }
@@ -600,5 +608,6 @@ bb_error_t bb_snapshot_window_open(bb_snapshot_t *self, uint32_t window_index)
     free(parts);
     window->is_refused = error != BB_OK;
     window->is_damaged |= window->is_refused;
+    window->is_unread |= error != BB_OK && !s_is_lasting(error);
     return error;
 }

@@ -286,6 +286,7 @@ static void s_add_damage(bb_scan_result_t *to, const bb_scan_result_t *from)
     to->points_scanned += from->points_scanned;
     to->blocks_decoded += from->blocks_decoded;
     to->damaged_window_count = BB_MAX(to->damaged_window_count, from->damaged_window_count);
+    to->unread_window_count = BB_MAX(to->unread_window_count, from->unread_window_count);
     for (uint32_t i = 0; i < from->damaged_partition_count; i++) {
         bool is_named = false;
         for (uint32_t j = 0; j < to->damaged_partition_count && !is_named; j++) {

@@ -467,7 +467,10 @@ void bb_scan_write_to(bb_scan_t *self, bb_page_builder_t *page)
 void bb_scan_end_reading(bb_scan_t *self)
 {
     for (uint32_t w = 0; w < self->snapshot->window_count; w++) {
-        self->result->damaged_window_count += self->snapshot->windows[w].is_damaged;
+        const bb_snapshot_window_t *window = &self->snapshot->windows[w];
+        self->result->damaged_window_count += window->is_damaged;
+        self->result->unread_window_count +=
+            window->is_damaged && window->is_unread && !window->is_quarantined;
     }
     self->result->blocks_decoded = bb_series_sweep_blocks_decoded(self->sweep);
     bb_battery_view_free(&self->view);

@@ -247,6 +247,7 @@ static bb_error_t s_join_results(bb_scan_result_t *to, const bb_scan_result_t *f
     to->points_scanned += from->points_scanned;
     to->blocks_decoded += from->blocks_decoded;
     to->damaged_window_count = BB_MAX(to->damaged_window_count, from->damaged_window_count);
+    to->unread_window_count = BB_MAX(to->unread_window_count, from->unread_window_count);
     for (uint32_t i = 0; i < from->damaged_partition_count; i++) {
         if (bb_scan_is_named(to, from->damaged_partitions[i])) {
             continue;

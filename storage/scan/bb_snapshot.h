@@ -62,6 +62,7 @@ typedef struct {
     uint32_t day;
     bool is_quarantine;
     bool is_damaged;             // a part could not be opened, or something in it did not verify
+    bool is_unread;              // a part could not be opened this time: that may pass
     bool is_refused;             // it could not be opened, and is not tried again
     bool is_quarantined;         // known to be damaged as a whole: what it has is not complete
     const uint32_t *quarantined; // batteries whose runs are not believed, ascending; in the arena

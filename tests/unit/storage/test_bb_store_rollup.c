@@ -296,6 +296,115 @@ static void records_past_their_keep_go(void **state)
     fixture_close(&fixture);
 }
 
+// ---- segments that cannot be opened ----------------------------------------------------------
+static bb_kv_driver_t *s_inner;
+static bool s_is_failing;
+
+static bb_error_t s_open_or_fail(bb_kv_driver_t *driver, const char *directory, size_t map_bytes,
+                                 bool create, bb_kv_env_t **env, bb_fault_t *fault)
+{
+    (void)driver;
+    if (s_is_failing && strstr(directory, "windows/")) {
+        return bb_fault_set(fault, BB_ERR_IO, "%s: the disk gives an error", directory);
+    }
+    return s_inner->open(s_inner, directory, map_bytes, create, env, fault);
+}
+
+// Until nothing is left to do, or as often as it takes to see that it does not end.
+static void s_compute(fixture_t *fixture, int64_t now_wall_ns)
+{
+    for (uint32_t i = 0; i < 20; i++) {
+        bb_store_clock(fixture->store, now_wall_ns);
+        (void)!fixture_job(fixture, BB_JOB_ROLLUP);
+    }
+}
+
+static uint64_t s_points_of_rollup(fixture_t *fixture)
+{
+    bb_query_t query = fixture_query(BB_QUERY_AGGREGATE);
+    query.rollup = fixture_slice("hours");
+    fixture_rows_t found;
+    fixture_ask(fixture, &query, &found);
+    uint64_t points = 0;
+    for (size_t i = 0; i < found.count; i++) {
+        points += found.items[i].bucket.count;
+    }
+    free(found.items);
+    return points;
+}
+
+// Segments of points whose keep has ended cannot be opened; opened before, a store has them open.
+static void s_open_failing(fixture_t *fixture, bb_kv_driver_t *failing, int64_t now_wall_ns)
+{
+    bb_random_t random = bb_random_seed(5);
+    bb_zone_t *zones[1] = {NULL};
+    bb_rollup_t rollup = s_rollup("hours", BB_EVERY_FIXED, BB_NS_PER_DAY / 24, "");
+    fixture_open(fixture, true);
+    fixture->options.policy = bb_policy_new(NULL, 0, 5 * BB_NS_PER_DAY, &rollup, zones, 1);
+    bb_store_policy_set(fixture->store, fixture->options.policy);
+    bb_store_clock(fixture->store, FIXTURE_START_NS); // nothing is too old yet
+    fixture_write_random(fixture, &random, 60, false);
+    assert_int_equal(fixture_job(fixture, BB_JOB_FLUSH), BB_OK);
+    bb_store_close(&fixture->store);
+    s_inner = fixture->options.kv;
+    *failing = *s_inner;
+    failing->open = s_open_or_fail;
+    fixture->options.kv = failing;
+    fixture_reopen_error(fixture, BB_OK);
+    s_is_failing = true;
+    s_compute(fixture, now_wall_ns);
+}
+
+// Goal: an error of the disk that passes costs no result: retention waits until the segments have
+// been read, and what the points added up to outlives them.
+static void a_passing_error_costs_no_result(void **state)
+{
+    (void)state;
+    const int64_t now_wall_ns = FIXTURE_START_NS + 20 * BB_NS_PER_DAY;
+    fixture_t fixture;
+    bb_kv_driver_t failing;
+    s_open_failing(&fixture, &failing, now_wall_ns);
+    assert_false(bb_store_wants_retire(fixture.store));
+    s_is_failing = false;
+    s_compute(&fixture, now_wall_ns);
+    uint64_t points = s_points_of_rollup(&fixture);
+    assert_true(points > 0);
+    assert_true(bb_store_wants_retire(fixture.store));
+    assert_int_equal(fixture_job(&fixture, BB_JOB_RETIRE), BB_OK);
+    bb_store_stats_t stats;
+    bb_store_stats(fixture.store, &stats);
+    assert_true(stats.retired_points > 0);
+    assert_int_equal(s_points_of_rollup(&fixture), points);
+    bb_policy_release(&fixture.options.policy);
+    fixture_close(&fixture);
+}
+
+// Goal: errors that do not pass hold nothing up for ever: once scrubbing has named the windows,
+// they are damaged, and retention goes on without their results.
+static void a_lasting_error_does_not_hold_retention(void **state)
+{
+    (void)state;
+    const int64_t now_wall_ns = FIXTURE_START_NS + 20 * BB_NS_PER_DAY;
+    fixture_t fixture;
+    bb_kv_driver_t failing;
+    s_open_failing(&fixture, &failing, now_wall_ns);
+    int64_t now_ns = BB_NS_PER_S;
+    int64_t wake_ns;
+    bb_store_scrub_start(fixture.store, now_ns, now_wall_ns, BB_SCRUB_RATE_UNLIMITED);
+    for (uint32_t i = 0; i < 1000; i++) {
+        if (bb_store_scrub_tick(fixture.store, now_ns, now_wall_ns, &wake_ns)) {
+            assert_int_equal(fixture_job(&fixture, BB_JOB_SCRUB), BB_OK);
+        }
+        now_ns += BB_NS_PER_S / 1000;
+    }
+    assert_true(bb_store_scrub_stats(fixture.store, now_wall_ns).damage_count > 0);
+    s_compute(&fixture, now_wall_ns);
+    assert_true(bb_store_wants_retire(fixture.store));
+    bb_policy_release(&fixture.options.policy);
+    fixture_close(&fixture);
+}
+
+// ---- damage ----------------------------------------------------------------------------------
 // A bit of a key or a value flips in the rollups' map of a closed store.
 static void s_flip(fixture_t *fixture, bb_random_t *random, uint8_t first)
 {
@@ -415,6 +524,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollups_equal_the_points),
         cmocka_unit_test(records_past_their_keep_go),
+        cmocka_unit_test(a_passing_error_costs_no_result),
+        cmocka_unit_test(a_lasting_error_does_not_hold_retention),
         cmocka_unit_test(map_reaches_its_size),
         cmocka_unit_test(flipped_bits_are_computed_again),
     };
