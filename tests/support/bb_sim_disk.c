@@ -42,6 +42,7 @@ struct bb_sim_disk {
     uint64_t counts[BB_SIM_OP_COUNT];
     uint64_t fail_at[BB_SIM_OP_COUNT];
     bb_error_t fail_errors[BB_SIM_OP_COUNT];
+    uint64_t failed_counts[BB_SIM_OP_COUNT];
     bb_random_t *fail_random[BB_SIM_OP_COUNT];
     uint32_t fail_per_million[BB_SIM_OP_COUNT];
     uint64_t halt_at;
@@ -259,6 +260,7 @@ bb_error_t bb_sim_disk_step(bb_sim_disk_t *self, bb_sim_op_t op)
         self->counts[kind]++;
         if (self->fail_at[kind] != 0 && self->counts[kind] == self->fail_at[kind]) {
             self->fail_at[kind] = 0;
+            self->failed_counts[kind]++;
             error = self->fail_errors[kind];
         }
         if (self->fail_random[kind] &&
@@ -799,6 +801,11 @@ void bb_sim_disk_fail(bb_sim_disk_t *self, bb_sim_op_t op, uint64_t nth, bb_erro
 {
     self->fail_at[op] = nth == 0 ? 0 : self->counts[op] + nth;
     self->fail_errors[op] = error;
+}
+
+uint64_t bb_sim_disk_failed_count(const bb_sim_disk_t *self, bb_sim_op_t op)
+{
+    return self->failed_counts[op];
 }
 
 void bb_sim_disk_fail_randomly(bb_sim_disk_t *self, bb_sim_op_t op, bb_random_t *random,

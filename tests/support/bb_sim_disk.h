@@ -65,6 +65,8 @@ bool bb_sim_disk_is_halted(const bb_sim_disk_t *self);
 // unsynced and, as on Linux, they are never written by a later sync of that file: a crash may keep
 // or lose them whatever follows.
 void bb_sim_disk_fail(bb_sim_disk_t *self, bb_sim_op_t op, uint64_t nth, bb_error_t error);
+// How often that has come to pass.
+uint64_t bb_sim_disk_failed_count(const bb_sim_disk_t *self, bb_sim_op_t op);
 // Each operation of the kind fails with BB_ERR_IO with the given probability, drawn from *random,
 // which is borrowed until it is set again (NULL = never).
 void bb_sim_disk_fail_randomly(bb_sim_disk_t *self, bb_sim_op_t op, bb_random_t *random,
