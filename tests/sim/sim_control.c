@@ -58,6 +58,7 @@ bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault)
     }
     node->standing = BB_STANDING_JOINING;
     node->promises = 0;
+    node->was_told_to_rebuild = false;
     memset(node->is_barred, 0, sizeof node->is_barred);
     node->control_due_ns = BB_NEVER_NS;
     bb_error_t error =
@@ -89,6 +90,14 @@ void sim_control_step(sim_node_t *node)
     node->control_due_ns = BB_NEVER_NS;
     bb_shard_time_t time = sim_node_time(node);
     bb_control_step(node->control, time.mono_ns);
+    if (bb_control_standing(node->control) == BB_STANDING_REBUILDING &&
+        !node->was_told_to_rebuild) {
+        node->was_told_to_rebuild = true;
+        sim_loss_found(node);
+    }
+    if (bb_control_standing(node->control) == BB_STANDING_COUNTING && node->is_rebuilding) {
+        sim_loss_healed(node);
+    }
     bb_standing_t standing = s_standing(node);
     if (standing != node->standing) {
         node->standing = standing;

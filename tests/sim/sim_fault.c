@@ -140,6 +140,21 @@ static void s_cut_some(sim_world_t *self, s_kind_t kind)
     s_cuts_told(self, fault);
 }
 
+void sim_fault_cut_off(sim_world_t *self, uint32_t node)
+{
+    if (node == UINT32_MAX) {
+        return;
+    }
+    self->random_fault = sim_world_stream(self, SIM_STREAM_LOSS, ~self->counters.cuts);
+    sim_fault_t *fault = s_begin(self);
+    self->counters.cuts++;
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        s_cut(self, fault, node, n);
+        s_cut(self, fault, n, node);
+    }
+    s_cuts_told(self, fault);
+}
+
 static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)
 {
     bb_random_t *random = &self->random_fault;
@@ -283,6 +298,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
     if (event->kind == SIM_EVENT_HEAL) {
         s_heal(self, &self->faults[event->number]);
     } else if (!self->is_calm) {
+        sim_loss_event(self, self->fault_number);
         s_fault(self);
         s_plan(self);
     }

@@ -242,6 +242,7 @@ void sim_node_destroy(sim_node_t *node)
     s_release(node, 0);
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) {
         bb_have_set_clear(&node->have[p]);
+        bb_have_set_clear(&node->lost[p]);
     }
     for (uint32_t i = 0; i < node->store_count; i++) {
         bb_buffer_drop(&node->stores[i].direct_envelope);
@@ -278,6 +279,7 @@ static void s_after(sim_node_t *node)
                            sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS),
                        &event);
     }
+    sim_loss_look(node);
 }
 
 // ---- heartbeats ------------------------------------------------------------------------------

@@ -82,7 +82,9 @@ struct sim_node {
     uint64_t promises;
     int64_t control_due_ns; // BB_NEVER_NS: no step is planned
     bb_stream_t stream;
-    uint32_t life;        // counts starts
+    uint32_t life;      // counts starts
+    bool is_rebuilding; // its disk was lost, and it has not counted since
+    bool was_told_to_rebuild;
     bool is_stop_planned; // fenced or halted: a STOP is on its way
     bb_killpoint_t killpoint;
     bb_killpoint_point_t armed; // where it dies; BB_KILLPOINT_COUNT: nowhere
@@ -93,6 +95,7 @@ struct sim_node {
     int64_t wall_offset_ns; // how wrong its wall clock is
     int64_t paused_until_ns;
     bb_have_set_t have[SIM_PARTITIONS_MAX]; // durable at the last stop
+    bb_have_set_t lost[SIM_PARTITIONS_MAX]; // with its last disk
     uint64_t last_seq[SIM_PARTITIONS_MAX];  // of this life's own dots
 };
 
@@ -211,6 +214,9 @@ typedef struct {
     X(fault_commit_fails)                                                                          \
     X(fault_call_fails)                                                                            \
     X(fault_disk_full)                                                                             \
+    X(fault_disk_lost)                                                                             \
+    X(rebuilds)                                                                                    \
+    X(sync_sessions)                                                                               \
     X(fault_bad_network)                                                                           \
     X(fault_copy)                                                                                  \
     X(disks_formatted)                                                                             \
@@ -312,7 +318,8 @@ enum {
     SIM_STREAM_FAULT,
     SIM_STREAM_GAP,
     SIM_STREAM_RETIRE,
-    SIM_STREAM_DAMAGE
+    SIM_STREAM_DAMAGE,
+    SIM_STREAM_LOSS
 };
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
@@ -350,6 +357,13 @@ bool sim_node_is_fenced(const sim_node_t *node);
 // Sees the peer up, as the process that it is now.
 bool sim_node_knows(const sim_node_t *node, const sim_node_t *peer);
 sim_store_t *sim_node_store(sim_node_t *node, uint32_t partition);
+
+// ---- sim_loss.c: disks that are lost, and nodes that count for nothing until they were rebuilt
+// With fault `number`, at times; only where no promise needs that disk.
+void sim_loss_event(sim_world_t *self, uint64_t number);
+void sim_loss_look(sim_node_t *node);   // after each call of it: does it need segment sync?
+void sim_loss_found(sim_node_t *node);  // its disk has: it must rebuild
+void sim_loss_healed(sim_node_t *node); // it counts again
 
 // ---- sim_store.c: one shard: its commits, jobs, scans and answers
 BB_MUST_CHECK bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault);
@@ -403,6 +417,8 @@ void sim_session_saw(sim_world_t *self, uint32_t client);
 // ---- sim_fault.c
 void sim_fault_event(sim_world_t *self, sim_event_t *event);
 void sim_fault_stop(sim_world_t *self); // heals everything
+// A node neither hears nor speaks for a while; UINT32_MAX: nothing happens.
+void sim_fault_cut_off(sim_world_t *self, uint32_t node);
 
 // ---- sim_damage.c: disks that are lost, older or damaged, within the atlas
 // At a moment when all replicas are equal. True: a node was stopped and starts again with another

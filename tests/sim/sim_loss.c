@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Disks that are lost. A disk goes only when everything that it holds is durable elsewhere and no
+// other node is being rebuilt: more than that no promise covers. The node starts again with an
+// empty one, and has to find out that it has forgotten something (sim_control.c). Often the one
+// other node that has some chunk of it alone is cut off just then: what the two acknowledged
+// together is with nobody who is there.
+#include "tests/sim/sim_world.h"
+
+#include "node/ingest/bb_shard_internal.h"
+
+// Is every chunk of the node at another replica that is up?
+static bool s_is_spare(sim_world_t *self, const sim_node_t *node)
+{
+    for (uint32_t p = 0; p < self->options.partition_count; p++) {
+        if (!sim_world_is_replica(self, p, node->index)) {
+            continue;
+        }
+        bb_have_set_t others = {0};
+        bool is_known = true;
+        for (uint32_t n = 0; n < self->options.node_count; n++) {
+            const sim_node_t *other = &self->nodes[n];
+            if (n != node->index && other->is_up && sim_world_is_replica(self, p, n)) {
+                is_known &= bb_have_set_union(&others, sim_node_have(other, p)) == BB_OK;
+            }
+        }
+        bool is_spare = is_known && bb_have_set_includes(&others, sim_node_have(node, p));
+        bb_have_set_clear(&others);
+        if (!is_spare) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// A replica that has a chunk of the victim which yet another one lacks; UINT32_MAX: none.
+static uint32_t s_witness(const sim_world_t *self, const sim_node_t *victim)
+{
+    for (uint32_t p = 0; p < self->options.partition_count; p++) {
+        for (uint32_t n = 0; n < self->options.node_count; n++) {
+            for (uint32_t m = 0; m < self->options.node_count; m++) {
+                bool are_others = n != victim->index && m != victim->index && n != m &&
+                                  sim_world_is_replica(self, p, victim->index) &&
+                                  sim_world_is_replica(self, p, n) &&
+                                  sim_world_is_replica(self, p, m);
+                if (are_others && !bb_have_set_includes(sim_node_have(&self->nodes[m], p),
+                                                        sim_node_have(&self->nodes[n], p))) {
+                    return n;
+                }
+            }
+        }
+    }
+    return UINT32_MAX;
+}
+
+void sim_loss_event(sim_world_t *self, uint64_t number)
+{
+    bb_random_t random = sim_world_stream(self, SIM_STREAM_LOSS, number);
+    sim_node_t *node = &self->nodes[bb_random_below(&random, self->options.node_count)];
+    if (!bb_random_chance(&random, 1, 2) || !node->is_up) {
+        return;
+    }
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        if (self->nodes[n].is_rebuilding || sim_node_is_fenced(&self->nodes[n])) {
+            return;
+        }
+    }
+    // The only replica of its data centre takes local promises with it.
+    if (self->options.replicas_in_dc[node->dc] < 2 || !s_is_spare(self, node)) {
+        return;
+    }
+    self->counters.fault_disk_lost++;
+    uint32_t witness = s_witness(self, node);
+    sim_node_stop(node, true, 50 * BB_NS_PER_MS);
+    sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                    "node %u: its disk is lost", node->index);
+    bb_sim_disk_destroy(&node->disk);
+    node->disk = bb_sim_disk_new();
+    node->is_rebuilding = true;
+    for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) { // what it had when it stopped
+        bb_have_set_clear(&node->lost[p]);
+        node->lost[p] = node->have[p];
+        node->have[p] = (bb_have_set_t){0};
+    }
+    if (bb_random_chance(&random, 1, 2)) {
+        sim_fault_cut_off(self, witness);
+    }
+}
+
+// A journal gives up only what all replicas hold: what no journal has, somebody lost with a disk.
+void sim_loss_look(sim_node_t *node)
+{
+    sim_world_t *world = node->world;
+    const sim_counters_t *counters = &world->counters;
+    bool may_lack = counters->fault_disk_lost + counters->disks_formatted +
+                        counters->disks_restored + counters->flips_in_journals +
+                        counters->flips_in_maps >
+                    0;
+    for (uint32_t i = 0; i < node->store_count && node->is_up && !may_lack; i++) {
+        bb_shard_stats_t stats = {0};
+        bb_shard_sync_stats(node->stores[i].shard, &stats);
+        if (stats.sync_bytes > 0) {
+            sim_trace_fail(&world->trace,
+                           "node %u lacked what no journal has, and no disk was lost", node->index);
+        }
+    }
+}
+
+void sim_loss_found(sim_node_t *node)
+{
+    sim_world_t *world = node->world;
+    bb_random_t random =
+        sim_world_stream(world, SIM_STREAM_LOSS, UINT32_MAX + world->counters.starts);
+    if (!world->is_calm && bb_random_chance(&random, 1, 2)) {
+        sim_fault_cut_off(world, s_witness(world, node));
+    }
+}
+
+void sim_loss_healed(sim_node_t *node)
+{
+    node->is_rebuilding = false;
+    node->world->counters.rebuilds++;
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        bb_shard_stats_t stats;
+        bb_shard_stats(node->stores[i].shard, &stats);
+        node->world->counters.sync_sessions += stats.sync_sessions;
+    }
+}
