@@ -690,6 +690,19 @@ static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budg
     bool more = false;
     uint32_t unavailable_count = 0;
     uint32_t *unavailable = bb_alloc_zero(pull->count + 1, sizeof *unavailable);
+    // The question may have waited, for its link or its turn: what its asker has got since may be
+    // trimmed here by now, and is no reason to say that it cannot be had.
+    for (uint32_t i = 0; i < pull->count; i++) {
+        uint32_t partition = pull->partitions[i];
+        bool is_ours = bb_have_view_is_ours(self->view, partition);
+        uint32_t slot =
+            is_ours ? bb_topology_slot_of(self->topology, partition, pull->node) : BB_NODE_NONE;
+        if (slot != BB_NODE_NONE &&
+            bb_have_set_union(&pull->have[i], bb_have_view_known(self->view, partition, slot)) !=
+                BB_OK) {
+            continue; // too many ranges: it stays as it was asked, or has some more
+        }
+    }
     bb_error_t error = bb_store_missing(self->store, pull->partitions, pull->have, pull->count,
                                         BB_MIN(budget_bytes, pull->budget_bytes), s_emit, &emit,
                                         &more, unavailable, &unavailable_count);
