@@ -5,7 +5,6 @@ what cannot be promised fails explicitly, and a stop drains."""
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -292,29 +291,6 @@ def restarted(group):
         expect(after == before, "answers differ from those before")
 
 
-def lost_disk(group):
-    """The last case: sealed data cannot be fetched back yet, so the node must say that it lacks them."""
-    with case("a node that lost its disk says so: partial alone, lag shown, right answers from the others"):
-        group.good("settle", "--timeout", "120s", timeout_s=150)
-        total = group.count("--timeout", "60s")
-        group.kill("n3")
-        shutil.rmtree(group.path("n3", "data"))
-        os.mkdir(group.path("n3", "data"), 0o700)
-        done = cluster.run("cluster", "restart", group.dir, "n3", "--timeout", "2s", timeout_s=60)
-        expect(done.returncode != 0, "a node that lost settled data got ready")
-        group.wait("the lag of n3 is known", lambda: group.status()["nodes"][2]["lag_chunks"] > 0)
-        expect(group.status()["nodes"][2]["standing"] == "rebuilding", "n3 is not rebuilding")
-        expect(group.status()["under_replicated"] > 0, "no partition counts as under-replicated")
-
-        def is_partial():  # once it has asked the others and nobody has the chunks any more
-            done = group.cli("query", *EVER, "--agg", "count", "--group-by", "none", "-o", "json", *alone("n3"))
-            return done.returncode == 3 and not json.loads(done.stdout)["complete"]
-        group.wait("n3 alone answers partially", is_partial)
-        for words in ([], ["--consistency", "one"]):
-            for _ in range(3):
-                expect(group.count(*words, "--timeout", "60s") == total, f"{words}: another answer than {total}")
-
-
 def main():
     with Cluster("--nodes", "3") as group:
         killed_under_load(group)
@@ -325,7 +301,6 @@ def main():
         read_after_write(group)
         damaged(group)
         restarted(group)
-        lost_disk(group)
     cluster.finish()
 
 
