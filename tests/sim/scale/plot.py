@@ -3,7 +3,7 @@
 """Draws what busbar-scale measured: reads its lines on standard input, writes docs/scale.svg and
 the table between the marks of docs/scale.md.
 
-    build/bin/busbar-scale 6 12 24 48 96 200 | python3 tests/sim/scale/plot.py
+    build/bin/busbar-scale 9 12 24 48 96 200 | python3 tests/sim/scale/plot.py
 """
 import math
 import pathlib

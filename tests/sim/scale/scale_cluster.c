@@ -130,7 +130,7 @@ static bb_topology_t *s_build_topology(const scale_options_t *options)
     for (uint32_t i = 0; i < options->dc_count; i++) {
         dcs[i] = (bb_placement_dc_t){dc_names[i], options->replicas};
     }
-    static char ids[BB_NODES_MAX][8];
+    static char ids[BB_NODES_MAX][12];
     static bb_topology_node_t nodes[BB_NODES_MAX];
     for (uint32_t i = 0; i < options->node_count; i++) {
         snprintf(ids[i], sizeof ids[i], "n%u", i);
