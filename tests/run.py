@@ -108,7 +108,7 @@ def jobs_of(group, build, label, everything):
         return [(os.path.basename(p), [p], count_cmocka) for p in sorted(found)]
     if group == "sim":
         sim = os.path.join(ROOT, build, "bin/busbar-sim")
-        seeds = {"": 100, "asan": 150, "tsan": 60}.get(label, 100)
+        seeds = {"": 100, "asan": 60, "tsan": 10}.get(label, 100)
         if label == "":
             sim = os.path.join(ROOT, "build/bin/busbar-sim")
         return [(f"busbar-sim {seeds} seeds", [sim, "--count", str(seeds)], count_seeds)]
