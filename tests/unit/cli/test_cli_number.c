@@ -12,13 +12,7 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
+#include "tests/support/bb_random.h"
 
 static uint64_t s_bits(double number)
 {
@@ -57,14 +51,15 @@ static void test_double_parse_equals_strtod(void **state)
     for (size_t i = 0; i < BB_COUNT_OF(good); i++) {
         s_expect_parse(good[i]);
     }
-    uint64_t seed = 1;
+    bb_random_t seed = bb_random_seed(1);
     for (int i = 0; i < 20000; i++) {
         char text[64];
-        snprintf(text, sizeof text, "%.*f", (int)(s_random(&seed) % 9),
-                 (double)(int64_t)s_random(&seed) / 1e13);
+        snprintf(text, sizeof text, "%.*f", (int)(bb_random_next(&seed) % 9),
+                 (double)(int64_t)bb_random_next(&seed) / 1e13);
         s_expect_parse(text);
-        snprintf(text, sizeof text, "%llue%d", (unsigned long long)(s_random(&seed) >> (i % 60)),
-                 (int)(s_random(&seed) % 60) - 30);
+        snprintf(text, sizeof text, "%llue%d",
+                 (unsigned long long)(bb_random_next(&seed) >> (i % 60)),
+                 (int)(bb_random_next(&seed) % 60) - 30);
         s_expect_parse(text);
     }
 }
@@ -84,13 +79,13 @@ static void test_decimal_read_equals_strtod(void **state)
 {
     (void)state;
     static const char *const behind[] = {",", " ", "", "i", "e5"};
-    uint64_t seed = 5;
+    bb_random_t seed = bb_random_seed(5);
     uint32_t read_count = 0;
     for (int i = 0; i < 200000; i++) {
         char text[64];
-        uint64_t digits = s_random(&seed) >> (s_random(&seed) % 64);
-        snprintf(text, sizeof text, "%s%.*f", i % 3 ? "" : "-", (int)(s_random(&seed) % 8),
-                 (double)(digits % 1000000000) / (double)(1 + s_random(&seed) % 100000));
+        uint64_t digits = bb_random_next(&seed) >> (bb_random_next(&seed) % 64);
+        snprintf(text, sizeof text, "%s%.*f", i % 3 ? "" : "-", (int)(bb_random_next(&seed) % 8),
+                 (double)(digits % 1000000000) / (double)(1 + bb_random_next(&seed) % 100000));
         double number = 0;
         size_t length = s_decimal(text, behind[i % 5], &number);
         if (length > 0) {
@@ -121,9 +116,9 @@ static void test_digits_read(void **state)
 {
     (void)state;
     char line[128];
-    uint64_t seed = 9;
+    bb_random_t seed = bb_random_seed(9);
     for (int i = 0; i < 20000; i++) {
-        uint64_t number = s_random(&seed) >> (s_random(&seed) % 64), read = 0;
+        uint64_t number = bb_random_next(&seed) >> (bb_random_next(&seed) % 64), read = 0;
         memset(line, '9', sizeof line);
         int length = sprintf(line, "%llu", (unsigned long long)number);
         line[length] = "\0 i,x"[i % 5];
@@ -157,9 +152,9 @@ static void test_double_parse_refuses(void **state)
 static void test_double_print_reads_back(void **state)
 {
     (void)state;
-    uint64_t seed = 2;
+    bb_random_t seed = bb_random_seed(2);
     for (int i = 0; i < 50000; i++) {
-        uint64_t bits = s_random(&seed);
+        uint64_t bits = bb_random_next(&seed);
         double number;
         memcpy(&number, &bits, sizeof number);
         if (i % 2) {

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "client/cli/parse_influx.h"
+#include "tests/support/bb_random.h"
 
 #define S_KNOWN_MAX 4096
 
@@ -230,35 +231,29 @@ static void test_other_lines_are_left_to_the_grammar(void **state)
     s_pair_free(pair);
 }
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 // A line of a fleet with three layouts.
-static size_t s_fleet_line(uint64_t *random, uint32_t battery, char *line)
+static size_t s_fleet_line(bb_random_t *random, uint32_t battery, char *line)
 {
     size_t length = (size_t)sprintf(line, "m,site=s%u,id=b%04u", battery % 3, battery);
     if (battery % 3 == 0) {
         length += (size_t)sprintf(
-            line + length, " v=%.*f,temperature_c=%.1f,n=%lldi", (int)(s_random(random) % 7),
-            (double)(int64_t)s_random(random) / 1e15, (double)(s_random(random) % 900) / 10 - 20,
-            (long long)s_random(random) >> (s_random(random) % 64));
+            line + length, " v=%.*f,temperature_c=%.1f,n=%lldi", (int)(bb_random_next(random) % 7),
+            (double)(int64_t)bb_random_next(random) / 1e15,
+            (double)(bb_random_next(random) % 900) / 10 - 20,
+            (long long)bb_random_next(random) >> (bb_random_next(random) % 64));
     } else if (battery % 3 == 1) {
         static const char *const names[] = {"Idle", "Charging", "Discharging", "", "Störung"};
         static const char *const flags[] = {"t", "false", "TRUE", "F"};
-        length += (size_t)sprintf(line + length, " state=\"%s\",on=%s,e=%.17g",
-                                  names[s_random(random) % 5], flags[s_random(random) % 4],
-                                  (double)(int64_t)s_random(random) * 1e-9);
+        length += (size_t)sprintf(
+            line + length, " state=\"%s\",on=%s,e=%.17g", names[bb_random_next(random) % 5],
+            flags[bb_random_next(random) % 4], (double)(int64_t)bb_random_next(random) * 1e-9);
     } else {
-        length += (size_t)sprintf(line + length, " f=%g", (double)(s_random(random) % 100000));
+        length +=
+            (size_t)sprintf(line + length, " f=%g", (double)(bb_random_next(random) % 100000));
     }
-    if (s_random(random) % 16 != 0) {
+    if (bb_random_next(random) % 16 != 0) {
         length += (size_t)sprintf(line + length, " %llu",
-                                  (unsigned long long)(s_random(random) % 2000000000000));
+                                  (unsigned long long)(bb_random_next(random) % 2000000000000));
     }
     return length;
 }
@@ -266,12 +261,12 @@ static size_t s_fleet_line(uint64_t *random, uint32_t battery, char *line)
 static void test_reads_a_fleet_as_the_grammar_does(void **state)
 {
     (void)state;
-    uint64_t random = 7;
+    bb_random_t random = bb_random_seed(7);
     char line[512] = "";
     s_pair_t *pair = s_pair_new(CLI_MS);
     for (int round = 0; round < 60; round++) {
         for (uint32_t battery = 0; battery < 200; battery++) {
-            if (s_random(&random) % 50 == 0) {
+            if (bb_random_next(&random) % 50 == 0) {
                 continue; // a battery is silent now and then
             }
             s_feed(pair, line, s_fleet_line(&random, battery, line));
@@ -285,17 +280,17 @@ static void test_reads_a_fleet_as_the_grammar_does(void **state)
 static void test_mutated_lines_mean_the_same(void **state)
 {
     (void)state;
-    uint64_t random = 11;
+    bb_random_t random = bb_random_seed(11);
     char line[512] = "";
     s_pair_t *pair = s_pair_new(CLI_NS);
     for (int i = 0; i < 60000; i++) {
         size_t length = s_fleet_line(&random, (uint32_t)i % 30, line);
         if (i > 30) {
-            for (uint64_t k = s_random(&random) % 3; k > 0; k--) {
-                line[s_random(&random) % length] =
-                    "\"\\,= \0.-+0159iute\r\t\x80"[s_random(&random) % 19];
+            for (uint64_t k = bb_random_next(&random) % 3; k > 0; k--) {
+                line[bb_random_next(&random) % length] =
+                    "\"\\,= \0.-+0159iute\r\t\x80"[bb_random_next(&random) % 19];
             }
-            length -= s_random(&random) % 8 == 0 ? s_random(&random) % length : 0;
+            length -= bb_random_next(&random) % 8 == 0 ? bb_random_next(&random) % length : 0;
         }
         if (pair->battery_count == S_KNOWN_MAX - 1) {
             s_pair_free(pair);

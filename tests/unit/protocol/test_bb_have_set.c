@@ -10,6 +10,9 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "tests/support/bb_random.h"
+#include "tests/unit/protocol/test_stream.h"
+
 #define S_STREAMS 5
 #define S_SEQS    60 // seqs 1 to 60 are used
 
@@ -17,27 +20,9 @@ typedef struct {
     bool has[S_STREAMS][S_SEQS + 1];
 } s_oracle_t;
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-// Streams whose order by bytes is not the order of their numbers.
-static bb_stream_t s_stream(uint32_t number)
-{
-    bb_stream_t stream = {{0}};
-    stream.bytes[0] = (uint8_t)(number * 101);
-    stream.bytes[1] = (uint8_t)(number >> 8);
-    stream.bytes[15] = (uint8_t)number;
-    return stream;
-}
-
 static bb_error_t s_add(bb_have_set_t *set, uint32_t stream, uint64_t first, uint64_t last)
 {
-    bb_stream_t name = s_stream(stream);
+    bb_stream_t name = test_stream(stream);
     return bb_have_set_add(set, &name, first, last, NULL);
 }
 
@@ -46,7 +31,7 @@ static void s_expect(const bb_have_set_t *set, const s_oracle_t *oracle)
 {
     uint64_t count = 0;
     for (uint32_t s = 0; s < S_STREAMS; s++) {
-        bb_stream_t name = s_stream(s);
+        bb_stream_t name = test_stream(s);
         bool is_known = false;
         for (uint64_t seq = 1; seq <= S_SEQS; seq++) {
             assert_int_equal(bb_have_set_contains(set, &name, seq), oracle->has[s][seq]);
@@ -69,20 +54,20 @@ static void s_expect(const bb_have_set_t *set, const s_oracle_t *oracle)
     }
 }
 
-static void s_random_set(uint64_t *random, bb_have_set_t *set, s_oracle_t *oracle, int adds)
+static void s_random_set(bb_random_t *random, bb_have_set_t *set, s_oracle_t *oracle, int adds)
 {
     memset(oracle, 0, sizeof *oracle);
     for (int i = 0; i < adds; i++) {
-        uint32_t stream = (uint32_t)(s_random(random) % S_STREAMS);
-        uint64_t first = 1 + s_random(random) % S_SEQS;
-        uint64_t last = first + s_random(random) % 6;
+        uint32_t stream = (uint32_t)(bb_random_next(random) % S_STREAMS);
+        uint64_t first = 1 + bb_random_next(random) % S_SEQS;
+        uint64_t last = first + bb_random_next(random) % 6;
         last = BB_MIN(last, (uint64_t)S_SEQS);
         bool is_new = false, added = false;
         for (uint64_t seq = first; seq <= last; seq++) {
             is_new |= !oracle->has[stream][seq];
             oracle->has[stream][seq] = true;
         }
-        bb_stream_t name = s_stream(stream);
+        bb_stream_t name = test_stream(stream);
         assert_int_equal(bb_have_set_add(set, &name, first, last, &added), BB_OK);
         assert_int_equal(added, is_new);
     }
@@ -91,7 +76,7 @@ static void s_random_set(uint64_t *random, bb_have_set_t *set, s_oracle_t *oracl
 static void test_adding_equals_the_definition(void **state)
 {
     (void)state;
-    uint64_t random = 1;
+    bb_random_t random = bb_random_seed(1);
     for (int round = 0; round < 300; round++) {
         bb_have_set_t set = {0};
         s_oracle_t oracle;
@@ -106,12 +91,12 @@ static void test_adding_equals_the_definition(void **state)
 static void test_two_sets_equal_the_definition(void **state)
 {
     (void)state;
-    uint64_t random = 2;
+    bb_random_t random = bb_random_seed(2);
     for (int round = 0; round < 400; round++) {
         bb_have_set_t a = {0}, b = {0}, both = {0};
         s_oracle_t in_a, in_b, in_both;
-        s_random_set(&random, &a, &in_a, (int)(s_random(&random) % 40));
-        s_random_set(&random, &b, &in_b, (int)(s_random(&random) % 8));
+        s_random_set(&random, &a, &in_a, (int)(bb_random_next(&random) % 40));
+        s_random_set(&random, &b, &in_b, (int)(bb_random_next(&random) % 8));
         if (round % 4 == 0) { // make inclusion happen
             assert_int_equal(bb_have_set_union(&a, &b), BB_OK);
             for (size_t i = 0; i < sizeof in_a.has; i++) {
@@ -147,7 +132,7 @@ static void test_two_sets_equal_the_definition(void **state)
 static void test_flat_form_there_and_back(void **state)
 {
     (void)state;
-    uint64_t random = 3;
+    bb_random_t random = bb_random_seed(3);
     for (int round = 0; round < 60; round++) {
         bb_have_set_t set = {0}, again = {0}, decoded = {0};
         s_oracle_t oracle;
@@ -334,7 +319,7 @@ static void test_counts_do_not_wrap(void **state)
 static void test_damaged_flat_forms(void **state)
 {
     (void)state;
-    uint64_t random = 4;
+    bb_random_t random = bb_random_seed(4);
     bb_have_set_t set = {0}, decoded = {0};
     s_oracle_t oracle;
     s_random_set(&random, &set, &oracle, 40);
@@ -342,8 +327,8 @@ static void test_damaged_flat_forms(void **state)
     uint8_t *bytes = malloc(length), *again = malloc(length);
     for (int i = 0; i < 20000; i++) {
         bb_have_set_encode(&set, bytes);
-        for (uint64_t n = 1 + s_random(&random) % 3; n > 0; n--) {
-            bytes[s_random(&random) % length] ^= (uint8_t)(1 << s_random(&random) % 8);
+        for (uint64_t n = 1 + bb_random_next(&random) % 3; n > 0; n--) {
+            bytes[bb_random_next(&random) % length] ^= (uint8_t)(1 << bb_random_next(&random) % 8);
         }
         if (bb_have_set_decode(&decoded, bytes, length) == BB_OK) {
             assert_int_equal(bb_have_set_encoded_bytes(&decoded), length);

@@ -12,6 +12,7 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "tests/support/bb_random.h"
 #include "tests/unit/protocol/message_same.h"
 #include "tests/unit/protocol/wire_patch.h"
 
@@ -562,20 +563,12 @@ static void message_decode_refuses_bytes_that_are_no_message(void **state)
     free(bytes);
 }
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 // Goal: no damage makes the decoder read outside the buffer or accept a value that the encoder
 // would refuse. Method: 1,500 mutations of each kind; what is accepted must encode again.
 static void message_decode_survives_mutations(void **state)
 {
     (void)state;
-    uint64_t seed = 20260101;
+    bb_random_t seed = bb_random_seed(20260101);
     uint32_t accepted = 0;
     for (size_t k = 0; k < BB_COUNT_OF(s_kinds); k++) {
         bb_message_t sample = s_sample(s_kinds[k]);
@@ -585,10 +578,10 @@ static void message_decode_survives_mutations(void **state)
         uint8_t *copy = malloc(length);
         for (uint32_t round = 0; round < 1500; round++) {
             memcpy(copy, bytes, length);
-            uint32_t changes = 1 + (uint32_t)(s_random(&seed) % 4);
+            uint32_t changes = 1 + (uint32_t)(bb_random_next(&seed) % 4);
             for (uint32_t i = 0; i < changes; i++) {
-                uint8_t *at = &copy[s_random(&seed) % length];
-                uint64_t how = s_random(&seed);
+                uint8_t *at = &copy[bb_random_next(&seed) % length];
+                uint64_t how = bb_random_next(&seed);
                 *at =
                     how % 3 == 0 ? (uint8_t)(how >> 8) : (uint8_t)(*at ^ (1u << ((how >> 8) & 7)));
             }

@@ -13,6 +13,7 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "tests/support/bb_random.h"
 #include "tests/unit/protocol/wire_patch.h"
 
 #define S_TEXT(text)                                                                               \
@@ -333,14 +334,6 @@ static void page_open_refuses_each_bad_field(void **state)
     s_expect_refused(5, s_attribute_key);
 }
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 // Touches every byte that a page hands out, so that a sanitizer sees a bad view.
 static uint64_t s_touch(const bb_page_t *page)
 {
@@ -377,17 +370,17 @@ static void page_open_survives_mutations(void **state)
     size_t length;
     s_build(&bytes, &length);
     uint8_t *copy = malloc(length);
-    uint64_t seed = 4711;
+    bb_random_t seed = bb_random_seed(4711);
     uint32_t accepted = 0;
     uint64_t sum = 0;
     for (uint32_t round = 0; round < 20000; round++) {
         memcpy(copy, bytes, length);
-        uint32_t changes = 1 + (uint32_t)(s_random(&seed) % 4);
+        uint32_t changes = 1 + (uint32_t)(bb_random_next(&seed) % 4);
         for (uint32_t i = 0; i < changes; i++) {
-            uint64_t how = s_random(&seed);
-            copy[s_random(&seed) % length] ^= (uint8_t)(1u << (how & 7));
+            uint64_t how = bb_random_next(&seed);
+            copy[bb_random_next(&seed) % length] ^= (uint8_t)(1u << (how & 7));
         }
-        size_t kept = round % 4 == 0 ? (s_random(&seed) % length) & ~(size_t)3 : length;
+        size_t kept = round % 4 == 0 ? (bb_random_next(&seed) % length) & ~(size_t)3 : length;
         bb_page_t page;
         if (bb_page_open(&page, bb_slice(copy, kept), NULL) == BB_OK) {
             accepted++;

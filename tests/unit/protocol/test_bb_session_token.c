@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "protocol/bb_crc32c.h"
+#include "tests/support/bb_random.h"
+#include "tests/unit/protocol/test_stream.h"
 
 #define S_STREAMS    4
 #define S_PARTITIONS 5
@@ -20,40 +22,22 @@ typedef struct {
     bool has[S_STREAMS][S_PARTITIONS][S_SEQS + 1];
 } s_oracle_t;
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-// Streams whose order by bytes is not the order of their numbers.
-static bb_stream_t s_stream(uint32_t number)
-{
-    bb_stream_t stream = {{0}};
-    stream.bytes[0] = (uint8_t)(number * 101);
-    stream.bytes[1] = (uint8_t)(number >> 8);
-    stream.bytes[15] = (uint8_t)number;
-    return stream;
-}
-
 static void s_add(bb_session_token_t *token, uint32_t stream, uint32_t partition, uint64_t first,
                   uint64_t last)
 {
-    bb_stream_t id = s_stream(stream);
+    bb_stream_t id = test_stream(stream);
     bb_session_token_add(token, &id, partition, first, last);
 }
 
 // A few random ranges, in the token and in the oracle.
-static void s_fill(bb_session_token_t *token, s_oracle_t *oracle, uint64_t *state)
+static void s_fill(bb_session_token_t *token, s_oracle_t *oracle, bb_random_t *state)
 {
-    uint32_t count = (uint32_t)(s_random(state) % 12);
+    uint32_t count = (uint32_t)(bb_random_next(state) % 12);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t stream = (uint32_t)(s_random(state) % S_STREAMS);
-        uint32_t partition = (uint32_t)(s_random(state) % S_PARTITIONS);
-        uint64_t first = 1 + s_random(state) % S_SEQS;
-        uint64_t last = first + s_random(state) % BB_MIN(5u, S_SEQS - first + 1);
+        uint32_t stream = (uint32_t)(bb_random_next(state) % S_STREAMS);
+        uint32_t partition = (uint32_t)(bb_random_next(state) % S_PARTITIONS);
+        uint64_t first = 1 + bb_random_next(state) % S_SEQS;
+        uint64_t last = first + bb_random_next(state) % BB_MIN(5u, S_SEQS - first + 1);
         s_add(token, stream, partition, first, last);
         for (uint64_t seq = first; seq <= last; seq++) {
             oracle->has[stream][partition][seq] = true;
@@ -64,7 +48,7 @@ static void s_fill(bb_session_token_t *token, s_oracle_t *oracle, uint64_t *stat
 static bool s_has(const bb_session_token_t *token, uint32_t stream, uint32_t partition,
                   uint64_t seq)
 {
-    bb_stream_t id = s_stream(stream);
+    bb_stream_t id = test_stream(stream);
     for (uint32_t i = 0; i < token->stream_count; i++) {
         const bb_session_stream_t *at = &token->streams[i];
         for (uint32_t r = 0; r < at->range_count && bb_stream_is_equal(&at->stream, &id); r++) {
@@ -118,7 +102,7 @@ static void s_test_sets(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 400; seed++) {
-        uint64_t random = seed;
+        bb_random_t random = bb_random_seed(seed);
         s_oracle_t oracle = {0}, chosen = {0};
         bb_session_token_t a = {0}, b = {0}, joined = {0}, part = {0};
         s_fill(&a, &oracle, &random);
@@ -152,23 +136,23 @@ static void s_test_held(void **state)
     (void)state;
     uint32_t held_count = 0;
     for (uint64_t seed = 1; seed <= 2000; seed++) {
-        uint64_t random = seed;
+        bb_random_t random = bb_random_seed(seed);
         s_oracle_t oracle = {0};
         bb_session_token_t token = {0};
         bb_have_set_t have = {0};
         s_fill(&token, &oracle, &random);
         for (uint32_t s = 0; s < S_STREAMS; s++) {
-            bb_stream_t id = s_stream(s);
+            bb_stream_t id = test_stream(s);
             for (uint32_t i = 0; i < 2; i++) {
-                uint64_t first = 1 + s_random(&random) % 4;
-                uint64_t last = first + s_random(&random) % (S_SEQS - first + 1);
+                uint64_t first = 1 + bb_random_next(&random) % 4;
+                uint64_t last = first + bb_random_next(&random) % (S_SEQS - first + 1);
                 assert_int_equal(bb_have_set_add(&have, &id, first, last, NULL), BB_OK);
             }
         }
         for (uint32_t p = 0; p < S_PARTITIONS; p++) {
             bool is_held = true;
             for (uint32_t s = 0; s < S_STREAMS; s++) {
-                bb_stream_t id = s_stream(s);
+                bb_stream_t id = test_stream(s);
                 for (uint64_t seq = 1; seq <= S_SEQS; seq++) {
                     is_held &= !oracle.has[s][p][seq] || bb_have_set_contains(&have, &id, seq);
                 }
@@ -207,7 +191,7 @@ static void s_test_drop(void **state)
     bb_have_set_t have = {0};
     s_add(&token, 1, 7, 5, 5);
     s_add(&token, 2, 7, 5, 5);
-    bb_stream_t dropped = s_stream(1), kept = s_stream(2);
+    bb_stream_t dropped = test_stream(1), kept = test_stream(2);
     bb_session_token_drop(&token, s_is_first, &dropped);
     assert_int_equal(token.stream_count, 1);
     assert_int_equal(bb_have_set_add(&have, &kept, 1, 9, NULL), BB_OK);

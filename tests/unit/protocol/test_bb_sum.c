@@ -13,13 +13,7 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
+#include "tests/support/bb_random.h"
 
 // ---- the oracle ------------------------------------------------------------------------------
 // Integers in units of 10^-10 x 2^-1088, two's complement.
@@ -171,9 +165,9 @@ static void s_expect(const bb_sum_t *sum, const s_wide_t *total, uint64_t count)
 // ---- numbers ---------------------------------------------------------------------------------
 typedef enum { DECIMALS, LONG_DECIMALS, FLOATS, COMPUTED, WIDE, ANY, MIXED, KINDS } s_kind_t;
 
-static double s_number(s_kind_t kind, uint64_t *random)
+static double s_number(s_kind_t kind, bb_random_t *random)
 {
-    uint64_t word = s_random(random);
+    uint64_t word = bb_random_next(random);
     double sign = word & 1 ? -1 : 1;
     switch (kind) {
     case DECIMALS: // as meters print them
@@ -198,13 +192,13 @@ static double s_number(s_kind_t kind, uint64_t *random)
 static void test_sums_are_exact(void **context)
 {
     (void)context;
-    uint64_t random = 1;
+    bb_random_t random = bb_random_seed(1);
     for (uint32_t round = 0; round < 700; round++) {
         s_kind_t kind = (s_kind_t)(round % KINDS);
         if (kind == ANY) {
             continue; // too far apart
         }
-        uint32_t count = 1 + (uint32_t)(s_random(&random) % 60);
+        uint32_t count = 1 + (uint32_t)(bb_random_next(&random) % 60);
         bb_sum_t sum = {0};
         s_wide_t total = {{0}};
         for (uint32_t i = 0; i < count; i++) {
@@ -221,7 +215,7 @@ static void test_sums_are_exact(void **context)
 static void test_one_value_is_its_own_sum(void **context)
 {
     (void)context;
-    uint64_t random = 2;
+    bb_random_t random = bb_random_seed(2);
     for (uint32_t round = 0; round < 20000; round++) {
         double number = s_number((s_kind_t)(round % KINDS), &random);
         number = round < 2120 ? ldexp(number > 0 ? 1.0 / 3 : 1, (int)round - 1100) : number;
@@ -252,7 +246,7 @@ static void test_order_and_grouping_change_nothing(void **context)
 {
     (void)context;
     enum { COUNT = 64 };
-    uint64_t random = 3;
+    bb_random_t random = bb_random_seed(3);
     for (uint32_t round = 0; round < 2000; round++) {
         double numbers[COUNT];
         bb_sum_t expected = {0};
@@ -262,7 +256,7 @@ static void test_order_and_grouping_change_nothing(void **context)
             bb_sum_add(&expected, numbers[i]);
         }
         for (uint32_t i = COUNT; i > 1; i--) {
-            uint32_t j = (uint32_t)(s_random(&random) % i);
+            uint32_t j = (uint32_t)(bb_random_next(&random) % i);
             double swap = numbers[j];
             numbers[j] = numbers[i - 1];
             numbers[i - 1] = swap;
@@ -270,15 +264,16 @@ static void test_order_and_grouping_change_nothing(void **context)
         uint32_t part_count = 0;
         for (uint32_t i = 0; i < COUNT; part_count++) {
             parts[part_count] = (bb_sum_t){0};
-            for (uint32_t n = (uint32_t)(s_random(&random) % 9); n > 0 && i < COUNT; n--, i++) {
+            for (uint32_t n = (uint32_t)(bb_random_next(&random) % 9); n > 0 && i < COUNT;
+                 n--, i++) {
                 bb_sum_add(&parts[part_count], numbers[i]);
             }
         }
         while (part_count > 1) {
-            uint32_t i = (uint32_t)(s_random(&random) % part_count);
+            uint32_t i = (uint32_t)(bb_random_next(&random) % part_count);
             bb_sum_t taken = parts[i];
             parts[i] = parts[--part_count];
-            bb_sum_merge(&parts[s_random(&random) % part_count], &taken);
+            bb_sum_merge(&parts[bb_random_next(&random) % part_count], &taken);
         }
         assert_true(bb_sum_is_equal(&parts[0], &expected));
         assert_true(bb_sum_is_valid(&parts[0]));
@@ -314,10 +309,10 @@ static void test_decimals_add_up_as_decimals(void **context)
 static void test_many_at_once(void **context)
 {
     (void)context;
-    uint64_t random = 4;
+    bb_random_t random = bb_random_seed(4);
     for (uint32_t round = 0; round < 3000; round++) {
         double number = s_number((s_kind_t)(round % KINDS), &random);
-        uint64_t count = s_random(&random) % 20;
+        uint64_t count = bb_random_next(&random) % 20;
         bb_sum_t at_once = {0};
         bb_sum_t one_by_one = {0};
         bb_sum_add_times(&at_once, number, count);
@@ -326,11 +321,11 @@ static void test_many_at_once(void **context)
         }
         assert_true(bb_sum_is_equal(&at_once, &one_by_one));
 
-        uint32_t exponent = (uint32_t)(s_random(&random) % 11);
+        uint32_t exponent = (uint32_t)(bb_random_next(&random) % 11);
         at_once = one_by_one = (bb_sum_t){0};
         __int128 total = 0;
         for (uint64_t i = 0; i < count; i++) {
-            int64_t k = (int64_t)s_random(&random) >> 13;
+            int64_t k = (int64_t)bb_random_next(&random) >> 13;
             total += k;
             bb_sum_add(&one_by_one, (double)k / pow(10, exponent));
         }
@@ -409,7 +404,7 @@ static void test_values_that_are_not_finite(void **context)
 static void test_bytes(void **context)
 {
     (void)context;
-    uint64_t random = 6;
+    bb_random_t random = bb_random_seed(6);
     size_t longest = 0;
     for (uint32_t round = 0; round < 5000; round++) {
         bb_sum_t sum = {0};
@@ -429,7 +424,7 @@ static void test_bytes(void **context)
             at = bytes;
             assert_int_equal(bb_sum_decode(&found, &at, bytes + cut), BB_ERR_CORRUPT);
         }
-        bytes[s_random(&random) % length] ^= (uint8_t)(1u << s_random(&random) % 8);
+        bytes[bb_random_next(&random) % length] ^= (uint8_t)(1u << bb_random_next(&random) % 8);
         at = bytes;
         if (bb_sum_decode(&found, &at, bytes + length) == BB_OK) {
             uint8_t again[BB_SUM_BYTES_MAX];

@@ -11,19 +11,13 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "tests/support/bb_random.h"
+
 static const int64_t s_now_ns = INT64_C(1767225600) * BB_NS_PER_S; // 2026-01-01T00:00:00Z
 
 static bb_slice_t s_text(const char *text)
 {
     return bb_slice(text, strlen(text));
-}
-
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); // splitmix64
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
 }
 
 static void s_expect_time(const char *text, int64_t expected_ns)
@@ -243,11 +237,11 @@ static void civil_agrees_with_a_counting_calendar(void **state)
 static void time_format_round_trip(void **state)
 {
     (void)state;
-    uint64_t seed = 7;
+    bb_random_t seed = bb_random_seed(7);
     for (int i = 0; i < 20000; i++) {
-        int64_t wall_ns = (int64_t)s_random(&seed);
+        int64_t wall_ns = (int64_t)bb_random_next(&seed);
         int64_t grain = 1;
-        for (uint64_t j = s_random(&seed) % 12; j > 0; j--) {
+        for (uint64_t j = bb_random_next(&seed) % 12; j > 0; j--) {
             grain *= 10;
         }
         wall_ns -= wall_ns % grain;
@@ -328,10 +322,10 @@ static void duration_parse_known_values(void **state)
 static void duration_format_round_trip(void **state)
 {
     (void)state;
-    uint64_t seed = 11;
+    bb_random_t seed = bb_random_seed(11);
     char text[BB_DURATION_TEXT_BYTES];
     for (int i = 0; i < 20000; i++) {
-        int64_t ns = (int64_t)(s_random(&seed) >> (1 + s_random(&seed) % 62));
+        int64_t ns = (int64_t)(bb_random_next(&seed) >> (1 + bb_random_next(&seed) % 62));
         size_t length = bb_duration_format(ns, text);
         int64_t back = -1;
         assert_int_equal(bb_duration_parse(bb_slice(text, length), &back, NULL), BB_OK);

@@ -9,15 +9,9 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
-#define S_SIGN (UINT64_C(1) << 63)
+#include "tests/support/bb_random.h"
 
-static uint64_t s_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
+#define S_SIGN (UINT64_C(1) << 63)
 
 static void test_type_names(void **state)
 {
@@ -98,9 +92,9 @@ static void test_float_order_is_total_order_with_nan_lowest(void **state)
             s_check_float_pair(s_edges[i], s_edges[j]);
         }
     }
-    uint64_t random = 1;
+    bb_random_t random = bb_random_seed(1);
     for (int i = 0; i < 20000; i++) {
-        uint64_t a = s_random(&random), b = s_random(&random);
+        uint64_t a = bb_random_next(&random), b = bb_random_next(&random);
         s_check_float_pair(a, b);
         s_check_float_pair(a, a ^ UINT64_C(1) << (b & 63));      // neighbours of every size
         s_check_float_pair(a | UINT64_C(0x7ff0000000000000), b); // NaNs are rare otherwise
