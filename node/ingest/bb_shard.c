@@ -85,7 +85,6 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     self->staged = bb_alloc_zero(BB_SHARD_STAGED_MAX, sizeof *self->staged);
     self->partitions = bb_alloc_zero(self->partition_count, sizeof *self->partitions);
     self->seqs = bb_alloc_zero(self->partition_count, sizeof *self->seqs);
-    self->rebuilt_masks = bb_alloc_zero(self->partition_count, sizeof *self->rebuilt_masks);
     self->keep = bb_alloc_zero(self->partition_count, sizeof *self->keep);
     self->acks = bb_alloc_zero(self->node_count, sizeof *self->acks);
     self->ack_at = bb_alloc_zero(self->partition_count, sizeof *self->ack_at);
@@ -147,7 +146,6 @@ void bb_shard_close(bb_shard_t **self_pointer)
     free(self->partitions);
     free(self->seqs);
     free(self->keep);
-    free(self->rebuilt_masks);
     free(self->quarantined);
     free(self->acks);
     free(self->ack_at);

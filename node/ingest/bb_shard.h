@@ -110,12 +110,11 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
 // has just lost its weight. From when it counts, it acknowledges again what it has.
 void bb_shard_set_standing(bb_shard_t *self, bb_shard_time_t time, bb_standing_t standing);
 bb_standing_t bb_shard_standing(const bb_shard_t *self);
-// A node whose disk was lost may count again as far as this store goes: it holds all that a
-// majority of the other replicas of each partition had, of all and of those in its data centre,
-// when they were asked after this start. Pulls bring that about where journals still have
-// everything, and segment sync (bb_shard_sync.h) where not. Cost: partitions x replicas; a
+// A node whose disk was lost may count again as far as this store goes: every partition has taken
+// over, by segment sync (bb_shard_sync.h), all that a majority of the other replicas had, of all
+// and of those in its data centre, when they were asked since the standing became REBUILDING. A
 // partition without other replicas has nothing to wait for.
-bool bb_shard_is_rebuilt(bb_shard_t *self);
+bool bb_shard_is_rebuilt(const bb_shard_t *self);
 // Whether the peer counts, as it says of itself; true until something else was said. Only spares
 // waiting for what cannot come: nothing is counted by it.
 void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,

@@ -127,7 +127,6 @@ struct bb_shard {
     bb_dc_lag_t *dc_lag;
     uint64_t fan_out_turn;
     bb_link_cap_t links[BB_DCS_MAX]; // to each other data centre: this store's share of the cap
-    uint16_t *rebuilt_masks;         // per partition: replicas whose chunks are all here
     bool is_up[BB_NODES_MAX];
     bool is_barred[BB_NODES_MAX]; // says that it does not count
     bool is_slow[BB_NODES_MAX];   // the route score

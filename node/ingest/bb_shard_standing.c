@@ -67,57 +67,6 @@ void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t pee
     bb_relay_slow(self->relay, peer_index, !is_counting || self->is_slow[peer_index]);
 }
 
-// Of `count` others: at least this many must have been asked.
-static uint32_t s_majority(uint32_t count)
-{
-    return count == 0 ? 0 : count / 2 + 1;
-}
-
-// Whether the partition holds what enough of the others had. What was included once stays so.
-static bool s_is_partition_rebuilt(bb_shard_t *self, uint32_t partition)
-{
-    const uint16_t *replicas = bb_topology_replicas(self->topology, partition);
-    uint32_t slot_count = bb_topology_replica_count(self->topology);
-    uint32_t dc_index = bb_topology_node(self->topology, self->self_index)->dc_index;
-    const bb_have_set_t *own = bb_store_have(self->store, partition);
-    uint32_t others = 0, others_here = 0, included = 0, included_here = 0;
-    for (uint32_t slot = 0; slot < slot_count; slot++) {
-        uint32_t node = replicas[slot];
-        if (node == self->self_index) {
-            continue;
-        }
-        uint16_t bit = (uint16_t)(1u << slot);
-        // Only answers of replicas that count themselves are numbered.
-        if (!(self->rebuilt_masks[partition] & bit) &&
-            bb_have_view_answered_id(self->view, node, partition) > 0 &&
-            bb_have_set_includes(own, bb_have_view_known(self->view, partition, slot))) {
-            self->rebuilt_masks[partition] |= bit;
-        }
-        bool is_included = self->rebuilt_masks[partition] & bit;
-        bool is_here = bb_topology_node(self->topology, node)->dc_index == dc_index;
-        others++;
-        included += is_included;
-        others_here += is_here;
-        included_here += is_here && is_included;
-    }
-    return included >= s_majority(others) && included_here >= s_majority(others_here);
-}
-
-bool bb_shard_is_rebuilt(bb_shard_t *self)
-{
-    BB_ASSERT(self);
-    if (bb_shard_sync_is_rebuilt(self)) {
-        return true; // F0 of each is such a majority's
-    }
-    uint32_t count = 0;
-    const uint32_t *partitions = bb_have_view_partitions(self->view, &count);
-    bool is_rebuilt = true;
-    for (uint32_t i = 0; i < count; i++) {
-        is_rebuilt &= s_is_partition_rebuilt(self, partitions[i]); // all are looked at
-    }
-    return is_rebuilt;
-}
-
 void bb_shard_peer_slow(bb_shard_t *self, uint32_t peer_index, bool is_slow)
 {
     BB_ASSERT(self && peer_index < self->node_count);

@@ -659,8 +659,9 @@ void bb_shard_sync_flushed(bb_shard_t *shard)
     shard->is_changed = true;
 }
 
-bool bb_shard_sync_is_rebuilt(const bb_shard_t *shard)
+bool bb_shard_is_rebuilt(const bb_shard_t *shard)
 {
+    BB_ASSERT(shard);
     return shard->sync->is_rebuild_begun &&
            bb_segment_sync_left(shard->sync->core, BB_SEGMENT_SYNC_REBUILD) == 0;
 }

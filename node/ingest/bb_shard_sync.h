@@ -37,8 +37,6 @@ void bb_shard_sync_committed(bb_shard_t *shard, bool is_synced);
 // A flush should begin, because have-sets wait for it; one has ended.
 bool bb_shard_sync_is_flush_due(const bb_shard_t *shard);
 void bb_shard_sync_flushed(bb_shard_t *shard);
-// All partitions have adopted their F0 since the standing became REBUILDING.
-bool bb_shard_sync_is_rebuilt(const bb_shard_t *shard);
 void bb_shard_sync_stats(const bb_shard_t *shard, bb_shard_stats_t *stats);
 
 #endif

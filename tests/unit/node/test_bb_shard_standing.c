@@ -169,7 +169,7 @@ static void rebuilt_from_a_majority(void **state)
     h_pump(h, 4000 * H_MS);
     assert_false(bb_shard_is_rebuilt(h->nodes[1].shard));
     s_stand(h, 2, BB_STANDING_COUNTING);
-    h_pump(h, 1000 * H_MS);
+    h_pump(h, 3000 * H_MS);
     assert_true(bb_shard_is_rebuilt(h->nodes[1].shard));
     h_free(&h);
 }
