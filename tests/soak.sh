@@ -31,13 +31,30 @@ skip() {
 echo "== simulator: fresh seeds until $((seconds / 2)) s"
 if [ -x "$bin/busbar-sim" ]; then
     first=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
-    echo "first seed $first"
-    seed=$first
-    while [ "$(left 50)" -gt 0 ]; do
-        if timeout 120 "$bin/busbar-sim" --seed "$seed" >"$work/log" 2>&1; then ok; else bad "busbar-sim --seed $seed"; fi
-        seed=$((seed + 1))
-    done
-    echo "last seed $((seed - 1))"
+    workers=$(nproc) batch=50
+    echo "first seed $first, $workers at a time"
+    simulate() { # worker: every workers-th batch of seeds from its own on
+        local seed=$((first + $1 * batch))
+        while [ "$(left 50)" -gt 0 ]; do
+            timeout 600 "$bin/busbar-sim" --seeds "$seed..$((seed + batch - 1))" >"$work/batch.$1" 2>&1
+            local code=$?
+            cat "$work/batch.$1" >>"$work/sim.$1"
+            [ "$code" -gt 1 ] && echo "seeds from $seed on ended with status $code result=FAIL" >>"$work/sim.$1"
+            seed=$((seed + workers * batch))
+        done
+    }
+    sim_begin=$SECONDS
+    for worker in $(seq 0 $((workers - 1))); do simulate "$worker" & done
+    wait
+    passed=$((passed + $(cat "$work"/sim.* | grep -c 'result=ok')))
+    if cat "$work"/sim.* | grep -v 'result=ok' >"$work/log"; then
+        failed=$((failed + $(grep -c 'result=FAIL' "$work/log")))
+        sed 's/^/    /' "$work/log"
+    fi
+    cat "$work"/sim.* | awk -v seconds=$((SECONDS - sim_begin)) -v workers="$workers" '
+        match($0, / events=[0-9]+/) { seeds++; events += substr($0, RSTART + 8, RLENGTH - 8) }
+        END { printf "%d seeds, %.1f M events in %.2f h of processor time: %d events/s a core\n",
+              seeds, events / 1e6, seconds * workers / 3600, events / (seconds * workers + 0.001) }'
 else
     skip "simulator: busbar-sim is not built"
 fi
