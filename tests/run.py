@@ -11,6 +11,7 @@ integration  tests/integration/test_*: real processes; prints `ok - name`, `not 
 """
 import argparse
 import concurrent.futures
+import glob
 import os
 import re
 import subprocess
@@ -87,14 +88,22 @@ def environment(build, label):
 
 
 def has_threads(name):
-    """Can the program have a race at all? Cores of one thread cannot; under the thread sanitizer they take
-    minutes for nothing. `make soak` runs them all."""
+    """Can the program have a race at all? Cores of one thread (their header says "Pure") cannot; under the
+    thread sanitizer they take minutes for nothing. `make soak` runs them all."""
     for layer in sorted(os.listdir(os.path.join(ROOT, "tests/unit"))):
         path = os.path.join(ROOT, "tests/unit", layer, name + ".c")
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                return layer in ("client", "node", "runtime") or "pthread" in file.read()
+                return "pthread" in file.read() or layer in ("client", "node", "runtime") and not is_pure(layer, name)
     return True
+
+
+def is_pure(layer, name):
+    headers = glob.glob(os.path.join(ROOT, layer, "**", name.removeprefix("test_") + ".h"), recursive=True)
+    for header in headers:
+        with open(header, encoding="utf-8") as file:
+            return re.search(r"\bPure\b", file.read(2000)) is not None
+    return False
 
 
 def jobs_of(group, build, label, everything):

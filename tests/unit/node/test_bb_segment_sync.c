@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "tests/support/bb_random.h"
+#include "tests/support/bb_rounds.h"
 #include "tests/unit/node/replication_topology.h"
 
 // ---- a model of a cluster --------------------------------------------------------------------
@@ -571,7 +572,7 @@ static void test_adoption(void **state)
     world_t *world = bb_alloc(sizeof *world);
     uint32_t late = 0, anybody = 0;
     uint64_t adopted = 0, fetched = 0;
-    for (uint64_t seed = 1; seed <= 3000; seed++) {
+    for (uint64_t seed = 1; seed <= bb_rounds(3000); seed++) {
         if (!s_run(world, seed, false, false)) {
             fail_msg("seed %llu: a have-set says more than the windows have",
                      (unsigned long long)seed);
@@ -580,16 +581,15 @@ static void test_adoption(void **state)
         fetched += world->fetched_count;
         s_world_close(world);
     }
-    assert_true(adopted > 3000 && fetched > 3000);
+    assert_true(adopted > bb_rounds(3000) && fetched > bb_rounds(3000));
     for (uint64_t seed = 1; seed <= 200; seed++) {
         late += !s_run(world, seed, true, false);
         s_world_close(world);
         anybody += !s_run(world, seed, false, true);
         s_world_close(world);
     }
-    print_message(
-        "3,000 histories sound; of 200 each, unsound: %u adopting late, %u from anybody\n", late,
-        anybody);
+    print_message("%llu histories sound; of 200 each, unsound: %u adopting late, %u from anybody\n",
+                  (unsigned long long)bb_rounds(3000), late, anybody);
     assert_true(late > 100);
     assert_true(anybody > 100);
     free(world);
