@@ -469,6 +469,11 @@ static void s_on_answer(bb_io_t *self, uint32_t index, bb_link_frame_t *envelope
     bool is_unfit = reply.kind == BB_KIND_ERROR &&
                     (reply.error.code == BB_ERR_STOPPING || reply.error.code == BB_ERR_CLOCK_SKEW ||
                      reply.error.code == BB_ERR_FENCED);
+    if (reply.kind == BB_KIND_ERROR && reply.error.code == BB_ERR_BUSY) {
+        pthread_mutex_lock(&self->retry_mutex);
+        bb_hedge_busy(&self->hedge, bb_io_now_ns());
+        pthread_mutex_unlock(&self->retry_mutex);
+    }
     bb_exchange_t *exchange = s_find(link, reply.request_id);
     // Who says hello may still be stuck with the work for which it was put last.
     if (is_unfit || !exchange || exchange->request.kind != BB_KIND_HELLO) {

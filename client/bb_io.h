@@ -11,6 +11,7 @@
 #define BB_IO_H
 
 #include "client/bb_attempt.h"
+#include "client/bb_hedge.h"
 #include "client/bb_link.h"
 #include "cluster-config/bb_config.h"
 
@@ -60,6 +61,7 @@ typedef struct {
     const bb_client_file_t *file; // copied
     const char *node_id;          // NULL = all nodes of the file
     const char *client_name;
+    bool no_hedges;
 } bb_io_options_t;
 
 // Starts the thread. PEER_UNKNOWN: node_id is not in the file; CONFIG; INTERNAL.
@@ -93,6 +95,16 @@ void bb_io_attempt_unsend(bb_io_t *self, bb_attempt_t *attempt);
 void bb_io_attempt_won(bb_io_t *self, bb_attempt_t *attempt);
 bb_attempt_step_t bb_io_attempt_step(bb_io_t *self, bb_attempt_t *attempt, bb_outcome_t outcome,
                                      uint32_t node, bb_error_t error, uint32_t retry_after_ms);
+// bb_hedge_begin, _take, _untake and _end with this client's clock and windows; the same mutex.
+// _begin: the kind is BB_HEDGE_KIND_NONE and the time BB_NEVER_NS when the read is not to be
+// hedged.
+int64_t bb_io_hedge_begin(bb_io_t *self, const bb_query_t *query, uint32_t *kind);
+BB_MUST_CHECK bool bb_io_hedge_take(bb_io_t *self);
+void bb_io_hedge_untake(bb_io_t *self);
+void bb_io_hedge_end(bb_io_t *self, uint32_t kind, int64_t latency_ns, bool has_won);
+void bb_io_hedge_counts(bb_io_t *self, uint64_t *asked, uint64_t *hedged, uint64_t *won);
+// One batch more, or one less, waits for its turn to be sent.
+void bb_io_queued_add(bb_io_t *self, int32_t difference);
 // Waits until there is a view and every link has been tried once (the latter for at most 250 ms).
 // UNAVAILABLE at once when every node refuses us, or at the end when none can be reached; TIMEOUT.
 BB_MUST_CHECK bb_error_t bb_io_wait_ready(bb_io_t *self, int64_t deadline_ns, bb_fault_t *fault);

@@ -192,6 +192,57 @@ bb_attempt_step_t bb_io_attempt_step(bb_io_t *self, bb_attempt_t *attempt, bb_ou
     return bb_attempt_step(attempt, bb_io_now_ns(), outcome, node, error, retry_after_ms, random);
 }
 
+// ---- hedges ------------------------------------------------------------------------------------
+
+int64_t bb_io_hedge_begin(bb_io_t *self, const bb_query_t *query, uint32_t *kind)
+{
+    *kind = self->no_hedges ? BB_HEDGE_KIND_NONE : bb_hedge_kind(query);
+    if (*kind == BB_HEDGE_KIND_NONE) {
+        return BB_NEVER_NS;
+    }
+    pthread_mutex_lock(&self->retry_mutex);
+    int64_t due_ns = bb_hedge_begin(&self->hedge, *kind, bb_io_now_ns());
+    pthread_mutex_unlock(&self->retry_mutex);
+    return due_ns;
+}
+
+bool bb_io_hedge_take(bb_io_t *self)
+{
+    bool is_queued = atomic_load_explicit(&self->queued_count, memory_order_relaxed) > 0;
+    pthread_mutex_lock(&self->retry_mutex);
+    bool is_taken = bb_hedge_take(&self->hedge, bb_io_now_ns(), is_queued);
+    pthread_mutex_unlock(&self->retry_mutex);
+    return is_taken;
+}
+
+void bb_io_hedge_untake(bb_io_t *self)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    bb_hedge_untake(&self->hedge);
+    pthread_mutex_unlock(&self->retry_mutex);
+}
+
+void bb_io_hedge_end(bb_io_t *self, uint32_t kind, int64_t latency_ns, bool has_won)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    bb_hedge_end(&self->hedge, kind, latency_ns, has_won);
+    pthread_mutex_unlock(&self->retry_mutex);
+}
+
+void bb_io_hedge_counts(bb_io_t *self, uint64_t *asked, uint64_t *hedged, uint64_t *won)
+{
+    pthread_mutex_lock(&self->retry_mutex);
+    *asked = self->hedge.asked_count;
+    *hedged = self->hedge.hedge_count;
+    *won = self->hedge.won_count;
+    pthread_mutex_unlock(&self->retry_mutex);
+}
+
+void bb_io_queued_add(bb_io_t *self, int32_t difference)
+{
+    atomic_fetch_add_explicit(&self->queued_count, difference, memory_order_relaxed);
+}
+
 // ---- waiting for the cluster -----------------------------------------------------------------
 
 // Under the mutex: how many links are in each state, and the sentences of those that failed.
@@ -316,6 +367,8 @@ bb_error_t bb_io_new(const bb_io_options_t *options, bb_io_t **io, bb_fault_t *f
     pthread_mutex_init(&self->mutex, NULL);
     pthread_mutex_init(&self->retry_mutex, NULL);
     bb_retry_budget_init(&self->retry_budget, bb_io_now_ns());
+    bb_hedge_init(&self->hedge);
+    self->no_hedges = options->no_hedges;
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     self->context = zmq_ctx_new();
     self->key = file->key;

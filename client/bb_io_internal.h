@@ -22,6 +22,7 @@ struct bb_io {
     char preferred_dc[BB_NODE_ID_BYTES_MAX + 1];
     char only_node_id[BB_NODE_ID_BYTES_MAX + 1]; // "" = all
     char client_name[128];
+    bool no_hedges;
     uint8_t cluster_id[16];
     uint64_t salt;
     int wake_fd;
@@ -36,8 +37,10 @@ struct bb_io {
     bb_link_t *links[BB_NODES_MAX]; // state and why: likewise
     _Atomic uint32_t generation;
     _Atomic uint8_t ranks[BB_NODES_MAX]; // per link
-    pthread_mutex_t retry_mutex;         // of the next two, a leaf: nothing is locked within
+    _Atomic int32_t queued_count;        // batches that wait for their turn to be sent
+    pthread_mutex_t retry_mutex;         // of the next three, a leaf: nothing is locked within
     bb_retry_budget_t retry_budget;
+    bb_hedge_t hedge;
     uint64_t random_state;
     // The io thread's own.
     bb_io_greeting_t *greetings[BB_NODES_MAX];

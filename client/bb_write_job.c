@@ -69,6 +69,7 @@ static void s_waiting_add(bb_write_job_t *job)
         return;
     }
     job->is_waiting = true;
+    bb_io_queued_add(queue->io, 1);
     job->next = NULL;
     if (queue->waiting_last) {
         queue->waiting_last->next = job;
@@ -95,6 +96,7 @@ static void s_waiting_remove(bb_write_job_t *job)
             queue->waiting_last = before;
         }
         job->is_waiting = false;
+        bb_io_queued_add(queue->io, -1);
         job->next = NULL;
         return;
     }

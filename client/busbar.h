@@ -79,6 +79,7 @@ typedef struct {
     int64_t timeout_ns;  // of calls that do not say; 0 = 10 s
     const char *node_id; // talk to this node alone (and answer partially if it lacks partitions)
     const char *name;    // for the nodes' logs; NULL = "libbusbar"
+    bool no_hedges;      // small reads are never sent to a second node (busbar_client_stats_t)
 } busbar_options_t;
 
 // Reads a client file and starts the background thread; does not wait for a node to answer.
@@ -89,6 +90,16 @@ BUSBAR_API busbar_status_t busbar_open(const char *client_file, const busbar_opt
 // TIMEOUT/UNAVAILABLE.
 BUSBAR_API busbar_status_t busbar_wait_ready(busbar_client_t *client, int64_t timeout_ns,
                                              busbar_fault_t *fault);
+// A small read (newest values, points or buckets of up to four named batteries, over a day or 1,000
+// rows at most) that takes longer than 95 % of the last ones is sent to a second replica as well,
+// and the first whole answer counts: never more than one for twenty reads, and not while a node
+// says BUSY or batches wait to be sent.
+typedef struct {
+    uint64_t small_reads; // requests that could be sent twice
+    uint64_t hedges;      // those that were
+    uint64_t hedges_won;  // whose second node answered first
+} busbar_client_stats_t;
+BUSBAR_API void busbar_client_stats(busbar_client_t *client, busbar_client_stats_t *stats);
 // All writers and rows of the client must be closed. Sets the pointer to NULL.
 BUSBAR_API void busbar_close(busbar_client_t **client);
 

@@ -89,8 +89,10 @@ busbar_status_t busbar_open(const char *client_file, const busbar_options_t *opt
     busbar_client_t *self = bb_alloc_zero(1, sizeof *self);
     self->timeout_ns = chosen->timeout_ns ? chosen->timeout_ns : BB_DEADLINE_NS_DEFAULT;
     snprintf(self->file_path, sizeof self->file_path, "%s", client_file);
-    bb_io_options_t io_options = {
-        .file = file, .node_id = chosen->node_id, .client_name = chosen->name};
+    bb_io_options_t io_options = {.file = file,
+                                  .node_id = chosen->node_id,
+                                  .client_name = chosen->name,
+                                  .no_hedges = chosen->no_hedges};
     error = bb_io_new(&io_options, &self->io, &why);
     bb_client_file_destroy(&file);
     if (error != BB_OK) {
@@ -110,6 +112,13 @@ busbar_status_t busbar_wait_ready(busbar_client_t *client, int64_t timeout_ns,
     bb_fault_t why = {0};
     bb_error_t error = bb_io_wait_ready(client->io, busbar_deadline_ns(client, timeout_ns), &why);
     return error == BB_OK ? BUSBAR_OK : busbar_fault_of(fault, &why, error);
+}
+
+void busbar_client_stats(busbar_client_t *client, busbar_client_stats_t *stats)
+{
+    if (client && stats) {
+        bb_io_hedge_counts(client->io, &stats->small_reads, &stats->hedges, &stats->hedges_won);
+    }
 }
 
 void busbar_close(busbar_client_t **client)
@@ -188,6 +197,36 @@ bb_exchange_t *busbar_gather_next(busbar_gather_t *self, int64_t deadline_ns)
     }
     pthread_mutex_unlock(&self->mutex);
     return exchange;
+}
+
+static void s_run_abort(void *context)
+{
+    bb_exchange_t *exchange = context;
+    bb_io_abort(exchange->io, exchange);
+}
+
+void busbar_gather_drop(busbar_gather_t *self, bb_exchange_t *exchange)
+{
+    BB_ASSERT(self->under_way > 0);
+    // What was submitted before this call has begun when it runs, so it is done afterwards.
+    bb_io_call(self->io, s_run_abort, exchange);
+    pthread_mutex_lock(&self->mutex);
+    bb_exchange_t *before = NULL, *at = self->done_first;
+    while (at && at != exchange) {
+        before = at;
+        at = at->next;
+    }
+    BB_ASSERT(at == exchange);
+    if (before) {
+        before->next = at->next;
+    } else {
+        self->done_first = at->next;
+    }
+    self->done_last = at->next ? self->done_last : before;
+    at->next = NULL;
+    self->under_way--;
+    pthread_mutex_unlock(&self->mutex);
+    bb_exchange_clear(exchange);
 }
 
 busbar_poll_t *busbar_poll_nodes(busbar_client_t *client, const bb_message_t *request,

@@ -36,6 +36,9 @@ void busbar_gather_free(busbar_gather_t *self); // nothing may be under way
 void busbar_gather_submit(busbar_gather_t *self, bb_exchange_t *exchange);
 // The next exchange that ended, or NULL when nothing is under way or the deadline has passed.
 bb_exchange_t *busbar_gather_next(busbar_gather_t *self, int64_t deadline_ns);
+// Ends an exchange that was submitted and not taken yet, and takes it; its answer, if there was one
+// already, is freed.
+void busbar_gather_drop(busbar_gather_t *self, bb_exchange_t *exchange);
 
 // The same request to every node at once.
 typedef struct {

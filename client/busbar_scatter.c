@@ -22,10 +22,15 @@ typedef enum {
 } s_task_state_t;
 
 typedef struct {
-    bb_exchange_t exchange; // first
+    bb_exchange_t exchange;
+    bb_exchange_t hedge; // the same request to a second node
     uint32_t id;
     s_task_state_t state;
-    uint32_t node;        // in the view, of the last request
+    bool is_first_out, is_hedge_out; // which of them are under way; ASKED: at least one
+    uint32_t hedge_kind;
+    int64_t asked_ns, hedge_ns; // when the first one left, and when a second one is due
+    uint32_t node;              // in the view, of the last request
+    uint32_t hedge_node;
     bb_attempt_t attempt; // of the current page; `tried` by node
     int64_t wake_ns;
     uint32_t *partitions; // ascending, owned
@@ -37,6 +42,7 @@ typedef struct {
     uint8_t cursor[BB_CURSOR_BYTES_MAX];
     size_t cursor_length;
     uint8_t *session; // the token of the request under way, owned
+    size_t session_length;
 } s_task_t;
 
 struct busbar_scatter {
@@ -246,6 +252,22 @@ static void s_step(busbar_scatter_t *self, s_task_t *task, bb_outcome_t outcome,
     s_move(self, task, step);
 }
 
+static void s_fill_request(const busbar_scatter_t *self, const s_task_t *task,
+                           bb_message_t *request)
+{
+    request->kind = BB_KIND_QUERY;
+    request->query = self->options.query;
+    request->query.partitions = task->partitions;
+    request->query.partition_count = task->partition_count;
+    request->query.batteries = task->batteries;
+    request->query.battery_count = task->battery_count;
+    request->query.cursor = bb_slice(task->cursor, task->cursor_length);
+    if (self->options.session) {
+        request->query.session = bb_slice(task->session, task->session_length);
+        request->query.wants_session = true;
+    }
+}
+
 static void s_ask(busbar_scatter_t *self, s_task_t *task)
 {
     bb_attempt_step_t step = bb_io_attempt_send(self->client->io, &task->attempt);
@@ -260,23 +282,43 @@ static void s_ask(busbar_scatter_t *self, s_task_t *task)
         .due_ns = bb_attempt_due_ns(&task->attempt, now_ns),
         .waits_for_link = true,
     };
-    bb_message_t *request = &task->exchange.request;
-    request->kind = BB_KIND_QUERY;
-    request->query = self->options.query;
-    request->query.partitions = task->partitions;
-    request->query.partition_count = task->partition_count;
-    request->query.batteries = task->batteries;
-    request->query.battery_count = task->battery_count;
-    request->query.cursor = bb_slice(task->cursor, task->cursor_length);
     if (self->options.session) {
-        size_t length = 0;
         free(task->session); // of a request that has ended
         bb_session_encode(self->options.session, task->partitions, task->partition_count,
-                          &task->session, &length);
-        request->query.session = bb_slice(task->session, length);
-        request->query.wants_session = true;
+                          &task->session, &task->session_length);
     }
+    s_fill_request(self, task, &task->exchange.request);
+    task->asked_ns = now_ns;
+    task->hedge_kind = BB_HEDGE_KIND_NONE;
+    task->hedge_ns =
+        task->attempt.is_repetition
+            ? BB_NEVER_NS
+            : bb_io_hedge_begin(self->client->io, &task->exchange.request.query, &task->hedge_kind);
+    task->is_first_out = true;
     busbar_gather_submit(&self->gather, &task->exchange);
+}
+
+// The first node takes long: asks the next best of the same data centre, if that one is well.
+static void s_hedge(busbar_scatter_t *self, s_task_t *task)
+{
+    task->hedge_ns = BB_NEVER_NS;
+    uint8_t ranks[BB_NODES_MAX];
+    bb_node_set_t tried = task->attempt.tried;
+    bb_node_set_add(&tried, task->node);
+    bb_view_choice_t choice = s_choice(self, ranks, &tried);
+    const bb_view_node_t *nodes = self->view->nodes;
+    uint32_t node =
+        bb_view_choose_common(self->view, &choice, task->partitions, task->partition_count);
+    if (node == BB_LINK_NONE || nodes[node].link == BB_LINK_NONE || ranks[node] != BB_RANK_GOOD ||
+        strcmp(nodes[node].dc, nodes[task->node].dc) != 0 || !bb_io_hedge_take(self->client->io)) {
+        return;
+    }
+    task->hedge = (bb_exchange_t){.link = nodes[node].link,
+                                  .due_ns = bb_attempt_due_ns(&task->attempt, task->asked_ns)};
+    s_fill_request(self, task, &task->hedge.request);
+    task->hedge_node = node;
+    task->is_hedge_out = true;
+    busbar_gather_submit(&self->gather, &task->hedge);
 }
 
 // Takes the task back and asks its partitions one group per node.
@@ -510,6 +552,69 @@ static void s_on_exchange(busbar_scatter_t *self, s_task_t *task, bb_exchange_t 
     }
 }
 
+static s_task_t *s_task_of(const busbar_scatter_t *self, const bb_exchange_t *exchange)
+{
+    for (uint32_t i = 0; i < self->task_count; i++) {
+        if (&self->tasks[i]->exchange == exchange || &self->tasks[i]->hedge == exchange) {
+            return self->tasks[i];
+        }
+    }
+    BB_ASSERT(!"an exchange of no task");
+    return NULL;
+}
+
+// Nothing is missing, so nothing that another node may say is better.
+static bool s_is_whole(const bb_exchange_t *exchange)
+{
+    return exchange->outcome == BB_OUTCOME_ANSWERED && exchange->reply.kind == BB_KIND_RESULT &&
+           exchange->reply.result.missing_count == 0;
+}
+
+// How long the first request took, or at least took, if that says anything of the node.
+static void s_learn(busbar_scatter_t *self, s_task_t *task, const bb_exchange_t *ended,
+                    bool has_won)
+{
+    bool is_silent = ended->outcome == BB_OUTCOME_NO_ANSWER;
+    if (task->hedge_kind != BB_HEDGE_KIND_NONE && (s_is_whole(ended) || is_silent)) {
+        bb_io_hedge_end(self->client->io, task->hedge_kind, bb_io_now_ns() - task->asked_ns,
+                        has_won);
+        task->hedge_kind = BB_HEDGE_KIND_NONE;
+    }
+}
+
+// One of the two ended: the first whole answer counts, and without one the end of the last of them.
+static void s_on_end(busbar_scatter_t *self, bb_exchange_t *exchange)
+{
+    s_task_t *task = s_task_of(self, exchange);
+    bool is_hedge = exchange == &task->hedge;
+    BB_ASSERT(is_hedge ? task->is_hedge_out : task->is_first_out);
+    bool is_other_out = is_hedge ? task->is_first_out : task->is_hedge_out;
+    *(is_hedge ? &task->is_hedge_out : &task->is_first_out) = false;
+    if (is_hedge && exchange->outcome == BB_OUTCOME_NOT_SENT) {
+        bb_io_hedge_untake(self->client->io);
+    }
+    if (is_other_out && !s_is_whole(exchange)) {
+        bb_node_set_add(&task->attempt.tried, is_hedge ? task->hedge_node : task->node);
+        bb_exchange_clear(exchange);
+        return;
+    }
+    s_learn(self, task, exchange, is_hedge && s_is_whole(exchange));
+    if (is_other_out) {
+        busbar_gather_drop(&self->gather, is_hedge ? &task->exchange : &task->hedge);
+        task->is_first_out = task->is_hedge_out = false;
+    }
+    task->node = is_hedge ? task->hedge_node : task->node;
+    task->hedge_ns = BB_NEVER_NS;
+    if (is_hedge && exchange->outcome == BB_OUTCOME_NOT_SENT) { // the first one was, and has failed
+        s_step(self, task, BB_OUTCOME_NOT_SENT, task->node, BB_OK, 0);
+        return;
+    }
+    // What is done about it may start the task's next exchange in the same place.
+    bb_exchange_t answer = *exchange;
+    s_on_exchange(self, task, &answer);
+    bb_exchange_clear(&answer);
+}
+
 // ---- turns -------------------------------------------------------------------------------------
 
 // Starts what may go on; the time of the next one that waits.
@@ -525,11 +630,15 @@ static int64_t s_start_due(busbar_scatter_t *self)
             s_go(self, task);
         } else if (task->state == S_TASK_WAITING && task->wake_ns <= now_ns) {
             s_go(self, task);
+        } else if (task->state == S_TASK_ASKED && task->hedge_ns <= now_ns) {
+            s_hedge(self, task);
         }
     }
     for (uint32_t i = 0; i < self->task_count; i++) {
         if (self->tasks[i]->state == S_TASK_WAITING) {
             next_ns = BB_MIN(next_ns, self->tasks[i]->wake_ns);
+        } else if (self->tasks[i]->state == S_TASK_ASKED) {
+            next_ns = BB_MIN(next_ns, self->tasks[i]->hedge_ns);
         }
     }
     return next_ns;
@@ -550,10 +659,7 @@ bool busbar_scatter_turn(busbar_scatter_t *self)
     }
     bb_exchange_t *exchange = busbar_gather_next(&self->gather, BB_MIN(next_ns, limit_ns));
     if (exchange) {
-        // What is done about it may start the task's next exchange in the same place.
-        bb_exchange_t answer = *exchange;
-        s_on_exchange(self, (s_task_t *)(void *)exchange, &answer);
-        bb_exchange_clear(&answer);
+        s_on_end(self, exchange);
     }
     // Ask for the next page at once, so that it is made while this one is read.
     bb_ignore(s_start_due(self), "the next turn asks again");
@@ -648,8 +754,11 @@ static void s_run_abort(void *context)
 {
     busbar_scatter_t *self = context;
     for (uint32_t i = 0; i < self->task_count; i++) {
-        if (self->tasks[i]->state == S_TASK_ASKED) {
+        if (self->tasks[i]->is_first_out) {
             bb_io_abort(self->client->io, &self->tasks[i]->exchange);
+        }
+        if (self->tasks[i]->is_hedge_out) {
+            bb_io_abort(self->client->io, &self->tasks[i]->hedge);
         }
     }
 }

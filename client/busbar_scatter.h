@@ -8,7 +8,8 @@
 // partitions of the task, else the task is taken back and split; a node that cannot read the cursor
 // of another (it has another number of stores) is asked from the beginning. A partition that a page
 // reports as missing is asked of its other replicas, alone. What fails everywhere ends in
-// `missing`.
+// `missing`. The first page of a small read may be asked of two nodes (bb_hedge): the first whole
+// answer counts, the other one is dropped before the task goes on.
 #ifndef BUSBAR_SCATTER_H
 #define BUSBAR_SCATTER_H
 

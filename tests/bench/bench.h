@@ -118,5 +118,7 @@ bool bench_questions(const bench_data_t *data, bb_store_t *store, const uint32_t
 int bench_codecs(const bench_data_t *data, FILE *results);
 // fdatasync, sequential write, memory and CURVE: what the machine can do in the same run.
 int bench_machine(const char *directory, FILE *results);
+// Small reads, a hundred a second with hedges and as many without, for so long; 0: none was wrong.
+int bench_small(const char *client_file, uint32_t seconds, FILE *results);
 
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // busbar-bench machine DIR | engine DIR | journal DIR | codecs |
 //              cluster|ingest|latency CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet
-//              CLUSTER_DIR BATTERIES SUFFIX (raw frames on standard input)
+//              CLUSTER_DIR BATTERIES SUFFIX (raw frames on standard input) |
+//              small CLIENT_FILE SECONDS (with hedges and without)
 //   --data FILE (raw yardstick)  --hours N (own fleet)  --results FILE (appended)
 #include <fcntl.h>
 #include <stdlib.h>
@@ -190,11 +191,13 @@ int main(int argc, char **argv)
     FILE *results = fopen(results_path, "a");
     bool is_complete = word_count >= 2 || (word_count == 1 && strcmp(words[0], "codecs") == 0);
     if (!is_complete || hours == 0 || !results) {
-        fprintf(stderr,
-                "busbar-bench machine DIR | engine DIR | journal DIR | codecs |\n"
-                "             cluster|ingest|load|latency CLUSTER_DIR SUFFIX |\n"
-                "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES\n"
-                "             [--data FILE | --hours N] [--results FILE]\n");
+        fprintf(
+            stderr,
+            "busbar-bench machine DIR | engine DIR | journal DIR | codecs |\n"
+            "             cluster|ingest|load|latency CLUSTER_DIR SUFFIX |\n"
+            "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES |\n"
+            "             small CLIENT_FILE SECONDS\n"
+            "             [--data FILE | --hours N] [--results FILE]\n");
         return 2;
     }
     bench_data_t data = {0};
@@ -204,6 +207,9 @@ int main(int argc, char **argv)
     } else if (strcmp(words[0], "fleet") == 0 && word_count >= 3) {
         uint32_t batteries = (uint32_t)strtoul(words[2], NULL, 10);
         status = bench_fleet(words[1], batteries, word_count > 3 ? words[3] : "", results);
+    } else if (strcmp(words[0], "small") == 0 && word_count >= 2) {
+        uint32_t seconds = word_count > 2 ? (uint32_t)strtoul(words[2], NULL, 10) : 10;
+        status = bench_small(words[1], BB_MAX(seconds, 1), results);
     } else if (!bench_data_load(&data, data_path, hours)) {
         status = 1;
     } else if (strcmp(words[0], "engine") == 0) {
