@@ -14,6 +14,8 @@ using flatbuffers::Vector;
 namespace
 {
 
+const uint32_t S_CHUNKS_VERSION = 2;
+
 bb_error_t s_corrupt(bb_fault_t *fault, const char *what)
 {
     return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "batch: %s", what);
@@ -371,23 +373,102 @@ void bb_batch_flat_write(const bb_batch_t *layout, bb_slice_t packed, uint8_t **
     *out_length = length;
 }
 
+namespace
+{
+
+// Differences to the smallest, in as few bytes each as the largest takes.
+Offset<Vector<uint8_t>> s_pack_seqs(FlatBufferBuilder &builder, const bb_chunks_t *self,
+                                    uint64_t *base, uint8_t *bytes_each)
+{
+    uint64_t first = bb_chunks_seq(self, 0), last = first;
+    for (uint32_t i = 1; i < self->part_count; i++) {
+        uint64_t seq = bb_chunks_seq(self, i);
+        first = BB_MIN(first, seq);
+        last = BB_MAX(last, seq);
+    }
+    BB_ASSERT(first >= 1);
+    uint64_t spread = last - first;
+    uint8_t width = spread <= UINT8_MAX    ? 1
+                    : spread <= UINT16_MAX ? 2
+                    : spread <= UINT32_MAX ? 4
+                                           : 8;
+    uint8_t *to = nullptr;
+    auto offsets = builder.CreateUninitializedVector(size_t{width} * self->part_count, &to);
+    for (uint32_t i = 0; i < self->part_count; i++) {
+        uint64_t offset = bb_chunks_seq(self, i) - first;
+        memcpy(to + size_t{width} * i, &offset, width); // little-endian
+    }
+    *base = first;
+    *bytes_each = width;
+    return offsets;
+}
+
+} // namespace
+
 void bb_chunks_encode(const bb_chunks_t *self, uint8_t **out, size_t *out_length)
 {
+    BB_ASSERT(self->part_count >= 1);
     bb::Allocator allocator;
     FlatBufferBuilder builder(256 + 8 * size_t{self->part_count} +
                                   4 * size_t{self->quarantined_count},
                               &allocator, false);
-    auto seqs = builder.CreateVector(self->seqs, self->part_count);
+    // First, so that it is what the bytes end with: nothing can be cut off unnoticed.
+    auto stream = builder.CreateVector(self->stream.bytes, sizeof self->stream.bytes);
+    uint64_t base = 0;
+    uint8_t bytes_each = 0;
+    auto offsets = s_pack_seqs(builder, self, &base, &bytes_each);
     Offset<Vector<uint32_t>> quarantined;
     if (self->quarantined_count > 0) {
         quarantined = builder.CreateVector(self->quarantined, self->quarantined_count);
     }
-    auto stream = builder.CreateVector(self->stream.bytes, sizeof self->stream.bytes);
-    builder.Finish(wire::CreateChunks(builder, 1, self->epoch, self->origin_wall_ns, stream, seqs,
-                                      quarantined),
+    builder.Finish(wire::CreateChunks(builder, S_CHUNKS_VERSION, self->epoch, self->origin_wall_ns,
+                                      stream, 0, quarantined, base, bytes_each, offsets),
                    "BBCH");
     bb::s_copy_out(builder, out, out_length);
 }
+
+namespace
+{
+
+// Version 1.
+bb_error_t s_plain_seqs(bb_chunks_t *self, const wire::Chunks &chunks, bb_fault_t *fault)
+{
+    self->part_count = bb::s_count(chunks.seqs());
+    if (self->part_count == 0 || !bb::s_is_aligned(chunks.seqs()->data())) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "chunks: seqs missing or not aligned");
+    }
+    self->seqs = chunks.seqs()->data();
+    for (uint32_t i = 0; i < self->part_count; i++) {
+        if (self->seqs[i] == 0) {
+            return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "chunks: seq %u is zero", i);
+        }
+    }
+    return BB_OK;
+}
+
+bb_error_t s_packed_seqs(bb_chunks_t *self, const wire::Chunks &chunks, bb_fault_t *fault)
+{
+    uint32_t width = chunks.seq_bytes(), length = bb::s_count(chunks.seq_offsets());
+    if ((width != 1 && width != 2 && width != 4 && width != 8) || length == 0 ||
+        length % width != 0 || chunks.seqs()) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT,
+                            "chunks: %u bytes of seqs, %u each, or twice", length, width);
+    }
+    self->part_count = length / width;
+    self->seq_base = chunks.seq_base();
+    self->seq_bytes = width;
+    self->seq_offsets = chunks.seq_offsets()->data();
+    for (uint32_t i = 0; i < self->part_count; i++) {
+        uint64_t seq = bb_chunks_seq(self, i);
+        if (seq == 0 || seq < self->seq_base) {
+            return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT,
+                                "chunks: seq %u is zero or past the largest number", i);
+        }
+    }
+    return BB_OK;
+}
+
+} // namespace
 
 bb_error_t bb_chunks_decode(bb_chunks_t *self, bb_slice_t encoded, bb_fault_t *fault)
 {
@@ -402,21 +483,18 @@ bb_error_t bb_chunks_decode(bb_chunks_t *self, bb_slice_t encoded, bb_fault_t *f
                             "chunks: not a verified FlatBuffer of kind BBCH");
     }
     const wire::Chunks &chunks = *flatbuffers::GetRoot<wire::Chunks>(data);
-    uint32_t part_count = bb::s_count(chunks.seqs());
-    if (chunks.version() != 1) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "chunks: version %u, expected 1",
-                            chunks.version());
+    if (chunks.version() < 1 || chunks.version() > S_CHUNKS_VERSION) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_VERSION, "chunks: version %u, expected 1 to %u",
+                            chunks.version(), S_CHUNKS_VERSION);
     }
-    if (bb::s_count(chunks.stream()) != sizeof self->stream.bytes || part_count == 0 ||
-        !bb::s_is_aligned(chunks.seqs()->data())) {
-        return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT,
-                            "chunks: stream, or seqs missing or not aligned");
+    if (bb::s_count(chunks.stream()) != sizeof self->stream.bytes) {
+        return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "chunks: no stream");
     }
-    const uint64_t *seqs = chunks.seqs()->data();
-    for (uint32_t i = 0; i < part_count; i++) {
-        if (seqs[i] == 0) {
-            return bb_fault_set(fault, BB_ERR_MESSAGE_CORRUPT, "chunks: seq %u is zero", i);
-        }
+    bb_chunks_t found = {};
+    bb_error_t error = chunks.version() == 1 ? s_plain_seqs(&found, chunks, fault)
+                                             : s_packed_seqs(&found, chunks, fault);
+    if (error != BB_OK) {
+        return error;
     }
     uint32_t quarantined_count = bb::s_count(chunks.quarantined());
     const uint32_t *quarantined = s_data(chunks.quarantined());
@@ -426,12 +504,11 @@ bb_error_t bb_chunks_decode(bb_chunks_t *self, bb_slice_t encoded, bb_fault_t *f
                                 "chunks: quarantined frames are not ascending");
         }
     }
-    memcpy(self->stream.bytes, chunks.stream()->data(), sizeof self->stream.bytes);
-    self->epoch = chunks.epoch();
-    self->origin_wall_ns = chunks.origin_wall_ns();
-    self->part_count = part_count;
-    self->seqs = seqs;
-    self->quarantined_count = quarantined_count;
-    self->quarantined = quarantined;
+    memcpy(found.stream.bytes, chunks.stream()->data(), sizeof found.stream.bytes);
+    found.epoch = chunks.epoch();
+    found.origin_wall_ns = chunks.origin_wall_ns();
+    found.quarantined_count = quarantined_count;
+    found.quarantined = quarantined;
+    *self = found;
     return BB_OK;
 }

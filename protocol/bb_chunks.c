@@ -38,7 +38,7 @@ bb_error_t bb_chunks_subset(const bb_chunks_t *self, const bb_batch_t *batch, co
     for (uint32_t p = 0; p < batch->part_count; p++) {
         frame_limit += batch->parts[p].frame_count;
         if (keep[p]) {
-            seqs[kept.part_count++] = self->seqs[p];
+            seqs[kept.part_count++] = bb_chunks_seq(self, p);
         }
         for (; verdict < self->quarantined_count && self->quarantined[verdict] < frame_limit;
              verdict++) {

@@ -3,9 +3,14 @@
 //
 // Pure. A replicated message is (envelope, chunks header, batch); a journal record is
 // (chunks header, batch): the same bytes, written once by the coordinator and copied as they are.
-// seqs[i] belongs to batch.parts[i]; its dot is (stream, seqs[i]) in that partition.
+// Part i of the batch has the seq bb_chunks_seq(chunks, i); its dot is (stream, seq) in that
+// partition. The parts of a batch have nearly the same seqs, because a batch that touches a
+// partition takes one of it: they are packed as differences to the smallest, one byte a part as a
+// rule, 8 before (version 1, which is still read).
 #ifndef BB_CHUNKS_H
 #define BB_CHUNKS_H
+
+#include <string.h>
 
 #include "protocol/bb_batch.h"
 #include "protocol/bb_have_set.h"
@@ -19,15 +24,44 @@ typedef struct {
     uint32_t epoch;         // topology epoch under which the dots were given
     int64_t origin_wall_ns; // the coordinator's clock when it judged the times
     uint32_t part_count;
-    const uint64_t *seqs; // part_count, each >= 1
+    const uint64_t *seqs; // to encode: part_count, each >= 1; decoded: NULL, they are packed
+    uint64_t seq_base;    // the smallest
+    uint32_t seq_bytes;   // of each offset: 1, 2, 4 or 8
+    const uint8_t *seq_offsets;
     uint32_t quarantined_count;
     const uint32_t *quarantined; // frame indexes into the batch, ascending: the verdict
 } bb_chunks_t;
 
+// Of part i < part_count.
+static inline uint64_t bb_chunks_seq(const bb_chunks_t *self, uint32_t i)
+{
+    if (self->seqs) {
+        return self->seqs[i];
+    }
+    const uint8_t *at = self->seq_offsets + (size_t)self->seq_bytes * i;
+    uint64_t offset = 0; // little-endian, like the machine
+    switch (self->seq_bytes) {
+    case 1:
+        offset = *at;
+        break;
+    case 2:
+        memcpy(&offset, at, 2);
+        break;
+    case 4:
+        memcpy(&offset, at, 4);
+        break;
+    default:
+        memcpy(&offset, at, 8);
+        break;
+    }
+    return self->seq_base + offset;
+}
+
 // *out is 8-byte aligned malloc memory owned by the caller.
 void bb_chunks_encode(const bb_chunks_t *self, uint8_t **out, size_t *out_length);
 // Verifies and hands out views into `encoded` (8-byte aligned, must outlive self).
-// BB_ERR_MESSAGE_CORRUPT: not a verified header, a zero seq, or quarantined not ascending.
+// BB_ERR_MESSAGE_CORRUPT: not a verified header, a seq that is zero or past the largest number, or
+// quarantined not ascending. BB_ERR_MESSAGE_VERSION: neither version 1 nor 2.
 BB_MUST_CHECK bb_error_t bb_chunks_decode(bb_chunks_t *self, bb_slice_t encoded, bb_fault_t *fault);
 // Checks that the header fits the batch: part_count equal, quarantined < frame_count.
 BB_MUST_CHECK bb_error_t bb_chunks_match(const bb_chunks_t *self, const bb_batch_t *batch,

@@ -246,11 +246,25 @@ typedef struct {
     const uint16_t *forward; // node indexes of the sender's epoch, ascending
 } bb_replicate_t;            // + chunks frame + batch frame
 
+// A batch of the origin, named by one of its dots: all of it that the acknowledging node is a
+// replica of, in the lane, is durable there. Its origin knows which parts that are, and takes it
+// only if their number and sum are the same. A batch of 300 parts so takes 24 bytes, 7,200 as
+// ranges.
+typedef struct {
+    uint32_t partition;
+    uint32_t part_count; // >= 1
+    uint64_t seq;        // >= 1
+    uint64_t dot_sum;    // bb_dot_sum.h, of these parts
+} bb_ack_batch_t;
+
 typedef struct {
     bb_stream_t stream;      // whose dots
     bb_stream_t incarnation; // of the replica that acknowledges
     uint32_t range_count;
     const bb_dot_range_t *ranges;
+    uint32_t batch_count; // only for an origin that wrote its dots as version 2 (bb_chunks.h)
+    const bb_ack_batch_t *batches;
+    bb_lane_t lane; // of the store that acknowledges; with batches
 } bb_replicate_ack_t;
 
 typedef struct {

@@ -422,6 +422,36 @@ bb_error_t s_decode(bb_message_t *self, const wire::Routes &from, bb_fault_t *fa
     return BB_OK;
 }
 
+bool s_lane(const wire::Lane *from, bb_lane_t &to)
+{
+    if (!from || from->count() > BB_LANES_MAX || from->index() >= from->count()) {
+        return false;
+    }
+    to = {from->count(), from->index()};
+    return true;
+}
+
+bb_error_t s_ack_batches(bb_replicate_ack_t &to, const wire::ReplicateAck &from, bb_fault_t *fault)
+{
+    to.batch_count = bb::s_count(from.batches());
+    if (to.batch_count == 0) {
+        return BB_OK;
+    }
+    const void *data = from.batches()->Data();
+    S_REQUIRE(bb::s_is_aligned(data), "replicate_ack.batches", "not aligned");
+    to.batches = static_cast<const bb_ack_batch_t *>(data);
+    S_REQUIRE(s_lane(from.lane(), to.lane), "replicate_ack.lane", "missing or out of range");
+    for (uint32_t i = 0; i < to.batch_count; i++) {
+        const bb_ack_batch_t &batch = to.batches[i];
+        S_REQUIRE(batch.partition < BB_PARTITIONS_MAX &&
+                      batch.partition % to.lane.count == to.lane.index,
+                  "replicate_ack.batches", "partition out of range or of another lane");
+        S_REQUIRE(batch.seq >= 1 && batch.part_count >= 1 && batch.part_count <= BB_PARTITIONS_MAX,
+                  "replicate_ack.batches", "no seq, no parts or too many");
+    }
+    return BB_OK;
+}
+
 bb_error_t s_decode(bb_message_t *self, const wire::ReplicateAck &from, bb_fault_t *fault)
 {
     bb_replicate_ack_t &to = self->replicate_ack;
@@ -439,16 +469,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::ReplicateAck &from, bb_fault
         S_REQUIRE(range.first_seq >= 1 && range.first_seq <= range.last_seq, "replicate_ack.ranges",
                   "seqs are zero or descend");
     }
-    return BB_OK;
-}
-
-bool s_lane(const wire::Lane *from, bb_lane_t &to)
-{
-    if (!from || from->count() > BB_LANES_MAX || from->index() >= from->count()) {
-        return false;
-    }
-    to = {from->count(), from->index()};
-    return true;
+    return s_ack_batches(to, from, fault);
 }
 
 bb_error_t s_decode(bb_message_t *self, const wire::HaveRequest &from, bb_fault_t *fault)

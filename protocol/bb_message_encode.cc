@@ -173,6 +173,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_query_t &self)
 static_assert(sizeof(wire::Missing) == sizeof(bb_missing_t), "mirrors bb_missing_t");
 static_assert(sizeof(bb_error_t) == 4, "an error is four bytes in bb_missing_t");
 static_assert(sizeof(wire::DotRange) == sizeof(bb_dot_range_t), "mirrors bb_dot_range_t");
+static_assert(sizeof(wire::AckBatch) == sizeof(bb_ack_batch_t), "mirrors bb_ack_batch_t");
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_result_t &self)
 {
@@ -284,6 +285,13 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_t &self)
     return wire::CreateReplicate(fbb, forward).Union();
 }
 
+wire::Lane s_lane(const bb_lane_t &self)
+{
+    BB_ASSERT(self.count <= BB_LANES_MAX);
+    BB_ASSERT(self.index < self.count);
+    return wire::Lane(self.count, self.index);
+}
+
 body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_ack_t &self)
 {
     auto ranges = self.range_count
@@ -292,14 +300,13 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_replicate_ack_t &self)
                       : Offset<flatbuffers::Vector<const wire::DotRange *>>();
     wire::Bytes16 stream = s_fixed<wire::Bytes16>(self.stream.bytes);
     wire::Bytes16 incarnation = s_fixed<wire::Bytes16>(self.incarnation.bytes);
-    return wire::CreateReplicateAck(fbb, &stream, &incarnation, ranges).Union();
-}
-
-wire::Lane s_lane(const bb_lane_t &self)
-{
-    BB_ASSERT(self.count <= BB_LANES_MAX);
-    BB_ASSERT(self.index < self.count);
-    return wire::Lane(self.count, self.index);
+    if (self.batch_count == 0) {
+        return wire::CreateReplicateAck(fbb, &stream, &incarnation, ranges).Union();
+    }
+    auto batches = fbb.CreateVectorOfStructs(reinterpret_cast<const wire::AckBatch *>(self.batches),
+                                             self.batch_count);
+    wire::Lane lane = s_lane(self.lane);
+    return wire::CreateReplicateAck(fbb, &stream, &incarnation, ranges, batches, &lane).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_have_request_t &self)

@@ -467,8 +467,9 @@ static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, cons
             continue;
         }
         bool added = false;
-        bb_error_t error = bb_have_set_add(&self->have[partition], &chunks->stream, chunks->seqs[i],
-                                           chunks->seqs[i], &added);
+        bb_error_t error =
+            bb_have_set_add(&self->have[partition], &chunks->stream, bb_chunks_seq(chunks, i),
+                            bb_chunks_seq(chunks, i), &added);
         if (error != BB_OK) {
             result = error;
         }

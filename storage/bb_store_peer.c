@@ -77,7 +77,7 @@ static bool s_find_dot(void *context, uint32_t partition, const bb_stream_t *str
                        uint64_t first_seq, uint64_t last_seq)
 {
     s_contradiction_t *self = context;
-    uint64_t seq = self->chunks->seqs[self->part_index];
+    uint64_t seq = bb_chunks_seq(self->chunks, self->part_index);
     self->is_there = partition == self->batch->parts[self->part_index].partition &&
                      bb_stream_is_equal(stream, &self->chunks->stream) && first_seq <= seq &&
                      seq <= last_seq;
@@ -94,7 +94,7 @@ static bb_error_t s_compare_record(void *context, uint64_t file_seq, const bb_ch
     bool is_stream = bb_stream_is_equal(&chunks->stream, &self->chunks->stream);
     for (uint32_t i = 0; is_stream && i < chunks->part_count; i++) {
         if (batch->parts[i].partition == partition &&
-            chunks->seqs[i] == self->chunks->seqs[self->part_index]) {
+            bb_chunks_seq(chunks, i) == bb_chunks_seq(self->chunks, self->part_index)) {
             self->is_other = !bb_batch_part_is_equal(batch, chunks, i, self->batch, self->chunks,
                                                      self->part_index);
             return BB_ERR_CANCELLED;
@@ -204,8 +204,9 @@ static bb_error_t s_offer(void *context, uint64_t file_seq, const bb_chunks_t *c
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         uint32_t index = partition < self->store->partition_count ? self->index_of[partition] : 0;
-        self->keep[i] = index != 0 && !bb_have_set_contains(&self->their_have[index - 1],
-                                                            &chunks->stream, chunks->seqs[i]);
+        self->keep[i] =
+            index != 0 && !bb_have_set_contains(&self->their_have[index - 1], &chunks->stream,
+                                                bb_chunks_seq(chunks, i));
         kept += self->keep[i];
     }
     if (kept == 0) {
@@ -236,8 +237,8 @@ static bb_error_t s_note_record(void *context, uint64_t file_seq, const bb_chunk
     (void)file_seq;
     (void)chunks_encoded;
     for (uint32_t i = 0; i < batch->part_count && !bb_stream_is_none(&chunks->stream); i++) {
-        s_note_dots(context, batch->parts[i].partition, &chunks->stream, chunks->seqs[i],
-                    chunks->seqs[i]);
+        s_note_dots(context, batch->parts[i].partition, &chunks->stream, bb_chunks_seq(chunks, i),
+                    bb_chunks_seq(chunks, i));
     }
     return BB_OK;
 }

@@ -16,6 +16,7 @@ static void s_split_ack(const s_split_t *self)
 {
     const bb_replicate_ack_t *ack = &self->message->replicate_ack;
     bb_dot_range_t *ranges = bb_alloc_zero((size_t)ack->range_count + 1, sizeof *ranges);
+    bb_ack_batch_t *batches = bb_alloc_zero((size_t)ack->batch_count + 1, sizeof *batches);
     for (uint32_t s = 0; s < self->store_count; s++) {
         bb_message_t part = *self->message;
         part.replicate_ack.ranges = ranges;
@@ -25,11 +26,19 @@ static void s_split_ack(const s_split_t *self)
                 ranges[part.replicate_ack.range_count++] = ack->ranges[i];
             }
         }
-        if (part.replicate_ack.range_count > 0) {
+        part.replicate_ack.batches = batches;
+        part.replicate_ack.batch_count = 0;
+        for (uint32_t i = 0; i < ack->batch_count; i++) {
+            if (bb_store_of_partition(ack->batches[i].partition, self->store_count) == s) {
+                batches[part.replicate_ack.batch_count++] = ack->batches[i];
+            }
+        }
+        if (part.replicate_ack.range_count > 0 || part.replicate_ack.batch_count > 0) {
             self->emit(self->context, s, &part, NULL, NULL, false);
         }
     }
     free(ranges);
+    free(batches);
 }
 
 // What belongs to one store, as a REPLICATE of its own.

@@ -3,7 +3,8 @@
 //
 // Pure. A node keeps partition p in store p % store_count; peers know nodes, not their stores.
 //   REPLICATE      cut by the partitions of its parts; one store only (almost always): as it is
-//   REPLICATE_ACK  each store gets the ranges of its partitions
+//   REPLICATE_ACK  each store gets the ranges of its partitions, and the batches of its partitions:
+//                  a batch that one of our stores has sent is in that store alone
 //   HAVE_REQUEST, HAVE, PULL, PULL_DONE  the lane names one store (bb_have_view.h)
 // With one store everything but a lane is passed on unseen.
 #ifndef BB_PEER_SPLIT_H

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/bb_dot_sum.h"
+
 // How long an answered write waits for the peers that still owe an acknowledgement.
 #define S_OWED_NS_MAX (10 * BB_NS_PER_S)
 #define S_MET         (1u << 31) // in slot_mask: the part has its level; slots use the low 16 bits
@@ -374,6 +376,29 @@ static void s_pay(bb_replication_t *self, s_write_t *write, uint32_t node)
     }
 }
 
+// The part is durable at the node, which has this slot of it. The caller releases the write.
+static void s_count(bb_replication_t *self, s_write_t *write, s_part_t *part, uint32_t slot,
+                    uint32_t node, int64_t now_mono_ns)
+{
+    if (part->slot_mask & (1u << slot)) {
+        return;
+    }
+    part->slot_mask |= 1u << slot;
+    self->acks[node].count++;
+    self->acks[node].ns_sum += (uint64_t)BB_MAX(now_mono_ns - write->begun_mono_ns, 0);
+    if (!(part->slot_mask & S_MET) &&
+        bb_topology_is_met(self->topology, &write->need, part->slot_mask)) {
+        part->slot_mask |= S_MET;
+        write->open_count--;
+        if (write->open_count == 0 && !write->is_answered) {
+            s_answer(self, write, BB_OK, now_mono_ns);
+        }
+    }
+    if (node != self->self_index) {
+        s_pay(self, write, node);
+    }
+}
+
 bb_error_t bb_replication_durable(bb_replication_t *self, uint32_t node, uint32_t partition,
                                   uint64_t first_seq, uint64_t last_seq, int64_t now_mono_ns)
 {
@@ -403,22 +428,61 @@ bb_error_t bb_replication_durable(bb_replication_t *self, uint32_t node, uint32_
         if (part->slot_mask & (1u << slot)) {
             continue;
         }
-        part->slot_mask |= 1u << slot;
-        self->acks[node].count++;
-        self->acks[node].ns_sum += (uint64_t)BB_MAX(now_mono_ns - write->begun_mono_ns, 0);
-        if (!(part->slot_mask & S_MET) &&
-            bb_topology_is_met(self->topology, &write->need, part->slot_mask)) {
-            part->slot_mask |= S_MET;
-            write->open_count--;
-            if (write->open_count == 0 && !write->is_answered) {
-                s_answer(self, write, BB_OK, now_mono_ns);
-            }
-        }
-        if (node != self->self_index) {
-            s_pay(self, write, node);
-        }
+        s_count(self, write, part, slot, node, now_mono_ns);
         s_release_if_unowed(self, index);
     }
+    return BB_OK;
+}
+
+// The parts of the write that the node holds in its lane are those that it means.
+static bool s_is_meant(const bb_replication_t *self, const s_write_t *write, uint32_t node,
+                       bb_lane_t lane, const bb_ack_batch_t *batch)
+{
+    uint32_t part_count = 0;
+    uint64_t dot_sum = 0;
+    for (uint32_t i = 0; i < write->part_count; i++) {
+        const s_part_t *part = &write->parts[i];
+        if (part->partition % lane.count == lane.index &&
+            bb_topology_is_replica(self->topology, part->partition, node)) {
+            part_count++;
+            dot_sum += bb_dot_sum_of(part->partition, part->seq);
+        }
+    }
+    return part_count == batch->part_count && dot_sum == batch->dot_sum;
+}
+
+bb_error_t bb_replication_durable_batch(bb_replication_t *self, uint32_t node, bb_lane_t lane,
+                                        const bb_ack_batch_t *batch, int64_t now_mono_ns)
+{
+    BB_ASSERT(self && batch);
+    BB_ASSERT(lane.count >= 1 && lane.index < lane.count);
+    uint32_t partition = batch->partition;
+    if (node >= self->node_count || partition >= bb_topology_partition_count(self->topology) ||
+        !bb_topology_is_replica(self->topology, partition, node)) {
+        return BB_ERR_PEER_UNKNOWN;
+    }
+    if (batch->seq < 1 || batch->seq > self->seq_lasts[partition]) {
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    uint32_t at = s_dot_find(self, partition, batch->seq);
+    if (at == S_NONE) {
+        return BB_OK; // ended long ago
+    }
+    uint32_t index = self->dots[at].write;
+    s_write_t *write = self->writes[index];
+    if (!s_is_meant(self, write, node, lane, batch)) {
+        return BB_ERR_MESSAGE_CORRUPT;
+    }
+    for (uint32_t i = 0; i < write->part_count; i++) {
+        s_part_t *part = &write->parts[i];
+        uint32_t slot = part->partition % lane.count == lane.index
+                            ? bb_topology_slot_of(self->topology, part->partition, node)
+                            : BB_NODE_NONE;
+        if (slot != BB_NODE_NONE) {
+            s_count(self, write, part, slot, node, now_mono_ns);
+        }
+    }
+    s_release_if_unowed(self, index);
     return BB_OK;
 }
 

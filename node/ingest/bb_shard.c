@@ -133,6 +133,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
     for (uint32_t node = 0; node < self->node_count; node++) {
         bb_shard_pulls_forget(self, node);
         free(self->acks[node].ranges);
+        free(self->acks[node].batches);
     }
     bb_dc_lag_destroy(&self->dc_lag);
     bb_relay_destroy(&self->relay);
@@ -275,6 +276,7 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
     }
     if (!is_same) {
         self->acks[peer_index].range_count = 0; // they were for the one before
+        self->acks[peer_index].batch_count = 0;
     }
     self->is_up[peer_index] = is_up;
     bb_have_view_peer(self->view, time.mono_ns, peer_index, is_up, incarnation, store_count);

@@ -5,7 +5,8 @@
 //   bb_shard_write.c     client writes, staging, sync and apply, outcomes
 //   bb_shard_fan_out.c   chunks on their way to other replicas; relays
 //   bb_shard_lag.c        how far other data centres are behind
-//   bb_shard_peer.c      chunks, acknowledgements, have-sets and pulls of peers
+//   bb_shard_ack.c       what is durable here, said to those who wait for it; and heard of others
+//   bb_shard_peer.c      chunks, have-sets and pulls of peers
 //   bb_shard_read.c      queries and their fences
 //   bb_shard_session.c   what clients have written and seen
 //   bb_shard_maintain.c  flush, merge, trim, settle
@@ -40,6 +41,7 @@
 #define BB_SHARD_SERVE_BYTES_MAX    (8u << 20)   // given to pulling peers in one commit
 #define BB_SHARD_HAVE_PIECE_BYTES   (256u << 10) // of have-sets in one message
 #define BB_SHARD_ACK_RANGES_MAX     32768        // in one message
+#define BB_SHARD_ACK_BATCHES_MAX    4096         // likewise
 #define BB_SHARD_TRIM_INTERVAL_NS   (500 * BB_NS_PER_MS)
 #define BB_SHARD_SETTLE_INTERVAL_NS (50 * BB_NS_PER_MS) // reports and trims while somebody waits
 #define BB_SHARD_CLOCK_INTERVAL_NS  (60 * BB_NS_PER_S)  // floors and rollups look at the clock
@@ -66,6 +68,7 @@ typedef struct {
     bb_batch_t batch;
     uint32_t write_id; // own ones
     bool is_own;
+    bool is_whole; // of a peer: all that its origin has sent us of a batch
 } bb_staged_t;
 
 typedef struct bb_pending_read {
@@ -92,6 +95,8 @@ typedef struct bb_pull_request {
 typedef struct {
     uint32_t range_count, range_capacity;
     bb_dot_range_t *ranges;
+    uint32_t batch_count, batch_capacity;
+    bb_ack_batch_t *batches;
 } bb_ack_list_t;
 
 typedef struct {
@@ -226,11 +231,22 @@ void bb_shard_dc_lags(const bb_shard_t *self, bb_shard_stats_t *stats); // adds 
 // ---- bb_shard_peer.c
 // Batteries are where their part says, so that a wrong sender cannot spread a misplaced one.
 bool bb_shard_is_placed(const bb_shard_t *self, const bb_batch_t *batch);
+
+// ---- bb_shard_ack.c
+// Notes that a dot of the node's stream is durable here; said at the end of the commit.
 void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq);
+// The same of what was staged and is applied now, as far as the have-set has it.
+void bb_shard_ack_staged(bb_shard_t *self, const bb_staged_t *staged);
+// Our own copy of what our own stream has counts.
+void bb_shard_count_own(bb_shard_t *self, const bb_staged_t *staged);
 // The node's present process has just become known. What came from it before could not be
 // acknowledged, because nobody knew whose it was: it is now.
 void bb_shard_ack_all(bb_shard_t *self, uint32_t node);
 void bb_shard_acks_send(bb_shard_t *self);
+BB_MUST_CHECK bb_error_t bb_shard_on_ack(bb_shard_t *self, uint32_t node,
+                                         const bb_message_t *message);
+
+// ---- bb_shard_peer.c, again
 void bb_shard_ask(bb_shard_t *self);                         // HAVE_REQUESTs that are due
 void bb_shard_pulls_serve(bb_shard_t *self);                 // within the round's budget
 int64_t bb_shard_pulls_mono_ns(const bb_shard_t *self);      // when the next may be served

@@ -6,103 +6,6 @@
 
 #include "protocol/bb_batch_equal.h"
 
-// ---- acknowledgements ------------------------------------------------------------------------
-
-// Notes that dots of the node's stream are durable here. Sent at the end of the commit.
-static void s_ack_range(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t first_seq,
-                        uint64_t last_seq)
-{
-    bb_ack_list_t *list = &self->acks[node];
-    uint32_t at = self->ack_at[partition];
-    if (at < list->range_count && list->ranges[at].partition == partition &&
-        list->ranges[at].last_seq + 1 == first_seq) {
-        list->ranges[at].last_seq = last_seq;
-        return;
-    }
-    if (list->range_count == BB_SHARD_ACK_RANGES_MAX) {
-        return; // the origin hears of it by our have-set
-    }
-    if (list->range_count == list->range_capacity) {
-        list->range_capacity = BB_MAX(2 * list->range_capacity, 64u);
-        list->ranges = bb_realloc(list->ranges, list->range_capacity * sizeof *list->ranges);
-    }
-    self->ack_at[partition] = list->range_count;
-    list->ranges[list->range_count++] =
-        (bb_dot_range_t){.partition = partition, .first_seq = first_seq, .last_seq = last_seq};
-    self->has_acks = true;
-}
-
-void bb_shard_ack(bb_shard_t *self, uint32_t node, uint32_t partition, uint64_t seq)
-{
-    s_ack_range(self, node, partition, seq, seq);
-}
-
-void bb_shard_ack_all(bb_shard_t *self, uint32_t node)
-{
-    const bb_stream_t *incarnation = bb_have_view_incarnation(self->view, node);
-    uint32_t count = 0;
-    const uint32_t *partitions = bb_have_view_partitions(self->view, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        const bb_have_stream_t *stream =
-            bb_have_set_stream(bb_store_have(self->store, partitions[i]), incarnation);
-        if (stream && bb_have_view_is_shared(self->view, partitions[i], node)) {
-            const bb_seq_range_t *last = &stream->ranges[stream->range_count - 1];
-            s_ack_range(self, node, partitions[i], last->first_seq, last->last_seq);
-        }
-    }
-}
-
-void bb_shard_acks_send(bb_shard_t *self)
-{
-    if (!self->has_acks) {
-        return;
-    }
-    self->has_acks = false;
-    BB_KILLPOINT(self->options.store.vfs, PEER_COMMITTED);
-    for (uint32_t node = 0; node < self->node_count; node++) {
-        bb_ack_list_t *list = &self->acks[node];
-        if (list->range_count == 0) {
-            continue;
-        }
-        bb_message_t message = {
-            .kind = BB_KIND_REPLICATE_ACK,
-            .epoch = bb_shard_counted_epoch(self),
-            .replicate_ack = {.stream = *bb_have_view_incarnation(self->view, node),
-                              .incarnation = self->options.stream,
-                              .range_count = list->range_count,
-                              .ranges = list->ranges},
-        };
-        bb_shard_send(self, node, false, &message, NULL, NULL);
-        self->stats.promises += message.epoch != 0;
-        list->range_count = 0;
-    }
-}
-
-static bb_error_t s_on_ack(bb_shard_t *self, uint32_t node, const bb_message_t *message)
-{
-    const bb_replicate_ack_t *ack = &message->replicate_ack;
-    if (!bb_stream_is_equal(&ack->incarnation, bb_have_view_incarnation(self->view, node)) ||
-        !bb_stream_is_equal(&ack->stream, &self->options.stream)) {
-        return BB_ERR_PEER_UNKNOWN; // of a process that is no more
-    }
-    if (message->epoch != self->epoch) {
-        return BB_OK; // epochs fence counting, never propagation
-    }
-    bb_error_t first_error = BB_OK;
-    for (uint32_t i = 0; i < ack->range_count; i++) {
-        const bb_dot_range_t *range = &ack->ranges[i];
-        if (range->partition < self->partition_count &&
-            !bb_have_view_is_ours(self->view, range->partition)) {
-            continue; // of another store of this node
-        }
-        bb_error_t error =
-            bb_replication_durable(self->replication, node, range->partition, range->first_seq,
-                                   range->last_seq, self->time.mono_ns);
-        first_error = first_error == BB_OK ? error : first_error;
-    }
-    return first_error;
-}
-
 // ---- chunks ----------------------------------------------------------------------------------
 
 // The same dots wait for the next commit. Only a message that came twice is worth finding: any
@@ -116,7 +19,7 @@ static const bb_staged_t *s_staged(const bb_shard_t *self, const bb_chunks_t *ch
                        bb_stream_is_equal(&staged->chunks.stream, &chunks->stream);
         for (uint32_t p = 0; is_same && p < chunks->part_count; p++) {
             is_same = staged->batch.parts[p].partition == batch->parts[p].partition &&
-                      staged->chunks.seqs[p] == chunks->seqs[p];
+                      bb_chunks_seq(&staged->chunks, p) == bb_chunks_seq(chunks, p);
         }
         if (is_same) {
             return staged;
@@ -156,7 +59,8 @@ static bool s_is_forged(const bb_shard_t *self, const bb_chunks_t *chunks, uint3
                         uint32_t part_index)
 {
     return bb_stream_is_equal(&chunks->stream, &self->options.stream) &&
-           chunks->seqs[part_index] > bb_replication_seq_last(self->replication, partition);
+           bb_chunks_seq(chunks, part_index) >
+               bb_replication_seq_last(self->replication, partition);
 }
 
 // What a message brought; its own references and tables.
@@ -228,7 +132,7 @@ static void s_sort_out(bb_shard_t *self, s_incoming_t *incoming)
             incoming->ours_count++;
             incoming->new_count +=
                 !bb_have_set_contains(bb_store_have(self->store, partition), &staged->chunks.stream,
-                                      staged->chunks.seqs[i]);
+                                      bb_chunks_seq(&staged->chunks, i));
         }
     }
 }
@@ -264,7 +168,7 @@ static void s_ack_again(bb_shard_t *self, const bb_staged_t *staged)
     for (uint32_t i = 0; origin != BB_NODE_NONE && i < staged->batch.part_count; i++) {
         uint32_t partition = staged->batch.parts[i].partition;
         if (bb_have_view_is_ours(self->view, partition)) {
-            bb_shard_ack(self, origin, partition, staged->chunks.seqs[i]);
+            bb_shard_ack(self, origin, partition, bb_chunks_seq(&staged->chunks, i));
         }
     }
 }
@@ -347,9 +251,12 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
         } else if (!is_new) {
             self->stats.chunks_duplicate += incoming.ours_count; // its commit will acknowledge
         } else {
+            // As its origin sent it; what is pulled is what lacked here, not all of a batch.
+            bool is_whole = message->request_id == 0 && !incoming.staged.chunks.seqs;
             if (incoming.ours_count < incoming.staged.batch.part_count) {
                 error = s_keep_ours(self, &incoming);
             }
+            incoming.staged.is_whole = is_whole;
             s_plant(self, &incoming, message->request_id);
             if (error == BB_OK) {
                 error = bb_shard_stage(self, &incoming.staged);
@@ -815,7 +722,7 @@ void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
                                 : BB_ERR_MESSAGE_CORRUPT;
         break;
     case BB_KIND_REPLICATE_ACK:
-        error = s_on_ack(self, peer_index, message);
+        error = bb_shard_on_ack(self, peer_index, message);
         break;
     case BB_KIND_HAVE_REQUEST:
     case BB_KIND_HAVE: {

@@ -561,8 +561,9 @@ bb_error_t bb_shard_stage(bb_shard_t *self, bb_staged_t *staged)
     if (BB_IS_PLANTED(self, BB_PLANTED_ACK_BEFORE_SYNC) && staged->is_own) {
         for (uint32_t i = 0; i < staged->chunks.part_count; i++) {
             error = bb_replication_durable(self->replication, self->self_index,
-                                           staged->batch.parts[i].partition, staged->chunks.seqs[i],
-                                           staged->chunks.seqs[i], self->time.mono_ns);
+                                           staged->batch.parts[i].partition,
+                                           bb_chunks_seq(&staged->chunks, i),
+                                           bb_chunks_seq(&staged->chunks, i), self->time.mono_ns);
             BB_ASSERT(error == BB_OK);
         }
     }
@@ -599,23 +600,10 @@ static void s_apply(bb_shard_t *self, bb_staged_t *staged)
     s_plant(self, staged);
     bb_error_t error = bb_store_apply(self->store, &staged->chunks, &staged->batch);
     bb_ignore(error, "LIMIT: the dots that were left out are not in the have-set and not counted");
-    uint32_t origin =
-        staged->is_own ? BB_NODE_NONE : bb_have_view_node_of(self->view, &staged->chunks.stream);
-    bool is_mine = bb_stream_is_equal(&staged->chunks.stream, &self->options.stream);
-    for (uint32_t i = 0; i < staged->chunks.part_count; i++) {
-        uint32_t partition = staged->batch.parts[i].partition;
-        uint64_t seq = staged->chunks.seqs[i];
-        if (!bb_have_set_contains(bb_store_have(self->store, partition), &staged->chunks.stream,
-                                  seq)) {
-            continue;
-        }
-        if (is_mine) {
-            error = bb_replication_durable(self->replication, self->self_index, partition, seq, seq,
-                                           self->time.mono_ns);
-            bb_ignore(error, "a dot of ours that was never given comes from a faulty peer");
-        } else if (origin != BB_NODE_NONE) {
-            bb_shard_ack(self, origin, partition, seq);
-        }
+    if (bb_stream_is_equal(&staged->chunks.stream, &self->options.stream)) {
+        bb_shard_count_own(self, staged);
+    } else {
+        bb_shard_ack_staged(self, staged);
     }
     if (self->head_since_mono_ns == BB_NEVER_NS) {
         self->head_since_mono_ns = self->time.mono_ns;

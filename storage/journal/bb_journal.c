@@ -134,7 +134,7 @@ bb_error_t bb_journal_append(bb_journal_t *self, const bb_chunks_t *chunks,
     };
     for (uint32_t i = 0; i < dot_count; i++) {
         self->staged_dots[self->staged_dot_count++] =
-            (bb_journal_staged_dot_t){batch->parts[i].partition, chunks->seqs[i]};
+            (bb_journal_staged_dot_t){batch->parts[i].partition, bb_chunks_seq(chunks, i)};
     }
     self->staged_bytes += bytes;
     return BB_OK;

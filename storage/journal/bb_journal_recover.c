@@ -44,7 +44,8 @@ bb_error_t bb_journal_deliver(const bb_journal_found_t *found, uint64_t file_seq
         *understood = true;
         error = on_record(context, file_seq, &chunks, found->chunks, &batch);
         for (uint32_t i = 0; dots && i < chunks.part_count; i++) {
-            bb_journal_dots_add(dots, batch.parts[i].partition, &chunks.stream, chunks.seqs[i]);
+            bb_journal_dots_add(dots, batch.parts[i].partition, &chunks.stream,
+                                bb_chunks_seq(&chunks, i));
         }
     }
     bb_batch_close(&batch);

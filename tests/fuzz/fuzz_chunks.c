@@ -7,7 +7,7 @@
 static void s_check(const bb_chunks_t *chunks)
 {
     for (uint32_t i = 0; i < chunks->part_count; i++) {
-        BB_ASSERT(chunks->seqs[i] >= 1);
+        BB_ASSERT(bb_chunks_seq(chunks, i) >= 1);
     }
     for (uint32_t i = 1; i < chunks->quarantined_count; i++) {
         BB_ASSERT(chunks->quarantined[i] > chunks->quarantined[i - 1]);
@@ -28,6 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         bb_error_t error = bb_chunks_decode(&again, bb_slice(bytes, length), &fault);
         BB_ASSERT(error == BB_OK);
         BB_ASSERT(again.part_count == chunks.part_count);
+        for (uint32_t i = 0; i < chunks.part_count; i++) {
+            BB_ASSERT(bb_chunks_seq(&again, i) == bb_chunks_seq(&chunks, i));
+        }
         BB_ASSERT(again.quarantined_count == chunks.quarantined_count);
         BB_ASSERT(again.epoch == chunks.epoch);
         free(bytes);

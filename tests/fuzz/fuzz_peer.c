@@ -10,6 +10,7 @@
 #include "tests/fuzz/fuzz_shard.h"
 
 #include "protocol/bb_chunks.h"
+#include "protocol/bb_dot_sum.h"
 
 #define S_STEPS_MAX 64
 
@@ -122,6 +123,21 @@ static void s_replicate(s_peer_t *self)
     bb_buffer_drop(&batch);
 }
 
+// As the decoder lets it through; about half of the sums are those of one dot or of two.
+static bb_ack_batch_t s_ack_batch(s_peer_t *self, bb_lane_t lane)
+{
+    bb_ack_batch_t batch = {.partition = s_byte(self) % FUZZ_PARTITIONS / lane.count * lane.count +
+                                         lane.index,
+                            .part_count = 1 + s_byte(self) % 3u,
+                            .seq = s_number(self)};
+    batch.seq += batch.seq == 0;
+    batch.dot_sum = bb_dot_sum_of(batch.partition, batch.seq);
+    uint8_t kind = s_byte(self);
+    batch.dot_sum += kind < 128 ? bb_dot_sum_of(kind % FUZZ_PARTITIONS, batch.seq) : 0;
+    batch.dot_sum += kind >= 192 ? s_number(self) : 0;
+    return batch;
+}
+
 static void s_ack(s_peer_t *self)
 {
     bb_dot_range_t ranges[4];
@@ -139,6 +155,14 @@ static void s_ack(s_peer_t *self)
                                               .incarnation = s_stream(self),
                                               .range_count = count,
                                               .ranges = ranges}};
+    bb_ack_batch_t batches[2];
+    uint8_t lane = s_byte(self);
+    message.replicate_ack.lane = (bb_lane_t){1 + lane % 2, lane % 2 ? lane / 2 % 2 : 0};
+    message.replicate_ack.batch_count = s_byte(self) % 3;
+    message.replicate_ack.batches = batches;
+    for (uint32_t i = 0; i < message.replicate_ack.batch_count; i++) {
+        batches[i] = s_ack_batch(self, message.replicate_ack.lane);
+    }
     s_give(self, &message, NULL, NULL);
 }
 

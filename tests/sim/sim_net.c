@@ -34,7 +34,7 @@ static size_t s_say_dots(char *text, size_t length, size_t size, const bb_outbou
     if (bb_batch_open(&batch, bb_buffer_slice(message->body), NULL) == BB_OK) {
         for (uint32_t i = 0; i < batch.part_count && length + 16 < size; i++) {
             length += (size_t)snprintf(text + length, size - length, " p%u#%" PRIu64,
-                                       batch.parts[i].partition, chunks.seqs[i]);
+                                       batch.parts[i].partition, bb_chunks_seq(&chunks, i));
         }
         bb_batch_close(&batch);
     }
@@ -65,6 +65,11 @@ static void s_say(char *text, size_t size, const bb_outbound_t *message)
             length += (size_t)snprintf(text + length, size - length, " p%u#%" PRIu64 "-%" PRIu64,
                                        ack->ranges[i].partition, ack->ranges[i].first_seq,
                                        ack->ranges[i].last_seq);
+        }
+        for (uint32_t i = 0; i < ack->batch_count && length + 32 < size; i++) {
+            length += (size_t)snprintf(text + length, size - length, " p%u#%" PRIu64 " of %u",
+                                       ack->batches[i].partition, ack->batches[i].seq,
+                                       ack->batches[i].part_count);
         }
         break;
     case BB_KIND_HAVE:

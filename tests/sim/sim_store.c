@@ -314,7 +314,8 @@ static void s_note_dots(sim_store_t *store, sim_attempt_t *attempt)
     const bb_staged_t *staged = &shard->staged[shard->staged_count - 1];
     bool is_young = staged->is_own;
     for (uint32_t i = 0; i < staged->chunks.part_count && is_young; i++) {
-        is_young = staged->chunks.seqs[i] > store->node->last_seq[staged->batch.parts[i].partition];
+        is_young = bb_chunks_seq(&staged->chunks, i) >
+                   store->node->last_seq[staged->batch.parts[i].partition];
     }
     if (!is_young) {
         return;
@@ -323,7 +324,7 @@ static void s_note_dots(sim_store_t *store, sim_attempt_t *attempt)
     attempt->dot_count = staged->chunks.part_count;
     attempt->dots = bb_alloc(attempt->dot_count * sizeof *attempt->dots);
     for (uint32_t i = 0; i < attempt->dot_count; i++) {
-        sim_dot_t dot = {staged->batch.parts[i].partition, staged->chunks.seqs[i]};
+        sim_dot_t dot = {staged->batch.parts[i].partition, bb_chunks_seq(&staged->chunks, i)};
         attempt->dots[i] = dot;
         store->node->last_seq[dot.partition] = dot.seq;
     }

@@ -874,8 +874,13 @@ def read_batch(data):
 
 def read_chunks(data):
     table = root(data, b"BBCH")
+    if table.number(0, "<I") == 2:
+        base, width, offsets = table.number(6, "<Q"), table.number(7, "<B"), table.bytes(8)
+        seqs = [base + int.from_bytes(offsets[at:at + width], "little") for at in range(0, len(offsets), width)]
+    else:
+        seqs = table.numbers(4, "Q")
     return {"epoch": table.number(1, "<I"), "origin": table.number(2, "<q"), "stream": table.bytes(3),
-            "seqs": table.numbers(4, "Q"), "quarantined": table.numbers(5, "I")}
+            "seqs": seqs, "quarantined": table.numbers(5, "I")}
 
 
 # ---- the meta map, the map of rollups ----

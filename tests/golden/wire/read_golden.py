@@ -164,8 +164,9 @@ EXPECTED = {
         },
     },
     "chunks": {
-        "version": 1, "epoch": 7, "origin_wall_ns": 1767225600123456789,
-        "stream": bytes(0x11 * i for i in range(16)), "seqs": [1, 0xFEDCBA9876543210], "quarantined": [0, 3, 5],
+        "version": 2, "epoch": 7, "origin_wall_ns": 1767225600123456789,
+        "stream": bytes(0x11 * i for i in range(16)), "seqs": [], "quarantined": [0, 3, 5],
+        "seq_base": 1, "seq_bytes": 8, "seq_offsets": struct.pack("<QQ", 0, 0xFEDCBA9876543210 - 1),
     },
     "message_hello": message("HELLO", {"client_name": "busbar/0.1.0", "only_routes": True}),
     "message_routes": message("ROUTES", {"slow": [0, 7, 255]}),
@@ -223,7 +224,10 @@ EXPECTED = {
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),
         "ranges": [{"partition": 3, "reserved": 0, "first_seq": 1, "last_seq": 2**64 - 1},
-                   {"partition": 1023, "reserved": 0, "first_seq": 77, "last_seq": 77}]}),
+                   {"partition": 1023, "reserved": 0, "first_seq": 77, "last_seq": 77}],
+        "batches": [{"partition": 3, "part_count": 300, "seq": 41, "dot_sum": 0xFEDCBA9876543210},
+                    {"partition": 1018, "part_count": 1, "seq": 2**64 - 1, "dot_sum": 1}],
+        "lane": {"count": 7, "index": 3}}),
     "message_have_request": message("HAVE_REQUEST", {
         "incarnation": hexed([4], 16), "since_version": 71, "lane": {"count": 4032, "index": 4031},
         "takes_tails": True}),
@@ -399,7 +403,7 @@ def main():
     passed = failed = 0
     names = sorted(n[:-len("_v1.bin")] for n in os.listdir(HERE) if n.endswith("_v1.bin"))
     for name in sorted(set(names) | set(EXPECTED) | {"page", "page_rows", "page_columns"}):
-        path = os.path.join(HERE, name + ("_v2.bin" if name == "batch" else "_v1.bin"))
+        path = os.path.join(HERE, name + ("_v2.bin" if name in ("batch", "chunks") else "_v1.bin"))
         try:
             schema = Schema(schema_of(name))
             if name == "page":

@@ -16,9 +16,10 @@
 typedef struct {
     uint32_t count; // of calls
     uint32_t stores[4];
-    uint32_t shares[4]; // parts or ranges of each call
-    uint64_t seqs[4];   // the first of them
-    bool is_whole;      // of the last
+    uint32_t shares[4];  // parts or ranges of each call
+    uint32_t batches[4]; // acknowledged as a whole
+    uint64_t seqs[4];    // the first of them
+    bool is_whole;       // of the last
 } s_seen_t;
 
 static void s_see(void *context, uint32_t store_index, const bb_message_t *message,
@@ -35,11 +36,13 @@ static void s_see(void *context, uint32_t store_index, const bb_message_t *messa
         assert_int_equal(bb_batch_open(&batch, bb_buffer_slice(batch_buffer), NULL), BB_OK);
         assert_int_equal(bb_chunks_match(&chunks, &batch, NULL), BB_OK);
         seen->shares[at] = batch.part_count;
-        seen->seqs[at] = chunks.seqs[0];
+        seen->seqs[at] = bb_chunks_seq(&chunks, 0);
         bb_batch_close(&batch);
     } else if (message->kind == BB_KIND_REPLICATE_ACK) {
-        seen->shares[at] = message->replicate_ack.range_count;
-        seen->seqs[at] = message->replicate_ack.ranges[0].first_seq;
+        const bb_replicate_ack_t *ack = &message->replicate_ack;
+        seen->shares[at] = ack->range_count;
+        seen->batches[at] = ack->batch_count;
+        seen->seqs[at] = ack->range_count > 0 ? ack->ranges[0].first_seq : ack->batches[0].seq;
     }
 }
 
@@ -125,6 +128,25 @@ static void s_test_ack(void **state)
     assert_int_equal(seen.seqs[0], 1);
     assert_int_equal(seen.shares[1], 1);
     assert_int_equal(seen.seqs[1], 3);
+    bb_ack_batch_t batches[] = {{.partition = 6, .part_count = 9, .seq = 8},
+                                {.partition = 8, .part_count = 1, .seq = 2}};
+    message.replicate_ack.batches = batches;
+    message.replicate_ack.batch_count = 2;
+    message.replicate_ack.lane = (bb_lane_t){2, 0};
+    seen = (s_seen_t){0};
+    assert_int_equal(bb_peer_split(2, &message, NULL, NULL, s_see, &seen, NULL), BB_OK);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.batches[0], 2); // with the ranges of that store
+    assert_int_equal(seen.shares[0], 2);
+    assert_int_equal(seen.batches[1], 0);
+    message.replicate_ack.range_count = 0; // nothing but batches
+    seen = (s_seen_t){0};
+    assert_int_equal(bb_peer_split(4, &message, NULL, NULL, s_see, &seen, NULL), BB_OK);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.stores[0], 0);
+    assert_int_equal(seen.seqs[0], 2);
+    assert_int_equal(seen.stores[1], 2);
+    assert_int_equal(seen.seqs[1], 8);
 }
 
 static void s_test_lane(void **state)

@@ -9,6 +9,8 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "protocol/bb_dot_sum.h"
+
 #include "tests/support/bb_random.h"
 #include "tests/unit/node/replication_topology.h"
 
@@ -379,6 +381,95 @@ static void reachable_levels(void **state)
     s_free(&fixture);
 }
 
+// What a replica says when it holds these parts of a batch.
+static bb_ack_batch_t s_batch(const uint32_t *partitions, const uint64_t *seqs, uint32_t count)
+{
+    bb_ack_batch_t batch = {.partition = partitions[0], .part_count = count, .seq = seqs[0]};
+    for (uint32_t i = 0; i < count; i++) {
+        batch.dot_sum += bb_dot_sum_of(partitions[i], seqs[i]);
+    }
+    return batch;
+}
+
+// Goal: a batch that is acknowledged as a whole counts as its dots would, and what is not exactly
+// the batch counts for nothing: a part less or more, another dot, one that was never given, another
+// lane, a node that holds none of it.
+static void batches_as_a_whole(void **state)
+{
+    (void)state;
+    s_fixture_t fixture = s_new(3, 3, 0, 0);
+    const bb_lane_t all = {1, 0};
+    const uint32_t partitions[4] = {0, 3, 4, 7};
+    uint64_t seqs[4];
+    s_begin(&fixture, BB_LEVEL_ALL, partitions, 2, 1, 9 * S, seqs);
+    uint32_t id = s_begin(&fixture, BB_LEVEL_LOCAL_QUORUM, partitions, 4, 2, 9 * S, seqs);
+    bb_replication_sent(fixture.core, id, 1, 100);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(seqs[i], i < 2 ? 2 : 1);
+        s_durable(&fixture, 0, partitions[i], seqs[i]);
+    }
+    const uint64_t firsts[2] = {1, 1};
+    bb_ack_batch_t good = s_batch(partitions, seqs, 4), bad[6];
+    bad[0] = s_batch(partitions, seqs, 3);
+    bad[1] = good;
+    bad[1].part_count = 3;
+    bad[2] = good;
+    bad[2].dot_sum ^= 1;
+    bad[3] = s_batch(partitions, firsts, 2); // the first write's dots ...
+    bad[3].seq = 2;                          // ... said of the second
+    bad[4] = good;
+    bad[4].seq = 3; // never given
+    bad[5] = good;
+    bad[5].seq = 0;
+    for (uint32_t i = 0; i < BB_COUNT_OF(bad); i++) {
+        assert_int_equal(bb_replication_durable_batch(fixture.core, 1, all, &bad[i], 2 * S),
+                         BB_ERR_MESSAGE_CORRUPT);
+    }
+    assert_int_equal(bb_replication_durable_batch(fixture.core, 1, (bb_lane_t){2, 0}, &good, 2 * S),
+                     BB_ERR_MESSAGE_CORRUPT); // partitions 3 and 7 are another store's
+    assert_int_equal(bb_replication_durable_batch(fixture.core, 3, all, &good, 2 * S),
+                     BB_ERR_PEER_UNKNOWN);
+    bad[0] = good;
+    bad[0].partition = 8; // of 8
+    assert_int_equal(bb_replication_durable_batch(fixture.core, 1, all, &bad[0], 2 * S),
+                     BB_ERR_PEER_UNKNOWN);
+    s_expect_none(&fixture);
+    assert_int_equal(bb_replication_unacked_bytes(fixture.core, 1), 100);
+    for (uint32_t i = 0; i < 3; i++) { // said again: nothing more, also when the write is gone
+        assert_int_equal(bb_replication_durable_batch(fixture.core, 1, all, &good, 2 * S), BB_OK);
+        bb_replication_check(fixture.core);
+    }
+    s_expect_done(&fixture, 2, BB_OK);
+    s_expect_none(&fixture);
+    assert_int_equal(bb_replication_unacked_bytes(fixture.core, 1), 0);
+    s_free(&fixture);
+}
+
+// Goal: a replica with several stores says it store by store, and only all of them together meet
+// the level.
+static void batches_lane_by_lane(void **state)
+{
+    (void)state;
+    s_fixture_t fixture = s_new(2, 2, 0, 0);
+    const uint32_t partitions[5] = {0, 1, 2, 5, 7};
+    const uint32_t even[2] = {0, 2}, odd[3] = {1, 5, 7};
+    uint64_t seqs[5];
+    s_begin(&fixture, BB_LEVEL_ALL, partitions, 5, 1, 9 * S, seqs);
+    for (uint32_t i = 0; i < 5; i++) {
+        s_durable(&fixture, 0, partitions[i], 1);
+    }
+    bb_ack_batch_t batch = s_batch(odd, seqs, 3);
+    assert_int_equal(bb_replication_durable_batch(fixture.core, 1, (bb_lane_t){2, 1}, &batch, S),
+                     BB_OK);
+    bb_replication_check(fixture.core);
+    s_expect_none(&fixture);
+    batch = s_batch(even, seqs, 2);
+    assert_int_equal(bb_replication_durable_batch(fixture.core, 1, (bb_lane_t){2, 0}, &batch, S),
+                     BB_OK);
+    s_expect_done(&fixture, 1, BB_OK);
+    s_free(&fixture);
+}
+
 // Goal: after any order of events the outcomes are those of a slow model. Method: 3,000 random
 // steps; the model keeps, for each write, the set of nodes per part.
 typedef struct {
@@ -442,13 +533,24 @@ static void random_events_against_a_model(void **state)
         uint64_t from = bb_random_between(&random, 1, last);
         uint64_t to = from + bb_random_below(&random, 6);
         to = BB_MIN(to, last);
-        assert_int_equal(bb_replication_durable(fixture.core, node, partition, from, to, S), BB_OK);
+        uint32_t whole = UINT32_MAX; // a write of which all is acknowledged at once
+        if (bb_random_chance(&random, 1, 3)) {
+            whole = (uint32_t)bb_random_below(&random, write_count);
+            bb_ack_batch_t batch =
+                s_batch(model[whole].partitions, model[whole].seqs, model[whole].part_count);
+            assert_int_equal(
+                bb_replication_durable_batch(fixture.core, node, (bb_lane_t){1, 0}, &batch, S),
+                BB_OK);
+        } else {
+            assert_int_equal(bb_replication_durable(fixture.core, node, partition, from, to, S),
+                             BB_OK);
+        }
         bool expected[BB_COUNT_OF(model)] = {false};
         uint32_t expected_count = 0;
         for (uint32_t w = 0; w < write_count; w++) {
             for (uint32_t i = 0; i < model[w].part_count; i++) {
-                if (model[w].partitions[i] == partition && model[w].seqs[i] >= from &&
-                    model[w].seqs[i] <= to) {
+                if (w == whole || (whole == UINT32_MAX && model[w].partitions[i] == partition &&
+                                   model[w].seqs[i] >= from && model[w].seqs[i] <= to)) {
                     model[w].masks[i] |= 1u << node;
                 }
             }
@@ -483,6 +585,8 @@ int main(void)
         cmocka_unit_test(debts_of_the_far_side_make_room),
         cmocka_unit_test(how_soon_nodes_acknowledge),
         cmocka_unit_test(reachable_levels),
+        cmocka_unit_test(batches_as_a_whole),
+        cmocka_unit_test(batches_lane_by_lane),
         cmocka_unit_test(random_events_against_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

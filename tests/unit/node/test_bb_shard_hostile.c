@@ -5,6 +5,7 @@
 
 #include "node/ingest/bb_shard_internal.h" // looks at have-sets, as a debugger would
 #include "protocol/bb_chunks.h"
+#include "protocol/bb_dot_sum.h"
 
 enum { S_LIAR = 1, S_LIAR_STREAM = 102 };
 
@@ -279,6 +280,52 @@ static void s_test_acknowledges_what_it_never_got(void **state)
     h_free(&h);
 }
 
+// Goal: a batch acknowledged as a whole is taken only as what it was: with another sum, from
+// another process, or under another epoch it counts for nothing, and the right one ends the write.
+static void s_test_acknowledges_other_batches(void **state)
+{
+    (void)state;
+    h_cluster_t *h = h_new(2, 2, 8, NULL);
+    uint64_t ticket = h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.first = 7, .limit = 8});
+    h_commit(h, 0);
+    h_lose_all(h);
+    uint32_t partition = s_partition(h, 7);
+    const bb_ack_batch_t good = {
+        .partition = partition, .part_count = 1, .seq = 1, .dot_sum = bb_dot_sum_of(partition, 1)};
+    bb_ack_batch_t batch = good;
+    bb_message_t message = {.kind = BB_KIND_REPLICATE_ACK,
+                            .epoch = TEST_EPOCH,
+                            .replicate_ack = {.stream = test_stream(101),
+                                              .incarnation = test_stream(S_LIAR_STREAM),
+                                              .batch_count = 1,
+                                              .batches = &batch,
+                                              .lane = {1, 0}}};
+    bb_message_t others[3] = {message, message, message};
+    others[0].replicate_ack.stream = test_stream(99);      // of another start of ours
+    others[1].replicate_ack.incarnation = test_stream(99); // of a process of theirs that is gone
+    others[2].epoch = TEST_EPOCH - 1;
+    for (uint32_t i = 0; i < BB_COUNT_OF(others); i++) {
+        bb_shard_peer(h->nodes[0].shard, h_time(h), S_LIAR, &others[i], NULL, NULL);
+    }
+    assert_int_equal(h_stats(h, 0).peer_messages_bad, 2); // another epoch is nobody's fault
+    batch.dot_sum++;
+    bb_shard_peer(h->nodes[0].shard, h_time(h), S_LIAR, &message, NULL, NULL);
+    batch = good;
+    batch.seq = 2; // never sent
+    bb_shard_peer(h->nodes[0].shard, h_time(h), S_LIAR, &message, NULL, NULL);
+    assert_int_equal(h_stats(h, 0).peer_messages_bad, 4);
+    h_commit(h, 0);
+    assert_false(h_is_answered(h, ticket));
+    batch = good;
+    for (uint32_t i = 0; i < 3; i++) { // again and again
+        bb_shard_peer(h->nodes[0].shard, h_time(h), S_LIAR, &message, NULL, NULL);
+    }
+    assert_int_equal(h_stats(h, 0).peer_messages_bad, 4);
+    h_commit(h, 0);
+    h_answered(h, ticket, BB_KIND_WRITE_REPLY);
+    h_free(&h);
+}
+
 // Goal: a peer that never acknowledges is owed no more than the limit: then nothing is sent to it,
 // and writes at the levels that do not need it go on.
 static void s_test_never_acknowledges(void **state)
@@ -352,6 +399,7 @@ int main(void)
         cmocka_unit_test(s_test_too_many_gaps),
         cmocka_unit_test(s_test_have_sets),
         cmocka_unit_test(s_test_acknowledges_what_it_never_got),
+        cmocka_unit_test(s_test_acknowledges_other_batches),
         cmocka_unit_test(s_test_never_acknowledges),
         cmocka_unit_test(s_test_unknown_stream_and_epoch),
         cmocka_unit_test(s_test_forged_own_stream),

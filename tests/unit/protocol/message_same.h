@@ -198,6 +198,12 @@ static inline void message_same_peer_body(const bb_message_t *a, const bb_messag
         assert_true(a->replicate_ack.range_count == 0 ||
                     memcmp(a->replicate_ack.ranges, b->replicate_ack.ranges,
                            a->replicate_ack.range_count * sizeof(bb_dot_range_t)) == 0);
+        MESSAGE_SAME(replicate_ack.batch_count);
+        assert_true(a->replicate_ack.batch_count == 0 ||
+                    memcmp(a->replicate_ack.batches, b->replicate_ack.batches,
+                           a->replicate_ack.batch_count * sizeof(bb_ack_batch_t)) == 0);
+        MESSAGE_SAME(replicate_ack.lane.count);
+        MESSAGE_SAME(replicate_ack.lane.index);
         break;
     case BB_KIND_HAVE_REQUEST:
         MESSAGE_SAME_BYTES(have_request.incarnation);

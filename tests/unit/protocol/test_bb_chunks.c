@@ -13,10 +13,21 @@
 #include "tests/unit/protocol/batch_support.h"
 #include "tests/unit/protocol/wire_patch.h"
 
-#define S_GOLDEN BB_SOURCE_DIR "/tests/golden/wire/chunks_v1.bin"
+#define S_GOLDEN_V1 BB_SOURCE_DIR "/tests/golden/wire/chunks_v1.bin" // read, not written
+#define S_GOLDEN_V2 BB_SOURCE_DIR "/tests/golden/wire/chunks_v2.bin"
 
 // Fields of the root table, by their number in chunks.fbs.
-enum { S_VERSION, S_EPOCH, S_ORIGIN, S_STREAM, S_SEQS, S_QUARANTINED };
+enum {
+    S_VERSION,
+    S_EPOCH,
+    S_ORIGIN,
+    S_STREAM,
+    S_SEQS,
+    S_QUARANTINED,
+    S_SEQ_BASE,
+    S_SEQ_BYTES,
+    S_SEQ_OFFSETS
+};
 
 // Fits the golden batch: 2 parts, 6 frames.
 static const uint64_t s_seqs[] = {1, UINT64_C(0xfedcba9876543210)};
@@ -43,7 +54,7 @@ static void s_expect_equal(const bb_chunks_t *a, const bb_chunks_t *b)
     assert_true(a->origin_wall_ns == b->origin_wall_ns);
     assert_int_equal(a->part_count, b->part_count);
     for (uint32_t i = 0; i < a->part_count; i++) {
-        assert_true(a->seqs[i] == b->seqs[i]);
+        assert_true(bb_chunks_seq(a, i) == bb_chunks_seq(b, i));
     }
     assert_int_equal(a->quarantined_count, b->quarantined_count);
     for (uint32_t i = 0; i < a->quarantined_count; i++) {
@@ -57,8 +68,12 @@ static void test_golden_chunks(void **state)
     bb_chunks_t sample = s_sample(), decoded;
     uint8_t *encoded;
     size_t length, golden_length;
-    uint8_t *golden = support_read(S_GOLDEN, &golden_length);
     bb_fault_t fault;
+    uint8_t *golden = support_read(S_GOLDEN_V1, &golden_length);
+    assert_int_equal(bb_chunks_decode(&decoded, bb_slice(golden, golden_length), &fault), BB_OK);
+    s_expect_equal(&decoded, &sample);
+    free(golden);
+    golden = support_read(S_GOLDEN_V2, &golden_length);
     assert_int_equal(bb_chunks_decode(&decoded, bb_slice(golden, golden_length), &fault), BB_OK);
     s_expect_equal(&decoded, &sample);
     bb_chunks_encode(&decoded, &encoded, &length);
@@ -106,21 +121,66 @@ static void test_there_and_back(void **state)
     }
 }
 
-// Goal: each rule broken alone in the golden header is refused.
+// Goal: seqs take as few bytes as their spread needs, wherever they lie, and come back. Method: the
+// largest spread of each width, and the first of the next; of a batch as nodes write it, one byte a
+// part.
+static void test_seqs_are_packed(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t base, spread;
+        uint32_t bytes_each;
+    } cases[] = {{1, 0, 1},
+                 {1, 255, 1},
+                 {UINT64_C(1) << 40, 255, 1},
+                 {UINT64_MAX - 255, 255, 1},
+                 {7, 256, 2},
+                 {7, 65535, 2},
+                 {7, 65536, 4},
+                 {7, UINT32_MAX, 4},
+                 {7, UINT64_C(1) << 32, 8},
+                 {1, UINT64_MAX - 1, 8}};
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        uint64_t seqs[300];
+        for (uint32_t p = 0; p < 300; p++) {
+            seqs[p] = cases[i].base + (p == 137 ? cases[i].spread : p % (cases[i].spread + 1));
+        }
+        bb_chunks_t chunks = {.epoch = 1, .part_count = 300, .seqs = seqs}, decoded;
+        uint8_t *encoded;
+        size_t length;
+        bb_chunks_encode(&chunks, &encoded, &length);
+        assert_int_equal(bb_chunks_decode(&decoded, bb_slice(encoded, length), NULL), BB_OK);
+        s_expect_equal(&decoded, &chunks);
+        assert_int_equal(decoded.seq_bytes, cases[i].bytes_each);
+        assert_in_range(length, 300 * cases[i].bytes_each, 300 * cases[i].bytes_each + 120);
+        free(encoded);
+    }
+}
+
+// Goal: each rule broken alone is refused: in what is written today, and in a header of version 1.
 static void test_each_rule_is_checked(void **state)
 {
     (void)state;
     enum {
         VERSION,
+        VERSION_ZERO,
         IDENTIFIER,
         NO_STREAM,
         SHORT_STREAM,
-        NO_SEQS,
-        ZERO_SEQ,
-        SECOND_ZERO_SEQ,
+        NO_OFFSETS,
+        NO_WIDTH,
+        THREE_BYTES,
+        HALF_A_SEQ,
+        ZERO_BASE,
+        PAST_THE_LARGEST,
         EQUAL,
         DESCENDING,
+        OF_V1, // and all that follow
+        NO_SEQS = OF_V1,
+        ZERO_SEQ,
+        SECOND_ZERO_SEQ,
         MISALIGNED,
+        NOTHING_V1,
         NOTHING,
         CASES
     };
@@ -128,16 +188,43 @@ static void test_each_rule_is_checked(void **state)
         bb_chunks_t sample = s_sample(), decoded;
         uint8_t *bytes;
         size_t length;
-        bb_chunks_encode(&sample, &bytes, &length);
+        bool is_v1 = damage >= OF_V1 && damage < NOTHING;
+        if (is_v1) {
+            bytes = support_read(S_GOLDEN_V1, &length);
+        } else {
+            bb_chunks_encode(&sample, &bytes, &length);
+        }
         uint8_t *root = wire_root(bytes);
         uint8_t *vtable = root - (int32_t)wire_u32(root);
-        uint8_t *seqs = wire_follow(wire_field(root, S_SEQS)) + 4;
+        uint8_t *seqs = is_v1 ? wire_follow(wire_field(root, S_SEQS)) + 4 : NULL;
         uint8_t *quarantined = wire_follow(wire_field(root, S_QUARANTINED)) + 4;
         bb_error_t expected = BB_ERR_MESSAGE_CORRUPT;
         switch (damage) {
         case VERSION:
-            wire_put(wire_field(root, S_VERSION), 2, 4);
+            wire_put(wire_field(root, S_VERSION), 3, 4);
             expected = BB_ERR_MESSAGE_VERSION;
+            break;
+        case VERSION_ZERO:
+            wire_put(wire_field(root, S_VERSION), 0, 4);
+            expected = BB_ERR_MESSAGE_VERSION;
+            break;
+        case NO_OFFSETS:
+            wire_put(vtable + 4 + 2 * S_SEQ_OFFSETS, 0, 2);
+            break;
+        case NO_WIDTH:
+            wire_put(wire_field(root, S_SEQ_BYTES), 0, 1);
+            break;
+        case THREE_BYTES:
+            wire_put(wire_field(root, S_SEQ_BYTES), 3, 1);
+            break;
+        case HALF_A_SEQ:
+            wire_put(wire_follow(wire_field(root, S_SEQ_OFFSETS)), 12, 4);
+            break;
+        case ZERO_BASE: // and the first offset is 0
+            wire_put(wire_field(root, S_SEQ_BASE), 0, 8);
+            break;
+        case PAST_THE_LARGEST:
+            wire_put(wire_field(root, S_SEQ_BASE), UINT64_MAX, 8);
             break;
         case IDENTIFIER:
             bytes[4] = 'X';
@@ -215,7 +302,7 @@ static void test_random_damage(void **state)
         if (bb_chunks_decode(&decoded, bb_slice(damaged, length), NULL) == BB_OK) {
             accepted++;
             for (uint32_t p = 0; p < decoded.part_count; p++) {
-                assert_true(decoded.seqs[p] >= 1);
+                assert_true(bb_chunks_seq(&decoded, p) >= 1);
             }
             for (uint32_t q = 0; q < decoded.quarantined_count; q++) {
                 sink = sink + decoded.quarantined[q];
@@ -323,7 +410,7 @@ static void test_subset_keeps_dots_and_verdicts(void **state)
             assert_memory_equal(rest.stream.bytes, chunks.stream.bytes, 16);
             assert_int_equal(rest.part_count, kept);
             for (uint32_t p = 0; p < rest.part_count; p++) {
-                assert_true(rest.seqs[p] == 1000 + subset.parts[p].partition / 3);
+                assert_true(bb_chunks_seq(&rest, p) == 1000 + subset.parts[p].partition / 3);
             }
             uint32_t next = 0;
             uint64_t *values = malloc(subset.frame_count * sizeof *values);
@@ -351,13 +438,14 @@ int main(int argc, char **argv)
         uint8_t *bytes;
         size_t length;
         bb_chunks_encode(&sample, &bytes, &length);
-        int status = support_write(S_GOLDEN, bytes, length);
+        int status = support_write(S_GOLDEN_V2, bytes, length);
         free(bytes);
         return status;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_chunks),
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_seqs_are_packed),
         cmocka_unit_test(test_each_rule_is_checked),
         cmocka_unit_test(test_misaligned_bytes_are_refused),
         cmocka_unit_test(test_random_damage),

@@ -59,6 +59,9 @@ static const bb_status_node_t s_status_nodes[2] = {
      .is_slow = true},
 };
 static const uint16_t s_forward[3] = {0, 7, BB_NODES_MAX - 1};
+static const bb_ack_batch_t s_ack_batches[] = {
+    {.partition = 3, .part_count = 300, .seq = 41, .dot_sum = UINT64_C(0xfedcba9876543210)},
+    {.partition = 1018, .part_count = 1, .seq = UINT64_MAX, .dot_sum = 1}};
 static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
 static const bb_have_entry_t s_entries[2] = {{11, S_TEXT("0123456789abcdef")}, {12, {0}}};
 static const uint32_t s_unavailable[2] = {17, 3};
@@ -204,8 +207,13 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .sync_latency_us = 4711};
         break;
     case BB_KIND_REPLICATE_ACK:
-        m.replicate_ack = (bb_replicate_ack_t){
-            .stream = {{5}}, .incarnation = {{6}}, .range_count = 2, .ranges = s_ranges};
+        m.replicate_ack = (bb_replicate_ack_t){.stream = {{5}},
+                                               .incarnation = {{6}},
+                                               .range_count = 2,
+                                               .ranges = s_ranges,
+                                               .batch_count = 2,
+                                               .batches = s_ack_batches,
+                                               .lane = {7, 3}};
         break;
     case BB_KIND_HAVE_REQUEST:
         m.have_request = (bb_have_request_t){.incarnation = {{4}},
@@ -453,6 +461,13 @@ S_DAMAGE(s_ack_zero, wire_put(S_ELEMENT(2) + 8, 0, 8))
 S_DAMAGE(s_ack_descends, wire_put(S_ELEMENT(2) + 24 + 16, 76, 8))
 S_DAMAGE(s_ack_spare, wire_put(S_ELEMENT(2) + 4, 1, 4))
 S_DAMAGE(s_ack_partition, wire_put(S_ELEMENT(2), BB_PARTITIONS_MAX, 4))
+S_DAMAGE(s_ack_batch_lane, wire_put(S_ELEMENT(3), 4, 4))
+S_DAMAGE(s_ack_batch_partition, wire_put(S_ELEMENT(3) + 24, BB_PARTITIONS_MAX + 6, 4))
+S_DAMAGE(s_ack_batch_empty, wire_put(S_ELEMENT(3) + 4, 0, 4))
+S_DAMAGE(s_ack_batch_parts, wire_put(S_ELEMENT(3) + 4, BB_PARTITIONS_MAX + 1, 4))
+S_DAMAGE(s_ack_batch_seq, wire_put(S_ELEMENT(3) + 24 + 8, 0, 8))
+S_DAMAGE(s_ack_no_lane, wire_put(wire_field(body, 4), 0, 4))
+S_DAMAGE(s_ack_other_lane, wire_put(wire_field(body, 4) + 4, 7, 4))
 S_DAMAGE(s_forward_twice, wire_put(S_ELEMENT(0) + 2, 0, 2))
 S_DAMAGE(s_forward_index, wire_put(S_ELEMENT(0) + 4, BB_NODES_MAX, 2))
 S_DAMAGE(s_heartbeat_no_stores, wire_put(wire_field(body, 5), 0, 4))
@@ -515,6 +530,13 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_descends, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_spare, corrupt);
     s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_partition, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_batch_lane, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_batch_partition, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_batch_empty, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_batch_parts, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_batch_seq, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_no_lane, corrupt);
+    s_expect_refused(BB_KIND_REPLICATE_ACK, s_ack_other_lane, corrupt);
     s_expect_refused(BB_KIND_HAVE_REQUEST, s_have_request_lane, corrupt);
     s_expect_refused(BB_KIND_HAVE_REQUEST, s_have_request_lanes, corrupt);
     s_expect_refused(BB_KIND_HEARTBEAT, s_heartbeat_no_stores, corrupt);

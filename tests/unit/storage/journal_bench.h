@@ -67,7 +67,7 @@ static inline bb_error_t s_on_record(void *context, uint64_t file_seq, const bb_
     s_bench_t *bench = context;
     assert_int_equal((uintptr_t)chunks_encoded.data % 8, 0);
     assert_int_equal((uintptr_t)batch->encoded.data % 8, 0);
-    uint32_t i = (uint32_t)chunks->seqs[0] - 1;
+    uint32_t i = (uint32_t)bb_chunks_seq(chunks, 0) - 1;
     assert_in_range(i, 0, S_SAMPLES - 1);
     assert_true(s_same(chunks_encoded, bench->samples[i].chunks_encoded));
     assert_true(s_same(batch->encoded, bench->samples[i].batch.encoded));

@@ -45,7 +45,7 @@ static bb_error_t s_on_golden(void *context, uint64_t file_seq, const bb_chunks_
     bb_batch_cursor_t cursor;
     bb_batch_cursor_start(batch, &cursor);
     for (uint32_t part = 0; part < batch->part_count; part++) {
-        assert_int_equal(chunks->seqs[part], index + 1);
+        assert_int_equal(bb_chunks_seq(chunks, part), index + 1);
         assert_int_equal(batch->parts[part].partition, index % 5 + part);
         assert_true(bb_batch_cursor_next(batch, &cursor));
         char id[32];

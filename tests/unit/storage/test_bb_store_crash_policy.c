@@ -188,7 +188,7 @@ static uint32_t s_survivors(s_history_t *self)
         for (uint32_t p = 0; p < batch->batch.part_count; p++) {
             there &= bb_have_set_contains(
                 bb_store_have(self->fixture.store, batch->batch.parts[p].partition),
-                &batch->chunks.stream, batch->chunks.seqs[p]);
+                &batch->chunks.stream, bb_chunks_seq(&batch->chunks, p));
         }
         count += there;
     }
