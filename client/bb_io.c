@@ -82,6 +82,12 @@ static void s_end(bb_exchange_t *exchange, bb_outcome_t outcome)
     if (exchange->list) {
         s_list_remove(exchange);
     }
+    if (exchange->is_allowed) {
+        exchange->is_allowed = false;
+        bb_io_t *io = exchange->io;
+        bb_allowance_end(&io->links[exchange->link]->allowance, exchange->payload->length);
+        io->has_new_room = true;
+    }
     exchange->outcome = outcome;
     exchange->done(exchange);
 }
@@ -97,16 +103,24 @@ static void s_end_all(bb_exchange_list_t *list, bb_outcome_t outcome)
 static void s_transmit(bb_io_t *self, bb_link_t *link, bb_exchange_t *exchange)
 {
     bb_message_t *request = &exchange->request;
-    self->worked_ns = bb_io_now_ns();
+    int64_t now_ns = bb_io_now_ns();
+    self->worked_ns = now_ns;
+    exchange->io = self;
+    exchange->sent_ns = now_ns;
+    exchange->is_allowed = false;
     request->request_id = ++self->next_request_id;
     request->epoch = self->view ? self->view->epoch : 0;
-    request->timeout_ns = BB_MAX(1, BB_MIN(exchange->due_ns - bb_io_now_ns(), BB_DEADLINE_NS_MAX));
+    request->timeout_ns = BB_MAX(1, BB_MIN(exchange->due_ns - now_ns, BB_DEADLINE_NS_MAX));
     uint8_t *envelope;
     size_t length;
     bb_message_encode(request, &envelope, &length);
     if (!bb_link_send(link, envelope, length, exchange->payload)) {
         s_end(exchange, BB_OUTCOME_NOT_SENT);
         return;
+    }
+    if (exchange->payload) {
+        exchange->is_allowed = true;
+        bb_allowance_begin(&link->allowance, exchange->payload->length);
     }
     s_list_add(&link->sent, exchange);
 }
@@ -115,6 +129,7 @@ void bb_io_start(bb_io_t *self, bb_exchange_t *exchange)
 {
     exchange->io = self;
     exchange->list = NULL;
+    exchange->is_allowed = false;
     exchange->reply_envelope = exchange->reply_payload = (bb_link_frame_t){0};
     if (exchange->link >= self->link_count) {
         s_end(exchange, BB_OUTCOME_NOT_SENT);
@@ -194,6 +209,8 @@ static void s_link_down(bb_io_t *self, uint32_t index, bb_link_state_t state, bb
     }
     link->is_handshaken = false;
     link->greet_at_ns = BB_NEVER_NS;
+    bb_allowance_reset(&link->allowance);
+    self->has_new_room = true;
     s_liveness(self, index, BB_LIVENESS_DISCONNECTED);
     s_publish_ranks(self, bb_io_now_ns());
     s_end_all(&link->sent, BB_OUTCOME_DISCONNECTED);
@@ -479,6 +496,11 @@ static void s_on_answer(bb_io_t *self, uint32_t index, bb_link_frame_t *envelope
     if (is_unfit || !exchange || exchange->request.kind != BB_KIND_HELLO) {
         s_liveness(self, index, is_unfit ? BB_LIVENESS_STOPPING : BB_LIVENESS_ANSWERED);
     }
+    if (reply.credit_bytes > 0) {
+        // Of a late answer it is no longer known when its request was sent: it prolongs nothing.
+        bb_allowance_told(&link->allowance, exchange ? exchange->sent_ns : 0, reply.credit_bytes);
+        self->has_new_room = true;
+    }
     bool is_newer =
         self->view && reply.epoch > self->view->epoch && reply.kind != BB_KIND_HELLO_REPLY;
     if (!exchange) {
@@ -508,6 +530,64 @@ static void s_receive(bb_io_t *self, uint32_t index)
     bb_link_event_t event;
     while ((event = bb_link_next_event(link, &detail)) != BB_LINK_EVENT_NONE) {
         s_on_event(self, index, event, detail);
+    }
+}
+
+// ---- room --------------------------------------------------------------------------------------
+
+bool bb_io_has_room(const bb_io_t *self, uint32_t link, uint64_t bytes)
+{
+    return bb_allowance_admits(&self->links[link]->allowance, bb_io_now_ns(), bytes);
+}
+
+void bb_io_await_room(bb_io_t *self, bb_io_waiter_t *waiter)
+{
+    if (waiter->is_waiting) {
+        return;
+    }
+    waiter->is_waiting = true;
+    waiter->next = NULL;
+    waiter->previous = self->waiter_last;
+    if (self->waiter_last) {
+        self->waiter_last->next = waiter;
+    } else {
+        self->waiter_first = waiter;
+    }
+    self->waiter_last = waiter;
+}
+
+void bb_io_await_room_no_more(bb_io_t *self, bb_io_waiter_t *waiter)
+{
+    if (!waiter->is_waiting) {
+        return;
+    }
+    waiter->is_waiting = false;
+    if (waiter->previous) {
+        waiter->previous->next = waiter->next;
+    } else {
+        self->waiter_first = waiter->next;
+    }
+    if (waiter->next) {
+        waiter->next->previous = waiter->previous;
+    } else {
+        self->waiter_last = waiter->previous;
+    }
+}
+
+// Who finds none again goes to the end: each gets its turn first some time.
+static void s_give_room(bb_io_t *self)
+{
+    if (!self->has_new_room) {
+        return;
+    }
+    self->has_new_room = false;
+    const bb_io_waiter_t *last = self->waiter_last;
+    bool is_last = last == NULL;
+    while (!is_last && self->waiter_first) {
+        bb_io_waiter_t *waiter = self->waiter_first;
+        is_last = waiter == last;
+        bb_io_await_room_no_more(self, waiter);
+        waiter->run(waiter);
     }
 }
 
@@ -669,6 +749,7 @@ void *bb_io_main(void *context)
         s_expire(self, now_ns);
         s_ask_routes(self, now_ns);
         s_publish_ranks(self, now_ns);
+        s_give_room(self);
         s_wait(self);
     }
     for (uint32_t i = 0; i < self->link_count; i++) {

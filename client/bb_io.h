@@ -30,6 +30,14 @@ typedef struct bb_io_timer {
     void (*run)(struct bb_io_timer *self);
 } bb_io_timer_t;
 
+// Called on the io thread when batches may have room on their way that had none; once for each
+// bb_io_await_room.
+typedef struct bb_io_waiter {
+    struct bb_io_waiter *next, *previous;
+    bool is_waiting;
+    void (*run)(struct bb_io_waiter *self);
+} bb_io_waiter_t;
+
 // One request to one node and its answer.
 struct bb_exchange {
     // Filled by the caller.
@@ -46,6 +54,8 @@ struct bb_exchange {
     bb_link_frame_t reply_envelope; // until bb_exchange_clear
     bb_link_frame_t reply_payload;  // bytes.length 0: there was none
     // Private.
+    int64_t sent_ns;
+    bool is_allowed; // its payload counts in the link's allowance
     bb_exchange_t *next, *previous;
     bb_exchange_list_t *list;
     bb_io_task_t task;
@@ -115,5 +125,10 @@ void bb_io_abort(bb_io_t *self, bb_exchange_t *exchange); // CANCELLED, unless d
 void bb_io_timer_set(bb_io_t *self, bb_io_timer_t *timer, int64_t due_ns);
 void bb_io_timer_clear(bb_io_t *self, bb_io_timer_t *timer);
 bb_view_t *bb_io_current_view(bb_io_t *self); // borrowed; NULL before the first HELLO
+// May a batch of so many bytes be sent to the node now, by the credit that it told this client?
+bool bb_io_has_room(const bb_io_t *self, uint32_t link, uint64_t bytes);
+// Calls the waiter soon after that may have become true of some link. Nothing if it waits already.
+void bb_io_await_room(bb_io_t *self, bb_io_waiter_t *waiter);
+void bb_io_await_room_no_more(bb_io_t *self, bb_io_waiter_t *waiter);
 
 #endif

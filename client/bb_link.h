@@ -6,6 +6,7 @@
 #ifndef BB_LINK_H
 #define BB_LINK_H
 
+#include "client/bb_allowance.h"
 #include "client/bb_blob.h"
 #include "client/bb_liveness.h"
 #include "protocol/bb_keys.h"
@@ -35,8 +36,9 @@ typedef struct {
     bb_liveness_t liveness;
     bb_link_state_t state;
     bool is_handshaken;
-    bool is_greeting;        // a HELLO is under way
-    int64_t greet_at_ns;     // when to try HELLO again; BB_NEVER_NS = no need
+    bool is_greeting;    // a HELLO is under way
+    int64_t greet_at_ns; // when to try HELLO again; BB_NEVER_NS = no need
+    bb_allowance_t allowance;
     bb_exchange_list_t sent; // waiting for an answer
     bb_exchange_list_t held; // waiting for the link
     bb_error_t why;          // of UNREACHABLE and REFUSED

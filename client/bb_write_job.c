@@ -98,7 +98,10 @@ static void s_waiting_remove(bb_write_job_t *job)
         job->is_waiting = false;
         bb_io_queued_add(queue->io, -1);
         job->next = NULL;
-        return;
+        break;
+    }
+    if (!queue->waiting_first) { // so that no job, no waiter: the queue may end
+        bb_io_await_room_no_more(queue->io, &queue->waiter);
     }
 }
 
@@ -419,6 +422,24 @@ static void s_send(bb_write_job_t *job, uint32_t link)
     bb_io_start(queue->io, &job->exchange);
 }
 
+static void s_on_room(bb_io_waiter_t *waiter)
+{
+    s_pump((bb_write_queue_t *)(void *)((char *)waiter - offsetof(bb_write_queue_t, waiter)));
+}
+
+static bool s_has_slot(bb_write_queue_t *queue, uint32_t link, const bb_write_job_t *job)
+{
+    if (queue->in_flight[link] >= queue->in_flight_max) {
+        return false;
+    }
+    queue->is_short[link] |= !bb_io_has_room(queue->io, link, job->batch->length);
+    if (queue->is_short[link]) {
+        queue->waiter.run = s_on_room;
+        bb_io_await_room(queue->io, &queue->waiter);
+    }
+    return !queue->is_short[link];
+}
+
 // Sends the job if there is a slot; else it waits in line. Ends, splits or backs off when it must.
 static void s_go(bb_write_job_t *job)
 {
@@ -436,7 +457,7 @@ static void s_go(bb_write_job_t *job)
         s_step(job, BB_OUTCOME_NO_NODE, 0, BB_OK, 0);
         return;
     }
-    if (queue->in_flight[link] >= queue->in_flight_max) {
+    if (!s_has_slot(queue, link, job)) {
         s_waiting_add(job);
         return;
     }
@@ -455,6 +476,7 @@ static void s_pump(bb_write_queue_t *queue)
     queue->is_pumping = true;
     do {
         queue->must_pump_again = false;
+        memset(queue->is_short, 0, sizeof queue->is_short);
         uint32_t count = 0;
         for (bb_write_job_t *at = queue->waiting_first; at; at = at->next) {
             count++;

@@ -74,6 +74,11 @@
 // are missing there (BB_ERR_BEHIND), and the client asks another replica.
 #define BB_SESSION_WAIT_NS_MAX (INT64_C(500) * 1000000)
 
+// Credits of clients (node/ingest/bb_credit.h): with how many bytes of batches on their way a new
+// connection may begin, and how long what was told holds after the request whose answer told it.
+#define BB_CREDIT_BYTES_FIRST (1u << 20)
+#define BB_CREDIT_NS          (INT64_C(10) * 1000000000)
+
 // The registry (bb_registry.h). More entries: BB_ERR_LIMIT, nothing taken.
 #define BB_REGISTRY_KEY_BYTES_MAX     128
 #define BB_REGISTRY_PAYLOAD_BYTES_MAX 64

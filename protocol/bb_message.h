@@ -312,6 +312,9 @@ typedef struct {
     uint64_t trace_id;   // for logs; 0 = none
     int64_t timeout_ns;  // how long the sender will wait, from now; 0 = no deadline; longer than
                          // BB_DEADLINE_NS_MAX is sent as that
+    // Answers to HELLO and WRITE: how many bytes of batches the client may have on their way to the
+    // node that answers, over this connection (node/ingest/bb_credit.h); 0: the node does not say.
+    uint32_t credit_bytes;
     union {
         bb_hello_t hello;
         bb_hello_reply_t hello_reply;

@@ -784,6 +784,7 @@ extern "C" bb_error_t bb_message_decode(bb_message_t *self, bb_slice_t encoded, 
     self->timeout_ns = envelope.timeout_ns();
     S_REQUIRE(self->timeout_ns >= 0 && self->timeout_ns <= BB_DEADLINE_NS_MAX,
               "envelope.timeout_ns", "out of range");
+    self->credit_bytes = envelope.credit_bytes();
     uint32_t kind = static_cast<uint32_t>(envelope.kind());
     error = s_decode_body(self, kind, envelope, fault);
     if (error != BB_OK) {

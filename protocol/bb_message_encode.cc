@@ -495,7 +495,8 @@ extern "C" void bb_message_encode(const bb_message_t *self, uint8_t **out, size_
     body_t body = s_encode_body(fbb, *self, &type);
     auto envelope = wire::CreateEnvelope(fbb, BB_WIRE_VERSION, static_cast<wire::Kind>(self->kind),
                                          self->epoch, self->request_id, self->trace_id,
-                                         BB_MIN(self->timeout_ns, BB_DEADLINE_NS_MAX), type, body);
+                                         BB_MIN(self->timeout_ns, BB_DEADLINE_NS_MAX), type, body,
+                                         self->credit_bytes);
     wire::FinishEnvelopeBuffer(fbb, envelope);
     bb::s_copy_out(fbb, out, out_length);
     BB_ASSERT(*out_length <= BB_MESSAGE_BYTES_MAX);

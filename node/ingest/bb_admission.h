@@ -21,6 +21,7 @@ typedef struct {
     bb_kind_t kind;
     uint64_t request_id;
     size_t bytes;
+    size_t batch_bytes; // of a WRITE: what its answer frees of the client's credit (bb_credit.h)
     int64_t received_mono_ns;
     int64_t deadline_mono_ns;
     void *attachment; // of the caller: what it needs to make the answer; may be NULL

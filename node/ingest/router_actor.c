@@ -4,6 +4,7 @@
 #include <czmq.h>
 
 #include "node/ingest/bb_admission.h"
+#include "node/ingest/bb_credit.h"
 #include "node/query/bb_store_split.h"
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
@@ -12,8 +13,11 @@
 
 #define S_REQUESTS_MAX       65536
 #define S_MESSAGES_PER_ROUND 64
-#define S_SWEEP_NS           BB_NS_PER_S
-#define S_WAY_BACK_NS        (INT64_C(25) * BB_NS_PER_MS)
+// Of what may be in flight, to be given out as credits. The rest is for clients that know none, for
+// queries, and for what batches take when a store has unfolded them.
+#define S_CREDIT_PART 2
+#define S_SWEEP_NS    BB_NS_PER_S
+#define S_WAY_BACK_NS (INT64_C(25) * BB_NS_PER_MS)
 // A store answers by the deadline; past this much more it never will.
 #define S_SWEEP_GRACE_NS (INT64_C(10) * BB_NS_PER_S)
 
@@ -24,6 +28,7 @@ typedef struct {
     void *socket; // of client
     bb_outlet_t *stores[BB_STORES_MAX];
     bb_admission_t *admission;
+    bb_credit_t *credit;
     bb_shard_stats_t *stats[BB_STORES_MAX]; // newest published; NULL: none yet
     bb_post_t *peers;                       // newest PEERS; NULL: none yet
     int64_t sweep_mono_ns;
@@ -63,6 +68,13 @@ static void s_deliver(s_router_t *self, const s_address_t *to, bb_buffer_t *enve
                    bb_buffer_slice(envelope).length + bb_buffer_slice(body).length);
 }
 
+// What names a connection: the number that the ROUTER gave it.
+static uint32_t s_connection(const uint8_t *routing_id)
+{
+    return (uint32_t)routing_id[1] << 24 | (uint32_t)routing_id[2] << 16 |
+           (uint32_t)routing_id[3] << 8 | routing_id[4];
+}
+
 static bb_buffer_t *s_encode(s_router_t *self, bb_message_t *message, uint64_t request_id)
 {
     message->epoch = bb_topology_epoch(self->node->topology);
@@ -81,9 +93,9 @@ static void s_reply(s_router_t *self, const s_address_t *to, bb_message_t *messa
 }
 
 static void s_refuse(s_router_t *self, const s_address_t *to, bb_error_t error, const char *detail,
-                     uint32_t retry_after_ms)
+                     uint32_t retry_after_ms, uint32_t credit_bytes)
 {
-    bb_message_t message = {.kind = BB_KIND_ERROR};
+    bb_message_t message = {.kind = BB_KIND_ERROR, .credit_bytes = credit_bytes};
     message.error = (bb_error_reply_t){.code = error,
                                        .detail = bb_slice(detail, strlen(detail)),
                                        .retry_after_ms = retry_after_ms};
@@ -101,11 +113,34 @@ static bool s_release(s_router_t *self, uint64_t ticket, bb_admitted_t *request)
     return true;
 }
 
+// The answer to a WRITE, whatever it is, tells the credit that its client has from now on.
+static bb_buffer_t *s_with_credit(s_router_t *self, const bb_admitted_t *request,
+                                  bb_buffer_t *envelope)
+{
+    bb_message_t message;
+    bb_error_t error = bb_message_decode(&message, bb_buffer_slice(envelope), NULL);
+    BB_ASSERT(error == BB_OK); // our own encoder made it
+    message.credit_bytes = bb_credit_end(self->credit, bb_clock_mono_ns(),
+                                         s_connection(request->routing_id), request->batch_bytes);
+    uint8_t *encoded;
+    size_t length;
+    bb_message_encode(&message, &encoded, &length);
+    bb_message_close(&message);
+    return bb_buffer_new(encoded, length, NULL, NULL);
+}
+
 static void s_finish(s_router_t *self, uint64_t ticket, bb_buffer_t *envelope, bb_buffer_t *body)
 {
     bb_admitted_t request;
-    if (s_release(self, ticket, &request)) {
-        s_address_t to = {request.routing_id, sizeof request.routing_id, request.request_id};
+    if (!s_release(self, ticket, &request)) {
+        return;
+    }
+    s_address_t to = {request.routing_id, sizeof request.routing_id, request.request_id};
+    if (request.kind == BB_KIND_WRITE) {
+        bb_buffer_t *with_credit = s_with_credit(self, &request, envelope);
+        s_deliver(self, &to, with_credit, body);
+        bb_buffer_drop(&with_credit);
+    } else {
         s_deliver(self, &to, envelope, body);
     }
 }
@@ -115,7 +150,12 @@ static void s_finish_error(s_router_t *self, uint64_t ticket, bb_error_t error, 
     bb_admitted_t request;
     if (s_release(self, ticket, &request)) {
         s_address_t to = {request.routing_id, sizeof request.routing_id, request.request_id};
-        s_refuse(self, &to, error, detail, 0);
+        uint32_t credit_bytes = 0;
+        if (request.kind == BB_KIND_WRITE) {
+            credit_bytes = bb_credit_end(self->credit, bb_clock_mono_ns(),
+                                         s_connection(request.routing_id), request.batch_bytes);
+        }
+        s_refuse(self, &to, error, detail, 0, credit_bytes);
     }
 }
 
@@ -211,6 +251,8 @@ static void s_hello(s_router_t *self, const s_address_t *to)
     }
     const char *name = bb_topology_cluster_name(topology), *id = self->node->config->node_id;
     bb_message_t message = {.kind = BB_KIND_HELLO_REPLY};
+    message.credit_bytes =
+        bb_credit_hello(self->credit, bb_clock_mono_ns(), s_connection(to->routing_id));
     message.hello_reply = (bb_hello_reply_t){
         .cluster_name = bb_slice(name, strlen(name)),
         .node_id = bb_slice(id, strlen(id)),
@@ -432,12 +474,13 @@ static bb_metric_t s_refusal_metric(bb_error_t error)
 }
 
 static void s_refuse_early(s_router_t *self, const s_address_t *to, const char *user_id,
-                           bb_error_t error, const char *detail, uint32_t retry_after_ms)
+                           bb_error_t error, const char *detail, uint32_t retry_after_ms,
+                           uint32_t credit_bytes)
 {
     bb_metrics_add(self->node->metrics, s_refusal_metric(error), 1);
     bb_log_debug(&self->log, "request refused", BB_LOG_TEXT("error", bb_error_name(error)),
                  BB_LOG_TEXT("user", user_id), BB_LOG_TEXT("detail", detail));
-    s_refuse(self, to, error, detail, retry_after_ms);
+    s_refuse(self, to, error, detail, retry_after_ms, credit_bytes);
 }
 
 static void s_count_request(s_router_t *self, bb_kind_t kind)
@@ -477,17 +520,28 @@ static bool s_admit(s_router_t *self, s_request_t *request, const bb_received_t 
         .kind = message->kind,
         .request_id = message->request_id,
         .bytes = received->bytes,
+        .batch_bytes = bb_buffer_slice(received->frames[1]).length,
         .received_mono_ns = request->received_mono_ns,
         .deadline_mono_ns = request->received_mono_ns + message->timeout_ns + S_SWEEP_GRACE_NS,
     };
     memcpy(admitted.routing_id, received->routing_id, sizeof admitted.routing_id);
+    uint32_t connection = s_connection(received->routing_id);
+    bool is_write = message->kind == BB_KIND_WRITE;
+    if (is_write) {
+        bb_credit_begin(self->credit, request->received_mono_ns, connection, admitted.batch_bytes);
+    }
     uint32_t retry_after_ms = 0;
     bb_error_t error =
         bb_admission_take(self->admission, &admitted, &request->ticket, &retry_after_ms);
     if (error != BB_OK) {
+        uint32_t credit_bytes = 0;
+        if (is_write) {
+            credit_bytes = bb_credit_end(self->credit, request->received_mono_ns, connection,
+                                         admitted.batch_bytes);
+        }
         s_refuse_early(self, &request->from, received->user_id, error,
                        error == BB_ERR_BUSY ? "too many bytes or requests are in flight" : "",
-                       retry_after_ms);
+                       retry_after_ms, credit_bytes);
         return false;
     }
     s_count_request(self, message->kind);
@@ -537,13 +591,13 @@ static void s_on_request(s_router_t *self, bb_received_t *received)
         error = bb_message_decode(&request.message, bb_buffer_slice(received->frames[0]), &fault);
     }
     if (error != BB_OK) {
-        s_refuse_early(self, &request.from, received->user_id, error, fault.text, 0);
+        s_refuse_early(self, &request.from, received->user_id, error, fault.text, 0, 0);
         return;
     }
     request.from.request_id = request.message.request_id;
     error = s_judge(self, received, &request.message, &fault);
     if (error != BB_OK) {
-        s_refuse_early(self, &request.from, received->user_id, error, fault.text, 0);
+        s_refuse_early(self, &request.from, received->user_id, error, fault.text, 0, 0);
     } else if (request.message.kind == BB_KIND_HELLO) {
         s_count_request(self, BB_KIND_HELLO);
         if (request.message.hello.only_routes) {
@@ -665,6 +719,7 @@ static void s_router_actor(zsock_t *pipe, void *argument)
         s_finish_error(self, ticket, BB_ERR_STOPPING, "");
     }
     bb_admission_destroy(&self->admission);
+    bb_credit_destroy(&self->credit);
     zsock_destroy(&self->client); // lingers shortly for the last answers
     BB_TSAN_RELEASE(self->node);
     free(self);
@@ -677,8 +732,10 @@ zactor_t *bb_router_actor_new(bb_node_t *node, zsock_t **client)
     self->client = *client;
     *client = NULL;
     self->socket = zsock_resolve(self->client);
-    self->admission =
-        bb_admission_new(node->config->limits.in_flight_bytes * node->store_count, S_REQUESTS_MAX);
+    uint64_t in_flight_bytes = node->config->limits.in_flight_bytes * node->store_count;
+    self->admission = bb_admission_new(in_flight_bytes, S_REQUESTS_MAX);
+    self->credit =
+        bb_credit_new(in_flight_bytes / S_CREDIT_PART, BB_CREDIT_BYTES_FIRST, S_REQUESTS_MAX);
     bb_log_init(&self->log, node->config->log_level, STDERR_FILENO, "router", UINT32_MAX);
     return zactor_new(s_router_actor, self);
 }

@@ -130,7 +130,7 @@ def hexed(prefix, count):
 
 def message(kind, body=None):
     expected = {"version": 1, "kind": kind, "epoch": 3, "request_id": 0x1122334455667788, "trace_id": 99,
-                "timeout_ns": 5_000_000_000}
+                "timeout_ns": 5_000_000_000, "credit_bytes": 0}
     return expected | ({"body": body} if body is not None else {})
 
 

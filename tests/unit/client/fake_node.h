@@ -63,6 +63,9 @@ typedef struct {
     _Atomic int missing_partition; // QUERY: reported as missing; -1 = none
     _Atomic int writes, queries;   // seen
     _Atomic int session_seq;       // in tokens of answers, of every partition; 0 = knows none
+    _Atomic uint32_t credit_bytes; // told in every answer; 0: none
+    _Atomic int look_ms;           // waits so long with a WRITE for another one; 0: not at all
+    _Atomic int overlaps;          // WRITEs that were there before the one before was answered
     _Atomic int asked_ranges;      // of the token of the last QUERY; -1 = it had none
     pthread_mutex_t mutex;
     fake_point_t *points;
@@ -425,7 +428,8 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
                                const bb_message_t *request, bb_slice_t payload)
 {
     bb_message_t reply = {.epoch = atomic_load(&node->cluster->epoch),
-                          .request_id = request->request_id};
+                          .request_id = request->request_id,
+                          .credit_bytes = atomic_load(&node->credit_bytes)};
     if (request->kind == BB_KIND_HELLO) {
         fake_hello(node, socket, route, &reply);
         return true;
@@ -496,6 +500,7 @@ static inline void *fake_main(void *argument)
 {
     fake_node_t *node = argument;
     zmq_pollitem_t item = {.socket = node->socket, .events = ZMQ_POLLIN};
+    bool has_more = false; // there was something after the last WRITE, before its answer
     while (zmq_poll(&item, 1, -1) > 0) {
         zmq_msg_t parts[3];
         int count = 0;
@@ -513,6 +518,9 @@ static inline void *fake_main(void *argument)
         BB_ASSERT(error == BB_OK);
         bb_slice_t payload = count == 2 ? bb_slice(zmq_msg_data(&parts[2]), zmq_msg_size(&parts[2]))
                                         : bb_slice(NULL, 0);
+        int look_ms = atomic_load(&node->look_ms);
+        atomic_fetch_add(&node->overlaps, has_more && request.kind == BB_KIND_WRITE);
+        has_more = look_ms > 0 && request.kind == BB_KIND_WRITE && zmq_poll(&item, 1, look_ms) > 0;
         bool stays = fake_answer(node, node->socket, &parts[0], &request, payload);
         bb_message_close(&request);
         free(aligned);

@@ -394,6 +394,45 @@ static void a_full_buffer_waits(void **state)
     fake_cluster_free(cluster);
 }
 
+// Goal: what a node tells as its credit holds for all writers of a client together, also when a
+// batch is larger than it, and nothing is lost or stuck by it. Method: the node looks with each
+// batch whether another one is there before it answers; without credits there is.
+static void credits_are_held_to(void **state)
+{
+    (void)state;
+    for (uint32_t credit_bytes = 0; credit_bytes < 2; credit_bytes++) {
+        fake_cluster_t *cluster = fake_cluster_new(1, NULL);
+        atomic_store(&cluster->nodes[0].credit_bytes, credit_bytes);
+        atomic_store(&cluster->nodes[0].look_ms, 2);
+        busbar_client_t *client = s_open(cluster);
+        busbar_fault_t fault;
+        busbar_writer_options_t options = {.batch_bytes = 1024};
+        busbar_writer_t *writers[2];
+        const busbar_metric_t metric = {"soc", BUSBAR_INT64};
+        uint32_t shape, battery;
+        for (uint32_t w = 0; w < 2; w++) {
+            writers[w] = busbar_writer_open(client, &options);
+            assert_int_equal(busbar_writer_shape(writers[w], &metric, 1, &shape, &fault), 0);
+            assert_int_equal(busbar_writer_battery(writers[w], "b1", NULL, 0, &battery, &fault), 0);
+        }
+        for (int64_t f = 0; f < 2000; f++) {
+            busbar_value_t value = {.integer = f};
+            busbar_writer_t *writer = writers[f / 100 % 2];
+            assert_int_equal(busbar_writer_append(writer, battery, shape, f, &value, &fault), 0);
+        }
+        for (uint32_t w = 0; w < 2; w++) {
+            busbar_totals_t totals;
+            assert_int_equal(busbar_writer_close(&writers[w], 10 * S, &totals), BUSBAR_OK);
+            assert_int_equal(totals.acked_frames, 1000);
+            assert_int_equal(totals.retries, 0);
+        }
+        assert_true(atomic_load(&cluster->nodes[0].writes) >= 10);
+        assert_int_equal(atomic_load(&cluster->nodes[0].overlaps) > 0, credit_bytes == 0);
+        busbar_close(&client);
+        fake_cluster_free(cluster);
+    }
+}
+
 // Goal: bad arguments and values are refused by name, and nothing of them is taken.
 static void bad_arguments_are_refused(void **state)
 {
@@ -524,6 +563,7 @@ int main(void)
         cmocka_unit_test(a_lingering_frame_is_sent_by_itself),
         cmocka_unit_test(a_node_with_nothing_to_do_is_not_kept_waiting),
         cmocka_unit_test(a_full_buffer_waits),
+        cmocka_unit_test(credits_are_held_to),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(writers_of_two_threads_share_a_client),
     };

@@ -256,6 +256,7 @@ static inline void message_expect_same(const bb_message_t *a, const bb_message_t
     MESSAGE_SAME(request_id);
     MESSAGE_SAME(trace_id);
     MESSAGE_SAME(timeout_ns);
+    MESSAGE_SAME(credit_bytes);
     switch (a->kind) {
     case BB_KIND_HELLO:
         message_same_text(a->hello.client_name, b->hello.client_name);

@@ -317,6 +317,21 @@ static void message_round_trip_of_sessions(void **state)
     free(bytes);
 }
 
+// Goal: credits pass with each kind of answer that tells one; without one nothing is said, in not
+// a byte more than before there were any.
+static void message_round_trip_of_credits(void **state)
+{
+    (void)state;
+    const bb_kind_t kinds[] = {BB_KIND_HELLO_REPLY, BB_KIND_WRITE_REPLY, BB_KIND_ERROR};
+    for (size_t i = 0; i < BB_COUNT_OF(kinds); i++) {
+        bb_message_t m = s_sample(kinds[i]);
+        m.credit_bytes = 1;
+        s_round_trip(&m);
+        m.credit_bytes = UINT32_MAX;
+        s_round_trip(&m);
+    }
+}
+
 // Goal: empty lists and texts, and values at their limits, pass too.
 static void message_round_trip_at_the_limits(void **state)
 {
@@ -703,6 +718,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_round_trip_of_every_kind),
+        cmocka_unit_test(message_round_trip_of_credits),
         cmocka_unit_test(message_round_trip_of_sessions),
         cmocka_unit_test(message_round_trip_at_the_limits),
         cmocka_unit_test(message_encode_cuts_what_people_read),
