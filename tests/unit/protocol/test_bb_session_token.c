@@ -246,8 +246,19 @@ static void s_test_overflow(void **state)
 {
     (void)state;
     bb_session_token_t token = {0}, more = {0}, copy = {0};
-    for (uint32_t i = 0; i < 30000; i++) {
-        s_add(&more, 1, i % 16, 1 + 2 * (uint64_t)(i / 16), 1 + 2 * (uint64_t)(i / 16));
+    for (uint32_t i = 0; i < 65; i++) { // in pieces: adding copies what is there
+        bb_session_token_t piece = {0};
+        for (uint64_t seq = 20 * i + 1; seq < 20 * i + 20; seq += 2) {
+            for (uint32_t partition = 0; partition < 30; partition++) {
+                s_add(&piece, 1, partition, seq, seq);
+            }
+        }
+        assert_int_equal(bb_session_token_join(&more, &piece), BB_OK);
+        bb_session_token_clear(&piece);
+    }
+    assert_false(more.is_overflowed);
+    for (uint64_t i = 1; i <= 2000; i++) { // wide gaps take many bytes each
+        s_add(&more, 1, 30, i << 53, i << 53);
     }
     assert_true(bb_session_token_encoded_bytes(&more) > BB_SESSION_TOKEN_BYTES_MAX);
     uint8_t *data;
