@@ -581,6 +581,7 @@ void bb_store_close(bb_store_t **store)
     bb_rollups_close(&self->rollups);
     bb_retention_destroy(&self->retention);
     free(self->days);
+    free(self->left_out);
     bb_store_scratch_free(&self->scratch);
     if (self->identity_file) {
         self->vfs->close(self->vfs, &self->identity_file);

@@ -111,6 +111,8 @@ struct bb_store {
     uint64_t type_conflicts, value_conflicts;
     bb_store_scratch_t scratch;
     struct bb_store_scrub *scrub;
+    struct bb_sync_damage *left_out; // segments that are being repaired: bb_store_sync.h
+    uint32_t left_out_count;
 };
 
 // ---- meta ------------------------------------------------------------------------------------

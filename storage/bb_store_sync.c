@@ -2,6 +2,7 @@
 #include "storage/bb_store_sync.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "storage/bb_store_flush.h"
 #include "storage/bb_store_merge.h"
@@ -172,6 +173,37 @@ uint32_t bb_store_sync_damages(const bb_store_t *self, bb_sync_damage_t *list, u
     return count;
 }
 
+void bb_store_sync_leave_out(bb_store_t *self, const bb_sync_damage_t *list, uint32_t count)
+{
+    BB_ASSERT(self && (list || count == 0));
+    self->left_out = bb_realloc(self->left_out, (count + 1) * sizeof *list);
+    if (count > 0) {
+        memcpy(self->left_out, list, count * sizeof *list);
+    }
+    self->left_out_count = count;
+}
+
+static bb_window_id_t s_window_id(const bb_sync_damage_t *damage)
+{
+    return (bb_window_id_t){
+        .kind = damage->window.kind == BB_SYNC_QUARANTINE ? BB_WINDOW_QUARANTINE : BB_WINDOW_NORMAL,
+        .class_id = damage->class_id,
+        .day = damage->window.day,
+    };
+}
+
+bool bb_sync_is_left_out(const bb_store_t *store, const bb_store_window_t *window,
+                         const bb_window_part_t *part)
+{
+    for (uint32_t i = 0; i < store->left_out_count; i++) {
+        if (bb_window_id_compare(s_window_id(&store->left_out[i]), window->id) == 0 &&
+            store->left_out[i].number == bb_segment_number(part->segment)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Writes down that the window has one segment less, and that its damage is no more.
 static bb_error_t s_record_drop(bb_store_t *self, const bb_store_window_t *window,
                                 const bb_segment_t *segment)
@@ -221,11 +253,7 @@ bb_error_t bb_store_sync_drop(bb_store_t *self, const bb_sync_damage_t *damage)
     if (self->frozen) {
         return BB_ERR_BUSY; // its job failed half way, and knows the segments of windows
     }
-    bb_window_id_t id = {
-        .kind = damage->window.kind == BB_SYNC_QUARANTINE ? BB_WINDOW_QUARANTINE : BB_WINDOW_NORMAL,
-        .class_id = damage->class_id,
-        .day = damage->window.day,
-    };
+    bb_window_id_t id = s_window_id(damage);
     bool found;
     uint32_t at = bb_store_windows_find(&self->windows, id, &found);
     bb_store_window_t *window = found ? &self->windows.items[at] : NULL;

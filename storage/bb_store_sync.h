@@ -91,7 +91,7 @@ bool bb_store_is_adopting(const bb_store_t *self);
 
 // ---- damage ----------------------------------------------------------------------------------
 // A segment that is not to be believed, or cannot be read.
-typedef struct {
+typedef struct bb_sync_damage {
     bb_sync_window_t window;
     uint16_t class_id;
     uint64_t number;
@@ -99,6 +99,10 @@ typedef struct {
 
 // Up to `max` of them, ascending by window; those that are just being examined are not among them.
 uint32_t bb_store_sync_damages(const bb_store_t *self, bb_sync_damage_t *list, uint32_t max);
+// From now until the next call our own reads leave out these segments (copied; 0: none), even if
+// the list of damage forgets them meanwhile because an error has passed: what is dropped in the end
+// must have been missing in all that was compared.
+void bb_store_sync_leave_out(bb_store_t *self, const bb_sync_damage_t *list, uint32_t count);
 // Takes the segment out of its window: all that the have-sets say of that window lies in others
 // now. What the list of damage says of it is dropped. Not while a job is alive. NOT_FOUND: it is
 // not there any more. BUSY: a flush that failed must be repeated first.

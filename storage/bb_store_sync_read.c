@@ -174,7 +174,8 @@ static bb_error_t s_leave_out_damage(bb_store_t *store, bb_snapshot_t *snapshot)
             if (bb_segment_trust(part.segment) == BB_SEGMENT_SUSPECT) {
                 error = BB_ERR_BUSY;
             }
-            if (bb_sync_is_damaged(store, item, &item->parts[p])) {
+            if (bb_sync_is_damaged(store, item, &item->parts[p]) ||
+                bb_sync_is_left_out(store, item, &item->parts[p])) {
                 bb_segment_release(&part.segment);
             } else {
                 window->parts[kept++] = part;

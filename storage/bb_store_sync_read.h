@@ -28,5 +28,8 @@ const bb_sync_found_t *bb_sync_reads_found(bb_sync_reads_t *self, uint32_t *coun
 // in any of the window.
 bool bb_sync_is_damaged(const bb_store_t *store, const bb_store_window_t *window,
                         const bb_window_part_t *part);
+// Is it being repaired (bb_store_sync_leave_out)?
+bool bb_sync_is_left_out(const bb_store_t *store, const bb_store_window_t *window,
+                         const bb_window_part_t *part);
 
 #endif

@@ -468,6 +468,7 @@ static void s_take_page(bb_segment_sync_t *self, s_session_t *session, int64_t n
         bytes += answer->pairs[i].id.length + answer->pairs[i].packed.length;
     }
     self->stats.bytes += bytes;
+    self->stats.repair_bytes += session->use == BB_SEGMENT_SYNC_REPAIR ? bytes : 0;
     session->has_staged |= bytes > 0;
     if (self->options.bytes_per_s > 0) {
         self->fetch_mono_ns = BB_MAX(self->fetch_mono_ns, now_mono_ns) +

@@ -134,7 +134,7 @@ void bb_segment_sync_adopted(bb_segment_sync_t *self);
 typedef struct {
     uint64_t sessions, sessions_failed; // that ended; that had to begin again
     uint64_t windows_compared, windows_fetched;
-    uint64_t bytes; // of batches and attributes
+    uint64_t bytes, repair_bytes; // of batches and attributes; of them, those of repairs
 } bb_segment_sync_stats_t;
 bb_segment_sync_stats_t bb_segment_sync_stats(const bb_segment_sync_t *self);
 

@@ -174,9 +174,10 @@ typedef struct {
     // Segment sync (bb_segment_sync.h): sessions that ended and that began again, windows compared,
     // bytes fetched, damaged segments replaced; partitions that wait to be adopted or repaired.
     uint64_t journal_let_go_bytes; // past the budget of the journal
-    uint64_t sync_sessions, sync_failed, sync_windows, sync_bytes, sync_repaired, sync_left;
-    uint32_t under_replicated; // of this shard's partitions
-    bool is_caught_up;         // lacks nothing that it knows to exist
+    uint64_t sync_sessions, sync_failed, sync_windows, sync_repaired, sync_left;
+    uint64_t sync_bytes, sync_repair_bytes; // those of repairs are among the others
+    uint32_t under_replicated;              // of this shard's partitions
+    bool is_caught_up;                      // lacks nothing that it knows to exist
     bool is_fenced;
     // How soon nodes acknowledge chunks of ours, sums since the start (bb_replication_acks), and
     // how old the oldest is that they have not acknowledged; self included.

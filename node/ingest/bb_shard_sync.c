@@ -164,6 +164,7 @@ static void s_look_for_damage(bb_shard_t *shard)
     if (self->damage_count == 0) {
         return;
     }
+    bb_store_sync_leave_out(shard->store, self->damages, self->damage_count);
     bb_sync_window_t windows[S_DAMAGES_MAX];
     uint32_t window_count = 0;
     for (uint32_t i = 0; i < self->damage_count; i++) {
@@ -194,6 +195,7 @@ static void s_drop_damage(bb_shard_t *shard)
         bb_ignore(error, "what stays on the list is repaired again");
     }
     self->damage_count = 0;
+    bb_store_sync_leave_out(shard->store, NULL, 0);
     shard->scrub_wake_mono_ns = shard->time.mono_ns;
 }
 
@@ -673,6 +675,7 @@ void bb_shard_sync_stats(const bb_shard_t *shard, bb_shard_stats_t *stats)
     stats->sync_sessions = sync.sessions;
     stats->sync_failed = sync.sessions_failed;
     stats->sync_bytes = sync.bytes;
+    stats->sync_repair_bytes = sync.repair_bytes;
     stats->sync_windows = sync.windows_compared;
     stats->sync_repaired = self->repaired;
     for (uint32_t use = 0; use < BB_SEGMENT_SYNC_USES; use++) {
