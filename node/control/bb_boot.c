@@ -112,6 +112,9 @@ void bb_boot_disk_written(bb_boot_t *self, int64_t now_mono_ns)
 {
     BB_ASSERT(self && self->wants_disk);
     self->wants_disk = false;
+    if (self->state == BB_BOOT_REBUILDING && !self->disk.must_rebuild) {
+        self->state = BB_BOOT_COUNTING;
+    }
     if (!self->is_put && self->state != BB_BOOT_FENCED) {
         s_put(self, now_mono_ns);
     }
@@ -197,9 +200,8 @@ void bb_boot_mark(bb_boot_t *self)
 void bb_boot_rebuilt(bb_boot_t *self)
 {
     BB_ASSERT(self && self->state == BB_BOOT_REBUILDING);
-    self->state = BB_BOOT_COUNTING;
+    self->wants_disk |= self->disk.must_rebuild;
     self->disk.must_rebuild = false;
-    self->wants_disk = true;
 }
 
 bb_boot_state_t bb_boot_state(const bb_boot_t *self)

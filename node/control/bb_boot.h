@@ -15,7 +15,7 @@
 //                somebody does: this disk must be rebuilt ─▶ REGISTERING above that one
 //   REGISTERING  at a majority ─▶ COUNTING;  superseded ─▶ above that, to rebuild
 //                (to rebuild: at a majority of the others ─▶ REBUILDING)
-//   REBUILDING   bb_boot_rebuilt ─▶ COUNTING
+//   REBUILDING   bb_boot_rebuilt, and the disk knows ─▶ COUNTING
 //   COUNTING, REBUILDING   superseded ─▶ FENCED
 //
 // Of two processes with one identity the one with the smaller number is fenced. What this cannot
@@ -64,7 +64,9 @@ void bb_boot_tick(bb_boot_t *self, int64_t now_mono_ns);
 // Something was acknowledged since the last mark, some seconds ago: to the next one. No effect in
 // another state than COUNTING, or while the last one is being written.
 void bb_boot_mark(bb_boot_t *self);
-// The rebuild has ended: the node holds what a majority of the others does.
+// The rebuild has ended: the node holds what a majority of the others does. It counts from when the
+// disk has it (bb_boot_disk_written): a start that finds must_rebuild would rebuild again, and the
+// loss of another disk meanwhile would be one too many.
 void bb_boot_rebuilt(bb_boot_t *self);
 
 bb_boot_state_t bb_boot_state(const bb_boot_t *self);
