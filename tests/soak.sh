@@ -112,6 +112,20 @@ else
     skip "flipped bits: the programs are not built"
 fi
 
+echo "== ten times the capacity for 60 s"
+if [ -x "$bin/busbar-bench" ] && [ -x "$bin/busbard" ]; then
+    BB_STORM_S=60 timeout 300 /usr/bin/python3 tests/integration/test_storm.py >"$work/log" 2>&1
+    code=$?
+    passed=$((passed + $(grep -c '^ok - ' "$work/log")))
+    found=$(grep -c '^not ok - ' "$work/log")
+    [ "$code" -ne 0 ] && [ "$found" -eq 0 ] && found=1
+    failed=$((failed + found))
+    grep '^# storm' "$work/log" | cut -c3-
+    [ "$found" -gt 0 ] && grep -v '^ok - ' "$work/log" | sed 's/^/    /'
+else
+    skip "a storm: the programs are not built"
+fi
+
 echo "== real processes until $seconds s"
 if [ -x "$bin/busbar" ] && [ -x "$bin/busbard" ]; then
     rounds=0

@@ -102,6 +102,10 @@ bool bench_wire(busbar_client_t *client, const bench_data_t *data, const char *s
 // Acknowledgements when idle, at full and at half load; the cluster is up and empty.
 int bench_latency(const bench_data_t *data, const char *cluster_directory, const char *suffix,
                   FILE *results);
+// More than the cluster can do for so many seconds, and whether it comes back; the cluster is up
+// and empty. The other results say what came of it; 1: goodput did not return, or something is
+// lost.
+int bench_storm(const char *cluster_directory, double storm_s, FILE *results);
 // Loads raw frames from standard input into a cluster that is up, slice by slice, and settles it.
 int bench_fleet(const char *cluster_directory, uint32_t battery_count, const char *suffix,
                 FILE *results);

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Ten times more than three nodes on one processor can do, for some seconds, from clients that know neither credits nor
+retry budgets, while others go on with 0.8 of it: nobody dies, memory stays bounded, nothing acknowledged is lost, and
+when the storm is over what is asked is done again. BB_STORM_S: how long it lasts."""
+import json
+import os
+import subprocess
+
+from cluster import BIN, Cluster, case, expect, finish
+
+STORM_S = os.environ.get("BB_STORM_S", "6")
+# Of which five eighths are for the head: so large that nothing is flushed in the time.
+MEMORY_MIB = 1024
+
+
+def results(done):
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {row["name"]: row for row in found}
+
+
+def edit(path, before, after):
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    expect(before in text, f"{path} does not say {before}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text.replace(before, after))
+
+
+def main():
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[0]})  # the nodes inherit it; the storm gets the others
+    with Cluster("--nodes", "3", "--partitions", "64", start=False) as group:
+        for node in group.nodes():
+            edit(group.path(node, "busbard.yaml"), "memory_bytes: 256MiB", f"memory_bytes: {MEMORY_MIB}MiB")
+        group.up()
+        os.sched_setaffinity(0, set(cpus[1:]) or set(cpus))
+        pids = {node: group.pid(node) for node in group.nodes()}
+        done = subprocess.run([os.path.join(BIN, "busbar-bench"), "storm", group.dir, STORM_S], capture_output=True,
+                              text=True, timeout=float(STORM_S) + 120, check=False)
+        found = results(done)
+        for row in found.values():
+            print(f"# {row['name']} {row['value']:.4g} {row['unit']}: {row.get('note', '')}", flush=True)
+        with case(f"ten times the capacity is asked for {STORM_S} s, and several times it gets through to the nodes"):
+            expect(found["storm_asked_pct"]["value"] > 900, f"{found}")
+            expect(found["storm_sent_pct"]["value"] > 200, f"{found}")
+        with case("within 30 s of its end 90 % of what is asked is acknowledged, and that stays so"):
+            expect(done.returncode == 0, f"status {done.returncode}: {done.stderr[-500:]}")
+            expect(found["storm_recovery_s"]["value"] <= 30, f"{found}")
+            expect(found["storm_after_pct"]["value"] >= 90, f"{found}")
+        with case("no acknowledged point is missing, of any client"):
+            expect(found["storm_lost_frames"]["value"] == 0, f"{done.stderr[-500:]}")
+        with case("at most a tenth of what clients of the library sent, and 10 each, were repetitions"):
+            expect(found["storm_repetitions_pct"]["value"] <= 11, f"{found}")
+        with case("no node has died, and the memory of each stayed bounded"):
+            expect({node: group.pid(node) for node in group.nodes()} == pids, "other processes than before")
+            expect(found["storm_node_anonymous_mib"]["value"] < MEMORY_MIB, f"{found}")
+            group.wait_in_step(30)
+    finish()
+
+
+if __name__ == "__main__":
+    main()
