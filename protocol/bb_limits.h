@@ -63,6 +63,7 @@
 // Retention and rollups, all in the configuration; more there: BB_ERR_CONFIG.
 #define BB_RETENTION_CLASSES_MAX 63 // classes with a name of their own, beside `default`
 #define BB_ROLLUPS_MAX           64
+#define BB_WATCH_RULES_MAX       64
 #define BB_SELECTOR_BYTES_MAX    256 // a pattern, or a value to be equal to
 #define BB_ZONE_NAME_BYTES_MAX   64
 #define BB_ZONE_FILE_BYTES_MAX   (64u << 10) // a compiled time zone

@@ -56,6 +56,8 @@ const char *bb_kind_name(bb_kind_t kind)
         return "sync_ask";
     case BB_KIND_SYNC_ANSWER:
         return "sync_answer";
+    case BB_KIND_WATCHED:
+        return "watched";
     }
     return "unknown";
 }

@@ -57,6 +57,7 @@ typedef enum {
     BB_KIND_REGISTRY = 39,
     BB_KIND_SYNC_ASK = 40,
     BB_KIND_SYNC_ANSWER = 41,
+    BB_KIND_WATCHED = 42,
 } bb_kind_t;
 
 const char *bb_kind_name(bb_kind_t kind);
@@ -306,6 +307,12 @@ typedef struct {
 } bb_pull_done_t;
 
 typedef struct {
+    bb_lane_t lane; // all entries are of it
+    uint32_t entry_count;
+    const bb_have_entry_t *entries; // which chunks the rules have seen (node/ingest/bb_watch.h)
+} bb_watched_t;
+
+typedef struct {
     bb_kind_t kind;
     uint32_t epoch;
     uint64_t request_id; // echoed in the answer
@@ -337,6 +344,7 @@ typedef struct {
         bb_have_t have;
         bb_pull_t pull;
         bb_pull_done_t pull_done;
+        bb_watched_t watched;
         bb_registry_message_t registry;
         bb_sync_question_t sync_ask;
         bb_sync_answer_t sync_answer;

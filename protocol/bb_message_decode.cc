@@ -522,6 +522,13 @@ bb_error_t s_decode(bb_message_t *self, const wire::Pull &from, bb_fault_t *faul
     return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
 }
 
+bb_error_t s_decode(bb_message_t *self, const wire::Watched &from, bb_fault_t *fault)
+{
+    bb_watched_t &to = self->watched;
+    S_REQUIRE(s_lane(from.lane(), to.lane), "watched.lane", "missing or out of range");
+    return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
+}
+
 bb_error_t s_decode(bb_message_t *self, const wire::PullDone &from, bb_fault_t *fault)
 {
     bb_pull_done_t &to = self->pull_done;
@@ -734,6 +741,8 @@ bb_error_t s_decode_body(bb_message_t *self, uint32_t kind, const wire::Envelope
         return s_decode_as<wire::SyncAsk>(self, envelope, fault);
     case BB_KIND_SYNC_ANSWER:
         return s_decode_as<wire::SyncAnswer>(self, envelope, fault);
+    case BB_KIND_WATCHED:
+        return s_decode_as<wire::Watched>(self, envelope, fault);
     case BB_KIND_REPLICATE:
         if (static_cast<int>(envelope.body_type()) != 0) {
             return s_decode_as<wire::Replicate>(self, envelope, fault);

@@ -352,6 +352,13 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_pull_t &self)
     return wire::CreatePull(fbb, self.budget_bytes, &lane, entries).Union();
 }
 
+body_t s_encode(FlatBufferBuilder &fbb, const bb_watched_t &self)
+{
+    wire::Lane lane = s_lane(self.lane);
+    auto entries = s_entries(fbb, self.entries, self.entry_count);
+    return wire::CreateWatched(fbb, &lane, entries).Union();
+}
+
 body_t s_encode(FlatBufferBuilder &fbb, const bb_pull_done_t &self)
 {
     wire::Lane lane = s_lane(self.lane);
@@ -466,6 +473,7 @@ body_t s_encode_body(FlatBufferBuilder &fbb, const bb_message_t &self, wire::Bod
         S_KIND(REGISTRY, registry, Registry)
         S_KIND(SYNC_ASK, sync_ask, SyncAsk)
         S_KIND(SYNC_ANSWER, sync_answer, SyncAnswer)
+        S_KIND(WATCHED, watched, Watched)
 #undef S_KIND
     case BB_KIND_REPLICATE:
         if (self.replicate.forward_count == 0) {

@@ -125,6 +125,9 @@ static bb_error_t s_lane(uint32_t store_count, const bb_message_t *message, bb_l
     case BB_KIND_SYNC_ANSWER:
         *lane = s_lane_of(store_count, message->sync_answer.topic.partition);
         return BB_OK;
+    case BB_KIND_WATCHED:
+        *lane = message->watched.lane;
+        return BB_OK;
     default:
         return BB_ERR_MESSAGE_VERSION;
     }

@@ -237,6 +237,7 @@ EXPECTED = {
     "message_pull": message("PULL", {"budget_bytes": 4 << 20, "lane": {"count": 1, "index": 0}, "entries": ENTRIES}),
     "message_pull_done": message("PULL_DONE", {
         "more": True, "lane": {"count": 2, "index": 1}, "chunk_count": 10, "unavailable": [17, 3]}),
+    "message_watched": message("WATCHED", {"lane": {"count": 6, "index": 5}, "entries": ENTRIES}),
     "message_registry": message("REGISTRY", {
         "is_put": True, "buckets": [1, 2**64 - 1, 3] + [0] * 253,
         "entries": [{"kind": 1, "key": b"n1", "number": 9, "payload": b"disk"},

@@ -241,6 +241,12 @@ static inline void message_same_peer_body(const bb_message_t *a, const bb_messag
             MESSAGE_SAME(pull_done.unavailable[i]);
         }
         break;
+    case BB_KIND_WATCHED:
+        MESSAGE_SAME(watched.lane.count);
+        MESSAGE_SAME(watched.lane.index);
+        MESSAGE_SAME(watched.entry_count);
+        message_same_entries(a->watched.entries, b->watched.entries, a->watched.entry_count);
+        break;
     case BB_KIND_REGISTRY:
         message_same_registry(&a->registry, &b->registry);
         break;

@@ -79,6 +79,7 @@ static const bb_kind_t s_kinds[] = {
     BB_KIND_ERROR,        BB_KIND_HEARTBEAT,    BB_KIND_REPLICATE, BB_KIND_REPLICATE_ACK,
     BB_KIND_HAVE_REQUEST, BB_KIND_HAVE,         BB_KIND_PULL,      BB_KIND_PULL_DONE,
     BB_KIND_SCRUB,        BB_KIND_SCRUB_REPLY,  BB_KIND_REGISTRY,  BB_KIND_ROUTES,
+    BB_KIND_WATCHED,
 };
 
 // A message of the kind in which every field differs from its default.
@@ -242,6 +243,9 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .chunk_count = 10,
                                        .unavailable_count = 2,
                                        .unavailable = s_unavailable};
+        break;
+    case BB_KIND_WATCHED:
+        m.watched = (bb_watched_t){.lane = {6, 5}, .entry_count = 2, .entries = s_entries};
         break;
     case BB_KIND_REGISTRY:
         m.registry = (bb_registry_message_t){.is_put = true,
