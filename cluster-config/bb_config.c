@@ -407,7 +407,7 @@ bb_error_t bb_config_parse(const char *text, size_t length, const char *path, bb
     BB_ASSERT(path);
     BB_ASSERT(config);
     static const char *const keys[] = {"cluster",   "node",    "nodes", "users",
-                                       "retention", "rollups", NULL};
+                                       "retention", "rollups", "watch", NULL};
     if (strlen(path) > BB_PATH_BYTES_MAX) {
         return bb_fault_set(fault, BB_ERR_CONFIG, "the path '%.64s...' is too long", path);
     }
@@ -422,6 +422,7 @@ bb_error_t bb_config_parse(const char *text, size_t length, const char *path, bb
     s_load_users(self, &top);
     s_check_whole(self, &top);
     self->policy = bb_config_policy_load(&top);
+    self->watch = bb_config_watch_load(&top);
     bb_error_t error = yaml.error;
     bb_yaml_close(&yaml);
     if (error != BB_OK) {
@@ -451,6 +452,7 @@ void bb_config_destroy(bb_config_t **self)
         free((*self)->nodes);
         free((*self)->users);
         bb_policy_release(&(*self)->policy);
+        free((*self)->watch);
         free(*self);
         *self = NULL;
     }

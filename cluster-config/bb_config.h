@@ -35,12 +35,14 @@
 //     - {name: admin, role: admin, public_key: "..."}
 //   retention: [...]       bb_config_policy.h; absent: everything is kept for ever
 //   rollups: [...]
+//   watch: [...]           bb_config_watch.h; absent: nothing is noticed
 #ifndef BB_CONFIG_H
 #define BB_CONFIG_H
 
 #include <stdio.h>
 
 #include "cluster-config/bb_config_policy.h"
+#include "cluster-config/bb_config_watch.h"
 #include "cluster-config/bb_topology.h"
 #include "protocol/bb_keys.h"
 
@@ -146,7 +148,8 @@ typedef struct {
     bb_config_node_t *nodes;
     uint32_t user_count;
     bb_config_user_t *users;
-    bb_policy_t *policy; // never NULL
+    bb_policy_t *policy;     // never NULL
+    bb_watch_rules_t *watch; // owned; never NULL
 } bb_config_t;
 
 // Loads and checks everything that can be checked without opening data: syntax, ranges, duplicate

@@ -187,8 +187,7 @@ bb_policy_t *bb_config_policy_load(bb_yaml_map_t *top)
 }
 
 // ---- printing --------------------------------------------------------------------------------
-// Double-quoted, so that any text is read back as it is.
-static void s_print_text(FILE *out, const char *key, const char *text, const char *after)
+void bb_config_print_text(FILE *out, const char *key, const char *text, const char *after)
 {
     fprintf(out, "%s: \"", key);
     for (; *text; text++) {
@@ -211,15 +210,15 @@ static void s_print_match(const bb_selector_t *selector, FILE *out)
     }
     fprintf(out, "    match:\n");
     if (selector->site[0]) {
-        s_print_text(out, "      site", selector->site, "\n");
+        bb_config_print_text(out, "      site", selector->site, "\n");
     }
     if (selector->tag_key[0]) {
         char tag[sizeof selector->tag_key + sizeof selector->tag_value];
         snprintf(tag, sizeof tag, "%s=%s", selector->tag_key, selector->tag_value);
-        s_print_text(out, "      tag", tag, "\n");
+        bb_config_print_text(out, "      tag", tag, "\n");
     }
     if (selector->metric[0]) {
-        s_print_text(out, "      metric", selector->metric, "\n");
+        bb_config_print_text(out, "      metric", selector->metric, "\n");
     }
 }
 

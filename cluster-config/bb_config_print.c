@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cluster-config/bb_config.h"
+
+#include "cluster-config/bb_config_private.h"
 #include "protocol/bb_time.h"
 
 static void s_print_hex(FILE *out, const char *key, const uint8_t *bytes, size_t length)
@@ -99,4 +101,5 @@ void bb_config_print(const bb_config_t *self, FILE *out)
                 self->users[i].name, bb_role_name(self->users[i].role), key);
     }
     bb_config_policy_print(self->policy, out);
+    bb_config_watch_print(self->watch, out);
 }
