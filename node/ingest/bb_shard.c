@@ -76,6 +76,9 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
     self->dc_lag = bb_dc_lag_new(self->partition_count);
     self->teller = bb_have_teller_new(self->partition_count);
+    if (options->rules.evaluate) {
+        self->watch = bb_watch_new(self->topology, self->view, bb_shard_own_have, self);
+    }
     self->relay = bb_relay_new(self->node_count, self->options.peer_unacked_bytes_max);
     for (uint32_t dc = 0; dc < bb_topology_dc_count(self->topology); dc++) {
         bb_link_cap_init(&self->links[dc], options->dc_link_bytes_per_s, 0);
@@ -121,6 +124,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
         bb_buffer_drop(&self->staged[i].chunks_buffer);
         bb_buffer_drop(&self->staged[i].batch_buffer);
     }
+    bb_shard_watch_works_free(self);
     while (self->writes) {
         bb_shard_write_destroy(self, self->writes);
     }
@@ -139,6 +143,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
     bb_relay_destroy(&self->relay);
     bb_shard_sync_destroy(&self->sync);
     bb_have_teller_destroy(&self->teller);
+    bb_watch_destroy(&self->watch);
     bb_fence_destroy(&self->fence);
     bb_have_view_destroy(&self->view);
     bb_replication_destroy(&self->replication);
@@ -283,6 +288,7 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
     if (is_up && !is_same) {
         bb_shard_ack_all(self, peer_index);
     }
+    bb_shard_watch_peer(self, peer_index, is_same);
     self->is_changed = true;
 }
 
@@ -305,6 +311,7 @@ void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
     bb_shard_pulls_serve(self);
     bb_shard_maintain(self);
     bb_shard_releases_step(self);
+    bb_shard_watch_step(self);
 }
 
 int64_t bb_shard_take_mono_ns(const bb_shard_t *self, int64_t now_mono_ns)
@@ -346,6 +353,9 @@ int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_have_view_wake_mono_ns(self->view));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_maintain_wake_mono_ns(self));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_sync_wake_mono_ns(self));
+    if (self->watch) {
+        wake_mono_ns = BB_MIN(wake_mono_ns, self->watch_next_mono_ns);
+    }
     if (bb_fence_waiting_count(self->fence) > 0) {
         wake_mono_ns = BB_MIN(wake_mono_ns, bb_fence_wake_mono_ns(self->fence));
         wake_mono_ns = BB_MIN(wake_mono_ns, self->time.mono_ns + BB_HAVE_ANSWER_NS_MAX / 4);

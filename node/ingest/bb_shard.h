@@ -20,6 +20,7 @@
 #define BB_SHARD_H
 
 #include "cluster-config/bb_topology.h"
+#include "node/ingest/bb_rule_engine.h"
 #include "node/runtime/bb_buffer.h"
 #include "protocol/bb_message.h"
 #include "protocol/bb_standing.h"
@@ -70,6 +71,7 @@ typedef struct {
                                      // replica lacks them: it will need segment sync; 0 = none
     int64_t flush_age_ns_max;        // seal the head at least this often; 0 = 10 min
     bb_standing_t standing;          // until something else is said
+    bb_rule_engine_t rules; // what looks at chunks before they are forgotten; cleared = nothing
     bb_shard_out_t out;
 #ifdef BB_PLANTED
     uint32_t planted; // bb_planted_t; only the simulator is built with it
@@ -163,6 +165,7 @@ typedef struct {
     uint64_t chunks_contradicted; // a dot came again with another content: refused
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
+    uint64_t watch_chunks, watch_events, watch_failures; // evaluated here; batches of events lost
     uint64_t have_bytes, have_ns; // have-sets: sent and asked for; time for answers and questions
     uint64_t sessions_waited;     // of fences_waited: reads at `one` that lacked what they must see
     uint64_t unsealed_chunks;     // applied and not yet in segments
@@ -186,6 +189,8 @@ typedef struct {
     uint64_t lag_chunks[BB_NODES_MAX]; // per node of the topology, self included: chunks it lacks
 } bb_shard_stats_t;
 void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats);
+// The rules have seen everything that is durable here, as far as this node knows.
+bool bb_shard_is_watched(const bb_shard_t *self);
 
 // Takes the missing partitions (ascending) out of a query, as the shard did before it took the
 // snapshot: whoever runs bb_scan_page does the same. `room`: query->partition_count entries, which
@@ -218,6 +223,7 @@ typedef enum {
     BB_PLANTED_DELETE_RESURRECTS,      // points of peers that were deleted before count as new
     BB_PLANTED_RETRY_NOT_IDEMPOTENT,   // a delete that is repeated draws another generation
     BB_PLANTED_STREAM_RESUMED,         // a start goes on with the stream of the one before
+    BB_PLANTED_WATCH_EARLY,            // chunks are watched before their events are durable
 } bb_planted_t;
 #endif
 

@@ -9,6 +9,7 @@
 //   bb_shard_peer.c      chunks, have-sets and pulls of peers
 //   bb_shard_read.c      queries and their fences
 //   bb_shard_session.c   what clients have written and seen
+//   bb_shard_watch.c     chunks shown to the rules
 //   bb_shard_maintain.c  flush, merge, trim, settle
 //   bb_shard_release.c   quarantined points made normal
 //   bb_shard_sync.c      what no journal has: compared and fetched, or given
@@ -26,6 +27,7 @@
 #include "node/ingest/bb_replication.h"
 #include "node/ingest/bb_shard.h"
 #include "node/ingest/bb_shard_sync.h"
+#include "node/ingest/bb_watch.h"
 
 #ifdef BB_PLANTED
 #define BB_IS_PLANTED(self, bug) ((self)->options.planted == (bug))
@@ -60,6 +62,7 @@ typedef struct bb_pending_write {
     bb_buffer_t *reply; // WRITE_REPLY, encoded when the batch was taken
     uint64_t point_count;
     struct bb_pending_release *release; // not a client's: part of this release
+    struct bb_watch_work *watch;        // likewise: events of this piece of work
 } bb_pending_write_t;
 
 typedef struct {
@@ -177,6 +180,13 @@ struct bb_shard {
 
     uint64_t repeat_budget_bytes; // left for comparing what came twice
     int64_t repeat_mono_ns;       // when it was filled
+    bb_watch_t *watch;            // NULL: there are no rules
+    uint32_t watch_work_count;    // whose events are on their way
+    int64_t watch_next_mono_ns;
+#ifdef BB_PLANTED
+    struct bb_watch_work *watch_late;
+#endif
+    uint64_t watch_told[BB_NODES_MAX]; // version of our watched sets that the node was told
 
     bool is_draining;
     bb_shard_stats_t stats; // counters; the rest is filled by bb_shard_stats
@@ -215,6 +225,7 @@ BB_MUST_CHECK bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *su
 BB_MUST_CHECK bb_error_t bb_shard_stage(bb_shard_t *self, bb_staged_t *staged);
 void bb_shard_commit_staged(bb_shard_t *self); // sync, apply, count, note acknowledgements
 void bb_shard_outcomes(bb_shard_t *self);      // answers what ended
+bb_pending_write_t *bb_shard_write_new(bb_shard_t *self, uint64_t bytes);
 void bb_shard_write_destroy(bb_shard_t *self, bb_pending_write_t *write);
 
 // ---- bb_shard_fan_out.c
@@ -270,6 +281,15 @@ bb_buffer_t *bb_shard_session_seen(const bb_shard_t *self, const bb_query_t *que
 // cannot be read.
 BB_MUST_CHECK bb_error_t bb_shard_session_wanted(const bb_shard_t *self, const bb_query_t *query,
                                                  bb_session_token_t *session);
+
+// ---- bb_shard_watch.c
+typedef struct bb_watch_work bb_watch_work_t;
+void bb_shard_watch_step(bb_shard_t *self);
+// Is it up, does it count? is_same: the process that was told of our sets.
+void bb_shard_watch_peer(bb_shard_t *self, uint32_t node, bool is_same);
+BB_MUST_CHECK bb_error_t bb_shard_watch_told(bb_shard_t *self, const bb_message_t *message);
+void bb_shard_watch_ended(bb_shard_t *self, bb_watch_work_t *work, bb_error_t error);
+void bb_shard_watch_works_free(bb_shard_t *self); // of writes that never end; before they go
 
 // ---- bb_shard_maintain.c
 void bb_shard_maintain(bb_shard_t *self);

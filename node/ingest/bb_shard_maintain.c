@@ -176,6 +176,10 @@ static bool s_is_held(void *context, uint32_t partition, const bb_stream_t *stre
     if (BB_IS_PLANTED(self, BB_PLANTED_TRIM_EARLY)) {
         return true;
     }
+    // Whoever evaluates them reads them from a journal.
+    if (self->watch && !bb_watch_is_watched(self->watch, partition, stream, first_seq, last_seq)) {
+        return false;
+    }
     return bb_have_view_is_held(self->view, partition, stream, first_seq, last_seq);
 }
 

@@ -746,6 +746,9 @@ void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
     case BB_KIND_SYNC_ANSWER:
         error = bb_shard_sync_on_answer(self, peer_index, message);
         break;
+    case BB_KIND_WATCHED:
+        error = bb_shard_watch_told(self, message);
+        break;
     default:
         break;
     }

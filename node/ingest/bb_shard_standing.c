@@ -63,6 +63,7 @@ void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t pee
     self->is_changed |= self->is_barred[peer_index] == is_counting;
     self->is_barred[peer_index] = !is_counting;
     bb_fence_peer(self->fence, peer_index, !is_counting);
+    bb_shard_watch_peer(self, peer_index, true);
     // Its acknowledgement says nothing to who asked it to pass something on.
     bb_relay_slow(self->relay, peer_index, !is_counting || self->is_slow[peer_index]);
 }

@@ -330,7 +330,7 @@ static bool s_take_out_refused(bb_shard_t *self, s_intake_t *intake)
     return true;
 }
 
-static bb_pending_write_t *s_write_new(bb_shard_t *self, uint64_t bytes)
+bb_pending_write_t *bb_shard_write_new(bb_shard_t *self, uint64_t bytes)
 {
     bb_pending_write_t *write = bb_alloc_zero(1, sizeof *write);
     write->bytes = bytes;
@@ -361,7 +361,7 @@ static void s_take(bb_shard_t *self, s_intake_t *intake)
     uint64_t point_count = intake->batch.value_count;
     uint32_t frame_count = intake->batch.frame_count;
     BB_KILLPOINT(self->options.store.vfs, WRITE_DECODED);
-    bb_pending_write_t *write = s_write_new(self, s_held_bytes(&intake->batch));
+    bb_pending_write_t *write = bb_shard_write_new(self, s_held_bytes(&intake->batch));
     write->ticket = intake->ticket;
     write->request_id = intake->message->request_id;
     write->trace_id = intake->message->trace_id;
@@ -672,6 +672,8 @@ void bb_shard_outcomes(bb_shard_t *self)
         bb_pending_write_t *write = (bb_pending_write_t *)(uintptr_t)done.context;
         if (write->release) {
             bb_shard_release_ended(self, write->release, done.error, write->point_count);
+        } else if (write->watch) {
+            bb_shard_watch_ended(self, write->watch, done.error);
         } else if (done.error == BB_OK) {
             self->stats.writes_acked++;
             self->stats.promises++;

@@ -465,6 +465,7 @@ static void s_open(s_store_t *self)
                   .checker = bb_window_checker()},
         .topology = self->node->topology,
         .stream = self->node->incarnation,
+        .rules = bb_threshold_engine(config->watch),
         .in_flight_bytes_max = config->limits.in_flight_bytes,
         .peer_unacked_bytes_max = config->limits.peer_queue_bytes,
         .dc_link_bytes_per_s = bb_config_link_share(config),

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// bb_watch - which chunks the rules have seen, and whose turn it is to show them the others.
+//
+// Pure core, owned by one shard. Per partition a have-set of chunks that are *watched*: evaluated,
+// with their events durable at local_quorum. Replicas tell each other theirs, and take them over:
+// being watched is a fact that never ends, so sets are joined in any order and any number of times.
+// A journal record stays until its chunks are watched.
+// Source: the design, section 4, "Alerts".
+//
+// Whose turn: the first replica in the order of the placement that is up and counts (the *owner*)
+// evaluates what is not watched at once; each one behind it waits for one turn more. So a chunk
+// that the owner cannot evaluate (it died, it hangs, it got the chunk without its bytes) is
+// evaluated by the next, with no agreement on who the owner is: evaluating twice does no harm
+// (bb_rule_engine.h).
+//
+//     own have-set ──▶ pending: what of it is not watched yet, since when
+//                        │ rank x BB_WATCH_TURN_NS
+//                        ▼
+//                      due here ──▶ evaluate ──▶ events durable ──▶ watched ──▶ told to the others
+//
+// The sets are kept in memory: a process that starts learns them from the others, and what nobody
+// tells it is evaluated again from journals. What it has and its own journal has not was watched
+// before it left there. (Not so what segment sync has adopted: its rows never were in a journal
+// here. It is left to the others, who have them in journals.)
+#ifndef BB_WATCH_H
+#define BB_WATCH_H
+
+#include "node/ingest/bb_have_view.h"
+
+typedef struct bb_watch bb_watch_t;
+
+#define BB_WATCH_TURN_NS (1 * BB_NS_PER_S)
+// So long after it began to wait, what was there when the process started and its journal has not
+// counts as watched: by then those before and behind have had a turn, should it have been adopted.
+#define BB_WATCH_START_NS (3 * BB_WATCH_TURN_NS)
+// So long after the last turn came, what came since the start and no journal here holds counts as
+// watched: nothing leaves a journal anywhere before it is.
+#define BB_WATCH_GONE_NS (5 * BB_NS_PER_S)
+
+// All are borrowed. `own` as in bb_have_view_options_t.
+bb_watch_t *bb_watch_new(const bb_topology_t *topology, const bb_have_view_t *view,
+                         bb_have_own_fn own, void *own_context);
+void bb_watch_destroy(bb_watch_t **self);
+
+// Whether the node may be the owner of anything: it is up and counts. Of this node, too.
+void bb_watch_serving(bb_watch_t *self, uint32_t node, bool is_serving);
+
+// ---- watched -----------------------------------------------------------------------------------
+const bb_have_set_t *bb_watch_set(const bb_watch_t *self, uint32_t partition);
+bool bb_watch_is_watched(const bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
+                         uint64_t first_seq, uint64_t last_seq);
+// Everything that is durable here is watched.
+bool bb_watch_is_complete(const bb_watch_t *self);
+// A dot was evaluated, and its events are durable. BB_ERR_LIMIT: the set is too fragmented; it
+// stays unwatched and is evaluated again later.
+BB_MUST_CHECK bb_error_t bb_watch_done(bb_watch_t *self, uint32_t partition,
+                                       const bb_stream_t *stream, uint64_t seq);
+// Another replica says what is watched; of partitions that are not ours without effect.
+void bb_watch_learn(bb_watch_t *self, uint32_t partition, const bb_have_set_t *watched);
+// Grows with each change of a set; that of a partition says when it last changed.
+uint64_t bb_watch_version(const bb_watch_t *self);
+uint64_t bb_watch_set_version(const bb_watch_t *self, uint32_t partition);
+
+// ---- turns -------------------------------------------------------------------------------------
+// Looks at the own have-sets and the time. Returns how many partitions have something that this
+// node should evaluate now, ascending (room for all of ours). Linear in partitions and streams.
+uint32_t bb_watch_due(bb_watch_t *self, int64_t now_mono_ns, uint32_t *partitions);
+// Nothing of the partition that is not watched is in a journal here.
+void bb_watch_gone(bb_watch_t *self, int64_t now_mono_ns, uint32_t partition);
+
+#endif
