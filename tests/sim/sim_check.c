@@ -89,6 +89,10 @@ bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
                 snprintf(why, why_bytes, "node %u does not say that it has caught up", n);
                 return false;
             }
+            if (!bb_shard_is_watched(node->stores[i].shard)) {
+                snprintf(why, why_bytes, "the rules have not seen all that node %u has", n);
+                return false;
+            }
         }
     }
     for (uint32_t n = 0; n < self->options.node_count * self->options.node_count; n++) {
@@ -184,7 +188,8 @@ static void s_add_page(const sim_world_t *self, const bb_page_t *page, sim_total
         const bb_series_t *series = &page->series[s];
         uint32_t battery = sim_client_battery(series->battery);
         uint32_t metric = sim_client_metric(series->metric);
-        for (uint32_t i = 0; i < series->row_count; i++) {
+        bool is_event = self->options.has_rules && sim_watch_is_event(series->metric);
+        for (uint32_t i = 0; i < series->row_count && !is_event; i++) {
             bb_bucket_t bucket = bb_series_bucket(series, i);
             if (self->options.planted == BB_PLANTED_SWAPPED_EXTREMES) {
                 uint64_t min = bucket.min;
@@ -323,6 +328,9 @@ static void s_check_partition(sim_world_t *self, uint32_t partition, bb_query_mo
         }
         if (mode == BB_QUERY_RAW && !sim_trace_has_failed(&self->trace)) {
             s_check_totals(self, node, partition, &op);
+        }
+        if (mode == BB_QUERY_RAW && !sim_trace_has_failed(&self->trace)) {
+            sim_watch_check(self, &op, partition, n);
         }
         uint64_t held = bb_checker_fingerprint(self->checker);
         sim_trace_line(&self->trace, "node %u partition %u: %u points, fingerprint %016" PRIx64, n,

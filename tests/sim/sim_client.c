@@ -110,6 +110,7 @@ void sim_client_op_clear(sim_op_t *op)
     bb_buffer_drop(&op->buffer);
     free(op->points);
     free(op->rows);
+    free(op->events);
     *op = (sim_op_t){0};
 }
 
@@ -713,8 +714,12 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
         const bb_series_t *series = &page.series[s];
         uint32_t battery = sim_client_battery(series->battery);
         uint32_t metric = sim_client_metric(series->metric);
-        is_good = battery != UINT32_MAX && metric != UINT32_MAX;
-        for (uint32_t i = 0; i < series->row_count && is_good; i++) {
+        bool is_event = self->options.has_rules && sim_watch_is_event(series->metric);
+        is_good = battery != UINT32_MAX && (metric != UINT32_MAX || is_event);
+        for (uint32_t i = 0; i < series->row_count && is_good && is_event; i++) {
+            sim_watch_saw(op, battery, series->times_wall_ns[i]);
+        }
+        for (uint32_t i = 0; i < series->row_count && is_good && !is_event; i++) {
             if (op->row_count == op->row_capacity) {
                 op->row_capacity = BB_MAX(2 * op->row_capacity, 256u);
                 op->rows = bb_realloc(op->rows, op->row_capacity * sizeof *op->rows);

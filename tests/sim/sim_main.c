@@ -26,7 +26,7 @@ static const char s_help[] =
     "                     trim-early, forget-dot, local-fence, local-level,\n"
     "                     session-ignored, arrival-order, delete-resurrects,\n"
     "                     retry-not-idempotent, stream-resumed,\n"
-    "                     adopt-late, stale-source, rest-untold\n"
+    "                     adopt-late, stale-source, rest-untold, watch-early\n"
     "  --plants           their names, one a line\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
@@ -92,6 +92,7 @@ static const struct {
     {"rest-untold", BB_PLANTED_REST_UNTOLD},
     {"boot-not-checked", BB_PLANTED_BOOT_NOT_CHECKED},
     {"count-before-rebuilt", BB_PLANTED_COUNT_BEFORE_REBUILT},
+    {"watch-early", BB_PLANTED_WATCH_EARLY},
 };
 
 static uint32_t s_planted_of(const char *name)

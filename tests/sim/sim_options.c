@@ -77,6 +77,7 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->dc_link_bytes_per_s = S_PICK(r, 0, 0, 0, 8u << 10, 64u << 10);
     self->session_mask = (uint32_t)bb_random_below(r, 1u << SIM_CLIENTS_MAX);
     self->has_deletes = bb_random_chance(r, 1, 2);
+    self->has_rules = bb_random_chance(r, 1, 3);
 }
 
 const char *sim_without_name(uint32_t index)

@@ -53,6 +53,7 @@ typedef struct {
     uint32_t frames_max;
     bool has_deletes;      // and points of generations
     bool has_conflicts;    // one metric changes its type
+    bool has_rules;        // a threshold on one metric
     uint32_t session_mask; // bit per client: it has a session
     // faults
     int64_t fault_phase_ns, fault_interval_ns;

@@ -265,6 +265,7 @@ bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault)
         .flush_age_ns_max = options->flush_age_ns,
         .standing = BB_STANDING_JOINING,
         .out = {.context = store, .send = s_send, .answer = s_answer, .scan = s_scan, .job = s_job},
+        .rules = sim_watch_rules(store->node->world),
         .planted = options->planted,
     };
     bb_store_report_t report;
@@ -424,6 +425,9 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->fences_waited += stats.fences_waited;
     counters->fences_timeout += stats.fences_timeout;
     counters->sessions_waited += stats.sessions_waited;
+    counters->watch_chunks += stats.watch_chunks;
+    counters->watch_events += stats.watch_events;
+    counters->watch_failures += stats.watch_failures;
     counters->peer_messages_bad += stats.peer_messages_bad;
     if (stats.chunks_contradicted > 0 && node->world->options.planted == BB_PLANTED_NONE) {
         sim_trace_fail(&node->world->trace, "node %u: %" PRIu64 " honest chunks are contradicted",

@@ -121,6 +121,12 @@ typedef struct {
     uint64_t bits;
 } sim_row_t;
 
+// What a rule has noticed: a point of the metric of its events.
+typedef struct {
+    uint32_t battery;
+    int64_t time_wall_ns;
+} sim_watch_event_t;
+
 typedef struct {
     bool is_used, is_write;
     uint64_t serial;
@@ -149,6 +155,8 @@ typedef struct {
     size_t cursor_length;
     sim_row_t *rows;
     uint32_t row_count, row_capacity;
+    sim_watch_event_t *events; // apart from the rows
+    uint32_t event_count, event_capacity;
 } sim_op_t;
 
 typedef struct {
@@ -248,6 +256,9 @@ typedef struct {
     X(relays_passed_by)                                                                            \
     X(fences_waited)                                                                               \
     X(fences_timeout)                                                                              \
+    X(watch_chunks)                                                                                \
+    X(watch_events)                                                                                \
+    X(watch_failures)                                                                              \
     X(session_reads)                                                                               \
     X(sessions_waited)                                                                             \
     X(peer_messages_bad)                                                                           \
@@ -401,6 +412,14 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t page);
 // Feeds what an operation read to the checker.
 void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_mask,
                            bool is_bound_to_promises, const char *who);
+
+// ---- sim_watch.c: rules and their events
+bb_rule_engine_t sim_watch_rules(const sim_world_t *self);
+bool sim_watch_is_event(bb_slice_t metric);
+void sim_watch_saw(sim_op_t *op, uint32_t battery, int64_t time_wall_ns);
+// The answer holds all of the partition that the node has: every point that was acknowledged and
+// qualifies has its event.
+void sim_watch_check(sim_world_t *self, sim_op_t *op, uint32_t partition, uint32_t node);
 
 // ---- sim_session.c: what clients have written and seen
 // The bit of the checker's masks that stands for the session of a client.

@@ -413,3 +413,14 @@ void bb_checker_stats(const bb_checker_t *self, bb_checker_stats_t *stats)
         stats->never_read += is_promised && !self->keys[i].was_read;
     }
 }
+
+void bb_checker_each_acknowledged(const bb_checker_t *self, bb_checker_visit_fn visit,
+                                  void *context)
+{
+    for (uint32_t i = 0; i < self->point_count; i++) {
+        const s_point_t *point = &self->points[i];
+        if (point->moment != 0) {
+            visit(context, &self->keys[point->key].key, &point->version);
+        }
+    }
+}

@@ -83,6 +83,12 @@ bool bb_checker_end(bb_checker_t *self, char *text, size_t text_bytes);
 // Order-independent hash of what the present answer holds, so that replicas can be compared.
 uint64_t bb_checker_fingerprint(const bb_checker_t *self);
 
+// Every version that was acknowledged, in the order in which they were first written.
+typedef void (*bb_checker_visit_fn)(void *context, const bb_checker_key_t *key,
+                                    const bb_checker_version_t *version);
+void bb_checker_each_acknowledged(const bb_checker_t *self, bb_checker_visit_fn visit,
+                                  void *context);
+
 typedef struct {
     uint64_t keys, points, acknowledged;
     uint64_t never_read; // keys with a promise that no answer has held

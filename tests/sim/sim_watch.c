@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules in the simulator: one threshold, and whether each acknowledged point above it has its event
+// on every replica in the end.
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_world.h"
+
+#define S_METRIC 0u // charge_pct
+#define S_ABOVE  900.0
+
+static const bb_watch_rules_t s_rules = {
+    .rule_count = 1, .rules = {{.name = "high", .metric = "charge_pct", .above = S_ABOVE}}};
+
+bb_rule_engine_t sim_watch_rules(const sim_world_t *self)
+{
+    return self->options.has_rules ? bb_threshold_engine(&s_rules) : (bb_rule_engine_t){0};
+}
+
+bool sim_watch_is_event(bb_slice_t metric)
+{
+    const char *name = BB_WATCH_METRIC_PREFIX "high";
+    return metric.length == strlen(name) && memcmp(metric.data, name, metric.length) == 0;
+}
+
+void sim_watch_saw(sim_op_t *op, uint32_t battery, int64_t time_wall_ns)
+{
+    if (op->event_count == op->event_capacity) {
+        op->event_capacity = BB_MAX(2 * op->event_capacity, 64u);
+        op->events = bb_realloc(op->events, op->event_capacity * sizeof *op->events);
+    }
+    op->events[op->event_count++] = (sim_watch_event_t){battery, time_wall_ns};
+}
+
+static int s_compare(const void *a, const void *b)
+{
+    const sim_watch_event_t *x = a, *y = b;
+    if (x->battery != y->battery) {
+        return x->battery < y->battery ? -1 : 1;
+    }
+    return (x->time_wall_ns > y->time_wall_ns) - (x->time_wall_ns < y->time_wall_ns);
+}
+
+typedef struct {
+    sim_world_t *world;
+    const sim_op_t *op;
+    uint32_t partition, node;
+} s_check_t;
+
+// bb_checker_visit_fn
+static void s_visit(void *context, const bb_checker_key_t *key, const bb_checker_version_t *version)
+{
+    s_check_t *check = context;
+    sim_world_t *self = check->world;
+    double value = 0;
+    memcpy(&value, &version->bits, sizeof value);
+    if (self->battery_partition[key->battery] != check->partition || key->metric != S_METRIC ||
+        (key->is_future && !self->is_released) || !(value > S_ABOVE) ||
+        sim_trace_has_failed(&self->trace)) {
+        return;
+    }
+    sim_watch_event_t event = {key->battery, key->time_wall_ns};
+    if (check->op->event_count == 0 ||
+        !bsearch(&event, check->op->events, check->op->event_count, sizeof event, s_compare)) {
+        sim_trace_fail(&self->trace,
+                       "node %u: a point above the limit was acknowledged and has no event: "
+                       "battery %u time %lld",
+                       check->node, key->battery, (long long)key->time_wall_ns);
+    }
+}
+
+void sim_watch_check(sim_world_t *self, sim_op_t *op, uint32_t partition, uint32_t node)
+{
+    if (!self->options.has_rules) {
+        return;
+    }
+    if (op->event_count > 0) {
+        qsort(op->events, op->event_count, sizeof *op->events, s_compare);
+    }
+    s_check_t check = {self, op, partition, node};
+    bb_checker_each_acknowledged(self->checker, s_visit, &check);
+}
