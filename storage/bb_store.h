@@ -211,10 +211,12 @@ typedef bool (*bb_store_is_held_fn)(void *context, uint32_t partition, const bb_
                                     uint64_t first_seq, uint64_t last_seq);
 BB_MUST_CHECK bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held,
                                        void *context);
-// Deletes the oldest sealed journal files, whoever may need them, until the journal has at most
-// budget_bytes or only files are left that are not sealed; *bytes is added up. Who lacks what was
-// in them needs segment sync (bb_store_sync.h).
+// Deletes the oldest sealed journal files, whichever replica may need them, until the journal has
+// at most budget_bytes or only files are left that are not sealed; *bytes is added up. One stays
+// when `is_needless` says no for a dot range in it. Who lacks what was in them needs segment sync
+// (bb_store_sync.h).
 BB_MUST_CHECK bb_error_t bb_store_trim_past(bb_store_t *self, uint64_t budget_bytes,
+                                            bb_store_is_held_fn is_needless, void *context,
                                             uint64_t *bytes);
 
 typedef struct {

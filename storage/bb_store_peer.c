@@ -22,6 +22,14 @@ static bool s_check_held(void *context, uint32_t partition, const bb_stream_t *s
     return trim->all_held;
 }
 
+static bool s_is_all_held(const bb_store_t *self, uint64_t file, bb_store_is_held_fn is_held,
+                          void *context)
+{
+    s_trim_t trim = {is_held, context, true};
+    bb_journal_dots(self->journal, file, s_check_held, &trim);
+    return trim.all_held;
+}
+
 bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *context)
 {
     uint64_t first = bb_journal_file_first(self->journal);
@@ -31,9 +39,7 @@ bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *co
     }
     // The file that is being written stays, whatever meta says.
     for (uint64_t file = first; file <= self->sealed_through && file < last; file++) {
-        s_trim_t trim = {is_held, context, true};
-        bb_journal_dots(self->journal, file, s_check_held, &trim);
-        if (!trim.all_held) {
+        if (!s_is_all_held(self, file, is_held, context)) {
             continue;
         }
         BB_KILLPOINT(self->vfs, JOURNAL_TRIM);
@@ -45,13 +51,17 @@ bb_error_t bb_store_trim(bb_store_t *self, bb_store_is_held_fn is_held, void *co
     return BB_OK;
 }
 
-bb_error_t bb_store_trim_past(bb_store_t *self, uint64_t budget_bytes, uint64_t *bytes)
+bb_error_t bb_store_trim_past(bb_store_t *self, uint64_t budget_bytes,
+                              bb_store_is_held_fn is_needless, void *context, uint64_t *bytes)
 {
     uint64_t last = bb_journal_file_last(self->journal);
     uint64_t before = bb_journal_bytes(self->journal);
     uint64_t file = bb_journal_file_first(self->journal);
     for (; file > 0 && file <= self->sealed_through && file < last && before > budget_bytes;
          file++) {
+        if (!s_is_all_held(self, file, is_needless, context)) {
+            continue;
+        }
         bb_error_t error = bb_journal_drop(self->journal, file);
         if (error != BB_OK && error != BB_ERR_NOT_FOUND) {
             return error;

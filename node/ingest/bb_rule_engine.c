@@ -8,6 +8,9 @@ static_assert(sizeof BB_WATCH_METRIC_PREFIX - 1 + BB_NODE_ID_BYTES_MAX <= BB_MET
 
 static bool s_is_quarantined(const bb_chunks_t *chunks, uint32_t frame)
 {
+    if (!chunks) {
+        return false;
+    }
     uint32_t low = 0, high = chunks->quarantined_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -68,7 +71,7 @@ static void s_run(const s_look_t *look, const bb_batch_cursor_t *at, uint32_t me
 }
 
 static void s_evaluate(void *context, const bb_chunks_t *chunks, const bb_batch_t *batch,
-                       uint32_t part_index, bb_rule_event_fn emit, void *emit_context)
+                       const bool *is_wanted, bb_rule_event_fn emit, void *emit_context)
 {
     const bb_watch_rules_t *self = context;
     s_look_t look = {chunks, batch, emit, emit_context};
@@ -76,7 +79,7 @@ static void s_evaluate(void *context, const bb_chunks_t *chunks, const bb_batch_
     bb_batch_cursor_start(batch, &at);
     while (bb_batch_cursor_next(batch, &at)) {
         const bb_batch_shape_t *shape = &batch->shapes[at.run->shape];
-        for (uint32_t r = 0; r < self->rule_count && at.part_index == part_index; r++) {
+        for (uint32_t r = 0; r < self->rule_count && is_wanted[at.part_index]; r++) {
             const bb_watch_rule_t *rule = &self->rules[r];
             size_t length = strlen(rule->metric);
             for (uint32_t m = 0; m < shape->metric_count; m++) {

@@ -25,11 +25,12 @@ typedef struct {
 } bb_rule_event_t;
 typedef void (*bb_rule_event_fn)(void *context, const bb_rule_event_t *event);
 
-// One part of a batch; quarantined frames are left out: they come again when they are released.
+// The parts of a batch for which is_wanted[part_index]; in the order of its runs. Quarantined
+// frames are left out: they come again when they are released. `chunks` NULL: none is quarantined.
 typedef struct {
     void *context;
     void (*evaluate)(void *context, const bb_chunks_t *chunks, const bb_batch_t *batch,
-                     uint32_t part_index, bb_rule_event_fn emit, void *emit_context);
+                     const bool *is_wanted, bb_rule_event_fn emit, void *emit_context);
 } bb_rule_engine_t;
 
 // The trivial engine: a number of a metric above a limit (bb_config_watch.h). A state is no number,

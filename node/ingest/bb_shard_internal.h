@@ -218,6 +218,7 @@ typedef struct {
     bb_buffer_t *batch_buffer;
     bb_batch_t *batch;
     bb_pending_write_t *write; // taken over on BB_OK
+    bool is_staged;            // out: it has dots and is staged here
 } bb_shard_submit_t;
 BB_MUST_CHECK bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
                                          uint64_t *quarantined_points);
@@ -287,7 +288,11 @@ typedef struct bb_watch_work bb_watch_work_t;
 void bb_shard_watch_step(bb_shard_t *self);
 // Is it up, does it count? is_same: the process that was told of our sets.
 void bb_shard_watch_peer(bb_shard_t *self, uint32_t node, bool is_same);
-BB_MUST_CHECK bb_error_t bb_shard_watch_told(bb_shard_t *self, const bb_message_t *message);
+BB_MUST_CHECK bb_error_t bb_shard_watch_told(bb_shard_t *self, uint32_t peer_index,
+                                             const bb_message_t *message);
+// Rows that segment sync brought are about to be staged: writes their events. False: they found no
+// room, and the rows must not be staged.
+BB_MUST_CHECK bool bb_shard_watch_adopt(bb_shard_t *self, const bb_batch_t *batch);
 void bb_shard_watch_ended(bb_shard_t *self, bb_watch_work_t *work, bb_error_t error);
 void bb_shard_watch_works_free(bb_shard_t *self); // of writes that never end; before they go
 

@@ -167,6 +167,14 @@ static void s_clock(bb_shard_t *self)
 
 // ---- trim ------------------------------------------------------------------------------------
 
+// bb_store_is_held_fn: whoever evaluates them reads them from a journal.
+static bool s_is_watched(void *context, uint32_t partition, const bb_stream_t *stream,
+                         uint64_t first_seq, uint64_t last_seq)
+{
+    const bb_shard_t *self = context;
+    return !self->watch || bb_watch_is_done(self->watch, partition, stream, first_seq, last_seq);
+}
+
 // bb_store_is_held_fn: the last known have-set of every other replica contains the range. A
 // have-set says what is durable there, and a replica that lost its disk is another incarnation.
 static bool s_is_held(void *context, uint32_t partition, const bb_stream_t *stream,
@@ -176,11 +184,8 @@ static bool s_is_held(void *context, uint32_t partition, const bb_stream_t *stre
     if (BB_IS_PLANTED(self, BB_PLANTED_TRIM_EARLY)) {
         return true;
     }
-    // Whoever evaluates them reads them from a journal.
-    if (self->watch && !bb_watch_is_watched(self->watch, partition, stream, first_seq, last_seq)) {
-        return false;
-    }
-    return bb_have_view_is_held(self->view, partition, stream, first_seq, last_seq);
+    return s_is_watched(context, partition, stream, first_seq, last_seq) &&
+           bb_have_view_is_held(self->view, partition, stream, first_seq, last_seq);
 }
 
 static void s_trim(bb_shard_t *self)
@@ -196,8 +201,8 @@ static void s_trim(bb_shard_t *self)
     self->trim_change_count = change_count;
     bb_error_t error = bb_store_trim(self->store, s_is_held, self);
     if (error == BB_OK && self->options.journal_budget_bytes > 0) {
-        error = bb_store_trim_past(self->store, self->options.journal_budget_bytes,
-                                   &self->stats.journal_let_go_bytes);
+        error = bb_store_trim_past(self->store, self->options.journal_budget_bytes, s_is_watched,
+                                   self, &self->stats.journal_let_go_bytes);
     }
     self->is_trim_due = error != BB_OK; // what could not be deleted is tried again
 }

@@ -747,7 +747,7 @@ void bb_shard_peer(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index,
         error = bb_shard_sync_on_answer(self, peer_index, message);
         break;
     case BB_KIND_WATCHED:
-        error = bb_shard_watch_told(self, message);
+        error = bb_shard_watch_told(self, peer_index, message);
         break;
     default:
         break;

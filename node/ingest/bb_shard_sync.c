@@ -357,6 +357,8 @@ static bb_error_t s_take_batches(bb_shard_t *shard, const bb_sync_answer_t *answ
         }
         *is_taken = !bb_store_is_full(shard->store) &&
                     bb_store_has_room(shard->store, answer->batches[i].length) &&
+                    (answer->topic.window.kind != BB_SYNC_NORMAL ||
+                     bb_shard_watch_adopt(shard, &staged.batch)) &&
                     bb_shard_stage(shard, &staged) == BB_OK;
         if (!*is_taken) {
             s_drop(&staged);

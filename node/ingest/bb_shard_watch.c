@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Watched sets at the shard: chunks are read from the journal in their turn (bb_watch.h), shown to
 // the rules (bb_rule_engine.h), and their events written like a client's points at local_quorum.
-// Only when that has ended well the chunks are watched, and the others are told.
+// Only when that has ended well the chunks are watched, and the others are told. Batches of markers
+// hold nothing that a rule looks at.
+//
+// Rows that segment sync brings are evaluated as they come, before they are journaled: from then on
+// nobody could tell that the rules have not seen them. Each replica that adopts rows does so for
+// itself, and their events are written at `one`, in the journal before the rows: so they are as
+// durable as these, and a node that is being rebuilt needs no quorum that it is no part of.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +36,7 @@ struct bb_watch_work {
     s_batch_t *batches; // of events, until they are submitted
     uint32_t writes_left;
     bool has_failed;
+    bool is_adopted; // rows of segment sync: no dots
 };
 
 static void s_work_free(bb_watch_work_t *work)
@@ -47,7 +54,7 @@ static void s_work_done(bb_shard_t *self, const bb_watch_work_t *work)
 {
     for (uint32_t i = 0; i < work->dot_count; i++) {
         bb_error_t error =
-            bb_watch_done(self->watch, work->partitions[i], &work->stream, work->seqs[i]);
+            bb_watch_add(self->watch, work->partitions[i], &work->stream, work->seqs[i]);
         bb_ignore(error, "LIMIT: evaluated again when the set has fewer holes");
     }
     self->is_trim_due = true;
@@ -61,9 +68,11 @@ void bb_shard_watch_ended(bb_shard_t *self, bb_watch_work_t *work, bb_error_t er
     if (--work->writes_left > 0) {
         return;
     }
-    BB_ASSERT(self->watch_work_count > 0);
-    self->watch_work_count--;
-    if (!work->has_failed) {
+    if (!work->is_adopted) {
+        BB_ASSERT(self->watch_work_count > 0);
+        self->watch_work_count--;
+    }
+    if (!work->has_failed && !work->is_adopted) {
         s_work_done(self, work);
     }
     s_work_free(work);
@@ -140,39 +149,53 @@ static void s_on_event(void *context, const bb_rule_event_t *event)
     }
 }
 
+static int s_compare(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
 static uint32_t s_index(const s_round_t *round, uint32_t partition)
 {
-    for (uint32_t i = 0; i < round->partition_count; i++) {
-        if (round->partitions[i] == partition) {
-            return i;
-        }
+    const uint32_t *found = bsearch(&partition, round->partitions, round->partition_count,
+                                    sizeof *round->partitions, s_compare);
+    return found ? (uint32_t)(found - round->partitions) : UINT32_MAX;
+}
+
+static void s_show(s_round_t *round, const bb_chunks_t *chunks, const bb_batch_t *batch,
+                   const bool *is_wanted)
+{
+    const bb_rule_engine_t *rules = &round->shard->options.rules;
+    round->revision = batch->revision;
+    if (batch->generation == 0) {
+        rules->evaluate(rules->context, chunks, batch, is_wanted, s_on_event, round);
     }
-    return UINT32_MAX;
+    s_cut(round);
 }
 
 static void s_evaluate(s_round_t *round, const bb_chunks_t *chunks, const bb_batch_t *batch)
 {
     bb_shard_t *self = round->shard;
-    const bb_rule_engine_t *rules = &self->options.rules;
     bb_watch_work_t *work = bb_alloc_zero(1, sizeof *work);
     work->stream = chunks->stream;
     work->partitions = bb_alloc(batch->part_count * sizeof *work->partitions);
     work->seqs = bb_alloc(batch->part_count * sizeof *work->seqs);
-    round->work = work;
-    round->revision = batch->revision;
+    bool *is_wanted = bb_alloc_zero(batch->part_count, sizeof *is_wanted);
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         uint32_t index = s_index(round, partition);
-        if (index == UINT32_MAX || bb_watch_is_watched(self->watch, partition, &chunks->stream,
-                                                       chunks->seqs[i], chunks->seqs[i])) {
-            continue;
+        is_wanted[i] =
+            index != UINT32_MAX && !bb_watch_is_done(self->watch, partition, &chunks->stream,
+                                                     chunks->seqs[i], chunks->seqs[i]);
+        if (is_wanted[i]) {
+            round->is_met[index] = true;
+            work->partitions[work->dot_count] = partition;
+            work->seqs[work->dot_count++] = chunks->seqs[i];
         }
-        round->is_met[index] = true;
-        work->partitions[work->dot_count] = partition;
-        work->seqs[work->dot_count++] = chunks->seqs[i];
-        rules->evaluate(rules->context, chunks, batch, i, s_on_event, round);
     }
-    s_cut(round);
+    round->work = work;
+    s_show(round, chunks, batch, is_wanted);
+    free(is_wanted);
     self->stats.watch_chunks += work->dot_count;
     work->next = round->works;
     round->works = work;
@@ -197,7 +220,9 @@ static void s_on_chunk(void *context, uint8_t *chunks_data, size_t chunks_length
     free(batch_data);
 }
 
-static bb_error_t s_write(bb_shard_t *self, bb_watch_work_t *work, s_batch_t *encoded)
+// *is_staged: it is in the journal with the next sync, whatever becomes of its level.
+static bb_error_t s_write(bb_shard_t *self, bb_watch_work_t *work, s_batch_t *encoded,
+                          bool *is_staged)
 {
     bb_batch_t batch;
     bb_error_t error = bb_batch_open(&batch, bb_slice(encoded->data, encoded->length), NULL);
@@ -205,7 +230,7 @@ static bb_error_t s_write(bb_shard_t *self, bb_watch_work_t *work, s_batch_t *en
     bb_pending_write_t *write = bb_shard_write_new(self, encoded->length + batch.memory_bytes);
     write->point_count = batch.value_count;
     write->watch = work;
-    bb_shard_submit_t submit = {.level = BB_LEVEL_LOCAL_QUORUM,
+    bb_shard_submit_t submit = {.level = work->is_adopted ? BB_LEVEL_ONE : BB_LEVEL_LOCAL_QUORUM,
                                 .deadline_mono_ns = self->time.mono_ns + S_DEADLINE_NS,
                                 .batch_buffer =
                                     bb_buffer_new(encoded->data, encoded->length, NULL, NULL),
@@ -214,12 +239,31 @@ static bb_error_t s_write(bb_shard_t *self, bb_watch_work_t *work, s_batch_t *en
     encoded->data = NULL; // the buffer has it
     uint64_t quarantined_points = 0;
     error = bb_shard_submit(self, &submit, &quarantined_points);
+    *is_staged = submit.is_staged;
     if (error != BB_OK) {
         bb_batch_close(&batch);
         bb_buffer_drop(&submit.batch_buffer);
         bb_shard_write_destroy(self, write);
     }
     return error;
+}
+
+// True: all of it is staged.
+static bool s_write_all(bb_shard_t *self, bb_watch_work_t *work)
+{
+    work->writes_left = work->batch_count;
+    uint32_t failed_count = 0;
+    bool is_all_staged = true;
+    for (uint32_t i = 0; i < work->batch_count; i++) {
+        bool is_staged = false;
+        failed_count += s_write(self, work, &work->batches[i], &is_staged) != BB_OK;
+        is_all_staged &= is_staged;
+    }
+    // None has ended yet: outcomes are told in a later step.
+    while (failed_count-- > 0) {
+        bb_shard_watch_ended(self, work, BB_ERR_BUSY);
+    }
+    return is_all_staged;
 }
 
 // Its events are on their way, or there were none.
@@ -231,15 +275,26 @@ static void s_begin(bb_shard_t *self, bb_watch_work_t *work)
         return;
     }
     self->watch_work_count++;
-    work->writes_left = work->batch_count;
-    uint32_t failed_count = 0;
-    for (uint32_t i = 0; i < work->batch_count; i++) {
-        failed_count += s_write(self, work, &work->batches[i]) != BB_OK;
+    s_write_all(self, work);
+}
+
+bool bb_shard_watch_adopt(bb_shard_t *self, const bb_batch_t *batch)
+{
+    BB_ASSERT(self && batch && batch->part_count == 1);
+    if (!self->watch) {
+        return true;
     }
-    // None has ended yet: outcomes are told in a later step.
-    while (failed_count-- > 0) {
-        bb_shard_watch_ended(self, work, BB_ERR_BUSY);
+    bb_watch_work_t *work = bb_alloc_zero(1, sizeof *work);
+    work->is_adopted = true;
+    s_round_t round = {.shard = self, .work = work};
+    const bool is_wanted = true;
+    s_show(&round, NULL, batch, &is_wanted);
+    self->stats.watch_adopted += work->batch_count;
+    if (work->batch_count == 0) {
+        s_work_free(work);
+        return true;
     }
+    return s_write_all(self, work);
 }
 
 #ifdef BB_PLANTED
@@ -270,21 +325,21 @@ static void s_round(bb_shard_t *self, const uint32_t *partitions, uint32_t count
 {
     s_round_t round = {.shard = self, .partitions = partitions, .partition_count = count};
     round.is_met = bb_alloc_zero(count, sizeof *round.is_met);
-    bb_have_set_t *watched = bb_alloc(count * sizeof *watched); // borrowed
+    bb_have_set_t *done = bb_alloc(count * sizeof *done); // borrowed
     uint32_t *unavailable = bb_alloc(count * sizeof *unavailable);
     uint32_t unavailable_count = 0;
     bool more = false;
     for (uint32_t i = 0; i < count; i++) {
-        watched[i] = *bb_watch_set(self->watch, partitions[i]);
+        done[i] = *bb_watch_done_set(self->watch, partitions[i]);
     }
-    bb_error_t error = bb_store_missing(self->store, partitions, watched, count, S_ROUND_BYTES,
+    bb_error_t error = bb_store_missing(self->store, partitions, done, count, S_ROUND_BYTES,
                                         s_on_chunk, &round, &more, unavailable, &unavailable_count);
     for (uint32_t i = 0; i < unavailable_count && error == BB_OK && !more; i++) {
         if (!round.is_met[s_index(&round, unavailable[i])]) {
-            bb_watch_gone(self->watch, self->time.mono_ns, unavailable[i]);
+            bb_watch_settled(self->watch, unavailable[i]);
         }
     }
-    free(watched);
+    free(done);
     free(unavailable);
     free(round.is_met);
     while (round.works) {
@@ -350,6 +405,14 @@ static void s_tell(bb_shard_t *self, uint32_t node, uint64_t version)
     free(entries);
 }
 
+// Each data centre watches for itself.
+static bool s_is_told(const bb_shard_t *self, uint32_t node)
+{
+    return node != self->self_index &&
+           bb_topology_node(self->topology, node)->dc_index ==
+               bb_topology_node(self->topology, self->self_index)->dc_index;
+}
+
 void bb_shard_watch_peer(bb_shard_t *self, uint32_t node, bool is_same)
 {
     BB_ASSERT(self && node < self->node_count && node != self->self_index);
@@ -359,11 +422,14 @@ void bb_shard_watch_peer(bb_shard_t *self, uint32_t node, bool is_same)
     }
 }
 
-bb_error_t bb_shard_watch_told(bb_shard_t *self, const bb_message_t *message)
+bb_error_t bb_shard_watch_told(bb_shard_t *self, uint32_t peer_index, const bb_message_t *message)
 {
     BB_ASSERT(self && message->kind == BB_KIND_WATCHED);
     if (!self->watch) {
         return BB_OK; // no rules here: the configuration is being changed node by node
+    }
+    if (!s_is_told(self, peer_index)) {
+        return BB_ERR_PEER_UNKNOWN;
     }
     bb_have_set_t set = {0};
     bb_error_t error = BB_OK;
@@ -418,7 +484,7 @@ void bb_shard_watch_step(bb_shard_t *self)
     }
     uint64_t version = bb_watch_version(self->watch);
     for (uint32_t node = 0; node < self->node_count; node++) {
-        if (node != self->self_index && self->is_up[node] && self->watch_told[node] < version) {
+        if (s_is_told(self, node) && self->is_up[node] && self->watch_told[node] < version) {
             s_tell(self, node, self->watch_told[node]);
             self->watch_told[node] = version;
         }

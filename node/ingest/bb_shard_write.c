@@ -530,6 +530,7 @@ bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
     BB_ASSERT(error == BB_OK); // our own encoding
     bb_shard_fan_out(self, &staged);
     error = bb_shard_stage(self, &staged);
+    submit->is_staged = error == BB_OK;
     if (error != BB_OK) {
         // Others may hold it by now: the write ends with this error, and repeating it is safe.
         bb_buffer_drop(&staged.chunks_buffer);

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 
 typedef struct {
-    bb_have_set_t watched;
-    bb_have_set_t
-        at_start;          // what was durable here when the process began; empty once it is watched
+    bb_have_set_t watched; // anywhere; told
+    bb_have_set_t done;    // watched or settled
     bb_have_set_t pending; // what was durable here at since_mono_ns; empty: nothing waits
     int64_t since_mono_ns;
     uint64_t version; // of `watched`
@@ -42,7 +41,6 @@ bb_watch_t *bb_watch_new(const bb_topology_t *topology, const bb_have_view_t *vi
     self->index_of = bb_alloc_zero(bb_topology_partition_count(topology), sizeof *self->index_of);
     for (uint32_t i = 0; i < self->our_count; i++) {
         self->index_of[self->ours[i]] = i;
-        bb_have_set_copy(&self->partitions[i].at_start, own(own_context, self->ours[i]));
     }
     self->is_serving[self->self_index] = true;
     return self;
@@ -59,7 +57,7 @@ void bb_watch_destroy(bb_watch_t **self_pointer)
     for (uint32_t i = 0; i < self->our_count; i++) {
         bb_have_set_clear(&self->partitions[i].watched);
         bb_have_set_clear(&self->partitions[i].pending);
-        bb_have_set_clear(&self->partitions[i].at_start);
+        bb_have_set_clear(&self->partitions[i].done);
     }
     free(self->partitions);
     free(self->index_of);
@@ -86,14 +84,20 @@ const bb_have_set_t *bb_watch_set(const bb_watch_t *self, uint32_t partition)
     return &s_partition(self, partition)->watched;
 }
 
-bool bb_watch_is_watched(const bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
-                         uint64_t first_seq, uint64_t last_seq)
+const bb_have_set_t *bb_watch_done_set(const bb_watch_t *self, uint32_t partition)
+{
+    BB_ASSERT(self);
+    return &s_partition(self, partition)->done;
+}
+
+bool bb_watch_is_done(const bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
+                      uint64_t first_seq, uint64_t last_seq)
 {
     BB_ASSERT(self && stream && first_seq <= last_seq);
     if (!bb_have_view_is_ours(self->view, partition)) {
         return false;
     }
-    const bb_have_stream_t *held = bb_have_set_stream(bb_watch_set(self, partition), stream);
+    const bb_have_stream_t *held = bb_have_set_stream(bb_watch_done_set(self, partition), stream);
     for (uint32_t i = 0; held && i < held->range_count; i++) {
         // Ranges are never adjacent, so one of them covers all or none does.
         if (held->ranges[i].first_seq <= first_seq && last_seq <= held->ranges[i].last_seq) {
@@ -107,7 +111,7 @@ bool bb_watch_is_complete(const bb_watch_t *self)
 {
     BB_ASSERT(self);
     for (uint32_t i = 0; i < self->our_count; i++) {
-        if (!bb_have_set_includes(&self->partitions[i].watched,
+        if (!bb_have_set_includes(&self->partitions[i].done,
                                   self->own(self->own_context, self->ours[i]))) {
             return false;
         }
@@ -115,20 +119,16 @@ bool bb_watch_is_complete(const bb_watch_t *self)
     return true;
 }
 
-static void s_changed(bb_watch_t *self, s_partition_t *partition)
-{
-    partition->version = ++self->version;
-}
-
-bb_error_t bb_watch_done(bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
-                         uint64_t seq)
+bb_error_t bb_watch_add(bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
+                        uint64_t seq)
 {
     BB_ASSERT(self && stream);
     s_partition_t *at = s_partition(self, partition);
     bool is_new = false;
     bb_error_t error = bb_have_set_add(&at->watched, stream, seq, seq, &is_new);
     if (error == BB_OK && is_new) {
-        s_changed(self, at);
+        at->version = ++self->version;
+        error = bb_have_set_add(&at->done, stream, seq, seq, NULL);
     }
     return error;
 }
@@ -143,7 +143,9 @@ void bb_watch_learn(bb_watch_t *self, uint32_t partition, const bb_have_set_t *w
     if (!bb_have_set_includes(&at->watched, watched)) {
         bb_error_t error = bb_have_set_union(&at->watched, watched);
         bb_ignore(error, "LIMIT: what does not fit now is told again, or evaluated here");
-        s_changed(self, at);
+        error = bb_have_set_union(&at->done, &at->watched);
+        bb_ignore(error, "likewise");
+        at->version = ++self->version;
     }
 }
 
@@ -161,16 +163,23 @@ uint64_t bb_watch_set_version(const bb_watch_t *self, uint32_t partition)
 
 // ---- turns -------------------------------------------------------------------------------------
 
-// How many replicas come before this one; slot_count when this one does not serve.
+static uint32_t s_dc_of(const bb_watch_t *self, uint32_t node)
+{
+    return bb_topology_node(self->topology, node)->dc_index;
+}
+
+// How many replicas of this data centre come before this one; slot_count when this one does not
+// serve.
 static uint32_t s_rank(const bb_watch_t *self, uint32_t partition)
 {
     const uint16_t *replicas = bb_topology_replicas(self->topology, partition);
+    uint32_t dc = s_dc_of(self, self->self_index);
     uint32_t rank = 0;
     for (uint32_t slot = 0; slot < self->slot_count; slot++) {
         if (replicas[slot] == self->self_index) {
             return self->is_serving[self->self_index] ? rank : self->slot_count;
         }
-        rank += self->is_serving[replicas[slot]];
+        rank += s_dc_of(self, replicas[slot]) == dc && self->is_serving[replicas[slot]];
     }
     return self->slot_count;
 }
@@ -178,10 +187,10 @@ static uint32_t s_rank(const bb_watch_t *self, uint32_t partition)
 static bool s_is_due(bb_watch_t *self, int64_t now_mono_ns, uint32_t index)
 {
     s_partition_t *at = &self->partitions[index];
-    if (bb_have_set_includes(&at->watched, &at->pending)) { // also when nothing is pending
+    if (bb_have_set_includes(&at->done, &at->pending)) { // also when nothing is pending
         const bb_have_set_t *own = self->own(self->own_context, self->ours[index]);
         bb_have_set_clear(&at->pending);
-        if (bb_have_set_includes(&at->watched, own)) {
+        if (bb_have_set_includes(&at->done, own)) {
             return false;
         }
         bb_have_set_copy(&at->pending, own);
@@ -203,23 +212,10 @@ uint32_t bb_watch_due(bb_watch_t *self, int64_t now_mono_ns, uint32_t *partition
     return count;
 }
 
-void bb_watch_gone(bb_watch_t *self, int64_t now_mono_ns, uint32_t partition)
+void bb_watch_settled(bb_watch_t *self, uint32_t partition)
 {
     BB_ASSERT(self);
     s_partition_t *at = s_partition(self, partition);
-    int64_t last_turn_ns = self->slot_count * BB_WATCH_TURN_NS;
-    bool is_given_up = now_mono_ns - at->since_mono_ns >= last_turn_ns + BB_WATCH_GONE_NS;
-    bool is_of_start =
-        at->at_start.stream_count > 0 && now_mono_ns - at->since_mono_ns >= BB_WATCH_START_NS;
-    if (!is_of_start && !is_given_up) {
-        return;
-    }
-    bb_error_t error = bb_have_set_union(&at->watched, &at->at_start);
-    bb_ignore(error, "LIMIT: the own have-set it comes from has the same bound");
-    bb_have_set_clear(&at->at_start);
-    if (is_given_up) {
-        error = bb_have_set_union(&at->watched, &at->pending);
-        bb_ignore(error, "likewise");
-    }
-    s_changed(self, at);
+    bb_error_t error = bb_have_set_union(&at->done, self->own(self->own_context, partition));
+    bb_ignore(error, "LIMIT: said again with the next look");
 }

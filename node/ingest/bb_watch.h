@@ -2,16 +2,17 @@
 // bb_watch - which chunks the rules have seen, and whose turn it is to show them the others.
 //
 // Pure core, owned by one shard. Per partition a have-set of chunks that are *watched*: evaluated,
-// with their events durable at local_quorum. Replicas tell each other theirs, and take them over:
-// being watched is a fact that never ends, so sets are joined in any order and any number of times.
-// A journal record stays until its chunks are watched.
+// with their events durable at local_quorum. Replicas of a data centre tell each other theirs, and
+// take them over: being watched is a fact that never ends, so sets are joined in any order and any
+// number of times. A journal record stays until its chunks are watched. Each data centre watches
+// for itself: events are on a quorum there, and a data centre that is lost takes its own with it.
 // Source: the design, section 4, "Alerts".
 //
-// Whose turn: the first replica in the order of the placement that is up and counts (the *owner*)
-// evaluates what is not watched at once; each one behind it waits for one turn more. So a chunk
-// that the owner cannot evaluate (it died, it hangs, it got the chunk without its bytes) is
-// evaluated by the next, with no agreement on who the owner is: evaluating twice does no harm
-// (bb_rule_engine.h).
+// Whose turn: the first replica of the data centre, in the order of the placement, that is up and
+// counts (the *owner*) evaluates what is not watched at once; each one behind it waits for one turn
+// more. So a chunk that the owner cannot evaluate (it died, it hangs, it got the chunk without its
+// bytes) is evaluated by the next, with no agreement on who the owner is: evaluating twice does no
+// harm (bb_rule_engine.h).
 //
 //     own have-set ──▶ pending: what of it is not watched yet, since when
 //                        │ rank x BB_WATCH_TURN_NS
@@ -19,9 +20,11 @@
 //                      due here ──▶ evaluate ──▶ events durable ──▶ watched ──▶ told to the others
 //
 // The sets are kept in memory: a process that starts learns them from the others, and what nobody
-// tells it is evaluated again from journals. What it has and its own journal has not was watched
-// before it left there. (Not so what segment sync has adopted: its rows never were in a journal
-// here. It is left to the others, who have them in journals.)
+// tells it is evaluated again from its journal. What is durable here and not in the journal here is
+// *settled*: it was watched before it left there, or segment sync brought it, and then its rows
+// were evaluated before it was adopted (bb_shard_watch.c). That is known of this replica alone, so
+// it is not told: another may have the same chunk in its journal, and in it a version of a point
+// that rows, which are merged, no longer show.
 #ifndef BB_WATCH_H
 #define BB_WATCH_H
 
@@ -30,12 +33,6 @@
 typedef struct bb_watch bb_watch_t;
 
 #define BB_WATCH_TURN_NS (1 * BB_NS_PER_S)
-// So long after it began to wait, what was there when the process started and its journal has not
-// counts as watched: by then those before and behind have had a turn, should it have been adopted.
-#define BB_WATCH_START_NS (3 * BB_WATCH_TURN_NS)
-// So long after the last turn came, what came since the start and no journal here holds counts as
-// watched: nothing leaves a journal anywhere before it is.
-#define BB_WATCH_GONE_NS (5 * BB_NS_PER_S)
 
 // All are borrowed. `own` as in bb_have_view_options_t.
 bb_watch_t *bb_watch_new(const bb_topology_t *topology, const bb_have_view_t *view,
@@ -47,14 +44,17 @@ void bb_watch_serving(bb_watch_t *self, uint32_t node, bool is_serving);
 
 // ---- watched -----------------------------------------------------------------------------------
 const bb_have_set_t *bb_watch_set(const bb_watch_t *self, uint32_t partition);
-bool bb_watch_is_watched(const bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
-                         uint64_t first_seq, uint64_t last_seq);
-// Everything that is durable here is watched.
+// With what is settled here: nothing of it has to be evaluated by this replica.
+const bb_have_set_t *bb_watch_done_set(const bb_watch_t *self, uint32_t partition);
+// The journal here may forget it: all of the range is watched or settled.
+bool bb_watch_is_done(const bb_watch_t *self, uint32_t partition, const bb_stream_t *stream,
+                      uint64_t first_seq, uint64_t last_seq);
+// Everything that is durable here is watched or settled.
 bool bb_watch_is_complete(const bb_watch_t *self);
 // A dot was evaluated, and its events are durable. BB_ERR_LIMIT: the set is too fragmented; it
 // stays unwatched and is evaluated again later.
-BB_MUST_CHECK bb_error_t bb_watch_done(bb_watch_t *self, uint32_t partition,
-                                       const bb_stream_t *stream, uint64_t seq);
+BB_MUST_CHECK bb_error_t bb_watch_add(bb_watch_t *self, uint32_t partition,
+                                      const bb_stream_t *stream, uint64_t seq);
 // Another replica says what is watched; of partitions that are not ours without effect.
 void bb_watch_learn(bb_watch_t *self, uint32_t partition, const bb_have_set_t *watched);
 // Grows with each change of a set; that of a partition says when it last changed.
@@ -65,7 +65,7 @@ uint64_t bb_watch_set_version(const bb_watch_t *self, uint32_t partition);
 // Looks at the own have-sets and the time. Returns how many partitions have something that this
 // node should evaluate now, ascending (room for all of ours). Linear in partitions and streams.
 uint32_t bb_watch_due(bb_watch_t *self, int64_t now_mono_ns, uint32_t *partitions);
-// Nothing of the partition that is not watched is in a journal here.
-void bb_watch_gone(bb_watch_t *self, int64_t now_mono_ns, uint32_t partition);
+// At this moment nothing of the partition that is not watched is in the journal here.
+void bb_watch_settled(bb_watch_t *self, uint32_t partition);
 
 #endif

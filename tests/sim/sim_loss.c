@@ -86,15 +86,19 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
     }
 }
 
+bool sim_loss_was(const sim_world_t *self)
+{
+    const sim_counters_t *counters = &self->counters;
+    return counters->fault_disk_lost + counters->disks_formatted + counters->disks_restored +
+               counters->flips_in_journals + counters->flips_in_maps >
+           0;
+}
+
 // A journal gives up only what all replicas hold: what no journal has, somebody lost with a disk.
 void sim_loss_look(sim_node_t *node)
 {
     sim_world_t *world = node->world;
-    const sim_counters_t *counters = &world->counters;
-    bool may_lack = counters->fault_disk_lost + counters->disks_formatted +
-                        counters->disks_restored + counters->flips_in_journals +
-                        counters->flips_in_maps >
-                    0;
+    bool may_lack = sim_loss_was(world);
     for (uint32_t i = 0; i < node->store_count && node->is_up && !may_lack; i++) {
         bb_shard_stats_t stats = {0};
         bb_shard_sync_stats(node->stores[i].shard, &stats);

@@ -427,6 +427,7 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->sessions_waited += stats.sessions_waited;
     counters->watch_chunks += stats.watch_chunks;
     counters->watch_events += stats.watch_events;
+    counters->watch_adopted += stats.watch_adopted;
     counters->watch_failures += stats.watch_failures;
     counters->peer_messages_bad += stats.peer_messages_bad;
     if (stats.chunks_contradicted > 0 && node->world->options.planted == BB_PLANTED_NONE) {

@@ -258,6 +258,7 @@ typedef struct {
     X(fences_timeout)                                                                              \
     X(watch_chunks)                                                                                \
     X(watch_events)                                                                                \
+    X(watch_adopted)                                                                               \
     X(watch_failures)                                                                              \
     X(session_reads)                                                                               \
     X(sessions_waited)                                                                             \
@@ -372,9 +373,10 @@ sim_store_t *sim_node_store(sim_node_t *node, uint32_t partition);
 // ---- sim_loss.c: disks that are lost, and nodes that count for nothing until they were rebuilt
 // With fault `number`, at times; only where no promise needs that disk.
 void sim_loss_event(sim_world_t *self, uint64_t number);
-void sim_loss_look(sim_node_t *node);   // after each call of it: does it need segment sync?
-void sim_loss_found(sim_node_t *node);  // its disk has: it must rebuild
-void sim_loss_healed(sim_node_t *node); // it counts again
+bool sim_loss_was(const sim_world_t *self); // a disk was lost, set back or damaged
+void sim_loss_look(sim_node_t *node);       // after each call of it: does it need segment sync?
+void sim_loss_found(sim_node_t *node);      // its disk has: it must rebuild
+void sim_loss_healed(sim_node_t *node);     // it counts again
 
 // ---- sim_store.c: one shard: its commits, jobs, scans and answers
 BB_MUST_CHECK bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault);

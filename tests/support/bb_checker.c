@@ -258,16 +258,21 @@ static bool s_covers(const bb_checker_marker_t *marker, const bb_checker_key_t *
            version->revision >> 32 < marker->generation;
 }
 
-// Was a marker sent that covers it?
-static bool s_may_be_gone(const bb_checker_t *self, uint32_t point)
+bool bb_checker_is_covered(const bb_checker_t *self, const bb_checker_key_t *key,
+                           const bb_checker_version_t *version)
 {
-    const s_point_t *at = &self->points[point];
     for (uint32_t i = 0; i < self->marker_count; i++) {
-        if (s_covers(&self->markers[i].marker, &self->keys[at->key].key, &at->version)) {
+        if (s_covers(&self->markers[i].marker, key, version)) {
             return true;
         }
     }
     return false;
+}
+
+static bool s_may_be_gone(const bb_checker_t *self, uint32_t point)
+{
+    const s_point_t *at = &self->points[point];
+    return bb_checker_is_covered(self, &self->keys[at->key].key, &at->version);
 }
 
 // ---- answers ---------------------------------------------------------------------------------
@@ -423,4 +428,17 @@ void bb_checker_each_acknowledged(const bb_checker_t *self, bb_checker_visit_fn 
             visit(context, &self->keys[point->key].key, &point->version);
         }
     }
+}
+
+bool bb_checker_is_largest(const bb_checker_t *self, const bb_checker_key_t *key,
+                           const bb_checker_version_t *version)
+{
+    uint32_t index = s_find(self, key);
+    uint32_t point = index == S_NONE ? S_NONE : self->keys[index].first_point;
+    for (; point != S_NONE; point = self->points[point].next) {
+        if (bb_checker_compare(version, &self->points[point].version) < 0) {
+            return false;
+        }
+    }
+    return true;
 }

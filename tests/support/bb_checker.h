@@ -89,6 +89,13 @@ typedef void (*bb_checker_visit_fn)(void *context, const bb_checker_key_t *key,
 void bb_checker_each_acknowledged(const bb_checker_t *self, bb_checker_visit_fn visit,
                                   void *context);
 
+// A marker was sent that covers it.
+bool bb_checker_is_covered(const bb_checker_t *self, const bb_checker_key_t *key,
+                           const bb_checker_version_t *version);
+// No larger version of the point was ever written.
+bool bb_checker_is_largest(const bb_checker_t *self, const bb_checker_key_t *key,
+                           const bb_checker_version_t *version);
+
 typedef struct {
     uint64_t keys, points, acknowledged;
     uint64_t never_read; // keys with a promise that no answer has held

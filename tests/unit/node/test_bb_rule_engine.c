@@ -72,7 +72,9 @@ static s_events_t s_evaluate(bb_batch_builder_t **builder, const uint32_t *quara
                           .quarantined_count = quarantined_count};
     bb_rule_engine_t engine = bb_threshold_engine(&s_rules);
     s_events_t events = {0};
-    engine.evaluate(engine.context, &chunks, &batch, part, s_on_event, &events);
+    bool is_wanted[8] = {0};
+    is_wanted[part] = true;
+    engine.evaluate(engine.context, &chunks, &batch, is_wanted, s_on_event, &events);
     bb_batch_close(&batch);
     free(data);
     return events;

@@ -167,12 +167,71 @@ static void a_restart_is_told(void **state)
     h_free(&cluster);
 }
 
+// Goal: what segment sync brings is shown to the rules as it comes, by a node that does not count
+// yet, and has its events without anybody else. Method: a cluster without rules seals and trims
+// all; a disk is lost, and the node that starts on the empty one has rules.
+static void what_is_adopted_is_evaluated(void **state)
+{
+    (void)state;
+    bb_shard_options_t tuning = {.flush_age_ns_max = 200 * H_MS};
+    h_cluster_t *cluster = h_new(S_NODES, S_NODES, S_PARTITIONS, &tuning);
+    h_write(cluster, 0, BB_LEVEL_ALL, (h_batch_t){.first = 0, .limit = 20, .value = 150});
+    h_write(cluster, 1, BB_LEVEL_ALL, (h_batch_t){.first = 20, .limit = 40, .value = 50});
+    h_pump(cluster, 3000 * H_MS);
+    for (uint32_t n = 0; n < S_NODES; n++) {
+        assert_int_equal(h_stats(cluster, n).store.journal_sealed_files, 0);
+    }
+    h_crash(cluster, 2);
+    bb_sim_disk_destroy(&cluster->nodes[2].disk);
+    cluster->nodes[2].disk = bb_sim_disk_new();
+    h_pump(cluster, 100 * H_MS);
+    cluster->tuning.rules = bb_threshold_engine(&s_rules);
+    h_restart(cluster, 2, 160);
+    bb_shard_t *shard = cluster->nodes[2].shard;
+    bb_shard_set_standing(shard, h_time(cluster), BB_STANDING_REBUILDING);
+    h_pump(cluster, 12000 * H_MS);
+    assert_true(bb_shard_is_rebuilt(shard));
+    assert_int_equal(s_events(cluster, 2), 20);
+    assert_int_equal(h_stats(cluster, 2).watch_chunks, 0); // no journal had them
+    assert_true(h_stats(cluster, 2).watch_adopted > 0);
+    bb_shard_set_standing(shard, h_time(cluster), BB_STANDING_COUNTING);
+    h_pump(cluster, 5000 * H_MS);
+    assert_true(bb_shard_is_watched(shard));
+    for (uint32_t n = 0; n < S_NODES; n++) {
+        assert_int_equal(s_events(cluster, n), 20); // events are chunks like others
+    }
+    h_free(&cluster);
+}
+
+// Goal: past its budget a journal lets go what a replica that is away needs, but not what the rules
+// have not seen.
+static void a_budget_spares_what_is_not_watched(void **state)
+{
+    (void)state;
+    for (uint32_t has_rules = 0; has_rules < 2; has_rules++) {
+        bb_shard_options_t tuning = {.flush_age_ns_max = 200 * H_MS, .journal_budget_bytes = 1};
+        tuning.rules = has_rules ? bb_threshold_engine(&s_rules) : (bb_rule_engine_t){0};
+        h_cluster_t *cluster = h_new(S_NODES, S_NODES, S_PARTITIONS, &tuning);
+        cluster->blocked_kind = BB_KIND_REPLICATE_ACK; // no event comes to a quorum
+        h_crash(cluster, 2);
+        h_write(cluster, 0, BB_LEVEL_ONE, (h_batch_t){.first = 0, .limit = 20, .value = 150});
+        h_pump(cluster, 4000 * H_MS);
+        assert_int_equal(h_stats(cluster, 0).journal_let_go_bytes > 0, has_rules == 0);
+        assert_int_equal(h_stats(cluster, 0).store.journal_sealed_files > 0, has_rules != 0);
+        h_free(&cluster);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events_of_what_qualifies),    cmocka_unit_test(nothing_without_rules),
-        cmocka_unit_test(journals_wait_for_the_rules), cmocka_unit_test(the_owner_dies),
+        cmocka_unit_test(events_of_what_qualifies),
+        cmocka_unit_test(nothing_without_rules),
+        cmocka_unit_test(journals_wait_for_the_rules),
+        cmocka_unit_test(the_owner_dies),
         cmocka_unit_test(a_restart_is_told),
+        cmocka_unit_test(what_is_adopted_is_evaluated),
+        cmocka_unit_test(a_budget_spares_what_is_not_watched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
