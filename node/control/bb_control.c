@@ -300,6 +300,13 @@ int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns)
 
 // ---- what follows --------------------------------------------------------------------------
 
+bool bb_control_is_written(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    bb_boot_disk_t disk;
+    return !bb_boot_wants_disk(self->boot, &disk);
+}
+
 bb_standing_t bb_control_standing(const bb_control_t *self)
 {
     BB_ASSERT(self);

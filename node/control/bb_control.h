@@ -67,6 +67,8 @@ int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns); 
 
 // ---- what follows ------------------------------------------------------------------------------
 bb_standing_t bb_control_standing(const bb_control_t *self);
+// What the next start has to know of this one is on the disk; also that a rebuild has ended.
+bool bb_control_is_written(const bb_control_t *self);
 uint32_t bb_control_boot(const bb_control_t *self);   // number of this start; 0: none yet
 uint64_t bb_control_digest(const bb_control_t *self); // for heartbeats
 bool bb_control_is_broken(

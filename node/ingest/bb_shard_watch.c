@@ -184,13 +184,13 @@ static void s_evaluate(s_round_t *round, const bb_chunks_t *chunks, const bb_bat
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         uint32_t index = s_index(round, partition);
-        is_wanted[i] =
-            index != UINT32_MAX && !bb_watch_is_done(self->watch, partition, &chunks->stream,
-                                                     chunks->seqs[i], chunks->seqs[i]);
+        uint64_t seq = bb_chunks_seq(chunks, i);
+        is_wanted[i] = index != UINT32_MAX &&
+                       !bb_watch_is_done(self->watch, partition, &chunks->stream, seq, seq);
         if (is_wanted[i]) {
             round->is_met[index] = true;
             work->partitions[work->dot_count] = partition;
-            work->seqs[work->dot_count++] = chunks->seqs[i];
+            work->seqs[work->dot_count++] = seq;
         }
     }
     round->work = work;

@@ -95,7 +95,9 @@ void sim_control_step(sim_node_t *node)
         node->was_told_to_rebuild = true;
         sim_loss_found(node);
     }
-    if (bb_control_standing(node->control) == BB_STANDING_COUNTING && node->is_rebuilding) {
+    // A disk that is full may not take it down for a while: the next start would rebuild again.
+    if (bb_control_standing(node->control) == BB_STANDING_COUNTING && node->is_rebuilding &&
+        bb_control_is_written(node->control)) {
         sim_loss_healed(node);
     }
     bb_standing_t standing = s_standing(node);
