@@ -8,6 +8,7 @@
 #include "node/ingest/bb_peer_split.h"
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
+#include "node/runtime/bb_peer_queue.h"
 #include "node/runtime/bb_socket.h"
 #include "node/runtime/bb_tsan.h"
 
@@ -15,9 +16,15 @@
 #define S_PUBLISH_NS         (INT64_C(500) * BB_NS_PER_MS)
 #define S_SMALL_MESSAGES_MAX 10000 // waiting for one peer
 #define S_BULK_MESSAGES_MAX  4096
+// While bulk waits for room in a connection, which nobody tells of.
+#define S_QUEUE_LOOK_MS 1
+// Of limits.peer_queue_bytes: for repair, and for what is handed to the small socket.
+#define S_REPAIR_PART 2
+#define S_SMALL_PART  4
 
 typedef struct {
     zsock_t *small, *bulk; // DEALERs; NULL for ourselves
+    bb_peer_queue_t queue; // bulk that `bulk` has no room for yet
     bool is_ready, is_draining;
     uint32_t store_count; // as it last said
     bool is_barred;       // it said that it does not count
@@ -36,6 +43,7 @@ typedef struct {
     uint32_t node_count, self_index;
     s_peer_t *peers;
     bool is_skewed, has_told_seen, must_publish;
+    bool has_queued; // some peer's queue is not empty
     int64_t heartbeat_mono_ns, publish_mono_ns, detector_mono_ns;
     int64_t turn_mono_ns; // of the last turn of the loop
     int64_t score_mono_ns;
@@ -118,7 +126,8 @@ static void s_publish(s_mesh_t *self, int64_t now_mono_ns)
                 .is_draining = self->peers[i].is_draining,
                 .is_slow = bb_route_score_is_slow(self->score, i),
                 .queued_bytes =
-                    atomic_load_explicit(&self->node->peer_queued_bytes[i], memory_order_relaxed),
+                    atomic_load_explicit(&self->node->peer_queued_bytes[i], memory_order_relaxed) +
+                    bb_peer_queue_bytes(&self->peers[i].queue),
                 .clock_offset_ns = bb_detector_offset_ns(self->detector, i),
             };
         }
@@ -166,35 +175,92 @@ static void s_score(s_mesh_t *self, int64_t now_mono_ns)
 }
 
 // ---- sending -----------------------------------------------------------------------------------
-static void s_transmit(s_mesh_t *self, uint32_t peer_index, bool is_bulk,
-                       const bb_outbound_t *message)
+static bool s_may_send(const s_mesh_t *self, uint32_t peer_index)
 {
-    if (peer_index >= self->node_count || peer_index == self->self_index) {
-        return;
-    }
-    if (bb_node_standing(self->node) == BB_STANDING_FENCED) {
-        return; // another process speaks for this node now: not a word that could be mixed up
-    }
+    // Fenced: another process speaks for this node now, not a word that could be mixed up.
+    return peer_index < self->node_count && peer_index != self->self_index &&
+           bb_node_standing(self->node) != BB_STANDING_FENCED;
+}
+
+// To libzmq, from which it cannot be had back.
+static void s_hand_over(s_mesh_t *self, uint32_t peer_index, bool is_bulk,
+                        const bb_outbound_t *message)
+{
     bb_metrics_t *metrics = self->node->metrics;
-    _Atomic uint64_t *account = &self->node->peer_queued_bytes[peer_index];
-    size_t bytes = bb_outbound_bytes(message);
-    uint64_t queued = atomic_load_explicit(account, memory_order_relaxed);
-    if (is_bulk && queued > 0 && queued + bytes > self->node->config->limits.peer_queue_bytes) {
-        bb_metrics_add(metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
-        return;
-    }
-    zsock_t *socket = is_bulk ? self->peers[peer_index].bulk : self->peers[peer_index].small;
+    const s_peer_t *peer = &self->peers[peer_index];
+    void *socket = zsock_resolve(is_bulk ? peer->bulk : peer->small);
+    _Atomic uint64_t *account = is_bulk ? &self->node->peer_queued_bytes[peer_index]
+                                        : &self->node->peer_small_bytes[peer_index];
     bb_buffer_t *with_chunks[] = {message->envelope, message->chunks, message->body};
     bb_buffer_t *without_chunks[] = {message->envelope, message->body};
-    bool is_sent = message->chunks
-                       ? bb_frame_send(zsock_resolve(socket), NULL, 0, with_chunks, 3, account)
-                       : bb_frame_send(zsock_resolve(socket), NULL, 0, without_chunks, 2, account);
+    bool is_sent = message->chunks ? bb_frame_send(socket, NULL, 0, with_chunks, 3, account)
+                                   : bb_frame_send(socket, NULL, 0, without_chunks, 2, account);
     if (!is_sent) {
         bb_metrics_add(metrics, BB_METRIC_PEER_DROPPED_UNCONNECTED, 1);
         return;
     }
     bb_metrics_add(metrics, is_bulk ? BB_METRIC_BULK_OUT : BB_METRIC_PEER_OUT, 1);
-    bb_metrics_add(metrics, is_bulk ? BB_METRIC_BULK_BYTES_OUT : BB_METRIC_PEER_BYTES_OUT, bytes);
+    bb_metrics_add(metrics, is_bulk ? BB_METRIC_BULK_BYTES_OUT : BB_METRIC_PEER_BYTES_OUT,
+                   bb_outbound_bytes(message));
+}
+
+// What is dropped here is said again: have-sets, acknowledgements and questions by time.
+static void s_send_small(s_mesh_t *self, uint32_t peer_index, const bb_outbound_t *message)
+{
+    if (!s_may_send(self, peer_index)) {
+        return;
+    }
+    uint64_t queued =
+        atomic_load_explicit(&self->node->peer_small_bytes[peer_index], memory_order_relaxed);
+    uint64_t queued_max = self->node->config->limits.peer_queue_bytes / S_SMALL_PART;
+    if (queued > 0 && queued + bb_outbound_bytes(message) > queued_max) {
+        bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
+        return;
+    }
+    s_hand_over(self, peer_index, false, message);
+}
+
+static bool s_has_room(const s_mesh_t *self, uint32_t peer_index)
+{
+    return atomic_load_explicit(&self->node->peer_queued_bytes[peer_index], memory_order_relaxed) <
+           BB_PEER_WINDOW_BYTES;
+}
+
+// Bulk, behind what waits already; takes the post if it has to wait.
+static void s_send_bulk(s_mesh_t *self, bb_post_t **post)
+{
+    uint32_t peer_index = (*post)->send.peer_index;
+    if (!s_may_send(self, peer_index)) {
+        return;
+    }
+    bb_peer_queue_t *queue = &self->peers[peer_index].queue;
+    if (bb_peer_queue_is_empty(queue) && s_has_room(self, peer_index)) {
+        s_hand_over(self, peer_index, true, &(*post)->send.outbound);
+    } else if (bb_peer_queue_put(queue, post, bb_clock_mono_ns()) == BB_OK) {
+        self->has_queued = true;
+    } else {
+        bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
+    }
+}
+
+// Fills the connections again, as far as they have written what they had.
+static void s_send_queued(s_mesh_t *self)
+{
+    int64_t now_mono_ns = bb_clock_mono_ns();
+    bool has_queued = false;
+    for (uint32_t i = 0; i < self->node_count && self->has_queued; i++) {
+        bb_peer_queue_t *queue = &self->peers[i].queue;
+        if (!bb_peer_queue_is_empty(queue) && !s_may_send(self, i)) {
+            bb_peer_queue_clear(queue);
+        }
+        while (!bb_peer_queue_is_empty(queue) && s_has_room(self, i)) {
+            bb_post_t *post = bb_peer_queue_take(queue, now_mono_ns);
+            s_hand_over(self, i, true, &post->send.outbound);
+            bb_post_destroy(&post);
+        }
+        has_queued |= !bb_peer_queue_is_empty(queue);
+    }
+    self->has_queued = has_queued;
 }
 
 static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
@@ -220,7 +286,7 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
     bb_message_encode(&message, &encoded, &length);
     bb_outbound_t outbound = {.envelope = bb_buffer_new(encoded, length, NULL, NULL)};
     for (uint32_t i = 0; i < self->node_count; i++) {
-        s_transmit(self, i, false, &outbound);
+        s_send_small(self, i, &outbound);
     }
     bb_outbound_drop(&outbound);
     // From when it was due, not from now: a loop that is late each time must not look like losses.
@@ -446,7 +512,11 @@ static void s_on_mailbox(s_mesh_t *self)
             break;
         }
         if (post->kind == BB_POST_SEND) {
-            s_transmit(self, post->send.peer_index, post->send.is_bulk, &post->send.outbound);
+            if (post->send.is_bulk) {
+                s_send_bulk(self, &post);
+            } else {
+                s_send_small(self, post->send.peer_index, &post->send.outbound);
+            }
         } else if (post->kind == BB_POST_STATS) {
             bb_route_feed_stats(&self->feeds[post->stats.store_index], self->score,
                                 bb_clock_mono_ns(), post->stats.stats, self->node_count);
@@ -495,7 +565,8 @@ static void s_run(s_mesh_t *self)
         int64_t wake_mono_ns =
             BB_MIN(self->heartbeat_mono_ns, BB_MIN(self->publish_mono_ns, self->detector_mono_ns));
         wake_mono_ns = BB_MIN(wake_mono_ns, self->score_mono_ns);
-        long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns, 1000);
+        long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns,
+                                           self->has_queued ? S_QUEUE_LOOK_MS : 1000);
         if (zmq_poll(items, 4, wait_ms) < 0 && zmq_errno() != EINTR) {
             break;
         }
@@ -506,6 +577,9 @@ static void s_run(s_mesh_t *self)
         }
         if (items[2].revents & ZMQ_POLLIN) {
             s_on_mailbox(self);
+        }
+        if (self->has_queued) {
+            s_send_queued(self);
         }
         if (items[3].revents & ZMQ_POLLIN) {
             s_on_socket(self, self->bulk_in, BB_METRIC_BULK_IN, BB_METRIC_BULK_BYTES_IN);
@@ -525,6 +599,8 @@ static void s_connect(s_mesh_t *self)
     self->supervisor = bb_outlet_new(self->node->supervisor);
     for (uint32_t i = 0; i < self->node_count; i++) {
         const bb_topology_node_t *node = bb_topology_node(self->node->topology, i);
+        uint64_t bytes_max = self->node->config->limits.peer_queue_bytes;
+        bb_peer_queue_init(&self->peers[i].queue, bytes_max, bytes_max / S_REPAIR_PART);
         if (i != self->self_index) {
             self->peers[i].small =
                 bb_socket_connect(&self->node->keys, node->public_key, node->host, node->peer_port,
@@ -540,6 +616,7 @@ static void s_destroy(s_mesh_t **self_p)
     s_mesh_t *self = *self_p;
     *self_p = NULL;
     for (uint32_t i = 0; i < self->node_count; i++) {
+        bb_peer_queue_clear(&self->peers[i].queue);
         zsock_destroy(&self->peers[i].small);
         zsock_destroy(&self->peers[i].bulk);
     }

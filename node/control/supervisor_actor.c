@@ -448,6 +448,7 @@ static void s_free(s_supervisor_t *self)
     bb_identity_destroy(&self->identity);
     bb_keys_wipe(&node->keys, sizeof node->keys);
     free(node->peer_queued_bytes);
+    free(node->peer_small_bytes);
     free(node->metrics);
 }
 
@@ -471,6 +472,8 @@ static void s_init(s_supervisor_t *self, const bb_config_t *config, const bb_top
     node->metrics = bb_alloc_zero(1, sizeof *node->metrics);
     node->peer_queued_bytes =
         bb_alloc_zero(bb_topology_node_count(topology), sizeof *node->peer_queued_bytes);
+    node->peer_small_bytes =
+        bb_alloc_zero(bb_topology_node_count(topology), sizeof *node->peer_small_bytes);
 }
 
 static void s_serve(s_supervisor_t *self)

@@ -171,7 +171,11 @@ bb_buffer_t *bb_shard_encode(const bb_message_t *message)
 size_t bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
                      bb_buffer_t *chunks, bb_buffer_t *body)
 {
-    bb_outbound_t out = {.envelope = bb_shard_encode(message), .chunks = chunks, .body = body};
+    bool is_live = message->kind == BB_KIND_REPLICATE && message->request_id == 0;
+    bb_outbound_t out = {.envelope = bb_shard_encode(message),
+                         .chunks = chunks,
+                         .body = body,
+                         .is_repair = bulk && !is_live};
     size_t bytes = bb_buffer_slice(out.envelope).length;
     self->options.out.send(self->options.out.context, node, bulk, &out);
     bb_buffer_drop(&out.envelope);

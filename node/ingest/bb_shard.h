@@ -34,6 +34,7 @@ typedef struct {
     bb_buffer_t *envelope;
     bb_buffer_t *chunks; // REPLICATE
     bb_buffer_t *body;   // REPLICATE: batch; RESULT: page
+    bool is_repair;      // bulk for a peer that was asked for: it gives way to live chunks
 } bb_outbound_t;
 
 // Everything that leaves the shard. `context` is the shell. None of these may call back into the

@@ -74,7 +74,8 @@ static void s_send(void *context, uint32_t peer_index, bool is_bulk, const bb_ou
 {
     s_store_t *self = context;
     bb_post_t *post = bb_post_new(BB_POST_SEND);
-    post->send = (bb_post_send_t){peer_index, is_bulk, bb_outbound_keep(message)};
+    post->send = (bb_post_send_t){
+        .peer_index = peer_index, .is_bulk = is_bulk, .outbound = bb_outbound_keep(message)};
     if (bb_outlet_send(self->mesh, &post, bb_outbound_bytes(message)) != BB_OK) {
         bb_metrics_add(self->node->metrics, BB_METRIC_PEER_DROPPED_QUEUE, 1);
         bb_post_destroy(&post); // messages to peers may be lost: the peer pulls

@@ -274,7 +274,8 @@ static void s_peers(s_text_t *out, const bb_metrics_view_t *view)
         s_node_label(out, "node_lag_chunks", view->topology, n);
         s_printf(out, "%" PRIu64 "\n", lag);
     }
-    s_family(out, "peer_queued_bytes", "gauge", "Bytes handed to the bulk socket, not yet written");
+    s_family(out, "peer_queued_bytes", "gauge",
+             "Bytes of bulk for the peer that are not yet written");
     for (uint32_t n = 0; n < count; n++) {
         s_node_label(out, "peer_queued_bytes", view->topology, n);
         s_printf(out, "%" PRIu64 "\n", view->peers ? view->peers->views[n].queued_bytes : 0);

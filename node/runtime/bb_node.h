@@ -33,8 +33,9 @@ typedef struct {
     uint32_t store_count, scan_count;
     bb_metrics_t *metrics;
     _Atomic uint32_t state; // bb_node_state_t
-    // Bytes handed to each peer's bulk socket and not yet written. Outlives every socket.
-    _Atomic uint64_t *peer_queued_bytes;
+    // Bytes handed to each peer's bulk and small socket and not yet written, but for frames below
+    // 1 KiB, which are copied. Outlive every socket.
+    _Atomic uint64_t *peer_queued_bytes, *peer_small_bytes;
     // What the control actor says: bb_standing_t, number of this start, sum of the registry.
     _Atomic uint32_t standing, boot;
     _Atomic uint64_t registry_digest;

@@ -91,6 +91,7 @@ bb_outbound_t bb_outbound_keep(const bb_outbound_t *outbound)
         .envelope = bb_buffer_keep(outbound->envelope),
         .chunks = outbound->chunks ? bb_buffer_keep(outbound->chunks) : NULL,
         .body = outbound->body ? bb_buffer_keep(outbound->body) : NULL,
+        .is_repair = outbound->is_repair,
     };
 }
 

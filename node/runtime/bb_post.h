@@ -74,6 +74,7 @@ typedef struct {
 typedef struct {
     uint32_t peer_index;
     bool is_bulk;
+    int64_t queued_mono_ns; // in a bb_peer_queue
     bb_outbound_t outbound;
 } bb_post_send_t;
 
@@ -122,7 +123,7 @@ typedef struct {
 typedef struct {
     bool is_up, is_ready, is_draining, is_skewed;
     bool is_slow;          // by the route score; of self too
-    uint64_t queued_bytes; // handed to the bulk socket and not yet written
+    uint64_t queued_bytes; // of bulk: handed to the socket and not yet written, or still waiting
     int64_t clock_offset_ns;
 } bb_peer_view_t;
 
