@@ -458,7 +458,8 @@ static uint32_t s_store(const sim_world_t *self, const sim_op_t *op)
     return partition % self->nodes[op->node].store_count;
 }
 
-static void s_attempt(sim_world_t *self, uint32_t client)
+// To the node of the operation; its number.
+static uint64_t s_send(sim_world_t *self, uint32_t client)
 {
     sim_op_t *op = &self->ops[client];
     if (self->attempt_count == self->attempt_capacity) {
@@ -473,7 +474,6 @@ static void s_attempt(sim_world_t *self, uint32_t client)
                                               .serial = op->serial,
                                               .is_open = true,
                                               .part_count = op->batch.part_count};
-    self->clients[client].attempt = attempt;
     if (op->is_write) {
         s_send_write(self, op, attempt);
     } else {
@@ -482,6 +482,29 @@ static void s_attempt(sim_world_t *self, uint32_t client)
     sim_event_t event = {.kind = SIM_EVENT_GIVE_UP, .other = client, .number = attempt};
     sim_events_add(self->events, sim_world_now_ns(self) + op->timeout_ns + 200 * BB_NS_PER_MS,
                    &event);
+    return attempt;
+}
+
+static void s_attempt(sim_world_t *self, uint32_t client)
+{
+    const sim_op_t *op = &self->ops[client];
+    sim_hedge_end(self, client);
+    self->clients[client].attempt = s_send(self, client);
+    if (!op->is_write && op->cursor_length == 0) {
+        sim_hedge_begin(self, client);
+    }
+}
+
+// It takes long.
+static void s_hedge(sim_world_t *self, uint32_t client)
+{
+    sim_op_t *op = &self->ops[client];
+    uint32_t first = op->node, node = sim_hedge_node(self, client);
+    if (node != UINT32_MAX) {
+        op->node = node;
+        self->clients[client].hedge = s_send(self, client);
+        op->node = first;
+    }
 }
 
 static void s_plan_next(sim_world_t *self, uint32_t client)
@@ -500,6 +523,7 @@ static void s_end(sim_world_t *self, uint32_t client)
     // A late answer still tells what was promised: attempts keep the numbers, the op is done.
     self->attempts[self->clients[client].attempt].is_open = false;
     self->clients[client].op = S_ALL;
+    sim_hedge_end(self, client);
     s_plan_next(self, client);
 }
 
@@ -858,12 +882,22 @@ static void s_count_error(sim_counters_t *counters, bb_error_t error)
 static void s_on_answer(sim_world_t *self, const sim_event_t *event)
 {
     uint32_t client = event->other;
-    if (self->clients[client].op == S_ALL || self->clients[client].attempt != event->number) {
+    bool is_awaited = self->clients[client].attempt == event->number ||
+                      self->clients[client].hedge == event->number;
+    if (self->clients[client].op == S_ALL || !is_awaited) {
         return; // it went on
     }
     bb_message_t answer;
     bb_error_t error = bb_message_decode(&answer, bb_buffer_slice(event->envelope), NULL);
     BB_ASSERT(error == BB_OK); // it was read when it left
+    if (answer.kind == BB_KIND_ERROR && answer.error.code == BB_ERR_BUSY) {
+        bb_hedge_busy(&self->hedge, sim_world_now_ns(self));
+    }
+    bool is_whole = answer.kind == BB_KIND_RESULT && answer.result.missing_count == 0;
+    if (!sim_hedge_answered(self, client, event->number, is_whole)) {
+        bb_message_close(&answer);
+        return;
+    }
     sim_trace_line(&self->trace, "client %u: %s to %" PRIu64 " %s", client,
                    bb_kind_name(answer.kind), event->number,
                    answer.kind == BB_KIND_ERROR ? bb_error_name(answer.error.code) : "");
@@ -900,6 +934,11 @@ void sim_client_event(sim_world_t *self, sim_event_t *event)
         s_begin(self, event->other);
     } else if (event->kind == SIM_EVENT_ANSWER) {
         s_on_answer(self, event);
+    } else if (event->kind == SIM_EVENT_HEDGE) {
+        if (self->clients[event->other].op != S_ALL &&
+            self->clients[event->other].attempt == event->number) {
+            s_hedge(self, event->other);
+        }
     } else if (self->clients[event->other].op != S_ALL &&
                self->clients[event->other].attempt == event->number) {
         const sim_op_t *op = &self->ops[event->other];

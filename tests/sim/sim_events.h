@@ -22,6 +22,7 @@ typedef enum {
     SIM_EVENT_STOP,      // node is taken down (fenced, or its disk died)
     SIM_EVENT_CLIENT,    // client `other` does its next thing
     SIM_EVENT_GIVE_UP,   // a client stops waiting for attempt `number`
+    SIM_EVENT_HEDGE,     // a client waits long for attempt `number`
     SIM_EVENT_FAULT,     // the next fault
     SIM_EVENT_HEAL,      // fault `number` ends
     SIM_EVENT_PHASE,     // look whether the phase is over

@@ -122,7 +122,7 @@ void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk, b
         return;
     }
     sim_event_t event = {.kind = SIM_EVENT_PEER, .node = to, .other = from};
-    if (!s_is_lost(self)) {
+    if (!s_is_lost(self) && !sim_route_is_lost(self, from, to)) {
         int64_t arrival_ns = s_arrival_ns(self);
         if (self->options.is_in_order) {
             int64_t *last_ns = &self->net.last_ns[from][to][bulk];

@@ -9,8 +9,7 @@
 #include "node/query/bb_store_split.h"
 #include "tests/sim/sim_world.h"
 
-#define S_HEARTBEAT_NS (100 * BB_NS_PER_MS) // as in production
-#define S_SUSPECT_NS   (1000 * BB_NS_PER_MS)
+#define S_SUSPECT_NS (1000 * BB_NS_PER_MS)
 
 bb_shard_time_t sim_node_time(const sim_node_t *node)
 {
@@ -201,9 +200,10 @@ void sim_node_start(sim_node_t *node)
     node->is_skewed = false;
     bb_detector_options_t detector = {.node_count = world->options.node_count,
                                       .self_index = node->index,
-                                      .heartbeat_ns = S_HEARTBEAT_NS,
+                                      .heartbeat_ns = SIM_HEARTBEAT_NS,
                                       .suspect_ns = S_SUSPECT_NS};
     node->detector = bb_detector_new(&detector);
+    sim_route_open(node);
     sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
     sim_events_add(world->events, sim_world_now_ns(world), &event);
     for (uint32_t i = 0; i < node->store_count; i++) {
@@ -219,6 +219,7 @@ static void s_release(sim_node_t *node, uint64_t job_ops)
     node->is_up = false;
     bb_control_close(&node->control);
     bb_detector_destroy(&node->detector);
+    sim_route_close(node);
 }
 
 void sim_node_stop(sim_node_t *node, bool is_power, int64_t back_after_ns)
@@ -318,6 +319,7 @@ static void s_heartbeat(sim_node_t *node)
                                           .wall_ns = time.wall_ns,
                                           .ready = true,
                                           .store_count = node->store_count,
+                                          .sync_latency_us = sim_route_beat(node),
                                           .registry_digest = bb_control_digest(node->control),
                                           .standing = node->standing,
                                           .boot = bb_control_boot(node->control)}};
@@ -336,7 +338,7 @@ static void s_heartbeat(sim_node_t *node)
     s_detected(node, &actions);
     sim_control_look(node);
     sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
-    sim_events_add(world->events, sim_world_now_ns(world) + S_HEARTBEAT_NS, &event);
+    sim_events_add(world->events, sim_world_now_ns(world) + SIM_HEARTBEAT_NS, &event);
 }
 
 // ---- messages --------------------------------------------------------------------------------
@@ -379,6 +381,7 @@ static void s_on_peer(sim_node_t *node, const sim_event_t *event)
         error = bb_detector_heartbeat(node->detector, time.mono_ns, &heartbeat, &actions);
         BB_ASSERT(error == BB_OK);
         s_detected(node, &actions);
+        sim_route_heard(node, event->other, &message.heartbeat);
         sim_control_heard(node, event->other, &message.heartbeat);
     } else if (message.kind == BB_KIND_REGISTRY) {
         sim_control_receive(node, event->other, &message);
@@ -420,16 +423,17 @@ void sim_node_event(sim_node_t *node, sim_event_t *event)
         world->counters.messages_cut++;
         return;
     }
-    if (node->paused_until_ns > sim_world_now_ns(world)) {
+    int64_t resume_ns = BB_MAX(node->paused_until_ns, sim_route_resume_ns(node));
+    if (resume_ns > sim_world_now_ns(world)) {
         if (event->kind == SIM_EVENT_COMMIT) {
             sim_store_t *store = &node->stores[event->other];
             if (event->time_ns == store->commit_due_ns) {
                 store->commit_due_ns = BB_NEVER_NS;
-                sim_store_plan_commit(store, node->paused_until_ns);
+                sim_store_plan_commit(store, resume_ns);
             }
             return;
         }
-        sim_events_add(world->events, node->paused_until_ns, event);
+        sim_events_add(world->events, resume_ns, event);
         event->envelope = event->chunks = event->body = NULL; // they went along
         return;
     }

@@ -78,6 +78,10 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->session_mask = (uint32_t)bb_random_below(r, 1u << SIM_CLIENTS_MAX);
     self->has_deletes = bb_random_chance(r, 1, 2);
     self->has_rules = bb_random_chance(r, 1, 3);
+    // Half a minute of simulated time: few and small ones.
+    self->begins_slow = bb_random_chance(r, 1, 15) && !self->is_storing && self->node_count <= 5 &&
+                        self->client_count >= 2;
+    self->hedges_early = bb_random_chance(r, 1, 4);
 }
 
 const char *sim_without_name(uint32_t index)

@@ -55,11 +55,13 @@ typedef struct {
     bool has_conflicts;    // one metric changes its type
     bool has_rules;        // a threshold on one metric
     uint32_t session_mask; // bit per client: it has a session
+    bool hedges_early;     // as clients that have read for a while
     // faults
     int64_t fault_phase_ns, fault_interval_ns;
     uint32_t fault_mask; // bit per kind of sim_fault.c
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
     bool ends_with_damage; // sim_damage.c draws which
+    bool begins_slow;      // one node, before other faults (sim_route.c)
     // storage
     bool is_storing;            // seals and merges while faults happen
     bool has_policy;            // a retention class and a rollup

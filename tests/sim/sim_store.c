@@ -19,6 +19,7 @@
 
 void sim_store_plan_commit(sim_store_t *store, int64_t due_ns)
 {
+    due_ns = sim_route_commit_ns(store, due_ns);
     if (store->shard && due_ns < store->commit_due_ns) {
         store->commit_due_ns = due_ns;
         sim_event_t event = {.kind = SIM_EVENT_COMMIT,
@@ -365,7 +366,11 @@ void sim_store_on_commit(sim_store_t *store)
     }
     store->commit_due_ns = BB_NEVER_NS;
     sim_check_caps(world, store);
+    uint64_t syncs = store->shard->stats.journal_syncs;
     bb_shard_commit(store->shard, sim_node_time(store->node));
+    if (store->shard->stats.journal_syncs > syncs) {
+        sim_route_synced(store);
+    }
     sim_check_caps(world, store);
     int64_t wake_mono_ns = bb_shard_wake_mono_ns(store->shard);
     if (wake_mono_ns != BB_NEVER_NS) {

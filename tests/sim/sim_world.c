@@ -106,6 +106,7 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_pictur
     self->random_stream = bb_random_seed(bb_random_next(&seeds));
     self->events = sim_events_new(bb_random_next(&seeds));
     self->checker = bb_checker_new();
+    sim_hedge_open(self);
     // Longer than anything here is old.
     self->policy = options->has_policy ? s_build_policy(30 * BB_NS_PER_DAY) : NULL;
     for (uint32_t i = 0; i < 2; i++) {
@@ -164,6 +165,7 @@ static void s_dispatch(sim_world_t *self, sim_event_t *event)
     case SIM_EVENT_ANSWER:
     case SIM_EVENT_CLIENT:
     case SIM_EVENT_GIVE_UP:
+    case SIM_EVENT_HEDGE:
         sim_client_event(self, event);
         break;
     case SIM_EVENT_FAULT:
@@ -200,7 +202,7 @@ static bool s_step(sim_world_t *self)
     return !sim_trace_has_failed(trace);
 }
 
-static bool s_run_until(sim_world_t *self, int64_t time_ns)
+bool sim_world_run_until(sim_world_t *self, int64_t time_ns)
 {
     sim_event_t event = {.kind = SIM_EVENT_PHASE};
     sim_events_add(self->events, time_ns, &event);
@@ -216,7 +218,7 @@ static bool s_run_until(sim_world_t *self, int64_t time_ns)
 static bool s_converge(sim_world_t *self)
 {
     int64_t limit_ns = sim_world_now_ns(self) + S_CONVERGENCE_NS;
-    if (!s_run_until(self, sim_world_now_ns(self) + S_QUIET_NS)) {
+    if (!sim_world_run_until(self, sim_world_now_ns(self) + S_QUIET_NS)) {
         return false;
     }
     char why[256] = "";
@@ -226,7 +228,7 @@ static bool s_converge(sim_world_t *self)
                            (int)(S_CONVERGENCE_NS / BB_NS_PER_S), why[0] ? why : "a client waits");
             return false;
         }
-        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+        if (!sim_world_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
             return false;
         }
     }
@@ -252,7 +254,7 @@ static bool s_await(sim_world_t *self, sim_store_t *store, bb_kind_t kind, int64
 {
     const sim_node_t *node = store->node;
     while (!store->direct_envelope && sim_world_now_ns(self) < limit_ns) {
-        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+        if (!sim_world_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
             return false;
         }
     }
@@ -316,7 +318,7 @@ static bool s_power_loss(sim_world_t *self)
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         sim_node_stop(&self->nodes[n], true, BB_NS_PER_MS);
     }
-    return s_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) && s_converge(self);
+    return sim_world_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) && s_converge(self);
 }
 
 // The class keeps a day: the oldest of three days goes, on every node, and stays gone.
@@ -341,7 +343,7 @@ static bool s_retire(sim_world_t *self)
             sim_trace_fail(&self->trace, "floors do not move, or what is below them does not go");
             return false;
         }
-        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+        if (!sim_world_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
             return false;
         }
     }
@@ -366,7 +368,7 @@ static bool s_check(sim_world_t *self)
     int64_t limit_ns = sim_world_now_ns(self) + S_HEAL_NS;
     while (self->options.scrub_bytes_per_s > 0 && s_names_damage(self) &&
            sim_world_now_ns(self) < limit_ns) {
-        if (!s_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
+        if (!sim_world_run_until(self, sim_world_now_ns(self) + S_LOOK_NS)) {
             return false;
         }
     }
@@ -382,8 +384,8 @@ static bool s_endings(sim_world_t *self)
     bool is_more =
         options->ends_with_settle || options->ends_with_release || options->ends_with_power_loss;
     if (options->ends_with_damage && sim_damage_disk(self) &&
-        (!s_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) || !s_converge(self) ||
-         !s_check(self))) {
+        (!sim_world_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) ||
+         !s_converge(self) || !s_check(self))) {
         return false;
     }
     if (options->ends_with_settle && (!s_settle(self) || !s_converge(self))) {
@@ -405,7 +407,7 @@ static bool s_endings(sim_world_t *self)
         return true;
     }
     // What is damaged stays so, and a node that does not open stays down: nothing has to converge.
-    if (!s_run_until(self, sim_world_now_ns(self) + S_DAMAGE_NS)) {
+    if (!sim_world_run_until(self, sim_world_now_ns(self) + S_DAMAGE_NS)) {
         return false;
     }
     if (!sim_damage_is_left(self) && !s_converge(self)) { // it got an empty disk
@@ -422,12 +424,16 @@ void sim_world_run(sim_world_t *self)
     }
     for (uint32_t i = 0; i < self->options.client_count; i++) {
         self->clients[i].op = UINT32_MAX;
+        self->clients[i].hedge = SIM_HEDGE_NONE;
         sim_event_t event = {.kind = SIM_EVENT_CLIENT, .other = i};
         sim_events_add(self->events, 300 * BB_NS_PER_MS, &event); // the nodes know each other
     }
+    if (self->options.begins_slow && !sim_route_episode(self)) {
+        return;
+    }
     sim_event_t fault = {.kind = SIM_EVENT_FAULT};
-    sim_events_add(self->events, 400 * BB_NS_PER_MS, &fault);
-    if (!s_run_until(self, self->options.fault_phase_ns)) {
+    sim_events_add(self->events, sim_world_now_ns(self) + 400 * BB_NS_PER_MS, &fault);
+    if (!sim_world_run_until(self, self->options.fault_phase_ns)) {
         return;
     }
     self->is_calm = true;

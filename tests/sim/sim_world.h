@@ -14,8 +14,10 @@
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 
+#include "client/bb_hedge.h"
 #include "node/control/bb_control.h"
 #include "node/control/bb_detector.h"
+#include "node/control/bb_route_feed.h"
 #include "node/ingest/bb_shard.h"
 #include "protocol/bb_session_token.h"
 #include "tests/sim/sim_events.h"
@@ -33,6 +35,8 @@
 // it says that it is full: what one group commit brings.
 #define SIM_BATCH_BYTES_MAX (64u << 10)
 #define SIM_HEAD_BYTES_OVER (256u << 10)
+
+#define SIM_HEARTBEAT_NS (100 * BB_NS_PER_MS) // as in production
 
 typedef struct sim_world sim_world_t;
 typedef struct sim_node sim_node_t;
@@ -58,10 +62,23 @@ typedef struct {
     bb_store_job_t *job;
     bool job_has_run;
     bb_error_t job_error;
+    int64_t synced_ns;    // when its journal was synced last
+    uint64_t sync_ns_sum; // how long its syncs took, in this life
     sim_scan_t *scans;
     uint64_t scan_number;
     bb_buffer_t *direct_envelope, *direct_body; // answer to what the checks asked
 } sim_store_t;
+
+// How a node is slow, which is up all the time.
+typedef enum { SIM_SLOW_NONE, SIM_SLOW_DISK, SIM_SLOW_CPU, SIM_LOSSY_LINK } sim_slow_t;
+
+typedef struct {
+    bb_route_score_t *score; // NULL: the node is down
+    bb_route_feed_t feeds[SIM_STORES_MAX];
+    int64_t feed_due_ns; // by the node's monotonic clock
+    sim_slow_t fault;
+    uint32_t slow_counts[SIM_NODES_MAX], well_counts[SIM_NODES_MAX]; // verdicts about each
+} sim_route_t;
 
 struct sim_node {
     sim_world_t *world;
@@ -75,6 +92,7 @@ struct sim_node {
     sim_store_t stores[SIM_STORES_MAX];
     bool is_up;
     bb_detector_t *detector;
+    sim_route_t route;
     bb_stream_t met[SIM_NODES_MAX]; // processes of the peers that it has seen up
     bb_control_t *control;
     bb_standing_t standing; // as the stores were told
@@ -159,9 +177,14 @@ typedef struct {
     uint32_t event_count, event_capacity;
 } sim_op_t;
 
+#define SIM_HEDGE_NONE UINT64_MAX
+
 typedef struct {
     uint32_t op;                // UINT32_MAX: idle
     uint64_t attempt;           // the one it waits for
+    uint64_t hedge;             // the same page asked of a second node; SIM_HEDGE_NONE
+    int64_t asked_ns;           // when the first of them was sent
+    uint32_t hedge_kind;        // of latencies; BB_HEDGE_KIND_NONE: this one says nothing
     bb_session_token_t session; // what it has written and seen, if it has one
     uint64_t turn;              // counts its operations
 } sim_client_t;
@@ -200,6 +223,9 @@ typedef struct {
     X(reads_complete)                                                                              \
     X(reads_partial)                                                                               \
     X(reads_failed)                                                                                \
+    X(hedges)                                                                                      \
+    X(hedges_won)                                                                                  \
+    X(hedges_not_whole)                                                                            \
     X(rows_read)                                                                                   \
     X(jobs)                                                                                        \
     X(scrubbed_segments)                                                                           \
@@ -227,6 +253,11 @@ typedef struct {
     X(sync_sessions)                                                                               \
     X(fault_bad_network)                                                                           \
     X(fault_copy)                                                                                  \
+    X(fault_slow_disk)                                                                             \
+    X(fault_slow_cpu)                                                                              \
+    X(fault_lossy_link)                                                                            \
+    X(routes_slow)                                                                                 \
+    X(routes_well)                                                                                 \
     X(disks_formatted)                                                                             \
     X(disks_restored)                                                                              \
     X(flips_in_journals)                                                                           \
@@ -295,6 +326,7 @@ struct sim_world {
     sim_node_t nodes[SIM_NODES_MAX];
     sim_net_t net;
     sim_client_t clients[SIM_CLIENTS_MAX];
+    bb_hedge_t hedge;              // of all clients: they are threads of one program
     sim_op_t ops[SIM_CLIENTS_MAX]; // one per client, used again
     sim_attempt_t *attempts;
     uint64_t attempt_count, attempt_capacity;
@@ -320,6 +352,7 @@ struct sim_world {
 sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_picture_t *picture);
 void sim_world_destroy(sim_world_t **self);
 void sim_world_run(sim_world_t *self); // to the end; findings are in the trace
+bool sim_world_run_until(sim_world_t *self, int64_t time_ns); // false: a finding, or out of bounds
 int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns);
 // A source of chance of its own for thing `number` of a kind: what it draws does not depend on what
 // happened before, so that a run from which something was taken away stays much the same.
@@ -331,7 +364,8 @@ enum {
     SIM_STREAM_GAP,
     SIM_STREAM_RETIRE,
     SIM_STREAM_DAMAGE,
-    SIM_STREAM_LOSS
+    SIM_STREAM_LOSS,
+    SIM_STREAM_ROUTE
 };
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
@@ -378,6 +412,20 @@ void sim_loss_look(sim_node_t *node);       // after each call of it: does it ne
 void sim_loss_found(sim_node_t *node);      // its disk has: it must rebuild
 void sim_loss_healed(sim_node_t *node);     // it counts again
 
+// ---- sim_route.c: which nodes are slow, by the score of each; and an episode of it
+void sim_route_open(sim_node_t *node);
+void sim_route_close(sim_node_t *node);
+// With each heartbeat of its own, and of another node. _beat: what it says of its disk.
+uint32_t sim_route_beat(sim_node_t *node);
+void sim_route_heard(sim_node_t *node, uint32_t peer_index, const bb_heartbeat_t *heartbeat);
+// A commit that should begin at due_ns ends then; and it has ended, with a sync.
+int64_t sim_route_commit_ns(const sim_store_t *store, int64_t due_ns);
+void sim_route_synced(sim_store_t *store);
+int64_t sim_route_resume_ns(const sim_node_t *node); // when it has a processor: now, or later
+bool sim_route_is_lost(sim_world_t *self, uint32_t from, uint32_t to);
+// One node is slow, the others must find out once, and that it is over. False: a finding.
+bool sim_route_episode(sim_world_t *self);
+
 // ---- sim_store.c: one shard: its commits, jobs, scans and answers
 BB_MUST_CHECK bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault);
 void sim_store_check_have(sim_store_t *store); // what was durable before is there again
@@ -422,6 +470,16 @@ void sim_watch_saw(sim_op_t *op, uint32_t battery, int64_t time_wall_ns);
 // The answer holds all of the partition that the node has: every point that was acknowledged and
 // qualifies has its event.
 void sim_watch_check(sim_world_t *self, sim_op_t *op, uint32_t partition, uint32_t node);
+
+// ---- sim_hedge.c: a page that takes long is asked of a second node, as the client library does
+void sim_hedge_open(sim_world_t *self);
+void sim_hedge_begin(sim_world_t *self, uint32_t client); // the first page of a read was asked for
+// It is due: the node to ask as well, or UINT32_MAX.
+uint32_t sim_hedge_node(sim_world_t *self, uint32_t client);
+// An answer to `attempt` came to a client that waits for two. True: it counts, and from now on it
+// is the only one; false: the other one is waited for.
+bool sim_hedge_answered(sim_world_t *self, uint32_t client, uint64_t attempt, bool is_whole);
+void sim_hedge_end(sim_world_t *self, uint32_t client); // nothing is waited for any more
 
 // ---- sim_session.c: what clients have written and seen
 // The bit of the checker's masks that stands for the session of a client.
