@@ -4,6 +4,7 @@
 #include <czmq.h>
 
 #include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_poller.h"
 #include "node/runtime/bb_tsan.h"
 
 typedef struct {
@@ -52,12 +53,11 @@ static void s_background_actor(zsock_t *pipe, void *argument)
         self->stores[i] = bb_outlet_new(self->node->stores[i]);
     }
     zsock_signal(pipe, 0);
-    zmq_pollitem_t items[] = {
-        {.socket = zsock_resolve(pipe), .events = ZMQ_POLLIN},
-        {.socket = bb_mailbox_socket(self->node->background), .events = ZMQ_POLLIN},
-    };
-    while (!(items[0].revents & ZMQ_POLLIN)) {
-        if (zmq_poll(items, 2, -1) < 0 && zmq_errno() != EINTR) {
+    bb_poller_t poller = {.count = 0};
+    uint32_t on_pipe = bb_poller_add(&poller, zsock_resolve(pipe));
+    bb_poller_add_fd(&poller, bb_mailbox_fd(self->node->background));
+    while (!bb_poller_is_ready(&poller, on_pipe)) {
+        if (!bb_poller_wait(&poller, -1)) {
             break;
         }
         s_on_mailbox(self);

@@ -5,6 +5,7 @@
 
 #include "node/control/bb_control.h"
 #include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_poller.h"
 #include "node/runtime/bb_tsan.h"
 
 #define S_POSTS_PER_STEP 256
@@ -139,11 +140,10 @@ static void s_on_post(s_shell_t *self, const bb_post_t *post)
 // ---- loop --------------------------------------------------------------------------------------
 static void s_run(s_shell_t *self)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
-        {.socket = bb_mailbox_socket(self->node->control), .events = ZMQ_POLLIN},
-    };
-    while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM
+    bb_poller_t poller = {.count = 0};
+    uint32_t on_pipe = bb_poller_add(&poller, zsock_resolve(self->pipe));
+    bb_poller_add_fd(&poller, bb_mailbox_fd(self->node->control));
+    while (!bb_poller_is_ready(&poller, on_pipe)) { // $TERM
         for (uint32_t i = 0; i < S_POSTS_PER_STEP; i++) {
             bb_post_t *post = bb_mailbox_receive(self->node->control);
             if (!post) {
@@ -157,7 +157,7 @@ static void s_run(s_shell_t *self)
         int64_t now_mono_ns = bb_clock_mono_ns();
         int64_t wake_mono_ns = bb_control_wake_mono_ns(self->control, now_mono_ns);
         long wait_ms = bb_clock_timeout_ms(now_mono_ns, wake_mono_ns, S_WAIT_MS_MAX);
-        if (zmq_poll(items, 2, wait_ms) < 0 && zmq_errno() != EINTR) {
+        if (!bb_poller_wait(&poller, wait_ms)) {
             break;
         }
     }

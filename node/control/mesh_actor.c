@@ -9,11 +9,13 @@
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
 #include "node/runtime/bb_peer_queue.h"
+#include "node/runtime/bb_poller.h"
 #include "node/runtime/bb_socket.h"
 #include "node/runtime/bb_tsan.h"
 
 #define S_MESSAGES_PER_ROUND 128
-#define S_PUBLISH_NS         (INT64_C(500) * BB_NS_PER_MS)
+#define S_PUBLISH_NS         (INT64_C(1000) * BB_NS_PER_MS) // what changed is published at once
+#define S_LAZY_NS            (INT64_C(100) * BB_NS_PER_MS)
 #define S_SMALL_MESSAGES_MAX 10000 // waiting for one peer
 #define S_BULK_MESSAGES_MAX  4096
 // While bulk waits for room in a connection, which nobody tells of.
@@ -555,33 +557,33 @@ static void s_on_time(s_mesh_t *self)
 
 static void s_run(s_mesh_t *self)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
-        {.socket = zsock_resolve(self->peer_in), .events = ZMQ_POLLIN},
-        {.socket = bb_mailbox_socket(self->node->mesh), .events = ZMQ_POLLIN},
-        {.socket = zsock_resolve(self->bulk_in), .events = ZMQ_POLLIN},
-    };
-    while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM
-        int64_t wake_mono_ns =
-            BB_MIN(self->heartbeat_mono_ns, BB_MIN(self->publish_mono_ns, self->detector_mono_ns));
-        wake_mono_ns = BB_MIN(wake_mono_ns, self->score_mono_ns);
+    bb_poller_t poller = {.count = 0};
+    uint32_t on_pipe = bb_poller_add(&poller, zsock_resolve(self->pipe));
+    uint32_t on_small = bb_poller_add(&poller, zsock_resolve(self->peer_in));
+    uint32_t on_mailbox = bb_poller_add_fd(&poller, bb_mailbox_fd(self->node->mesh));
+    uint32_t on_bulk = bb_poller_add(&poller, zsock_resolve(self->bulk_in));
+    while (!bb_poller_is_ready(&poller, on_pipe)) { // $TERM
+        // What is not urgent is done when a heartbeat is due anyway, or a little later.
+        int64_t lazy_mono_ns = BB_MIN(self->publish_mono_ns, self->score_mono_ns) + S_LAZY_NS;
+        int64_t wake_mono_ns = BB_MIN(self->heartbeat_mono_ns, self->detector_mono_ns);
+        wake_mono_ns = BB_MIN(wake_mono_ns, lazy_mono_ns);
         long wait_ms = bb_clock_timeout_ms(bb_clock_mono_ns(), wake_mono_ns,
                                            self->has_queued ? S_QUEUE_LOOK_MS : 1000);
-        if (zmq_poll(items, 4, wait_ms) < 0 && zmq_errno() != EINTR) {
+        if (!bb_poller_wait(&poller, wait_ms)) {
             break;
         }
         // Heartbeats and acknowledgements first, then what leaves, then bulk. Only what has
         // something: a look into an empty socket costs two system calls.
-        if (items[1].revents & ZMQ_POLLIN) {
+        if (bb_poller_is_ready(&poller, on_small)) {
             s_on_socket(self, self->peer_in, BB_METRIC_PEER_IN, BB_METRIC_PEER_BYTES_IN);
         }
-        if (items[2].revents & ZMQ_POLLIN) {
+        if (bb_poller_is_ready(&poller, on_mailbox)) {
             s_on_mailbox(self);
         }
         if (self->has_queued) {
             s_send_queued(self);
         }
-        if (items[3].revents & ZMQ_POLLIN) {
+        if (bb_poller_is_ready(&poller, on_bulk)) {
             s_on_socket(self, self->bulk_in, BB_METRIC_BULK_IN, BB_METRIC_BULK_BYTES_IN);
         }
         s_on_time(self);

@@ -306,7 +306,7 @@ static void s_run(s_metrics_t *self)
     for (;;) {
         zmq_pollitem_t items[FIRST + S_CONNECTIONS_MAX] = {
             [PIPE] = {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
-            [MAILBOX] = {.socket = bb_mailbox_socket(self->node->observer), .events = ZMQ_POLLIN},
+            [MAILBOX] = {.fd = bb_mailbox_fd(self->node->observer), .events = ZMQ_POLLIN},
         };
         s_connection_t *polled[S_CONNECTIONS_MAX];
         int count = 0;

@@ -126,7 +126,7 @@ typedef bool (*s_done_fn)(const s_supervisor_t *self);
 static bool s_wait(s_supervisor_t *self, s_done_fn is_done, int64_t limit_mono_ns)
 {
     zmq_pollitem_t items[] = {
-        {.socket = bb_mailbox_socket(self->node.supervisor), .events = ZMQ_POLLIN},
+        {.fd = bb_mailbox_fd(self->node.supervisor), .events = ZMQ_POLLIN},
         {.fd = self->signals, .events = ZMQ_POLLIN},
     };
     while (!is_done(self)) {
@@ -275,7 +275,8 @@ static bb_error_t s_bind(s_supervisor_t *self, bb_fault_t *fault)
                                         .backlog = config->limits.client_connections,
                                         .receive_max = 64,
                                         .send_max = 256,
-                                        .is_mandatory = true};
+                                        .is_mandatory = true,
+                                        .asks_alive = true};
     const bb_server_options_t small = {
         .domain = "peer", .backlog = 1024, .receive_max = 10000, .send_max = 1};
     const bb_server_options_t bulk = {

@@ -8,6 +8,7 @@
 #include "node/query/bb_store_split.h"
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
+#include "node/runtime/bb_poller.h"
 #include "node/runtime/bb_socket.h"
 #include "node/runtime/bb_tsan.h"
 
@@ -675,24 +676,25 @@ static void s_sweep(s_router_t *self, int64_t now_mono_ns)
 
 static void s_run(s_router_t *self)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
-        {.socket = bb_mailbox_socket(self->node->router), .events = ZMQ_POLLIN},
-        {.socket = self->socket, .events = ZMQ_POLLIN},
-    };
-    while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM
-        if (zmq_poll(items, 3, S_SWEEP_NS / BB_NS_PER_MS) < 0 && zmq_errno() != EINTR) {
+    bb_poller_t poller = {.count = 0};
+    uint32_t on_pipe = bb_poller_add(&poller, zsock_resolve(self->pipe));
+    uint32_t on_mailbox = bb_poller_add_fd(&poller, bb_mailbox_fd(self->node->router));
+    uint32_t on_client = bb_poller_add(&poller, self->socket);
+    while (!bb_poller_is_ready(&poller, on_pipe)) { // $TERM
+        if (!bb_poller_wait(&poller, S_SWEEP_NS / BB_NS_PER_MS)) {
             break;
         }
-        if (items[1].revents & ZMQ_POLLIN) {
+        if (bb_poller_is_ready(&poller, on_mailbox)) {
             s_on_mailbox(self); // answers free room before new requests ask for it
+            bb_poller_used(&poller, on_client);
         }
-        if (items[2].revents & ZMQ_POLLIN) {
+        if (bb_poller_is_ready(&poller, on_client)) {
             s_on_client(self);
         }
         int64_t now_mono_ns = bb_clock_mono_ns();
         if (now_mono_ns >= self->sweep_mono_ns) {
             s_sweep(self, now_mono_ns);
+            bb_poller_used(&poller, on_client);
         }
     }
     s_on_mailbox(self); // what was answered before the end is still sent

@@ -4,6 +4,7 @@
 #include <czmq.h>
 
 #include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_poller.h"
 #include "node/runtime/bb_post_order.h"
 #include "node/runtime/bb_tsan.h"
 #include "node/runtime/bb_window_checker.h"
@@ -397,11 +398,10 @@ static void s_tell_supervisor(s_store_t *self)
 
 static void s_run(s_store_t *self)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = zsock_resolve(self->pipe), .events = ZMQ_POLLIN},
-        {.socket = bb_mailbox_socket(self->mailbox), .events = ZMQ_POLLIN},
-    };
-    while (!(items[0].revents & ZMQ_POLLIN)) { // $TERM is all that is ever said on the pipe
+    bb_poller_t poller = {.count = 0};
+    uint32_t on_pipe = bb_poller_add(&poller, zsock_resolve(self->pipe));
+    uint32_t on_mailbox = bb_poller_add_fd(&poller, bb_mailbox_fd(self->mailbox));
+    while (!bb_poller_is_ready(&poller, on_pipe)) { // $TERM is all that is ever said on the pipe
         int64_t wake_mono_ns =
             BB_MIN(bb_shard_wake_mono_ns(self->shard), s_publish_due_mono_ns(self));
         int64_t begin_mono_ns = bb_clock_mono_ns();
@@ -412,14 +412,14 @@ static void s_run(s_store_t *self)
             wake_mono_ns = begin_mono_ns;
         }
         long wait_ms = bb_clock_timeout_ms(begin_mono_ns, wake_mono_ns, S_WAIT_MS_MAX);
-        if (zmq_poll(items, 2, wait_ms) < 0 && zmq_errno() != EINTR) {
+        if (!bb_poller_wait(&poller, wait_ms)) {
             break;
         }
         if (self->stop_told) {
             continue; // what still arrives is dropped with the mailbox
         }
         s_take_held(self);
-        if (items[1].revents & ZMQ_POLLIN || bb_mailbox_is_waiting(self->mailbox)) {
+        if (bb_poller_is_ready(&poller, on_mailbox) || bb_mailbox_is_waiting(self->mailbox)) {
             s_take_posts(self);
         }
         bb_shard_commit(self->shard, s_now(self));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "node/runtime/bb_clock.h"
+#include "node/runtime/bb_poller.h"
 #include "node/runtime/bb_tsan.h"
 
 // Parts of one scan; a thread asks no more neighbours than that.
@@ -320,12 +321,11 @@ static void s_scan_actor(zsock_t *pipe, void *argument)
     self->router = bb_outlet_new(self->node->router);
     self->page = bb_page_builder_new();
     zsock_signal(pipe, 0);
-    zmq_pollitem_t items[] = {
-        {.socket = zsock_resolve(pipe), .events = ZMQ_POLLIN},
-        {.socket = bb_mailbox_socket(mailbox), .events = ZMQ_POLLIN},
-    };
-    while (!(items[0].revents & ZMQ_POLLIN)) {
-        if (zmq_poll(items, 2, -1) < 0 && zmq_errno() != EINTR) {
+    bb_poller_t poller = {.count = 0};
+    uint32_t on_pipe = bb_poller_add(&poller, zsock_resolve(pipe));
+    bb_poller_add_fd(&poller, bb_mailbox_fd(mailbox));
+    while (!bb_poller_is_ready(&poller, on_pipe)) {
+        if (!bb_poller_wait(&poller, -1)) {
             break;
         }
         s_on_mailbox(self, mailbox);

@@ -1,45 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/runtime/bb_mailbox.h"
 
-#include <czmq.h>
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_post_order.h"
-#include "node/runtime/bb_tsan.h"
 
-#define S_LOOK_TURNS 16
-
+// Senders push onto a list, the newest first; the receiver takes the whole list at once and turns
+// it round (Treiber, "Systems Programming: Coping with Parallelism", 1986; nothing is ever popped,
+// so that an address which comes again harms nobody). Whoever pushes onto an empty list writes to
+// the descriptor, so each list that is taken has one signal, which may still be on its way:
+//
+//     signals = lists taken - signals read
+//
+// They are read when nothing is left. So while anything waits, here or in the list, the descriptor
+// can be read, or will be in a moment.
 struct bb_mailbox {
-    zsock_t *socket;
-    void *handle;
-    char endpoint[64];
+    const char *name; // for whoever looks with a debugger
+    int fd;
     uint64_t bytes_max;
     bool is_ordered;
-    bb_post_order_t order; // what was taken off the socket and not yet received; when ordered
-    uint32_t turn;         // of _receive; when ordered
+    _Atomic(bb_post_t *) newest;
+    bb_post_t *first, **end; // taken and not yet received, when not ordered
+    bb_post_order_t order;   // the same, when ordered
+    int64_t signals;         // the receiver's
     _Atomic uint64_t pending_bytes;
     _Atomic uint32_t load;
 };
 
 struct bb_outlet {
-    zsock_t *socket;
-    void *handle;
     bb_mailbox_t *mailbox;
 };
+
+static void s_signal(const bb_mailbox_t *self)
+{
+    const uint64_t one = 1;
+    ssize_t written;
+    do {
+        written = write(self->fd, &one, sizeof one);
+    } while (written < 0 && errno == EINTR);
+    BB_ASSERT(written == (ssize_t)sizeof one); // 2^64 - 2 signals do not fit, nothing else fails
+}
 
 bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max)
 {
     bb_mailbox_t *self = bb_alloc_zero(1, sizeof *self);
+    self->name = name;
     self->bytes_max = bytes_max;
-    // The address makes the name unique, so that one process may hold several nodes.
-    snprintf(self->endpoint, sizeof self->endpoint, "inproc://bb-%s-%p", name, (void *)self);
-    self->socket = zsock_new(ZMQ_PULL);
-    BB_ASSERT(self->socket);
-    zsock_set_rcvhwm(self->socket, 0); // bytes are the bound, not messages
-    int bound = zsock_bind(self->socket, "%s", self->endpoint);
-    BB_ASSERT(bound == 0);
-    self->handle = zsock_resolve(self->socket);
+    self->end = &self->first;
+    self->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    BB_ASSERT(self->fd >= 0);
     return self;
 }
 
@@ -58,16 +72,13 @@ void bb_mailbox_destroy(bb_mailbox_t **self_p)
         return;
     }
     bb_mailbox_clear(self);
-    // Closing alone frees the name later, in another thread; a new mailbox at this address may come
-    // first.
-    zsock_unbind(self->socket, "%s", self->endpoint);
-    zsock_destroy(&self->socket);
+    close(self->fd);
     free(self);
 }
 
-void *bb_mailbox_socket(bb_mailbox_t *self)
+int bb_mailbox_fd(const bb_mailbox_t *self)
 {
-    return self->handle;
+    return self->fd;
 }
 
 bb_mailbox_t *bb_mailbox_new_ordered(const char *name, uint64_t bytes_max)
@@ -77,40 +88,85 @@ bb_mailbox_t *bb_mailbox_new_ordered(const char *name, uint64_t bytes_max)
     return self;
 }
 
-// The next one off the socket.
-static bb_post_t *s_next(bb_mailbox_t *self)
+static bb_post_t *s_turned_round(bb_post_t *newest)
 {
-    bb_post_t *post = NULL;
-    if (zmq_recv(self->handle, &post, sizeof post, ZMQ_DONTWAIT) != (int)sizeof post) {
-        return NULL;
+    bb_post_t *oldest = NULL;
+    while (newest) {
+        bb_post_t *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
     }
-    BB_TSAN_ACQUIRE(post);
-    return post;
+    return oldest;
+}
+
+// Takes what was sent, if there is any.
+static void s_take(bb_mailbox_t *self)
+{
+    if (!atomic_load_explicit(&self->newest, memory_order_relaxed)) {
+        return;
+    }
+    bb_post_t *newest = atomic_exchange_explicit(&self->newest, NULL, memory_order_acquire);
+    BB_ASSERT(newest); // only the receiver takes
+    self->signals++;
+    for (bb_post_t *post = s_turned_round(newest), *next = NULL; post; post = next) {
+        next = post->next;
+        post->next = NULL;
+        if (self->is_ordered) {
+            bb_post_order_put(&self->order, post);
+        } else {
+            *self->end = post;
+            self->end = &post->next;
+        }
+    }
 }
 
 bool bb_mailbox_is_waiting(const bb_mailbox_t *self)
 {
-    return self->order.count > 0;
+    return self->order.count > 0 || self->first;
 }
 
-// Looks at the socket when nothing is left, and now and then for what is more urgent: to find it
-// empty costs two system calls.
-static bb_post_t *s_next_ordered(bb_mailbox_t *self)
+// Nothing is left: the next signal shall be one for what comes next.
+static void s_read_signals(bb_mailbox_t *self)
 {
-    if (self->order.count == 0 || self->turn++ % S_LOOK_TURNS == 0) {
-        for (bb_post_t *post = s_next(self); post; post = s_next(self)) {
-            bb_post_order_put(&self->order, post);
-        }
+    uint64_t count = 0;
+    if (self->signals <= 0 || read(self->fd, &count, sizeof count) != (ssize_t)sizeof count) {
+        return; // or its sender has yet to write it: then we look once more for nothing
     }
-    return bb_post_order_take(&self->order, bb_clock_mono_ns());
+    self->signals -= (int64_t)count;
+    s_take(self);
+    if (bb_mailbox_is_waiting(self) && self->signals <= 0) { // its signal was read with the others
+        s_signal(self);
+        self->signals++;
+    }
+}
+
+static bb_post_t *s_next(bb_mailbox_t *self)
+{
+    if (self->is_ordered) {
+        return bb_post_order_take(&self->order, bb_clock_mono_ns());
+    }
+    bb_post_t *post = self->first;
+    if (post) {
+        self->first = post->next;
+        self->end = self->first ? self->end : &self->first;
+        post->next = NULL;
+    }
+    return post;
 }
 
 bb_post_t *bb_mailbox_receive(bb_mailbox_t *self)
 {
-    bb_post_t *post = self->is_ordered ? s_next_ordered(self) : s_next(self);
-    if (!post) {
+    if (self->is_ordered || !self->first) {
+        s_take(self); // ordered: what came just now may be more urgent
+    }
+    if (!bb_mailbox_is_waiting(self)) {
+        s_read_signals(self);
+    }
+    if (!bb_mailbox_is_waiting(self)) {
         return NULL;
     }
+    bb_post_t *post = s_next(self);
     atomic_fetch_sub_explicit(&self->pending_bytes, post->bytes, memory_order_relaxed);
     atomic_fetch_sub_explicit(&self->load, 1, memory_order_relaxed);
     return post;
@@ -135,39 +191,31 @@ bb_outlet_t *bb_outlet_new(bb_mailbox_t *mailbox)
 {
     bb_outlet_t *self = bb_alloc_zero(1, sizeof *self);
     self->mailbox = mailbox;
-    self->socket = zsock_new(ZMQ_PUSH);
-    BB_ASSERT(self->socket);
-    zsock_set_sndhwm(self->socket, 0);
-    int connected = zsock_connect(self->socket, "%s", mailbox->endpoint);
-    BB_ASSERT(connected == 0);
-    self->handle = zsock_resolve(self->socket);
     return self;
 }
 
 void bb_outlet_destroy(bb_outlet_t **self_p)
 {
-    bb_outlet_t *self = *self_p;
+    free(*self_p);
     *self_p = NULL;
-    if (self) {
-        zsock_destroy(&self->socket);
-        free(self);
-    }
 }
 
 static void s_send(bb_outlet_t *self, bb_post_t **post_p, size_t bytes)
 {
+    bb_mailbox_t *mailbox = self->mailbox;
     bb_post_t *post = *post_p;
     *post_p = NULL;
     post->bytes = bytes;
-    atomic_fetch_add_explicit(&self->mailbox->pending_bytes, bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&self->mailbox->load, 1, memory_order_relaxed);
-    BB_TSAN_RELEASE(post);
-    // No high-water mark and a bound peer in this process: this cannot wait and cannot fail.
-    int sent;
+    atomic_fetch_add_explicit(&mailbox->pending_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&mailbox->load, 1, memory_order_relaxed);
+    bb_post_t *newest = atomic_load_explicit(&mailbox->newest, memory_order_relaxed);
     do {
-        sent = zmq_send(self->handle, &post, sizeof post, 0);
-    } while (sent < 0 && zmq_errno() == EINTR);
-    BB_ASSERT(sent == (int)sizeof post);
+        post->next = newest;
+    } while (!atomic_compare_exchange_weak_explicit(&mailbox->newest, &newest, post,
+                                                    memory_order_release, memory_order_relaxed));
+    if (!newest) {
+        s_signal(mailbox);
+    }
 }
 
 bb_error_t bb_outlet_send(bb_outlet_t *self, bb_post_t **post, size_t bytes)

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // bb_mailbox - where an actor receives: many senders, one receiver, bounded in bytes.
 //
-// An inproc PULL socket that carries pointers to posts. The supervisor makes all mailboxes before
-// the actors and destroys them after the last one; the receiving end belongs to one actor, each
+// A list of posts and a descriptor to wait for. The supervisor makes all mailboxes before the
+// actors and destroys them after the last one; the receiving end belongs to one actor, each
 // bb_outlet_t (the sending end) to the thread that uses it. Sending never waits: past the bound it
 // is BB_ERR_BUSY, unless the post must go (answers and commands, whose number is bounded by what
-// was admitted).
+// was admitted). Posts of one sender arrive in its order.
+// Cost: a system call to send into an empty mailbox, one to find it empty again, none in between.
+// (An inproc socket of libzmq takes 3 and 5, and 2 whenever it is looked at: 0.3 % of a core in a
+// node with nothing to do.)
 #ifndef BB_MAILBOX_H
 #define BB_MAILBOX_H
 
@@ -19,9 +22,11 @@ bb_mailbox_t *bb_mailbox_new(const char *name, uint64_t bytes_max);
 bb_mailbox_t *bb_mailbox_new_ordered(const char *name, uint64_t bytes_max);
 // What is left is destroyed with it. All outlets must be gone.
 void bb_mailbox_destroy(bb_mailbox_t **self);
-void *bb_mailbox_socket(bb_mailbox_t *self);       // libzmq handle, to poll for input
+// To poll for input; belongs to the mailbox. Readable while anything waits; now and then, when a
+// sender is between two steps, also when nothing does yet.
+int bb_mailbox_fd(const bb_mailbox_t *self);
 bb_post_t *bb_mailbox_receive(bb_mailbox_t *self); // NULL when empty; never waits
-// Posts wait that bb_mailbox_socket no longer shows: receive before the next poll may wait.
+// Posts were taken from the senders and not yet received: receive before the next poll may wait.
 bool bb_mailbox_is_waiting(const bb_mailbox_t *self);
 // Destroys what is left, when the actor that received has ended.
 void bb_mailbox_clear(bb_mailbox_t *self);

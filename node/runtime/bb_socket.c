@@ -19,6 +19,14 @@ static void s_set_bytes(void *socket, int option, const void *value, size_t leng
     BB_ASSERT(set == 0);
 }
 
+// Asks the other side whether it is still there; it closes what it has not heard of for the TTL.
+static void s_set_alive(void *socket)
+{
+    s_set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
+    s_set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    s_set_int(socket, ZMQ_HEARTBEAT_TTL, 10000);
+}
+
 static void s_set_common(void *socket, const bb_curve_pair_t *keys)
 {
     int64_t message_bytes_max = BB_MESSAGE_BYTES_MAX;
@@ -26,9 +34,6 @@ static void s_set_common(void *socket, const bb_curve_pair_t *keys)
     s_set_bytes(socket, ZMQ_CURVE_PUBLICKEY, keys->public_key, sizeof keys->public_key);
     s_set_bytes(socket, ZMQ_CURVE_SECRETKEY, keys->secret_key, sizeof keys->secret_key);
     s_set_int(socket, ZMQ_HANDSHAKE_IVL, 1000);
-    s_set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
-    s_set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
-    s_set_int(socket, ZMQ_HEARTBEAT_TTL, 10000);
     s_set_int(socket, ZMQ_LINGER, 500);
     s_set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
 }
@@ -49,6 +54,9 @@ bb_error_t bb_socket_serve(const bb_curve_pair_t *keys, const char *host, uint16
     void *handle = zsock_resolve(socket);
     s_set_common(handle, keys);
     s_set_int(handle, ZMQ_CURVE_SERVER, 1);
+    if (options->asks_alive) {
+        s_set_alive(handle);
+    }
     s_set_bytes(handle, ZMQ_ZAP_DOMAIN, options->domain, strlen(options->domain));
     s_set_int(handle, S_ZMQ_ZAP_ENFORCE_DOMAIN, 1);
     s_set_int(handle, ZMQ_BACKLOG, (int)options->backlog);
@@ -79,6 +87,7 @@ zsock_t *bb_socket_connect(const bb_curve_pair_t *keys, const uint8_t server_key
     BB_ASSERT(socket);
     void *handle = zsock_resolve(socket);
     s_set_common(handle, keys);
+    s_set_alive(handle);
     s_set_int(handle, ZMQ_LINGER, 0);
     s_set_bytes(handle, ZMQ_CURVE_SERVERKEY, server_key, BB_CURVE_KEY_BYTES);
     s_set_int(handle, ZMQ_IMMEDIATE, 1);

@@ -17,6 +17,7 @@ typedef struct {
     uint32_t receive_max; // messages waiting per connection; 0 = no bound
     uint32_t send_max;
     bool is_mandatory; // sending to someone who is gone fails instead of vanishing
+    bool asks_alive;   // not needed where only bb_socket_connect connects: that side asks
 } bb_server_options_t;
 
 // A ROUTER, bound to tcp://host:port. PORT_IN_USE, IO (address not of this machine) by name.
