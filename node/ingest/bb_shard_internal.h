@@ -71,7 +71,7 @@ typedef struct {
     bb_batch_t batch;
     uint32_t write_id; // own ones
     bool is_own;
-    bool is_whole; // of a peer: all that its origin has sent us of a batch
+    bool is_whole; // of a peer: all that its origin gives us of a batch
 } bb_staged_t;
 
 typedef struct bb_pending_read {

@@ -137,6 +137,17 @@ static void s_sort_out(bb_shard_t *self, s_incoming_t *incoming)
     }
 }
 
+// All that its origin has given us of a batch? Not what is pulled, which is what lacked here. And
+// not from another data centre: its parts come by several ways, each with the copies of others.
+static bool s_is_whole(const bb_shard_t *self, uint32_t node, uint64_t request_id,
+                       const bb_chunks_t *chunks)
+{
+    return request_id == 0 && !chunks->seqs &&
+           bb_have_view_node_of(self->view, &chunks->stream) == node &&
+           bb_topology_node(self->topology, node)->dc_index ==
+               bb_topology_node(self->topology, self->self_index)->dc_index;
+}
+
 static bb_error_t s_keep_ours(bb_shard_t *self, s_incoming_t *incoming)
 {
     bb_staged_t *staged = &incoming->staged;
@@ -251,8 +262,7 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
         } else if (!is_new) {
             self->stats.chunks_duplicate += incoming.ours_count; // its commit will acknowledge
         } else {
-            // As its origin sent it; what is pulled is what lacked here, not all of a batch.
-            bool is_whole = message->request_id == 0 && !incoming.staged.chunks.seqs;
+            bool is_whole = s_is_whole(self, node, message->request_id, &incoming.staged.chunks);
             if (incoming.ours_count < incoming.staged.batch.part_count) {
                 error = s_keep_ours(self, &incoming);
             }

@@ -14,6 +14,7 @@
 // cmocka comes last: it needs the headers above.
 #include <cmocka.h>
 
+#include "node/ingest/bb_peer_split.h"
 #include "node/ingest/bb_shard.h"
 #include "tests/support/bb_sim_disk.h"
 #include "tests/support/bb_sim_kv.h"
@@ -58,6 +59,8 @@ struct h_cluster {
     h_node_t nodes[H_NODES_MAX];
     bool is_blocked[H_NODES_MAX][H_NODES_MAX];
     bb_kind_t blocked_kind; // this kind is lost everywhere; 0: none
+    uint32_t
+        split_from; // these nodes and later ones send REPLICATE in two, as two stores do; 0: none
     h_message_t *messages;
     uint32_t message_count, message_capacity;
     h_answer_t answers[H_ANSWERS_MAX];
@@ -70,6 +73,34 @@ static inline bb_shard_time_t h_time(const h_cluster_t *self)
     return (bb_shard_time_t){.mono_ns = self->now_ns,
                              .wall_ns = H_WALL_NS + self->now_ns + self->wall_shift_ns,
                              .is_skewed = self->is_skewed};
+}
+
+static inline void h_queue(h_cluster_t *self, const h_message_t *message, bb_buffer_t *chunks,
+                           bb_buffer_t *body)
+{
+    if (self->message_count == self->message_capacity) {
+        self->message_capacity = BB_MAX(2 * self->message_capacity, 64u);
+        self->messages =
+            bb_realloc(self->messages, self->message_capacity * sizeof *self->messages);
+    }
+    h_message_t *queued = &self->messages[self->message_count++];
+    *queued = *message;
+    queued->envelope = bb_buffer_keep(message->envelope);
+    queued->chunks = chunks ? bb_buffer_keep(chunks) : NULL;
+    queued->body = body ? bb_buffer_keep(body) : NULL;
+}
+
+typedef struct {
+    h_cluster_t *cluster;
+    const h_message_t *message;
+} h_split_t;
+
+static inline void h_on_split(void *context, uint32_t store_index, const bb_message_t *message,
+                              bb_buffer_t *chunks, bb_buffer_t *batch, bool is_whole)
+{
+    const h_split_t *split = context;
+    (void)store_index, (void)message, (void)is_whole; // the envelope is the same for both
+    h_queue(split->cluster, split->message, chunks, batch);
 }
 
 static inline void h_send(void *context, uint32_t peer, bool bulk, const bb_outbound_t *out)
@@ -85,18 +116,16 @@ static inline void h_send(void *context, uint32_t peer, bool bulk, const bb_outb
     if (self->is_blocked[node->index][peer] || kind == self->blocked_kind) {
         return;
     }
-    if (self->message_count == self->message_capacity) {
-        self->message_capacity = BB_MAX(2 * self->message_capacity, 64u);
-        self->messages =
-            bb_realloc(self->messages, self->message_capacity * sizeof *self->messages);
+    h_message_t queued = {.from = node->index, .to = peer, .kind = kind, .envelope = out->envelope};
+    if (kind == BB_KIND_REPLICATE && self->split_from > 0 && node->index >= self->split_from) {
+        h_split_t split = {self, &queued};
+        assert_int_equal(bb_message_decode(&message, bb_buffer_slice(out->envelope), NULL), BB_OK);
+        assert_int_equal(
+            bb_peer_split(2, &message, out->chunks, out->body, h_on_split, &split, NULL), BB_OK);
+        bb_message_close(&message);
+        return;
     }
-    self->messages[self->message_count++] =
-        (h_message_t){.from = node->index,
-                      .to = peer,
-                      .kind = kind,
-                      .envelope = bb_buffer_keep(out->envelope),
-                      .chunks = out->chunks ? bb_buffer_keep(out->chunks) : NULL,
-                      .body = out->body ? bb_buffer_keep(out->body) : NULL};
+    h_queue(self, &queued, out->chunks, out->body);
 }
 
 static inline void h_answer(void *context, uint64_t ticket, const bb_outbound_t *out)

@@ -294,10 +294,29 @@ static void a_cap_on_the_link(void **state)
     h_free(&h);
 }
 
+// Goal: a relay with several stores sends on what each of them got of a batch, so that others get
+// it in parts: each is acknowledged as what it is, and nobody is at fault. Simulator, seed 342.
+static void parts_come_by_several_stores(void **state)
+{
+    (void)state;
+    h_cluster_t *h = s_new(NULL);
+    h->split_from = NEAR;
+    for (uint32_t i = 0; i < 6; i++) {
+        uint64_t ticket = h_write(h, 0, BB_LEVEL_ALL, s_batch(i));
+        h_pump(h, 10 * H_MS);
+        h_answered(h, ticket, BB_KIND_WRITE_REPLY);
+    }
+    for (uint32_t i = 0; i < h->node_count; i++) {
+        assert_int_equal(h_stats(h, i).peer_messages_bad, 0);
+    }
+    h_free(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chunk_crosses_once),
+        cmocka_unit_test(parts_come_by_several_stores),
         cmocka_unit_test(a_silent_relay_is_passed_by),
         cmocka_unit_test(a_dead_relay_is_passed_by),
         cmocka_unit_test(a_relay_with_a_full_head_sends_on),
