@@ -273,14 +273,14 @@ static bb_error_t s_bind(s_supervisor_t *self, bb_fault_t *fault)
     const bb_config_node_t *me = &config->nodes[config->node_index];
     const bb_server_options_t client = {.domain = "client",
                                         .backlog = config->limits.client_connections,
-                                        .receive_max = 64,
+                                        .receive_max = 8, // of 16 MiB at most
                                         .send_max = 256,
                                         .is_mandatory = true,
                                         .asks_alive = true};
     const bb_server_options_t small = {
         .domain = "peer", .backlog = 1024, .receive_max = 10000, .send_max = 1};
     const bb_server_options_t bulk = {
-        .domain = "peer", .backlog = 1024, .receive_max = 64, .send_max = 1};
+        .domain = "peer", .backlog = 1024, .receive_max = 16, .send_max = 1};
     bb_error_t error =
         bb_socket_serve(&self->node.keys, me->host, me->client_port, &client, &self->client, fault);
     if (error == BB_OK) {
@@ -450,6 +450,7 @@ static void s_free(s_supervisor_t *self)
     bb_keys_wipe(&node->keys, sizeof node->keys);
     free(node->peer_queued_bytes);
     free(node->peer_small_bytes);
+    free(node->client_untaken_bytes);
     free(node->metrics);
 }
 
@@ -475,6 +476,8 @@ static void s_init(s_supervisor_t *self, const bb_config_t *config, const bb_top
         bb_alloc_zero(bb_topology_node_count(topology), sizeof *node->peer_queued_bytes);
     node->peer_small_bytes =
         bb_alloc_zero(bb_topology_node_count(topology), sizeof *node->peer_small_bytes);
+    node->client_untaken_bytes =
+        bb_alloc_zero(BB_CLIENT_ACCOUNTS, sizeof *node->client_untaken_bytes);
 }
 
 static void s_serve(s_supervisor_t *self)

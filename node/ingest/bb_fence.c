@@ -10,6 +10,7 @@ typedef struct {
     s_state_t state;
     bb_error_t error; // MISSING
     uint32_t target_count;
+    size_t target_bytes;
     bb_have_set_t *targets; // DATA: what the majority had, as far as we lacked it
 } s_part_t;
 
@@ -22,6 +23,7 @@ typedef struct s_read {
     bb_session_token_t session; // of these partitions
     int64_t deadline_mono_ns;
     uint32_t part_count, waiting_count;
+    size_t bytes; // all that is held for it
     bool is_timeout;
     s_part_t parts[];
 } s_read_t;
@@ -35,6 +37,7 @@ struct bb_fence {
     s_read_t *waiting, **waiting_end; // in order of arrival
     s_read_t *ready, **ready_end;
     uint32_t waiting_count;
+    uint64_t waiting_bytes;
     s_read_t *shown; // the one whose missing list the caller looks at
     bb_missing_t *missing;
     bool is_barred[BB_NODES_MAX];
@@ -65,6 +68,7 @@ static void s_targets_drop(s_part_t *part)
     free(part->targets);
     part->targets = NULL;
     part->target_count = 0;
+    part->target_bytes = 0;
 }
 
 static void s_reads_drop(s_read_t *read)
@@ -95,15 +99,40 @@ void bb_fence_destroy(bb_fence_t **self_pointer)
     free(self);
 }
 
+static size_t s_have_bytes(const bb_have_set_t *set)
+{
+    size_t bytes = sizeof *set + set->stream_count * sizeof *set->streams;
+    for (uint32_t i = 0; i < set->stream_count; i++) {
+        bytes += set->streams[i].range_count * sizeof *set->streams[i].ranges;
+    }
+    return bytes;
+}
+
+static size_t s_token_bytes(const bb_session_token_t *token)
+{
+    size_t bytes = token->stream_count * sizeof *token->streams;
+    for (uint32_t i = 0; i < token->stream_count; i++) {
+        bytes += token->streams[i].range_count * sizeof *token->streams[i].ranges;
+    }
+    return bytes;
+}
+
 bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
 {
     BB_ASSERT(self && request && (request->partitions || request->partition_count == 0));
     BB_ASSERT(request->level != BB_LEVEL_ONE || request->session);
-    if (self->waiting_count >= BB_FENCE_READS_MAX) {
+    uint32_t count = request->partition_count;
+    s_read_t *read = NULL;
+    size_t own_bytes = sizeof *read + count * sizeof read->parts[0];
+    size_t bytes =
+        own_bytes + request->held_bytes + (request->session ? s_token_bytes(request->session) : 0);
+    if (self->waiting_count >= BB_FENCE_READS_MAX ||
+        (self->waiting_count > 0 && self->waiting_bytes + bytes > BB_FENCE_BYTES_MAX)) {
         return BB_ERR_BUSY;
     }
-    uint32_t count = request->partition_count;
-    s_read_t *read = bb_alloc_zero(1, sizeof *read + count * sizeof read->parts[0]);
+    read = bb_alloc_zero(1, own_bytes);
+    read->bytes = bytes;
+    self->waiting_bytes += bytes;
     read->context = request->context;
     read->request_id = request->request_id;
     read->deadline_mono_ns = request->deadline_mono_ns;
@@ -151,11 +180,14 @@ uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
     return request_id;
 }
 
-static void s_resolve(s_read_t *read, s_part_t *part, bb_error_t error)
+static void s_resolve(bb_fence_t *self, s_read_t *read, s_part_t *part, bb_error_t error)
 {
     BB_ASSERT(part->state == S_REPORTS || part->state == S_DATA);
     part->state = error == BB_OK ? S_READY : S_MISSING;
     part->error = error;
+    BB_ASSERT(read->bytes >= part->target_bytes && self->waiting_bytes >= part->target_bytes);
+    read->bytes -= part->target_bytes;
+    self->waiting_bytes -= part->target_bytes;
     s_targets_drop(part);
     read->waiting_count--;
 }
@@ -179,8 +211,7 @@ static void s_masks(const bb_fence_t *self, const s_read_t *read, uint32_t parti
 }
 
 // Enough have answered: keeps what they have and we lack.
-static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *part,
-                           uint32_t answered_mask)
+static void s_targets_take(bb_fence_t *self, s_read_t *read, s_part_t *part, uint32_t answered_mask)
 {
     uint32_t first = bb_topology_dc_slot_first(self->topology, self->dc_index);
     uint32_t count = bb_topology_dc_replica_count(self->topology, self->dc_index);
@@ -202,8 +233,11 @@ static void s_targets_take(bb_fence_t *self, const s_read_t *read, s_part_t *par
                 part->targets = bb_alloc_zero(slot_count, sizeof *part->targets);
             }
             bb_have_set_copy(&part->targets[part->target_count++], known);
+            part->target_bytes += s_have_bytes(known);
         }
     }
+    read->bytes += part->target_bytes;
+    self->waiting_bytes += part->target_bytes;
 }
 
 static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
@@ -212,7 +246,7 @@ static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
         uint32_t answered_mask, possible_mask;
         s_masks(self, read, part->partition, &answered_mask, &possible_mask);
         if (!bb_topology_is_met(self->topology, &read->need, possible_mask)) {
-            s_resolve(read, part, BB_ERR_UNAVAILABLE);
+            s_resolve(self, read, part, BB_ERR_UNAVAILABLE);
         } else if (bb_topology_is_met(self->topology, &read->need, answered_mask)) {
             s_targets_take(self, read, part, answered_mask);
         }
@@ -224,9 +258,9 @@ static void s_part_step(bb_fence_t *self, s_read_t *read, s_part_t *part)
             is_here = bb_have_set_includes(own, &part->targets[i]);
         }
         if (is_here) {
-            s_resolve(read, part, BB_OK);
+            s_resolve(self, read, part, BB_OK);
         } else if (bb_have_view_needs_sync(self->view, part->partition)) {
-            s_resolve(read, part, BB_ERR_BEHIND);
+            s_resolve(self, read, part, BB_ERR_BEHIND);
         } else {
             bb_have_view_hurry(self->view, part->partition);
         }
@@ -241,9 +275,9 @@ static void s_read_step(bb_fence_t *self, s_read_t *read, bool is_late)
             s_part_step(self, read, part);
         }
         if (is_late && part->state == S_REPORTS) {
-            s_resolve(read, part, BB_ERR_TIMEOUT);
+            s_resolve(self, read, part, BB_ERR_TIMEOUT);
         } else if (is_late && part->state == S_DATA) {
-            s_resolve(read, part, BB_ERR_BEHIND);
+            s_resolve(self, read, part, BB_ERR_BEHIND);
         }
     }
     read->is_timeout = is_late;
@@ -271,6 +305,8 @@ void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed)
         *self->ready_end = read;
         self->ready_end = &read->next;
         self->waiting_count--;
+        BB_ASSERT(self->waiting_bytes >= read->bytes);
+        self->waiting_bytes -= read->bytes;
     }
 }
 
@@ -304,6 +340,12 @@ uint32_t bb_fence_waiting_count(const bb_fence_t *self)
 {
     BB_ASSERT(self);
     return self->waiting_count;
+}
+
+uint64_t bb_fence_waiting_bytes(const bb_fence_t *self)
+{
+    BB_ASSERT(self);
+    return self->waiting_bytes;
 }
 
 int64_t bb_fence_wake_mono_ns(const bb_fence_t *self)

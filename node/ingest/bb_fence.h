@@ -28,7 +28,10 @@
 
 typedef struct bb_fence bb_fence_t;
 
-#define BB_FENCE_READS_MAX 1024 // waiting; the next one is BB_ERR_BUSY
+// Waiting, and what they hold; the next one is BB_ERR_BUSY. One alone always fits. What a read
+// waits for is known only when replicas have answered, so have-sets can take it over the bound.
+#define BB_FENCE_READS_MAX 1024
+#define BB_FENCE_BYTES_MAX (64u << 20)
 
 // Both are borrowed. `own` as in bb_have_view_options_t.
 bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb_have_own_fn own,
@@ -43,11 +46,12 @@ typedef struct {
     const uint32_t *partitions; // ours, ascending
     uint32_t partition_count;
     const bb_session_token_t *session; // NULL: none
+    size_t held_bytes;                 // that the caller keeps for it, counted with its own
     int64_t deadline_mono_ns;
 } bb_fence_read_t;
 
 // A read arrived; copies the list of partitions and their part of the session. BB_ERR_BUSY: too
-// many wait.
+// many wait, or what waits holds too much.
 BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *read);
 // A peer that does not count (is_barred) will give no answer that does: a read that needs it is
 // UNAVAILABLE at once. What it answered while it counted is as good as before.
@@ -69,6 +73,7 @@ typedef struct {
 bool bb_fence_next(bb_fence_t *self, bb_fence_ready_t *ready);
 
 uint32_t bb_fence_waiting_count(const bb_fence_t *self);
+uint64_t bb_fence_waiting_bytes(const bb_fence_t *self);
 int64_t bb_fence_wake_mono_ns(const bb_fence_t *self);
 
 #endif

@@ -134,12 +134,16 @@ static void s_wait(bb_shard_t *self, uint64_t ticket, const bb_message_t *messag
                                .partitions = query.partitions,
                                .partition_count = query.partition_count,
                                .session = session,
+                               .held_bytes = sizeof *read + bb_buffer_slice(envelope).length +
+                                             (missing_count + 1) * sizeof *missing,
                                .deadline_mono_ns = wait_mono_ns};
     bb_error_t error = bb_fence_begin(self->fence, &request);
     if (error != BB_OK) {
         free(read);
         bb_shard_answer_error(self, ticket, message->request_id, message->trace_id, error, 100,
-                              "%u reads wait already", BB_FENCE_READS_MAX);
+                              "%u reads wait already and hold %llu bytes",
+                              bb_fence_waiting_count(self->fence),
+                              (unsigned long long)bb_fence_waiting_bytes(self->fence));
         return;
     }
     read->ticket = ticket;

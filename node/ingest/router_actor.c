@@ -19,6 +19,11 @@
 #define S_CREDIT_PART 2
 #define S_SWEEP_NS    BB_NS_PER_S
 #define S_WAY_BACK_NS (INT64_C(25) * BB_NS_PER_MS)
+// Answers that a connection was given and did not take yet: past the first its queries are refused
+// as BUSY, past the second answers are dropped, like those of a connection that is gone.
+#define S_UNTAKEN_BYTES_BUSY (UINT64_C(16) << 20)
+#define S_UNTAKEN_BYTES_MAX  (UINT64_C(64) << 20)
+#define S_UNTAKEN_RETRY_MS   200
 // A store answers by the deadline; past this much more it never will.
 #define S_SWEEP_GRACE_NS (INT64_C(10) * BB_NS_PER_S)
 
@@ -56,24 +61,33 @@ typedef struct {
     uint64_t request_id;
 } s_address_t;
 
+// What names a connection: the number that the ROUTER gave it.
+static uint32_t s_connection(const uint8_t *routing_id)
+{
+    return (uint32_t)routing_id[1] << 24 | (uint32_t)routing_id[2] << 16 |
+           (uint32_t)routing_id[3] << 8 | routing_id[4];
+}
+
+static _Atomic uint64_t *s_untaken(s_router_t *self, const uint8_t *routing_id)
+{
+    return &self->node->client_untaken_bytes[s_connection(routing_id) % BB_CLIENT_ACCOUNTS];
+}
+
 static void s_deliver(s_router_t *self, const s_address_t *to, bb_buffer_t *envelope,
                       bb_buffer_t *body)
 {
     bb_buffer_t *frames[] = {envelope, body};
-    if (!bb_frame_send(self->socket, to->routing_id, to->routing_id_length, frames, 2, NULL)) {
+    _Atomic uint64_t *account = s_untaken(self, to->routing_id);
+    uint64_t untaken = atomic_load_explicit(account, memory_order_relaxed);
+    bool has_room = untaken == 0 || untaken + bb_buffer_slice(body).length <= S_UNTAKEN_BYTES_MAX;
+    if (!has_room ||
+        !bb_frame_send(self->socket, to->routing_id, to->routing_id_length, frames, 2, account)) {
         bb_metrics_add(self->node->metrics, BB_METRIC_ANSWERS_LOST, 1);
         return;
     }
     bb_metrics_add(self->node->metrics, BB_METRIC_CLIENT_OUT, 1);
     bb_metrics_add(self->node->metrics, BB_METRIC_CLIENT_BYTES_OUT,
                    bb_buffer_slice(envelope).length + bb_buffer_slice(body).length);
-}
-
-// What names a connection: the number that the ROUTER gave it.
-static uint32_t s_connection(const uint8_t *routing_id)
-{
-    return (uint32_t)routing_id[1] << 24 | (uint32_t)routing_id[2] << 16 |
-           (uint32_t)routing_id[3] << 8 | routing_id[4];
 }
 
 static bb_buffer_t *s_encode(s_router_t *self, bb_message_t *message, uint64_t request_id)
@@ -530,6 +544,13 @@ static bool s_admit(s_router_t *self, s_request_t *request, const bb_received_t 
     bool is_write = message->kind == BB_KIND_WRITE;
     if (is_write) {
         bb_credit_begin(self->credit, request->received_mono_ns, connection, admitted.batch_bytes);
+    }
+    if (message->kind == BB_KIND_QUERY &&
+        atomic_load_explicit(s_untaken(self, received->routing_id), memory_order_relaxed) >=
+            S_UNTAKEN_BYTES_BUSY) {
+        s_refuse_early(self, &request->from, received->user_id, BB_ERR_BUSY,
+                       "answers wait for this connection to take them", S_UNTAKEN_RETRY_MS, 0);
+        return false;
     }
     uint32_t retry_after_ms = 0;
     bb_error_t error =

@@ -13,6 +13,7 @@
 #include "node/runtime/bb_metrics.h"
 
 #define BB_SCAN_THREADS_MAX 64
+#define BB_CLIENT_ACCOUNTS  4096
 
 // Only grows. READY answers /readyz with 200.
 typedef enum {
@@ -36,6 +37,9 @@ typedef struct {
     // Bytes handed to each peer's bulk and small socket and not yet written, but for frames below
     // 1 KiB, which are copied. Outlive every socket.
     _Atomic uint64_t *peer_queued_bytes, *peer_small_bytes;
+    // The same of connections of clients, BB_CLIENT_ACCOUNTS of them. A ROUTER numbers connections
+    // one after the other: those that are so many apart share one.
+    _Atomic uint64_t *client_untaken_bytes;
     // What the control actor says: bb_standing_t, number of this start, sum of the registry.
     _Atomic uint32_t standing, boot;
     _Atomic uint64_t registry_digest;

@@ -106,6 +106,8 @@ int bench_latency(const bench_data_t *data, const char *cluster_directory, const
 // and empty. The other results say what came of it; 1: goodput did not return, or something is
 // lost.
 int bench_storm(const char *cluster_directory, double storm_s, FILE *results);
+// One connection that takes no answers, to a cluster that has some megabytes.
+int bench_stuck(const char *cluster_directory, FILE *results);
 // Loads raw frames from standard input into a cluster that is up, slice by slice, and settles it.
 int bench_fleet(const char *cluster_directory, uint32_t battery_count, const char *suffix,
                 FILE *results);

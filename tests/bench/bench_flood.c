@@ -14,13 +14,12 @@
 #include "protocol/bb_placement.h"
 #include "tests/bench/bench.h"
 
-#define S_CONNECTIONS    4u // to each node
-#define S_LINKS_MAX      64u
-#define S_UNANSWERED_MAX 2000u
-#define S_BATTERIES      16u
-#define S_TRIES          3u
-#define S_DEADLINE_NS    (500 * BB_NS_PER_MS)
-#define S_BURST          512u
+#define S_CONNECTIONS 4u // to each node
+#define S_LINKS_MAX   64u
+#define S_BATTERIES   16u
+#define S_TRIES       3u
+#define S_DEADLINE_NS (500 * BB_NS_PER_MS)
+#define S_BURST       512u
 
 typedef struct {
     bb_link_t link;
@@ -36,6 +35,8 @@ struct bench_flood {
     pthread_t thread;
     _Atomic bool must_stop;
     double batches_per_s;
+    uint32_t window;
+    _Atomic uint64_t acked;
     uint64_t serial;
     bench_flood_totals_t totals;
 };
@@ -163,7 +164,7 @@ static void s_send(bench_flood_t *self, s_flow_t *flow, uint32_t number, uint32_
                           .request_id = ++self->serial << 16 | number << 4 | tries,
                           .timeout_ns = S_DEADLINE_NS};
     write.write.level = BB_LEVEL_LOCAL_QUORUM;
-    if (flow->unanswered >= S_UNANSWERED_MAX) {
+    if (flow->unanswered >= self->window) {
         self->totals.held++;
         return;
     }
@@ -185,6 +186,7 @@ static void s_on_answer(bench_flood_t *self, s_flow_t *flow, const bb_message_t 
     BB_ASSERT(number < BENCH_FLOOD_BATCHES);
     if (answer->kind == BB_KIND_WRITE_REPLY && answer->write_reply.rejected_points == 0) {
         self->totals.acked++;
+        atomic_fetch_add_explicit(&self->acked, 1, memory_order_relaxed);
         self->is_acked[number] = true;
         return;
     }
@@ -219,11 +221,20 @@ static uint32_t s_receive(bench_flood_t *self, s_flow_t *flow)
     return count;
 }
 
+static bool s_is_answered(const bench_flood_t *self)
+{
+    uint32_t unanswered = 0;
+    for (uint32_t i = 0; i < self->flow_count; i++) {
+        unanswered += self->flows[i].unanswered;
+    }
+    return unanswered == 0;
+}
+
 static void *s_main(void *argument)
 {
     bench_flood_t *self = argument;
     int64_t begin_ns = bench_mono_ns(), end_ns = BB_NEVER_NS;
-    while (bench_mono_ns() < end_ns) {
+    while (bench_mono_ns() < end_ns && !(end_ns != BB_NEVER_NS && s_is_answered(self))) {
         bool must_stop = atomic_load(&self->must_stop);
         if (must_stop && end_ns == BB_NEVER_NS) {
             end_ns = bench_mono_ns() + BB_NS_PER_S;
@@ -244,9 +255,13 @@ static void *s_main(void *argument)
     return NULL;
 }
 
-void bench_flood_start(bench_flood_t *self, double batches_per_s)
+void bench_flood_start(bench_flood_t *self, double batches_per_s, uint32_t window)
 {
+    BB_ASSERT(window >= 1 && window <= BENCH_FLOOD_WINDOW_MAX);
     self->batches_per_s = batches_per_s;
+    self->window = window;
+    self->totals = (bench_flood_totals_t){0};
+    atomic_store(&self->acked, 0);
     atomic_store(&self->must_stop, false);
     int made = pthread_create(&self->thread, NULL, s_main, self);
     BB_ASSERT(made == 0);
@@ -257,6 +272,11 @@ void bench_flood_stop(bench_flood_t *self, bench_flood_totals_t *totals)
     atomic_store(&self->must_stop, true);
     pthread_join(self->thread, NULL);
     *totals = self->totals;
+}
+
+uint64_t bench_flood_acked(const bench_flood_t *self)
+{
+    return atomic_load(&self->acked);
 }
 
 bool bench_flood_is_acked(const bench_flood_t *self, uint32_t number)

@@ -196,7 +196,8 @@ int main(int argc, char **argv)
             "busbar-bench machine DIR | engine DIR | journal DIR | codecs |\n"
             "             cluster|ingest|load|latency CLUSTER_DIR SUFFIX |\n"
             "             crash CLUSTER_DIR | fleet CLUSTER_DIR BATTERIES SUFFIX <RAW_FRAMES |\n"
-            "             small CLIENT_FILE SECONDS | storm CLUSTER_DIR [SECONDS]\n"
+            "             small CLIENT_FILE SECONDS | storm CLUSTER_DIR [SECONDS] |\n"
+            "             stuck CLUSTER_DIR\n"
             "             [--data FILE | --hours N] [--results FILE]\n");
         return 2;
     }
@@ -212,6 +213,8 @@ int main(int argc, char **argv)
         status = bench_small(words[1], BB_MAX(seconds, 1), results);
     } else if (strcmp(words[0], "storm") == 0) {
         status = bench_storm(words[1], word_count > 2 ? strtod(words[2], NULL) : 7, results);
+    } else if (strcmp(words[0], "stuck") == 0) {
+        status = bench_stuck(words[1], results);
     } else if (!bench_data_load(&data, data_path, hours)) {
         status = 1;
     } else if (strcmp(words[0], "engine") == 0) {

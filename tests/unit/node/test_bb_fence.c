@@ -443,6 +443,40 @@ static void bounded_and_in_order(void **state)
     s_free(&f);
 }
 
+// Goal: what waiting reads hold is bounded, one alone always fits, what a read was found to wait
+// for counts, and all of it is free again when it goes.
+static void bounded_in_bytes(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 3, 3, 0);
+    bb_fence_read_t large = {.level = BB_LEVEL_LOCAL_QUORUM,
+                             .request_id = 1,
+                             .partitions = s_all,
+                             .partition_count = PARTITIONS,
+                             .held_bytes = BB_FENCE_BYTES_MAX + 1,
+                             .deadline_mono_ns = 1000 * MS};
+    assert_int_equal(bb_fence_begin(f.fence, &large), BB_OK);
+    assert_true(bb_fence_waiting_bytes(f.fence) > BB_FENCE_BYTES_MAX);
+    bb_fence_read_t small = large;
+    small.held_bytes = 0;
+    assert_int_equal(bb_fence_begin(f.fence, &small), BB_ERR_BUSY);
+    bb_fence_step(f.fence, 1000 * MS, false);
+    bb_fence_ready_t ready;
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(bb_fence_waiting_bytes(f.fence), 0);
+    s_begin(&f, 7, 2000 * MS);
+    uint64_t before = bb_fence_waiting_bytes(f.fence);
+    s_answer(&f, 1, s_ask(&f, 1), 5, 3); // what is lacking here
+    bb_fence_step(f.fence, 1001 * MS, true);
+    assert_true(bb_fence_waiting_bytes(f.fence) > before);
+    bb_fence_step(f.fence, 2000 * MS, false);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing[0].error, BB_ERR_BEHIND);
+    assert_int_equal(bb_fence_waiting_bytes(f.fence), 0);
+    s_free(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +492,7 @@ int main(void)
         cmocka_unit_test(alone_in_the_data_centre),
         cmocka_unit_test(remote_answers_do_not_count),
         cmocka_unit_test(bounded_and_in_order),
+        cmocka_unit_test(bounded_in_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
