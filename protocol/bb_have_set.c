@@ -119,6 +119,20 @@ void bb_have_set_copy(bb_have_set_t *self, const bb_have_set_t *other)
     }
 }
 
+void bb_have_set_drop(bb_have_set_t *self, bb_have_stream_fn is_dropped, void *context)
+{
+    BB_ASSERT(self && is_dropped);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < self->stream_count; i++) {
+        if (is_dropped(context, &self->streams[i].stream)) {
+            free(self->streams[i].ranges);
+        } else {
+            self->streams[kept++] = self->streams[i];
+        }
+    }
+    self->stream_count = kept;
+}
+
 bb_error_t bb_have_set_add(bb_have_set_t *self, const bb_stream_t *stream, uint64_t first_seq,
                            uint64_t last_seq, bool *added)
 {
@@ -195,6 +209,16 @@ uint64_t bb_have_set_lacks_count(const bb_have_set_t *self, const bb_have_set_t 
         }
     }
     return lacking;
+}
+
+bool bb_have_set_contains_range(const bb_have_set_t *self, const bb_stream_t *stream,
+                                uint64_t first_seq, uint64_t last_seq)
+{
+    BB_ASSERT(1 <= first_seq && first_seq <= last_seq);
+    const bb_have_stream_t *found = bb_have_set_stream(self, stream);
+    uint32_t index = found ? s_range_index(found, last_seq) : 0;
+    // Ranges are never adjacent, so one of them has all or none does.
+    return found && index < found->range_count && found->ranges[index].first_seq <= first_seq;
 }
 
 bool bb_have_set_includes(const bb_have_set_t *self, const bb_have_set_t *other)

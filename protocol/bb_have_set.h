@@ -2,8 +2,9 @@
 // bb_have_set - which chunks of one partition a replica holds durably.
 //
 // Pure. One thread owns it. A chunk is named by its dot (stream, seq): the stream is one process
-// start of one node (128 random bits), seq counts 1, 2, 3... in that stream and partition. The
-// set keeps, per stream, sorted disjoint ranges [first, last]; normally one that begins at 1.
+// start of one node (16 bytes, bb_forgotten.h says which), seq counts 1, 2, 3... in that stream and
+// partition. The set keeps, per stream, sorted disjoint ranges [first, last]; normally one that
+// begins at 1.
 //
 //   stream a31f...:  [1 ........ 812]            in step
 //   stream 77c0...:  [1 .. 40]  [43 .. 44]       41 and 42 are missing
@@ -64,6 +65,9 @@ void bb_have_set_copy(bb_have_set_t *self, const bb_have_set_t *other); // self 
 BB_MUST_CHECK bb_error_t bb_have_set_add(bb_have_set_t *self, const bb_stream_t *stream,
                                          uint64_t first_seq, uint64_t last_seq, bool *added);
 bool bb_have_set_contains(const bb_have_set_t *self, const bb_stream_t *stream, uint64_t seq);
+// All of [first_seq, last_seq].
+bool bb_have_set_contains_range(const bb_have_set_t *self, const bb_stream_t *stream,
+                                uint64_t first_seq, uint64_t last_seq);
 // True when every dot of `other` is in `self`.
 bool bb_have_set_includes(const bb_have_set_t *self, const bb_have_set_t *other);
 bool bb_have_set_is_equal(const bb_have_set_t *self, const bb_have_set_t *other);
@@ -73,6 +77,9 @@ BB_MUST_CHECK bb_error_t bb_have_set_union(bb_have_set_t *self, const bb_have_se
 uint64_t bb_have_set_lacks_count(const bb_have_set_t *self, const bb_have_set_t *other);
 // Number of dots; UINT64_MAX when there are more.
 uint64_t bb_have_set_count(const bb_have_set_t *self);
+// Takes streams out.
+typedef bool (*bb_have_stream_fn)(void *context, const bb_stream_t *stream);
+void bb_have_set_drop(bb_have_set_t *self, bb_have_stream_fn is_dropped, void *context);
 // The ranges of one stream, or NULL.
 const bb_have_stream_t *bb_have_set_stream(const bb_have_set_t *self, const bb_stream_t *stream);
 
