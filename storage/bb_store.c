@@ -577,6 +577,7 @@ void bb_store_close(bb_store_t **store)
     free(self->adopting);
     free(self->have);
     free(self->have_versions);
+    free(self->unsealed);
     bb_dictionary_destroy(&self->dictionary);
     bb_rollups_close(&self->rollups);
     bb_retention_destroy(&self->retention);
@@ -714,6 +715,7 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
         .retired_points = self->retired_points,
         .rollup_stale = bb_rollups_stale_count(self->rollups),
         .rollup_damaged = bb_rollups_damaged_count(self->rollups),
+        .streams = bb_store_stream_count(self),
         .disk_free_bytes = self->room.free_bytes,
         .disk_reserve_bytes = self->room.reserve_bytes,
     };

@@ -21,6 +21,7 @@
 #define BB_STORE_H
 
 #include "protocol/bb_chunks.h"
+#include "protocol/bb_forgotten.h"
 #include "protocol/bb_policy.h"
 #include "protocol/bb_query.h"
 #include "storage/kv/bb_kv.h"
@@ -106,6 +107,13 @@ const bb_have_set_t *bb_store_have(const bb_store_t *self, uint32_t partition);
 // Counts up by one at each apply; _have_version of a partition is the count when it last changed.
 uint64_t bb_store_version(const bb_store_t *self);
 uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition);
+// The smallest number of a stream of that node with chunks that are not sealed: not in segments,
+// as meta knows them. UINT32_MAX: all are. bb_forgotten.h has both words.
+uint32_t bb_store_unsealed_first(const bb_store_t *self, uint32_t node_hash);
+// Takes these streams out of the have-sets: at once, and out of meta with the next flush. Those
+// that an adoption brings are taken out by repeating it. Returns how many there were, counted in
+// each partition. Changes versions where it took something.
+uint32_t bb_store_forget(bb_store_t *self, const bb_forgotten_t *forgotten);
 
 // ---- intake ----------------------------------------------------------------------------------
 // Coordinator only: the points of a batch that may not be taken because (battery, metric) already
@@ -232,6 +240,7 @@ typedef struct {
     uint64_t retired_windows, retired_points; // that retention deleted, since the store was opened
     uint64_t rollup_damaged;  // results that did not verify since it was opened; computed again
     uint64_t rollup_stale;    // (rollup, day, partition) whose results are computed anew
+    uint64_t streams;         // different ones in its have-sets
     uint64_t disk_free_bytes; // when it was last looked at; UINT64_MAX = never
     uint64_t disk_reserve_bytes;
     uint64_t segments, segments_damaged;

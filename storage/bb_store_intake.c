@@ -459,6 +459,9 @@ static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, cons
 {
     bb_error_t result = BB_OK;
     bool has_dots = !bb_stream_is_none(&chunks->stream);
+    if (has_dots) {
+        bb_store_stream_applied(self, &chunks->stream);
+    }
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         BB_ASSERT(partition < self->partition_count);

@@ -157,28 +157,14 @@ typedef struct {
     size_t dot_count, dot_capacity;
 } s_missing_t;
 
-// True if some seq of [first, last] is not in the set.
-static bool s_lacks(const bb_have_set_t *have, const bb_stream_t *stream, uint64_t first_seq,
-                    uint64_t last_seq)
-{
-    const bb_have_stream_t *ranges = bb_have_set_stream(have, stream);
-    if (!ranges) {
-        return true;
-    }
-    for (uint32_t i = 0; i < ranges->range_count; i++) {
-        if (ranges->ranges[i].first_seq <= first_seq && last_seq <= ranges->ranges[i].last_seq) {
-            return false; // ranges are never adjacent, so one of them covers all or none does
-        }
-    }
-    return true;
-}
-
 static bool s_note_dots(void *context, uint32_t partition, const bb_stream_t *stream,
                         uint64_t first_seq, uint64_t last_seq)
 {
     s_missing_t *self = context;
     uint32_t index = partition < self->store->partition_count ? self->index_of[partition] : 0;
-    if (index == 0 || !self->lacking[index - 1]) {
+    // Journals outlive what is said of them: streams that are forgotten are nobody's to miss.
+    if (index == 0 || !self->lacking[index - 1] ||
+        !bb_have_set_stream(&self->store->have[partition], stream)) {
         return true;
     }
     if (self->dot_count == self->dot_capacity) {
@@ -186,8 +172,8 @@ static bool s_note_dots(void *context, uint32_t partition, const bb_stream_t *st
         self->dots = bb_realloc(self->dots, self->dot_capacity * sizeof *self->dots);
     }
     self->dots[self->dot_count++] = (s_dots_t){index - 1, *stream, {first_seq, last_seq}};
-    self->is_wanted =
-        self->is_wanted || s_lacks(&self->their_have[index - 1], stream, first_seq, last_seq);
+    self->is_wanted = self->is_wanted || !bb_have_set_contains_range(&self->their_have[index - 1],
+                                                                     stream, first_seq, last_seq);
     return true;
 }
 
@@ -214,9 +200,11 @@ static bb_error_t s_offer(void *context, uint64_t file_seq, const bb_chunks_t *c
     for (uint32_t i = 0; i < batch->part_count; i++) {
         uint32_t partition = batch->parts[i].partition;
         uint32_t index = partition < self->store->partition_count ? self->index_of[partition] : 0;
-        self->keep[i] =
-            index != 0 && !bb_have_set_contains(&self->their_have[index - 1], &chunks->stream,
-                                                bb_chunks_seq(chunks, i));
+        self->keep[i] = index != 0 &&
+                        !bb_have_set_contains(&self->their_have[index - 1], &chunks->stream,
+                                              bb_chunks_seq(chunks, i)) &&
+                        bb_have_set_contains(&self->store->have[partition], &chunks->stream,
+                                             bb_chunks_seq(chunks, i));
         kept += self->keep[i];
     }
     if (kept == 0) {

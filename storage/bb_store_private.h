@@ -51,6 +51,12 @@ typedef struct {
     int64_t from_wall_ns, to_wall_ns;
 } bb_store_unsaved_t;
 
+// A stream that brought chunks which are not sealed yet.
+typedef struct {
+    bb_stream_t stream;
+    uint64_t version; // of the store, when the last of them was applied
+} bb_store_stream_t;
+
 // A generation of the head takes this part of memory_bytes before it is flushed.
 #define BB_HEAD_SHARE 3u
 
@@ -100,7 +106,9 @@ struct bb_store {
     uint64_t *have_versions; // per partition: `version` when it last changed
     uint64_t version;
     uint64_t have_saved_version; // have-sets changed later are not in meta yet
-    bb_have_set_t *adopting;     // per partition, NULL = none: wait for the next flush to begin
+    bb_store_stream_t *unsealed; // bb_store_streams.c
+    uint32_t unsealed_count, unsealed_capacity;
+    bb_have_set_t *adopting; // per partition, NULL = none: wait for the next flush to begin
     uint64_t sealed_through;
     uint64_t staged_count;  // records that the next sync makes durable
     uint64_t waiting_count; // records staged or synced and not yet applied
@@ -125,6 +133,13 @@ void bb_store_meta_grow(bb_store_t *self, bool is_refused);
 BB_MUST_CHECK bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query_t *query,
                                                 uint32_t battery_max, bb_snapshot_t **snapshot,
                                                 bb_fault_t *fault);
+
+// ---- streams ---------------------------------------------------------------------------------
+// A chunk of the stream was applied, at the present version.
+void bb_store_stream_applied(bb_store_t *self, const bb_stream_t *stream);
+// A flush has ended: what was applied up to have_saved_version is sealed.
+void bb_store_streams_sealed(bb_store_t *self);
+uint64_t bb_store_stream_count(const bb_store_t *self); // different ones, BB_STREAMS_MAX at most
 
 // ---- intake ----------------------------------------------------------------------------------
 static inline uint32_t bb_day_of(int64_t wall_ns)

@@ -136,6 +136,7 @@ void bb_seal_publish(bb_seal_t *self, bb_store_t *store)
     }
     store->sealed_through = self->sealed_through;
     store->have_saved_version = self->version;
+    bb_store_streams_sealed(store);
     for (uint32_t p = 0; self->adopted && p < self->partition_count; p++) {
         if (self->adopted[p].stream_count > 0) {
             s_unite(&store->have[p], &self->adopted[p]);
