@@ -12,6 +12,7 @@
 #define BB_MESSAGE_H
 
 #include "protocol/bb_chunks.h"
+#include "protocol/bb_forgotten.h"
 #include "protocol/bb_query.h"
 #include "protocol/bb_registry_entry.h"
 #include "protocol/bb_standing.h"
@@ -289,6 +290,10 @@ typedef struct {
     uint32_t entry_count;
     const bb_have_entry_t *entries;
     bb_slice_t tail_streams, tails; // bb_have_tails.h: partitions besides; not when since is 0
+    // All chunks here of streams of the asking node with smaller numbers (bb_forgotten.h) are in
+    // segments and seen by the rules, those that the have-sets told so far contain. 0: says
+    // nothing.
+    uint32_t sealed_below;
 } bb_have_t;
 
 typedef struct {
@@ -296,6 +301,10 @@ typedef struct {
     bb_lane_t lane;        // all entries are of it
     uint32_t entry_count;
     const bb_have_entry_t *entries; // what the puller has, for the partitions it wants
+    // Streams that it has forgotten, so that they are not among these: ascending by node. It wants
+    // nothing of them.
+    uint32_t forgotten_count;
+    const bb_forgotten_floor_t *forgotten;
 } bb_pull_t;
 
 typedef struct {

@@ -510,6 +510,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Have &from, bb_fault_t *faul
     to.is_last = from.is_last();
     to.tail_streams = bb::s_slice(from.tail_streams());
     to.tails = bb::s_slice(from.tails());
+    to.sealed_below = from.sealed_below();
     S_REQUIRE(to.tails.length == 0 || to.since_version > 0, "have.tails", "of a whole report");
     return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
 }
@@ -519,6 +520,16 @@ bb_error_t s_decode(bb_message_t *self, const wire::Pull &from, bb_fault_t *faul
     bb_pull_t &to = self->pull;
     S_REQUIRE(s_lane(from.lane(), to.lane), "pull.lane", "missing or out of range");
     to.budget_bytes = from.budget_bytes();
+    uint32_t count = bb::s_count(from.forgotten());
+    S_REQUIRE(count % 2 == 0 && count / 2 <= BB_NODES_MAX, "pull.forgotten", "not such pairs");
+    bb_forgotten_floor_t *floors = s_own<bb_forgotten_floor_t>(self, count / 2);
+    for (uint32_t i = 0; i < count / 2; i++) {
+        floors[i] = {from.forgotten()->Get(2 * i), from.forgotten()->Get(2 * i + 1)};
+        S_REQUIRE(floors[i].below > 0 && (i == 0 || floors[i - 1].node_hash < floors[i].node_hash),
+                  "pull.forgotten", "not ascending, or of nothing");
+    }
+    to.forgotten_count = count / 2;
+    to.forgotten = floors;
     return s_decode_entries(self, from.entries(), &to.entries, &to.entry_count, fault);
 }
 

@@ -341,7 +341,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_have_t &self)
         has_tails ? s_bytes(fbb, self.tail_streams) : Offset<flatbuffers::Vector<uint8_t>>();
     auto tails = has_tails ? s_bytes(fbb, self.tails) : Offset<flatbuffers::Vector<uint8_t>>();
     return wire::CreateHave(fbb, &incarnation, self.version, self.since_version, self.is_last,
-                            &lane, entries, streams, tails)
+                            &lane, entries, streams, tails, self.sealed_below)
         .Union();
 }
 
@@ -349,7 +349,12 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_pull_t &self)
 {
     wire::Lane lane = s_lane(self.lane);
     auto entries = s_entries(fbb, self.entries, self.entry_count);
-    return wire::CreatePull(fbb, self.budget_bytes, &lane, entries).Union();
+    static_assert(sizeof(bb_forgotten_floor_t) == 2 * sizeof(uint32_t), "pairs");
+    // Left out when nothing is forgotten.
+    auto forgotten = self.forgotten_count
+                         ? fbb.CreateVector(&self.forgotten->node_hash, 2 * self.forgotten_count)
+                         : Offset<flatbuffers::Vector<uint32_t>>();
+    return wire::CreatePull(fbb, self.budget_bytes, &lane, entries, forgotten).Union();
 }
 
 body_t s_encode(FlatBufferBuilder &fbb, const bb_watched_t &self)

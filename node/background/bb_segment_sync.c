@@ -287,11 +287,31 @@ static bool s_unite(const bb_segment_sync_t *self, s_session_t *session)
     return all == 0 || (answered > all / 2 && (all_in_dc == 0 || answered_in_dc > all_in_dc / 2));
 }
 
+// Of what is forgotten no have-set says anything any more; who counts holds it.
+static bool s_is_witness(const bb_segment_sync_t *self, const s_session_t *session, uint32_t node)
+{
+    return session->use == BB_SEGMENT_SYNC_CATCH_UP ||
+           self->options.view.has_answered(self->options.view.context, session->partition, node,
+                                           session->question) ||
+           S_IS_PLANTED(self, is_source_any);
+}
+
 static bool s_may_be_source(const bb_segment_sync_t *self, const s_session_t *session,
                             uint32_t slot)
 {
     uint32_t node = bb_topology_replicas(self->options.topology, session->partition)[slot];
-    return node != self->self_index && s_is_up(self, node) && !(session->bad_slots >> slot & 1);
+    return node != self->self_index && s_is_up(self, node) && !(session->bad_slots >> slot & 1) &&
+           s_is_witness(self, session, node);
+}
+
+// Whose windows may lack something compares them with somebody's, though the have-sets say that
+// nothing is lacking: forgotten streams are in none of them. A partition without other replicas
+// has nobody to ask; what is damaged of it is not repaired.
+static bool s_needs_source(const bb_segment_sync_t *self, const s_session_t *session)
+{
+    bool has_others = bb_topology_replica_count(self->options.topology) > 1;
+    return session->use == BB_SEGMENT_SYNC_REPAIR ||
+           (session->use == BB_SEGMENT_SYNC_REBUILD && has_others);
 }
 
 static void s_add_source(const bb_segment_sync_t *self, s_session_t *session, uint32_t slot)
@@ -321,7 +341,7 @@ static bool s_choose_sources(const bb_segment_sync_t *self, s_session_t *session
     if (session->use != BB_SEGMENT_SYNC_REPAIR) {
         bb_have_set_copy(&base, s_own(self, session->partition));
     }
-    bool is_covered = bb_have_set_includes(&base, &session->f0);
+    bool is_covered = bb_have_set_includes(&base, &session->f0) && !s_needs_source(self, session);
     for (uint32_t at = 0; at < slot_count && !is_covered; at++) {
         uint32_t slot = s_slot_at(self, at);
         bb_have_set_t both = {0};

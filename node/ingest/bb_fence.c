@@ -160,6 +160,20 @@ void bb_fence_peer(bb_fence_t *self, uint32_t node, bool is_barred)
     self->is_barred[node] = is_barred;
 }
 
+void bb_fence_forget(bb_fence_t *self, const bb_forgotten_t *forgotten)
+{
+    BB_ASSERT(self && forgotten);
+    for (s_read_t *read = self->waiting; read; read = read->next) {
+        for (uint32_t i = 0; i < read->part_count; i++) {
+            for (uint32_t t = 0; t < read->parts[i].target_count; t++) {
+                bb_forgotten_drop(forgotten, &read->parts[i].targets[t]);
+            }
+        }
+        bb_session_token_drop(&read->session, bb_forgotten_is_in,
+                              (bb_forgotten_t *)(uintptr_t)forgotten); // only looked at
+    }
+}
+
 uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
 {
     BB_ASSERT(self);

@@ -56,6 +56,9 @@ BB_MUST_CHECK bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t 
 // A peer that does not count (is_barred) will give no answer that does: a read that needs it is
 // UNAVAILABLE at once. What it answered while it counted is as good as before.
 void bb_fence_peer(bb_fence_t *self, uint32_t node, bool is_barred);
+// These streams are in no have-set from now on: reads wait for none of their chunks. Before the own
+// have-sets are without them.
+void bb_fence_forget(bb_fence_t *self, const bb_forgotten_t *forgotten);
 // The youngest request number that waiting reads need an answer to from replicas in this data
 // centre, or, when is_remote, in another one; 0: none. Looks at all parts of all waiting reads.
 uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote);

@@ -26,6 +26,7 @@ typedef struct {
     int64_t asked_mono_ns, ask_next_mono_ns;
     uint64_t full_id, full_version; // a full report that is coming in pieces
     uint32_t full_count;
+    uint32_t sealed_below; // bb_have_t
     s_pull_t pull;
 } s_lane_t;
 
@@ -416,6 +417,11 @@ static void s_adopt(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, u
     s_judge(self, now_mono_ns, index, entry, is_old);
 }
 
+static bool s_is_forgotten(const bb_have_view_t *self, const bb_stream_t *stream)
+{
+    return self->options.forgotten && bb_forgotten_has(self->options.forgotten, stream);
+}
+
 // The same for a set that grew by the ends of some of its streams.
 static bb_error_t s_extend(bb_have_view_t *self, int64_t now_mono_ns, uint32_t index, uint32_t slot,
                            const bb_have_tail_t *tails, uint32_t tail_count)
@@ -425,6 +431,9 @@ static bb_error_t s_extend(bb_have_view_t *self, int64_t now_mono_ns, uint32_t i
     bb_error_t error = BB_OK;
     for (uint32_t i = 0; error == BB_OK && i < tail_count; i++) {
         bool added = false;
+        if (s_is_forgotten(self, &tails[i].stream)) {
+            continue;
+        }
         error = bb_have_set_add(&entry->known, &tails[i].stream, 1, tails[i].last_seq, &added);
         if (added) {
             s_note_growth(self, now_mono_ns, index, slot);
@@ -481,6 +490,9 @@ static bb_error_t s_entries_adopt(bb_have_view_t *self, int64_t now_mono_ns, uin
             bb_have_set_decode(&have, report->entries[i].have.data, report->entries[i].have.length);
         if (error != BB_OK) {
             return BB_ERR_MESSAGE_CORRUPT; // what was adopted before it is true all the same
+        }
+        if (self->options.forgotten) {
+            bb_forgotten_drop(self->options.forgotten, &have);
         }
         s_adopt(self, now_mono_ns, index,
                 bb_topology_slot_of(self->options.topology, partition, node), &have);
@@ -570,7 +582,22 @@ bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32
     if (is_counted) {
         lane->answered_id = BB_MAX(lane->answered_id, request_id);
     }
+    lane->sealed_below = is_counted ? report->sealed_below : 0;
     return BB_OK;
+}
+
+uint32_t bb_have_view_sealed_below(const bb_have_view_t *self, uint32_t node, uint32_t partition)
+{
+    return s_lane_of(self, node, partition)->sealed_below;
+}
+
+void bb_have_view_forget(bb_have_view_t *self)
+{
+    for (size_t i = 0; i < (size_t)self->partition_count * self->slot_count; i++) {
+        bb_forgotten_drop(self->options.forgotten, &self->entries[i].known);
+    }
+    self->change_count++;
+    self->is_pull_checked = false;
 }
 
 uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node, uint32_t partition)
@@ -592,18 +619,6 @@ bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node, uint32_t p
     return s_lane_of(self, node, partition)->is_known;
 }
 
-static bool s_contains_range(const bb_have_set_t *have, const bb_stream_t *stream,
-                             uint64_t first_seq, uint64_t last_seq)
-{
-    const bb_have_stream_t *found = bb_have_set_stream(have, stream);
-    for (uint32_t i = 0; found && i < found->range_count; i++) {
-        if (found->ranges[i].first_seq <= first_seq && last_seq <= found->ranges[i].last_seq) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const bb_stream_t *stream,
                           uint64_t first_seq, uint64_t last_seq)
 {
@@ -614,7 +629,8 @@ bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const 
     uint32_t index = self->index_of[partition];
     for (uint32_t slot = 0; slot < self->slot_count; slot++) {
         if (s_node_at(self, index, slot) != self->self_index &&
-            !s_contains_range(&s_entry(self, index, slot)->known, stream, first_seq, last_seq)) {
+            !bb_have_set_contains_range(&s_entry(self, index, slot)->known, stream, first_seq,
+                                        last_seq)) {
             return false;
         }
     }

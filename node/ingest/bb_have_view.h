@@ -31,6 +31,7 @@
 #define BB_HAVE_VIEW_H
 
 #include "cluster-config/bb_topology.h"
+#include "protocol/bb_forgotten.h"
 #include "protocol/bb_message.h"
 
 typedef struct bb_have_view bb_have_view_t;
@@ -58,6 +59,9 @@ typedef struct {
     uint64_t request_id_first;
     bb_have_own_fn own;
     void *own_context;
+    // Streams that are in no have-set: left out of what is reported. Borrowed, may grow (then
+    // _forget); NULL: none.
+    const bb_forgotten_t *forgotten;
 } bb_have_view_options_t;
 
 bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options);
@@ -109,6 +113,11 @@ bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node, uint32_t p
 bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const bb_stream_t *stream,
                           uint64_t first_seq, uint64_t last_seq);
 uint64_t bb_have_view_change_count(const bb_have_view_t *self); // grows when known sets change
+// More is forgotten: takes it out of what is known.
+void bb_have_view_forget(bb_have_view_t *self);
+// As that node said with its last report that counts, of the lane of the partition: chunks that the
+// have-sets of streams of ours below this number contain are sealed there. 0: it said nothing.
+uint32_t bb_have_view_sealed_below(const bb_have_view_t *self, uint32_t node, uint32_t partition);
 
 // ---- pulls -------------------------------------------------------------------------------------
 // A reader waits for the partition.

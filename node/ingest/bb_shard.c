@@ -63,6 +63,8 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     BB_ASSERT(self->self_index < self->node_count);
     BB_ASSERT(self->partition_count == options->store.partition_count);
     self->replication = bb_replication_new(self->topology);
+    self->forget =
+        bb_shard_forget_new(self->topology, &self->options.stream, self->partition_count);
     bb_have_view_options_t view = {
         .topology = self->topology,
         .store_index = options->store.store_index,
@@ -71,6 +73,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
         .request_id_first = s_request_id_first(&self->options.stream),
         .own = bb_shard_own_have,
         .own_context = self,
+        .forgotten = bb_shard_forgotten(self->forget),
     };
     self->view = bb_have_view_new(&view);
     self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
@@ -146,6 +149,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
     bb_watch_destroy(&self->watch);
     bb_fence_destroy(&self->fence);
     bb_have_view_destroy(&self->view);
+    bb_shard_forget_destroy(&self->forget);
     bb_replication_destroy(&self->replication);
     bb_store_close(&self->store);
     free(self->staged);
@@ -302,6 +306,7 @@ void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
     s_time_set(self, time);
     // First what others wait for: durability, acknowledgements, outcomes.
     bb_shard_commit_staged(self);
+    bb_shard_forget_step(self);
     bb_shard_acks_send(self);
     bb_replication_tick(self->replication, time.mono_ns);
     bb_shard_outcomes(self);
@@ -360,6 +365,7 @@ int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
     if (self->watch) {
         wake_mono_ns = BB_MIN(wake_mono_ns, self->watch_next_mono_ns);
     }
+    wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_forget_wake_mono_ns(self));
     if (bb_fence_waiting_count(self->fence) > 0) {
         wake_mono_ns = BB_MIN(wake_mono_ns, bb_fence_wake_mono_ns(self->fence));
         wake_mono_ns = BB_MIN(wake_mono_ns, self->time.mono_ns + BB_HAVE_ANSWER_NS_MAX / 4);

@@ -115,8 +115,9 @@ void bb_shard_set_standing(bb_shard_t *self, bb_shard_time_t time, bb_standing_t
 bb_standing_t bb_shard_standing(const bb_shard_t *self);
 // A node whose disk was lost may count again as far as this store goes: every partition has taken
 // over, by segment sync (bb_shard_sync.h), all that a majority of the other replicas had, of all
-// and of those in its data centre, when they were asked since the standing became REBUILDING. A
-// partition without other replicas has nothing to wait for.
+// and of those in its data centre, when they were asked since the standing became REBUILDING: what
+// have-sets say, and by comparing windows what they say nothing of (forgotten streams). A partition
+// without other replicas has nothing to wait for.
 bool bb_shard_is_rebuilt(const bb_shard_t *self);
 // Whether the peer counts, as it says of itself; true until something else was said. Only spares
 // waiting for what cannot come: nothing is counted by it.
@@ -124,6 +125,13 @@ void bb_shard_peer_standing(bb_shard_t *self, bb_shard_time_t time, uint32_t pee
                             bool is_counting);
 // The route score's verdict (bb_route_score.h): a slow peer passes no chunks on if another can.
 void bb_shard_peer_slow(bb_shard_t *self, uint32_t peer_index, bool is_slow);
+// The streams that the node has heard to be forgotten (protocol/bb_forgotten.h), all of them:
+// before it is told that it counts, and when there are more. Chunks of them that no other replica
+// is known to hold get dots of our stream first.
+void bb_shard_forget(bb_shard_t *self, bb_shard_time_t time, const bb_forgotten_t *forgotten);
+// The streams of this node's earlier processes may be forgotten as far as this store goes
+// (bb_forget.h); what was true once stays so.
+bool bb_shard_is_settled(const bb_shard_t *self);
 void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
                        bb_error_t error);
 
@@ -163,6 +171,9 @@ typedef struct {
     // Chunks held here that a majority of the data centre's replicas is not known to hold, and the
     // age of the oldest of them that this process start accepted.
     uint64_t dc_lag_chunks[BB_DCS_MAX], dc_lag_ns[BB_DCS_MAX];
+    uint64_t streams_forgotten;   // counted in each partition
+    uint64_t chunks_reoriginated; // of them, that got dots of our stream
+    uint64_t chunks_dead;         // of streams that are forgotten or ended: not taken
     uint64_t chunks_contradicted; // a dot came again with another content: refused
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
@@ -226,6 +237,7 @@ typedef enum {
     BB_PLANTED_RETRY_NOT_IDEMPOTENT,   // a delete that is repeated draws another generation
     BB_PLANTED_STREAM_RESUMED,         // a start goes on with the stream of the one before
     BB_PLANTED_WATCH_EARLY,            // chunks are watched before their events are durable
+    BB_PLANTED_FORGET_EARLY,           // streams are forgotten that somebody lacks
 } bb_planted_t;
 #endif
 

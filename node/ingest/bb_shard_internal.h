@@ -14,6 +14,7 @@
 //   bb_shard_release.c   quarantined points made normal
 //   bb_shard_sync.c      what no journal has: compared and fetched, or given
 //   bb_shard_standing.c  whether this node counts as a replica, and what follows
+//   bb_shard_forget.c    dead streams that everybody holds alike are forgotten
 #ifndef BB_SHARD_INTERNAL_H
 #define BB_SHARD_INTERNAL_H
 
@@ -26,6 +27,7 @@
 #include "node/ingest/bb_relay.h"
 #include "node/ingest/bb_replication.h"
 #include "node/ingest/bb_shard.h"
+#include "node/ingest/bb_shard_forget.h"
 #include "node/ingest/bb_shard_sync.h"
 #include "node/ingest/bb_watch.h"
 
@@ -63,6 +65,7 @@ typedef struct bb_pending_write {
     uint64_t point_count;
     struct bb_pending_release *release; // not a client's: part of this release
     struct bb_watch_work *watch;        // likewise: events of this piece of work
+    bool is_moved;                      // nor this: it had a dot of a stream that is forgotten
 } bb_pending_write_t;
 
 typedef struct {
@@ -93,6 +96,7 @@ typedef struct bb_pull_request {
     uint32_t count;
     uint32_t *partitions;
     bb_have_set_t *have;
+    bb_forgotten_t *forgotten; // there, so that `have` is without it; NULL: nothing
 } bb_pull_request_t;
 
 typedef struct {
@@ -130,6 +134,7 @@ struct bb_shard {
     bb_have_view_t *view;
     bb_fence_t *fence;
     bb_have_teller_t *teller;
+    bb_shard_forget_t *forget;
     bb_standing_t standing;
     bb_relay_t *relay;
     bb_dc_lag_t *dc_lag;
@@ -215,6 +220,8 @@ typedef struct {
     bb_level_t level;
     int64_t deadline_mono_ns;
     bool is_judged; // times are judged: what is too far ahead is quarantined
+    // Not NULL: it had these dots, and keeps what was said with them: verdicts, time of origin.
+    const bb_chunks_t *moved;
     bb_buffer_t *batch_buffer;
     bb_batch_t *batch;
     bb_pending_write_t *write; // taken over on BB_OK

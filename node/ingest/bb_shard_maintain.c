@@ -172,7 +172,8 @@ static bool s_is_watched(void *context, uint32_t partition, const bb_stream_t *s
                          uint64_t first_seq, uint64_t last_seq)
 {
     const bb_shard_t *self = context;
-    return !self->watch || bb_watch_is_done(self->watch, partition, stream, first_seq, last_seq);
+    return !self->watch || bb_forgotten_has(bb_shard_forgotten(self->forget), stream) ||
+           bb_watch_is_done(self->watch, partition, stream, first_seq, last_seq);
 }
 
 // bb_store_is_held_fn: the last known have-set of every other replica contains the range. A
@@ -185,7 +186,8 @@ static bool s_is_held(void *context, uint32_t partition, const bb_stream_t *stre
         return true;
     }
     return s_is_watched(context, partition, stream, first_seq, last_seq) &&
-           bb_have_view_is_held(self->view, partition, stream, first_seq, last_seq);
+           (bb_forgotten_has(bb_shard_forgotten(self->forget), stream) ||
+            bb_have_view_is_held(self->view, partition, stream, first_seq, last_seq));
 }
 
 static void s_trim(bb_shard_t *self)

@@ -246,6 +246,13 @@ static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_messa
     if (error == BB_OK && !bb_shard_is_placed(self, &incoming.staged.batch)) {
         error = BB_ERR_PARTITION;
     }
+    bool is_live = message->request_id == 0;
+    if (error == BB_OK && bb_shard_is_dead(self, &incoming.staged.chunks.stream, is_live)) {
+        bb_have_view_pulled(self->view, self->time.mono_ns, node, message->request_id, false);
+        self->stats.chunks_dead += incoming.staged.batch.part_count;
+        s_incoming_drop(&incoming);
+        return BB_OK;
+    }
     if (error == BB_OK) { // before it is synced here: the others should not wait for our disk
         error = bb_shard_forward(self, node, message, &incoming.staged);
     }
@@ -345,6 +352,7 @@ static void s_have_send(bb_shard_t *self, uint32_t node, const bb_message_t *req
                  .version = bb_store_version(self->store),
                  .since_version = since_version,
                  .is_last = is_last,
+                 .sealed_below = bb_shard_sealed_below(self, node),
                  .lane = request->have_request.lane,
                  .entry_count = entries->count,
                  .entries = entries->entries},
@@ -511,6 +519,7 @@ static void s_pull_remove(bb_pull_request_t **link)
     }
     free(pull->partitions);
     free(pull->have);
+    free(pull->forgotten);
     free(pull);
 }
 
@@ -538,6 +547,13 @@ static bool s_pull_fill(bb_shard_t *self, bb_pull_request_t *waiting, const bb_p
             return false;
         }
         waiting->partitions[waiting->count++] = partition;
+    }
+    if (pull->forgotten_count > 0) {
+        waiting->forgotten = bb_alloc_zero(1, sizeof *waiting->forgotten);
+    }
+    for (uint32_t i = 0; i < pull->forgotten_count; i++) {
+        bb_forgotten_raise(waiting->forgotten, pull->forgotten[i].node_hash,
+                           pull->forgotten[i].below);
     }
     return true;
 }
@@ -594,6 +610,24 @@ static void s_emit(void *context, uint8_t *chunks, size_t chunks_length, uint8_t
     bb_buffer_drop(&batch_buffer);
 }
 
+// What the asker has forgotten and we have not yet, he has.
+static void s_pull_forget(const bb_shard_t *self, bb_pull_request_t *pull, uint32_t index)
+{
+    const bb_have_set_t *own = bb_store_have(self->store, pull->partitions[index]);
+    for (uint32_t s = 0; s < own->stream_count && pull->forgotten; s++) {
+        const bb_have_stream_t *stream = &own->streams[s];
+        if (!bb_forgotten_has(pull->forgotten, &stream->stream)) {
+            continue;
+        }
+        for (uint32_t r = 0; r < stream->range_count; r++) {
+            bb_error_t error =
+                bb_have_set_add(&pull->have[index], &stream->stream, stream->ranges[r].first_seq,
+                                stream->ranges[r].last_seq, NULL);
+            bb_ignore(error, "LIMIT: he is sent what he does not want");
+        }
+    }
+}
+
 // Sends what the peer lacks, within the budget. PULL_DONE goes the way of the chunks, so that it
 // does not overtake them when nothing is lost.
 static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budget_bytes)
@@ -619,6 +653,7 @@ static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budg
                 BB_OK) {
             continue; // too many ranges: it stays as it was asked, or has some more
         }
+        s_pull_forget(self, pull, i);
     }
     bb_error_t error = bb_store_missing(self->store, pull->partitions, pull->have, pull->count,
                                         BB_MIN(budget_bytes, pull->budget_bytes), s_emit, &emit,
@@ -702,6 +737,7 @@ void bb_shard_pull(bb_shard_t *self)
                           bb_store_have(self->store, self->partitions[i]));
         }
         s_entries_finish(&entries);
+        const bb_forgotten_t *forgotten = bb_shard_forgotten(self->forget);
         bb_message_t message = {
             .kind = BB_KIND_PULL,
             .epoch = self->epoch,
@@ -709,7 +745,9 @@ void bb_shard_pull(bb_shard_t *self)
             .pull = {.budget_bytes = BB_SHARD_PULL_BUDGET_BYTES,
                      .lane = lane,
                      .entry_count = entries.count,
-                     .entries = entries.entries},
+                     .entries = entries.entries,
+                     .forgotten_count = forgotten->count,
+                     .forgotten = forgotten->floors},
         };
         bb_shard_send(self, node, false, &message, NULL, NULL);
         s_entries_free(&entries);

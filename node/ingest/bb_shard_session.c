@@ -56,10 +56,13 @@ bb_error_t bb_shard_session_wanted(const bb_shard_t *self, const bb_query_t *que
                                    bb_session_token_t *session)
 {
     BB_ASSERT(self && query && session);
-    (void)self;
     *session = (bb_session_token_t){0};
     if (query->session.length == 0 || BB_IS_PLANTED(self, BB_PLANTED_SESSION_IGNORED)) {
         return BB_OK;
     }
-    return bb_session_token_decode(session, query->session);
+    bb_error_t error = bb_session_token_decode(session, query->session);
+    const bb_forgotten_t *forgotten = bb_shard_forgotten(self->forget);
+    bb_session_token_drop(session, bb_forgotten_is_in,
+                          (bb_forgotten_t *)(uintptr_t)forgotten); // only looked at
+    return error;
 }

@@ -655,6 +655,7 @@ void bb_shard_sync_flushed(bb_shard_t *shard)
     self->adopt_mono_ns = BB_NEVER_NS;
     self->look_mono_ns = shard->time.mono_ns;
     bb_segment_sync_adopted(self->core);
+    bb_shard_forget_adopted(shard);
     for (uint32_t node = 0; node < shard->node_count; node++) {
         if (node != shard->self_index) {
             bb_shard_ack_all(shard, node); // dots of live streams may be among them

@@ -52,7 +52,8 @@ static void s_work_free(bb_watch_work_t *work)
 
 static void s_work_done(bb_shard_t *self, const bb_watch_work_t *work)
 {
-    for (uint32_t i = 0; i < work->dot_count; i++) {
+    bool is_forgotten = bb_forgotten_has(bb_shard_forgotten(self->forget), &work->stream);
+    for (uint32_t i = 0; i < work->dot_count && !is_forgotten; i++) {
         bb_error_t error =
             bb_watch_add(self->watch, work->partitions[i], &work->stream, work->seqs[i]);
         bb_ignore(error, "LIMIT: evaluated again when the set has fewer holes");
@@ -439,6 +440,7 @@ bb_error_t bb_shard_watch_told(bb_shard_t *self, uint32_t peer_index, const bb_m
                     ? bb_have_set_decode(&set, entry->have.data, entry->have.length)
                     : BB_ERR_MESSAGE_CORRUPT;
         if (error == BB_OK) {
+            bb_forgotten_drop(bb_shard_forgotten(self->forget), &set);
             bb_watch_learn(self->watch, entry->partition, &set);
         }
     }

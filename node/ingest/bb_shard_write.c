@@ -518,6 +518,11 @@ bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
         chunks.quarantined_count = s_judge(self, batch, quarantined_points);
         chunks.quarantined = self->quarantined;
     }
+    if (submit->moved) {
+        chunks.origin_wall_ns = submit->moved->origin_wall_ns;
+        chunks.quarantined_count = submit->moved->quarantined_count;
+        chunks.quarantined = submit->moved->quarantined;
+    }
     uint8_t *data = NULL;
     size_t length = 0;
     bb_chunks_encode(&chunks, &data, &length);
@@ -671,7 +676,9 @@ void bb_shard_outcomes(bb_shard_t *self)
     bb_replication_done_t done;
     while (bb_replication_next(self->replication, &done)) {
         bb_pending_write_t *write = (bb_pending_write_t *)(uintptr_t)done.context;
-        if (write->release) {
+        if (write->is_moved) {
+            bb_ignore(done.error, "who moved it looks for its dots");
+        } else if (write->release) {
             bb_shard_release_ended(self, write->release, done.error, write->point_count);
         } else if (write->watch) {
             bb_shard_watch_ended(self, write->watch, done.error);

@@ -149,6 +149,16 @@ void bb_watch_learn(bb_watch_t *self, uint32_t partition, const bb_have_set_t *w
     }
 }
 
+void bb_watch_forget(bb_watch_t *self, const bb_forgotten_t *forgotten)
+{
+    BB_ASSERT(self && forgotten);
+    for (uint32_t i = 0; i < self->our_count; i++) {
+        bb_forgotten_drop(forgotten, &self->partitions[i].watched);
+        bb_forgotten_drop(forgotten, &self->partitions[i].done);
+        bb_forgotten_drop(forgotten, &self->partitions[i].pending);
+    }
+}
+
 uint64_t bb_watch_version(const bb_watch_t *self)
 {
     BB_ASSERT(self);

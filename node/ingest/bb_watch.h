@@ -57,6 +57,8 @@ BB_MUST_CHECK bb_error_t bb_watch_add(bb_watch_t *self, uint32_t partition,
                                       const bb_stream_t *stream, uint64_t seq);
 // Another replica says what is watched; of partitions that are not ours without effect.
 void bb_watch_learn(bb_watch_t *self, uint32_t partition, const bb_have_set_t *watched);
+// Takes these streams out of all sets; what is added or learned later must be without them.
+void bb_watch_forget(bb_watch_t *self, const bb_forgotten_t *forgotten);
 // Grows with each change of a set; that of a partition says when it last changed.
 uint64_t bb_watch_version(const bb_watch_t *self);
 uint64_t bb_watch_set_version(const bb_watch_t *self, uint32_t partition);

@@ -233,8 +233,11 @@ EXPECTED = {
         "takes_tails": True}),
     "message_have": message("HAVE", {
         "incarnation": hexed([4], 16), "version": 72, "since_version": 71, "is_last": True, "lane": {"count": 6, "index": 2},
-        "entries": ENTRIES, "tail_streams": b"0123456789abcdef", "tails": b"\0\1\2"}),
-    "message_pull": message("PULL", {"budget_bytes": 4 << 20, "lane": {"count": 1, "index": 0}, "entries": ENTRIES}),
+        "entries": ENTRIES, "tail_streams": b"0123456789abcdef", "tails": b"\0\1\2",
+        "sealed_below": 4711}),
+    "message_pull": message("PULL", {
+        "budget_bytes": 4 << 20, "lane": {"count": 1, "index": 0}, "entries": ENTRIES,
+        "forgotten": [7, 1, 8, 0xffffffff]}),
     "message_pull_done": message("PULL_DONE", {
         "more": True, "lane": {"count": 2, "index": 1}, "chunk_count": 10, "unavailable": [17, 3]}),
     "message_watched": message("WATCHED", {"lane": {"count": 6, "index": 5}, "entries": ENTRIES}),

@@ -185,11 +185,11 @@ static inline void h_job(void *context, bb_store_job_t *job)
     node->job = job;
 }
 
-static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
+static inline void h_open_as(h_cluster_t *self, uint32_t index, bb_stream_t stream)
 {
     h_node_t *node = &self->nodes[index];
     static const char *const ids[H_NODES_MAX] = {"n1", "n2", "n3", "n4", "n5", "n6"};
-    node->stream = test_stream(stream);
+    node->stream = stream;
     bb_shard_options_t options = self->tuning;
     options.store = (bb_store_options_t){
         .vfs = bb_sim_disk_vfs(node->disk),
@@ -212,6 +212,11 @@ static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
     if (bb_shard_open(&options, &report, &node->shard, &fault) != BB_OK) {
         fail_msg("%s", fault.text);
     }
+}
+
+static inline void h_open(h_cluster_t *self, uint32_t index, uint8_t stream)
+{
+    h_open_as(self, index, test_stream(stream));
 }
 
 static inline void h_tell(h_cluster_t *self, uint32_t whom, uint32_t about, bool is_up)
@@ -335,15 +340,20 @@ static inline void h_crash(h_cluster_t *self, uint32_t index)
     }
 }
 
-static inline void h_restart(h_cluster_t *self, uint32_t index, uint8_t stream)
+static inline void h_restart_as(h_cluster_t *self, uint32_t index, bb_stream_t stream)
 {
-    h_open(self, index, stream);
+    h_open_as(self, index, stream);
     for (uint32_t i = 0; i < self->node_count; i++) {
         if (i != index && self->nodes[i].shard) {
             h_tell(self, i, index, true);
             h_tell(self, index, i, true);
         }
     }
+}
+
+static inline void h_restart(h_cluster_t *self, uint32_t index, uint8_t stream)
+{
+    h_restart_as(self, index, test_stream(stream));
 }
 
 static inline void h_free(h_cluster_t **self_pointer)

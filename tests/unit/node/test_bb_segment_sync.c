@@ -823,12 +823,53 @@ static void test_sources(void **state)
     free(world);
 }
 
+// Goal: have-sets say nothing of forgotten streams, so who may lack something compares windows
+// though no have-set says that it does, and with one that counts: not with the first that is up.
+// Method: nobody has any dot; a repair with one that counts and one that does not, a rebuild.
+static void test_nothing_said(void **state)
+{
+    (void)state;
+    world_t *world = bb_alloc(sizeof *world);
+    for (uint32_t use = 0; use < 2; use++) {
+        s_world_open(world, 3);
+        bb_sync_window_t window = {BB_SYNC_NORMAL, 1};
+        uint32_t partition = 0;
+        if (use == 0) {
+            s_want_all(world, BB_SEGMENT_SYNC_REBUILD);
+        } else {
+            bb_segment_sync_repair(world->core, &window, 1, &partition, 1);
+        }
+        bb_segment_sync_action_t action;
+        uint32_t asked = 0;
+        for (uint32_t i = 0; i < 40; i++) {
+            world->now_ns += 100 * BB_NS_PER_MS;
+            while (bb_segment_sync_next(world->core, world->now_ns, &action)) {
+                assert_int_equal(action.kind, BB_SEGMENT_SYNC_DO_ASK);
+                assert_true(use == 0 || action.node == 2); // 1 has said nothing that counts
+                asked++;
+            }
+            if (i == 10) {
+                assert_int_equal(asked, 0);
+                s_report(world, 2);
+            }
+            if (i == 20 && use == 0) { // a majority of the others
+                assert_int_equal(asked, 0);
+                s_report(world, 1);
+                s_report(world, 2);
+            }
+        }
+        assert_true(asked > 0);
+        s_world_close(world);
+    }
+    free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adoption),      cmocka_unit_test(test_hostile_answers),
         cmocka_unit_test(test_endless_pages), cmocka_unit_test(test_wrong_forms),
-        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_sources),       cmocka_unit_test(test_nothing_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,6 +223,7 @@ static inline void message_same_peer_body(const bb_message_t *a, const bb_messag
         message_same_entries(a->have.entries, b->have.entries, a->have.entry_count);
         message_same_text(a->have.tail_streams, b->have.tail_streams);
         message_same_text(a->have.tails, b->have.tails);
+        assert_int_equal(a->have.sealed_below, b->have.sealed_below);
         break;
     case BB_KIND_PULL:
         MESSAGE_SAME(pull.budget_bytes);
@@ -230,6 +231,11 @@ static inline void message_same_peer_body(const bb_message_t *a, const bb_messag
         MESSAGE_SAME(pull.lane.index);
         MESSAGE_SAME(pull.entry_count);
         message_same_entries(a->pull.entries, b->pull.entries, a->pull.entry_count);
+        MESSAGE_SAME(pull.forgotten_count);
+        for (uint32_t i = 0; i < a->pull.forgotten_count; i++) {
+            MESSAGE_SAME(pull.forgotten[i].node_hash);
+            MESSAGE_SAME(pull.forgotten[i].below);
+        }
         break;
     case BB_KIND_PULL_DONE:
         MESSAGE_SAME(pull_done.more);

@@ -63,6 +63,7 @@ static const bb_ack_batch_t s_ack_batches[] = {
     {.partition = 3, .part_count = 300, .seq = 41, .dot_sum = UINT64_C(0xfedcba9876543210)},
     {.partition = 1018, .part_count = 1, .seq = UINT64_MAX, .dot_sum = 1}};
 static const bb_dot_range_t s_ranges[2] = {{3, 0, 1, UINT64_MAX}, {1023, 0, 77, 77}};
+static const bb_forgotten_floor_t s_floors[] = {{7, 1}, {8, UINT32_MAX}};
 static const bb_have_entry_t s_entries[2] = {{11, S_TEXT("0123456789abcdef")}, {12, {0}}};
 static const uint32_t s_unavailable[2] = {17, 3};
 
@@ -231,11 +232,16 @@ static bb_message_t s_sample(bb_kind_t kind)
                              .entry_count = 2,
                              .entries = s_entries,
                              .tail_streams = bb_slice("0123456789abcdef", 16),
-                             .tails = bb_slice("\x00\x01\x02", 3)};
+                             .tails = bb_slice("\x00\x01\x02", 3),
+                             .sealed_below = 4711};
         break;
     case BB_KIND_PULL:
-        m.pull = (bb_pull_t){
-            .budget_bytes = 4 << 20, .lane = {1, 0}, .entry_count = 2, .entries = s_entries};
+        m.pull = (bb_pull_t){.forgotten_count = 2,
+                             .forgotten = s_floors,
+                             .budget_bytes = 4 << 20,
+                             .lane = {1, 0},
+                             .entry_count = 2,
+                             .entries = s_entries};
         break;
     case BB_KIND_PULL_DONE:
         m.pull_done = (bb_pull_done_t){.more = true,
