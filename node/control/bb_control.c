@@ -11,6 +11,7 @@
 #define S_IDENTITY_VERSION 1
 #define S_PATH_BYTES       4096u
 #define S_DOUBT_BYTES      128u
+#define S_FORGET_CONTEXT   UINT64_C(0x666f7267)
 
 struct bb_control {
     bb_control_options_t options;
@@ -20,6 +21,8 @@ struct bb_control {
     bb_registry_disk_t *disk;
     bb_boot_disk_t identity; // as it was found
     bool has_promised;       // since the last mark
+    bool is_settled;         // earlier streams of ours are, in every store
+    bool is_forget_put;
     bool is_broken;
     char doubt[S_DOUBT_BYTES]; // why a store is not the one that it should be
     int64_t mark_next_mono_ns;
@@ -56,6 +59,59 @@ bb_error_t bb_control_identity_decode(bb_boot_disk_t *disk, bb_slice_t identity)
     memcpy(disk->disk_id, bytes + 12, sizeof disk->disk_id);
     memcpy(disk->incarnation.bytes, bytes + 28, sizeof disk->incarnation.bytes);
     return BB_OK;
+}
+
+// ---- number of a start ---------------------------------------------------------------------
+
+typedef struct {
+    const char *node_id;
+    uint32_t node_hash;
+    uint32_t number; // the smallest that may be taken
+} s_numbers_t;
+
+static bb_error_t s_number_entry(void *context, const bb_registry_entry_t *entry)
+{
+    s_numbers_t *self = context;
+    if (entry->kind == BB_REGISTRY_FORGOTTEN && entry->key.length == strlen(self->node_id) &&
+        memcmp(entry->key.data, self->node_id, entry->key.length) == 0) {
+        self->number = BB_MAX(self->number, (uint32_t)BB_MIN(entry->number, UINT32_MAX));
+    }
+    return BB_OK;
+}
+
+static bb_error_t s_number_identity(void *context, bb_slice_t identity)
+{
+    s_numbers_t *self = context;
+    bb_boot_disk_t disk;
+    bb_error_t error = bb_control_identity_decode(&disk, identity);
+    if (error == BB_OK && bb_stream_hash(&disk.incarnation) == self->node_hash) {
+        uint32_t last = bb_stream_number(&disk.incarnation);
+        self->number = BB_MAX(self->number, BB_MIN(last, UINT32_MAX - 1) + 1);
+    }
+    return error;
+}
+
+bb_error_t bb_control_stream_number(const bb_control_starting_t *starting, uint32_t *number,
+                                    bb_fault_t *fault)
+{
+    BB_ASSERT(starting && number);
+    int64_t seconds = BB_MAX(starting->now_wall_ns / BB_NS_PER_S, INT64_C(1));
+    s_numbers_t numbers = {.node_id = starting->node_id,
+                           .node_hash = bb_stream_node_hash(starting->node_id),
+                           .number = (uint32_t)BB_MIN(seconds, (int64_t)UINT32_MAX)};
+    bb_registry_disk_options_t options = {.vfs = starting->vfs,
+                                          .kv = starting->kv,
+                                          .directory = starting->directory,
+                                          .context = &numbers,
+                                          .entry = s_number_entry,
+                                          .identity = s_number_identity};
+    bb_registry_disk_t *disk = NULL;
+    bb_error_t error = bb_registry_disk_open(&options, &disk, fault);
+    bb_registry_disk_close(&disk);
+    if (error == BB_OK) {
+        *number = numbers.number;
+    }
+    return error;
 }
 
 // ---- life ----------------------------------------------------------------------------------
@@ -198,7 +254,28 @@ void bb_control_rebuilt(bb_control_t *self)
     }
 }
 
+void bb_control_settled(bb_control_t *self)
+{
+    BB_ASSERT(self);
+    self->is_settled = true;
+}
+
 // ---- steps ---------------------------------------------------------------------------------
+
+// Says that streams of earlier starts are forgotten; again when too much else is being put.
+static void s_forget(bb_control_t *self, int64_t now_mono_ns)
+{
+    uint32_t number = bb_stream_number(&self->options.incarnation);
+    if (!self->is_settled || self->is_forget_put || number == 0 ||
+        bb_boot_state(self->boot) != BB_BOOT_COUNTING) {
+        return;
+    }
+    bb_registry_entry_t entry = {.kind = BB_REGISTRY_FORGOTTEN,
+                                 .key = bb_slice(self->node_id, strlen(self->node_id)),
+                                 .number = number};
+    self->is_forget_put = bb_registry_put(self->registry, now_mono_ns, &entry, BB_REGISTRY_NEED_ALL,
+                                          S_FORGET_CONTEXT) == BB_OK;
+}
 
 // True: a put ended, so there may be more to decide.
 static bool s_decide(bb_control_t *self, int64_t now_mono_ns)
@@ -212,6 +289,7 @@ static bool s_decide(bb_control_t *self, int64_t now_mono_ns)
             bb_boot_outcome(self->boot, &outcome);
         }
     }
+    s_forget(self, now_mono_ns);
     if (self->has_promised && now_mono_ns >= self->mark_next_mono_ns) {
         self->has_promised = false;
         self->mark_next_mono_ns = now_mono_ns + self->options.mark_interval_ns;
@@ -344,6 +422,36 @@ bool bb_control_is_broken(const bb_control_t *self)
 {
     BB_ASSERT(self);
     return self->is_broken;
+}
+
+bool bb_control_forgotten(const bb_control_t *self, uint64_t *version, bb_forgotten_t *forgotten)
+{
+    BB_ASSERT(self && version && forgotten);
+    uint64_t present = bb_registry_version(self->registry) + 1;
+    if (*version == present) {
+        return false;
+    }
+    *version = present;
+    *forgotten = (bb_forgotten_t){0};
+    for (uint32_t node = 0; node < bb_topology_node_count(self->options.topology); node++) {
+        const char *id = bb_topology_node(self->options.topology, node)->id;
+        bb_registry_entry_t entry;
+        if (bb_registry_get(self->registry, BB_REGISTRY_FORGOTTEN, bb_slice(id, strlen(id)),
+                            &entry)) {
+            bb_forgotten_raise(forgotten, bb_stream_node_hash(id),
+                               (uint32_t)BB_MIN(entry.number, UINT32_MAX));
+        }
+    }
+    return true;
+}
+
+bool bb_control_is_stale(const bb_control_t *self)
+{
+    BB_ASSERT(self);
+    bb_registry_entry_t entry;
+    return bb_registry_get(self->registry, BB_REGISTRY_FORGOTTEN,
+                           bb_slice(self->node_id, strlen(self->node_id)), &entry) &&
+           entry.number > bb_stream_number(&self->options.incarnation);
 }
 
 bb_registry_t *bb_control_registry(bb_control_t *self)

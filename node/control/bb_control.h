@@ -11,6 +11,8 @@
 // Order that must be kept: nothing is told to anybody before it is durable here. So each step
 // writes first, syncs once, and then sends.
 //
+//   every store: earlier streams of ours are settled ──▶ forgotten(this node, this start) ──▶ all
+//
 //   heartbeat of a peer: its digest differs ──▶ REGISTRY messages ◀──▶ its bb_control
 //   boot and mark ──▶ own disk ──▶ registry ──▶ own disk ──▶ a majority ──▶ standing
 #ifndef BB_CONTROL_H
@@ -18,6 +20,7 @@
 
 #include "cluster-config/bb_topology.h"
 #include "node/control/bb_boot.h"
+#include "protocol/bb_forgotten.h"
 #include "protocol/bb_standing.h"
 #include "storage/bb_registry_disk.h"
 
@@ -35,13 +38,26 @@ typedef struct {
     bb_kv_driver_t *kv;
     const char *directory;    // of the node's data; DIR/registry is made when it is not there
     uint32_t store_count;     // their folders, DIR/store-NN, exist; each gets the marks first
-    bb_stream_t incarnation;  // of this process
+    bb_stream_t incarnation;  // of this process; its number: bb_control_stream_number
     uint8_t disk_id[16];      // random; becomes the folder's identity if it has none
     int64_t mark_interval_ns; // 0 = BB_CONTROL_MARK_NS
     void *context;
     // A REGISTRY message for a peer; may be lost. Must not call back.
     void (*send)(void *context, uint32_t peer_index, const bb_message_t *message);
 } bb_control_options_t;
+
+// The number for the stream of a start (bb_forgotten.h), before anything of the node is opened:
+// above all that the disk knows of this node's starts, and the seconds of its clock if those are
+// more, so that a new disk or an older copy of one does not begin below what is forgotten. Errors:
+// those of bb_registry_disk_open.
+typedef struct {
+    bb_vfs_t *vfs;
+    bb_kv_driver_t *kv;
+    const char *directory, *node_id;
+    int64_t now_wall_ns;
+} bb_control_starting_t;
+BB_MUST_CHECK bb_error_t bb_control_stream_number(const bb_control_starting_t *starting,
+                                                  uint32_t *number, bb_fault_t *fault);
 
 // A store that has not seen what the node has (bb_store_mark.h) was lost or put back alone: the
 // node must rebuild. Errors: those of bb_registry_disk_open. A registry that does not verify is
@@ -61,6 +77,9 @@ BB_MUST_CHECK bb_error_t bb_control_receive(bb_control_t *self, uint32_t peer_in
 void bb_control_promised(bb_control_t *self);
 // Every store holds what a majority of the others does. No effect unless REBUILDING.
 void bb_control_rebuilt(bb_control_t *self);
+// Every store says that streams of earlier starts may be forgotten (bb_shard_is_settled): all nodes
+// are told so, while this one counts.
+void bb_control_settled(bb_control_t *self);
 // Decides, writes, syncs, sends. Also at _wake_mono_ns.
 void bb_control_step(bb_control_t *self, int64_t now_mono_ns);
 int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns); // or BB_NEVER_NS
@@ -73,6 +92,13 @@ uint32_t bb_control_boot(const bb_control_t *self);   // number of this start; 0
 uint64_t bb_control_digest(const bb_control_t *self); // for heartbeats
 bool bb_control_is_broken(
     const bb_control_t *self); // a failed sync fenced its disk: it counts no more
+// What is forgotten, as far as this node knows it durably. True, and *forgotten is filled:
+// something may have changed since *version, which is counted up. 0: nothing was looked at yet.
+bool bb_control_forgotten(const bb_control_t *self, uint64_t *version, bb_forgotten_t *forgotten);
+// This very process is forgotten: a later one of this node has said so, or its number is too small,
+// because its disk is an older one and its clock is behind. Nobody takes its chunks; it has to end,
+// and the next start finds the number on the disk, and gives what it wrote new dots.
+bool bb_control_is_stale(const bb_control_t *self);
 bb_registry_t *bb_control_registry(bb_control_t *self); // for whoever else puts; same thread
 // A store that made the node rebuild, as a sentence for the log; "" when there is none.
 const char *bb_control_doubt_text(const bb_control_t *self);

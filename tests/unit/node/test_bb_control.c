@@ -28,6 +28,7 @@ typedef struct {
     bb_topology_t *topology;
     bb_sim_disk_t *disk;
     bb_control_t *control; // NULL: down
+    uint32_t start;        // number of its stream
 } s_node_t;
 
 typedef struct {
@@ -38,7 +39,7 @@ typedef struct {
 
 struct s_world {
     uint32_t count; // places
-    int64_t now_ns;
+    int64_t now_ns, wall_ns;
     uint8_t stream_next;
     s_node_t nodes[S_NODES_MAX];
     bool is_cut[S_NODES_MAX]; // place neither hears nor speaks
@@ -66,23 +67,36 @@ static void s_send(void *context, uint32_t peer_index, const bb_message_t *messa
     s_post(node->world, node->index, peer_index, message);
 }
 
+static bb_stream_t s_incarnation(const char *id, uint32_t number, uint8_t stream)
+{
+    uint8_t random[8] = {stream};
+    return bb_stream_make(bb_stream_node_hash(id), number, random);
+}
+
 static void s_start(s_world_t *world, uint32_t at)
 {
     s_node_t *node = &world->nodes[at];
     uint8_t stream = ++world->stream_next;
+    const char *id = bb_topology_node(node->topology, node->number)->id;
+    bb_control_starting_t starting = {.vfs = bb_sim_disk_vfs(node->disk),
+                                      .kv = bb_sim_kv(node->disk),
+                                      .directory = "/data",
+                                      .node_id = id,
+                                      .now_wall_ns = world->wall_ns};
+    bb_fault_t fault = {0};
     bb_vfs_t *vfs = bb_sim_disk_vfs(node->disk);
     assert_int_equal(vfs->make_directory(vfs, "/data/store-00"), BB_OK);
     assert_int_equal(vfs->make_directory(vfs, "/data/store-01"), BB_OK);
+    assert_int_equal(bb_control_stream_number(&starting, &node->start, &fault), BB_OK);
     bb_control_options_t options = {.topology = node->topology,
                                     .vfs = bb_sim_disk_vfs(node->disk),
                                     .kv = bb_sim_kv(node->disk),
                                     .directory = "/data",
                                     .store_count = 2,
-                                    .incarnation = test_stream(stream),
+                                    .incarnation = s_incarnation(id, node->start, stream),
                                     .disk_id = {0xd0, stream},
                                     .context = node,
                                     .send = s_send};
-    bb_fault_t fault = {0};
     if (bb_control_open(&options, world->now_ns, &node->control, &fault) != BB_OK) {
         fail_msg("%s", fault.text);
     }
@@ -438,9 +452,97 @@ static void test_identity_bytes(void **state)
     }
 }
 
+static uint32_t s_below(const s_world_t *world, uint32_t at, uint32_t about)
+{
+    uint64_t version = 0;
+    bb_forgotten_t forgotten;
+    assert_true(bb_control_forgotten(world->nodes[at].control, &version, &forgotten));
+    assert_false(bb_control_forgotten(world->nodes[at].control, &version, &forgotten));
+    const char *id = bb_topology_node(world->nodes[at].topology, about)->id;
+    return bb_forgotten_below(&forgotten, bb_stream_node_hash(id));
+}
+
+// Goal: each start has a later number than all that its disk knows of, and not an earlier one than
+// the clock says, so that a new disk goes on behind the old one.
+static void test_numbers(void **state)
+{
+    (void)state;
+    s_world_t *world = s_world_new(3);
+    assert_int_equal(world->nodes[0].start, 1); // the clock stands at the beginning of time
+    for (uint32_t start = 2; start <= 4; start++) {
+        s_pass(world, 3 * BB_NS_PER_S);
+        s_stop(world, 0);
+        s_start(world, 0);
+        assert_int_equal(world->nodes[0].start, start);
+    }
+    s_pass(world, 3 * BB_NS_PER_S);
+    world->wall_ns = 1000 * BB_NS_PER_S;
+    s_stop(world, 0);
+    s_start(world, 0);
+    assert_int_equal(world->nodes[0].start, 1000);
+    s_pass(world, 3 * BB_NS_PER_S);
+    world->wall_ns = 900 * BB_NS_PER_S; // set back: the disk knows better
+    s_stop(world, 0);
+    s_start(world, 0);
+    assert_int_equal(world->nodes[0].start, 1001);
+    s_pass(world, 3 * BB_NS_PER_S);
+    world->wall_ns = 1010 * BB_NS_PER_S;
+    s_stop(world, 0);
+    s_disk_lose(world, 0);
+    s_start(world, 0);
+    assert_int_equal(world->nodes[0].start, 1010);
+    s_world_destroy(&world);
+}
+
+// Goal: what a node says of its earlier streams comes to all, once it counts, and stays; a process
+// that is below it knows that it has to end, and the next one is above.
+static void test_forgotten(void **state)
+{
+    (void)state;
+    s_world_t *world = s_world_new(3);
+    world->wall_ns = 5000 * BB_NS_PER_S;
+    s_pass(world, 3 * BB_NS_PER_S);
+    s_stop(world, 0);
+    s_start(world, 0);
+    world->is_cut[0] = true;
+    bb_control_settled(world->nodes[0].control);
+    s_pass(world, 3 * BB_NS_PER_S);
+    assert_int_equal(s_below(world, 0, 0), 0); // it does not count
+    world->is_cut[0] = false;
+    world->is_cut[2] = true;
+    s_pass(world, 5 * BB_NS_PER_S);
+    assert_int_equal(s_below(world, 0, 0), 5000);
+    assert_int_equal(s_below(world, 1, 0), 5000);
+    assert_int_equal(s_below(world, 2, 0), 0);
+    world->is_cut[2] = false;
+    s_pass(world, 5 * BB_NS_PER_S);
+    assert_int_equal(s_below(world, 2, 0), 5000);
+    assert_int_equal(s_below(world, 2, 1), 0);
+    assert_false(bb_control_is_stale(world->nodes[0].control));
+    s_stop(world, 1);
+    s_start(world, 1);
+    assert_int_equal(s_below(world, 1, 0), 5000); // from its disk, before it has met anybody
+
+    s_stop(world, 0);
+    s_disk_lose(world, 0);
+    world->wall_ns = 10 * BB_NS_PER_S; // the clock is lost, too
+    s_start(world, 0);
+    assert_int_equal(world->nodes[0].start, 10);
+    assert_false(bb_control_is_stale(world->nodes[0].control));
+    s_pass(world, 5 * BB_NS_PER_S);
+    assert_true(bb_control_is_stale(world->nodes[0].control));
+    s_stop(world, 0);
+    s_start(world, 0);
+    assert_int_equal(world->nodes[0].start, 5000);
+    s_pass(world, 5 * BB_NS_PER_S);
+    assert_false(bb_control_is_stale(world->nodes[0].control));
+    s_world_destroy(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_alone),          cmocka_unit_test(test_together),
         cmocka_unit_test(test_majority),       cmocka_unit_test(test_empty_disk),
         cmocka_unit_test(test_store_alone),    cmocka_unit_test(test_old_copy),
