@@ -19,7 +19,8 @@ typedef struct {
     bb_outlet_t *stores[BB_STORES_MAX];
     bb_control_t *control;
     bb_standing_t standing; // as told
-    bool is_rebuilt[BB_STORES_MAX], is_broken;
+    bool is_rebuilt[BB_STORES_MAX], is_settled[BB_STORES_MAX], is_broken, is_stale;
+    uint64_t forgotten_version; // that the stores were told
 } s_shell_t;
 
 static void s_send(void *context, uint32_t peer_index, const bb_message_t *message)
@@ -66,6 +67,29 @@ static void s_log_standing(s_shell_t *self)
     }
 }
 
+static void s_publish_forgotten(s_shell_t *self)
+{
+    bb_forgotten_t forgotten;
+    if (!bb_control_forgotten(self->control, &self->forgotten_version, &forgotten)) {
+        return;
+    }
+    for (uint32_t i = 0; i < self->node->store_count && forgotten.count > 0; i++) {
+        bb_post_t *post = bb_post_new(BB_POST_FORGOTTEN);
+        post->forgotten = bb_alloc(sizeof *post->forgotten);
+        *post->forgotten = forgotten;
+        bb_outlet_send_always(self->stores[i], &post);
+    }
+    if (bb_control_is_stale(self->control) && !self->is_stale) {
+        self->is_stale = true;
+        bb_log_error(&self->log,
+                     "streams of later starts of this node are forgotten: the disk is an older one "
+                     "and the clock was behind. This process ends; the next start is a later one");
+        bb_post_t *post = bb_post_new(BB_POST_EVENT);
+        post->event.kind = BB_EVENT_STALE;
+        bb_outlet_send_always(self->supervisor, &post);
+    }
+}
+
 static void s_publish(s_shell_t *self)
 {
     bb_node_t *node = self->node;
@@ -76,6 +100,7 @@ static void s_publish(s_shell_t *self)
         self->is_broken = true;
         bb_log_error(&self->log, "the registry's disk failed: nothing is registered any more");
     }
+    s_publish_forgotten(self); // before a standing that counts
     bb_standing_t standing = bb_control_standing(self->control);
     if (standing == self->standing) {
         return;
@@ -106,6 +131,17 @@ static void s_on_rebuilt(s_shell_t *self, uint32_t store_index)
     bb_control_rebuilt(self->control);
 }
 
+static void s_on_settled(s_shell_t *self, uint32_t store_index)
+{
+    self->is_settled[store_index] = true;
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        if (!self->is_settled[i]) {
+            return;
+        }
+    }
+    bb_control_settled(self->control);
+}
+
 static void s_on_post(s_shell_t *self, const bb_post_t *post)
 {
     int64_t now_mono_ns = bb_clock_mono_ns();
@@ -128,6 +164,9 @@ static void s_on_post(s_shell_t *self, const bb_post_t *post)
         break;
     case BB_POST_REBUILT:
         s_on_rebuilt(self, post->store_index);
+        break;
+    case BB_POST_SETTLED:
+        s_on_settled(self, post->store_index);
         break;
     default:
         BB_ASSERT(!"a post that control never gets");

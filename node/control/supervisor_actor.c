@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 
 #include "node/background/background_actor.h"
+#include "node/control/bb_control.h"
 #include "node/control/control_actor.h"
 #include "node/control/mesh_actor.h"
 #include "node/control/metrics_actor.h"
@@ -18,6 +19,7 @@
 #include "node/runtime/bb_tsan.h"
 
 #define S_EXIT_IN_USE   5
+#define S_EXIT_STALE    6 // to be started again
 #define S_UNBOUNDED     UINT64_MAX
 #define S_CONTROL_BYTES (UINT64_C(16) << 20) // of peers; past it they ask again
 // A job cannot be interrupted; past this the process ends without waiting: the journal has it all.
@@ -35,7 +37,7 @@ typedef struct {
     zactor_t *stores[BB_STORES_MAX], *scans[BB_SCAN_THREADS_MAX];
     uint32_t stores_told, stores_open; // told: open, or it failed
     uint32_t stores_drained, stores_stopped;
-    bool has_signal, peers_seen, store_failed;
+    bool has_signal, peers_seen, store_failed, is_stale;
     bb_fault_t fault; // of what failed
 } s_supervisor_t;
 
@@ -68,6 +70,9 @@ static void s_on_event(s_supervisor_t *self, const bb_post_event_t *event)
         break;
     case BB_EVENT_STANDING:
         break; // whoever waits for it looks
+    case BB_EVENT_STALE:
+        self->is_stale = self->has_signal = true;
+        break;
     case BB_EVENT_ACTOR_FAILED:
         bb_log_error(&self->log, "actor failed", BB_LOG_TEXT("detail", event->fault.text));
         break;
@@ -326,9 +331,30 @@ static void s_start_stores(s_supervisor_t *self)
     }
 }
 
+// Which start of this node it is, into the stream that was drawn.
+static bb_error_t s_number_stream(s_supervisor_t *self, bb_fault_t *fault)
+{
+    bb_node_t *node = &self->node;
+    bb_control_starting_t starting = {.vfs = bb_vfs_posix(),
+                                      .kv = bb_kv_lmdb(),
+                                      .directory = node->config->data_dir,
+                                      .node_id = node->config->node_id,
+                                      .now_wall_ns = node->start_wall_ns};
+    uint32_t number = 0;
+    bb_error_t error = bb_control_stream_number(&starting, &number, fault);
+    uint8_t random[8];
+    memcpy(random, node->incarnation.bytes + 8, sizeof random);
+    node->incarnation = bb_stream_make(bb_stream_node_hash(node->config->node_id), number, random);
+    return error;
+}
+
 static bb_error_t s_start(s_supervisor_t *self, bb_fault_t *fault)
 {
     bb_error_t error = s_lock_folder(self, fault);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = s_number_stream(self, fault);
     if (error != BB_OK) {
         return error;
     }
@@ -528,7 +554,9 @@ int bb_supervisor_run(const bb_config_t *config, const bb_topology_t *topology,
         _exit(error == BB_OK ? 0 : S_EXIT_IN_USE);
     }
     bb_log_info(&self->log, "stopped");
+    bool is_stale = self->is_stale;
     s_free(self);
     free(self);
-    return error == BB_OK ? 0 : S_EXIT_IN_USE;
+    int status = is_stale ? S_EXIT_STALE : 0;
+    return error == BB_OK ? status : S_EXIT_IN_USE;
 }

@@ -45,7 +45,7 @@ typedef struct {
     bool is_draining, drain_told;
     bool is_stopping, stop_told;
     bool job_is_out, has_answered, has_worked; // since the last publishing
-    bool rebuilt_told;
+    bool rebuilt_told, settled_told;
     uint64_t promises; // told to control
     int64_t published_mono_ns;
     s_queue_t writes; // of clients, kept back until there is room
@@ -171,6 +171,12 @@ static void s_tell_control(s_store_t *self, const bb_shard_stats_t *stats)
         bb_shard_is_rebuilt(self->shard)) {
         self->rebuilt_told = true;
         bb_post_t *post = bb_post_new(BB_POST_REBUILT);
+        post->store_index = self->index;
+        bb_outlet_send_always(self->control, &post);
+    }
+    if (!self->settled_told && bb_shard_is_settled(self->shard)) {
+        self->settled_told = true;
+        bb_post_t *post = bb_post_new(BB_POST_SETTLED);
         post->store_index = self->index;
         bb_outlet_send_always(self->control, &post);
     }
@@ -312,6 +318,9 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
         bb_shard_peer_state(self->shard, s_now(self), post->peer_state.peer_index,
                             post->peer_state.is_up, &post->peer_state.incarnation,
                             post->peer_state.store_count);
+        break;
+    case BB_POST_FORGOTTEN:
+        bb_shard_forget(self->shard, s_now(self), post->forgotten);
         break;
     case BB_POST_STANDING:
         bb_shard_set_standing(self->shard, s_now(self), post->standing);

@@ -68,6 +68,10 @@ void bb_post_destroy(bb_post_t **self_p)
     case BB_POST_POLICY:
         bb_policy_release(&self->policy);
         break;
+    case BB_POST_FORGOTTEN:
+        free(self->forgotten);
+        break;
+    case BB_POST_SETTLED:
     case BB_POST_DIGEST:
     case BB_POST_STANDING:
     case BB_POST_PEER_STANDING:

@@ -7,8 +7,9 @@
 //   store ── STATS ──▶ router, metrics    mesh ── PEERS ──▶ router, metrics
 //   scan ── PART ──▶ scan ── PART_DONE ──▶ scan
 //   mesh ── PEER, PEER_STATE, DIGEST ──▶ control ── SEND ──▶ mesh
-//   control ── STANDING ──▶ store ── PROMISED, REBUILT ──▶ control    mesh ── PEER_STANDING ──▶
-//   store everyone ── EVENT ──▶ supervisor ── DRAIN, STOP ──▶ router, stores, mesh
+//   control ── FORGOTTEN, STANDING ──▶ store ── PROMISED, REBUILT, SETTLED ──▶ control
+//   mesh ── PEER_STANDING ──▶ store    everyone ── EVENT ──▶ supervisor ── DRAIN, STOP ──▶ router,
+//   stores, mesh
 //                         supervisor ── POLICY ──▶ stores
 //
 // The sender gives it away; the receiver (or bb_mailbox, for what is left at the end) destroys it.
@@ -41,6 +42,8 @@ typedef enum {
     BB_POST_PEER_STANDING,
     BB_POST_PROMISED,
     BB_POST_REBUILT,
+    BB_POST_FORGOTTEN,
+    BB_POST_SETTLED,
 } bb_post_kind_t;
 
 // A decoded request of a client (batch: WRITE) or message of a peer (chunks, batch: REPLICATE).
@@ -139,6 +142,7 @@ typedef enum {
     BB_EVENT_STORE_STOPPED,
     BB_EVENT_PEERS_SEEN,   // every peer has been up once
     BB_EVENT_STANDING,     // this node counts, or no more: look at bb_node_t
+    BB_EVENT_STALE,        // this process is forgotten: it has to end, and to be started again
     BB_EVENT_ACTOR_FAILED, // text
 } bb_event_kind_t;
 
@@ -167,8 +171,9 @@ typedef struct bb_post {
         bb_post_event_t event;
         bb_policy_t *policy; // POLICY: one reference
         bb_post_peer_word_t peer_word;
-        bb_standing_t standing; // STANDING
-        uint32_t store_index;   // REBUILT
+        bb_standing_t standing;    // STANDING
+        uint32_t store_index;      // REBUILT, SETTLED
+        bb_forgotten_t *forgotten; // FORGOTTEN: owned
     };
 } bb_post_t;
 
