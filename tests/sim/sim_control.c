@@ -59,6 +59,8 @@ bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault)
     node->standing = BB_STANDING_JOINING;
     node->promises = 0;
     node->was_told_to_rebuild = false;
+    node->forgotten_version = 0;
+    node->is_settled = false;
     memset(node->is_barred, 0, sizeof node->is_barred);
     node->control_due_ns = BB_NEVER_NS;
     bb_error_t error =
@@ -81,6 +83,27 @@ static bb_standing_t s_standing(const sim_node_t *node)
     return standing;
 }
 
+// The stores hear of what is forgotten. A process that is itself ends soon.
+static void s_forget(sim_node_t *node, bb_shard_time_t time)
+{
+    bb_forgotten_t forgotten;
+    if (!bb_control_forgotten(node->control, &node->forgotten_version, &forgotten)) {
+        return;
+    }
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        bb_shard_forget(node->stores[i].shard, time, &forgotten);
+        sim_store_touch(&node->stores[i]);
+    }
+    if (bb_control_is_stale(node->control) && !node->is_stop_planned) {
+        node->is_stop_planned = true;
+        node->world->counters.stale_processes++;
+        sim_trace_note(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
+                       "node %u: this start is forgotten", node->index);
+        sim_event_t event = {.kind = SIM_EVENT_STOP, .node = node->index, .life = node->life};
+        sim_events_add(node->world->events, sim_world_now_ns(node->world) + BB_NS_PER_MS, &event);
+    }
+}
+
 void sim_control_step(sim_node_t *node)
 {
     sim_world_t *world = node->world;
@@ -100,6 +123,7 @@ void sim_control_step(sim_node_t *node)
         bb_control_is_written(node->control)) {
         sim_loss_healed(node);
     }
+    s_forget(node, time); // before a standing that counts
     bb_standing_t standing = s_standing(node);
     if (standing != node->standing) {
         node->standing = standing;
@@ -123,16 +147,22 @@ void sim_control_step(sim_node_t *node)
 void sim_control_look(sim_node_t *node)
 {
     uint64_t promises = 0;
-    bool is_rebuilt = true;
+    bool is_rebuilt = true, is_settled = true;
     for (uint32_t i = 0; i < node->store_count; i++) {
         bb_shard_t *shard = node->stores[i].shard;
         promises += shard->stats.promises;
+        is_settled &= bb_shard_is_settled(shard);
         is_rebuilt =
             is_rebuilt && node->standing == BB_STANDING_REBUILDING && bb_shard_is_rebuilt(shard);
     }
     if (promises != node->promises) {
         node->promises = promises;
         bb_control_promised(node->control);
+        s_touch(node);
+    }
+    if (is_settled && !node->is_settled) {
+        node->is_settled = true;
+        bb_control_settled(node->control);
         s_touch(node);
     }
     if (is_rebuilt) {

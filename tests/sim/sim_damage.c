@@ -70,6 +70,7 @@ void sim_damage_format(sim_node_t *node)
 {
     BB_ASSERT(!node->is_up);
     node->world->counters.disks_formatted++;
+    node->is_without_results |= node->world->floor_wall_ns > 0;
     sim_trace_fault(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                     "node %u: an empty disk", node->index);
     s_put_disk(node, bb_sim_disk_new());

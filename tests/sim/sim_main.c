@@ -25,7 +25,7 @@ static const char s_help[] =
     "                     ack-before-sync, count-unsynced-replica, cached-fence, silent-partial,\n"
     "                     trim-early, forget-dot, local-fence, local-level,\n"
     "                     session-ignored, arrival-order, delete-resurrects,\n"
-    "                     retry-not-idempotent, stream-resumed,\n"
+    "                     retry-not-idempotent, stream-resumed, forget-early,\n"
     "                     adopt-late, stale-source, rest-untold, watch-early\n"
     "  --plants           their names, one a line\n"
     "  --stop             ends at the first seed with a finding\n"
@@ -87,6 +87,7 @@ static const struct {
     {"retry-not-idempotent", BB_PLANTED_RETRY_NOT_IDEMPOTENT},
     {"session-ignored", BB_PLANTED_SESSION_IGNORED},
     {"stream-resumed", BB_PLANTED_STREAM_RESUMED},
+    {"forget-early", BB_PLANTED_FORGET_EARLY},
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},
     {"rest-untold", BB_PLANTED_REST_UNTOLD},

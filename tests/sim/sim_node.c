@@ -123,10 +123,36 @@ static void s_die(sim_node_t *node, bool is_power)
     }
 }
 
+// As the supervisor does it. A planted bug goes on with the stream as it is.
+static bb_error_t s_number_stream(sim_node_t *node, bb_fault_t *fault)
+{
+    bb_kv_driver_t *kv = bb_sim_kv(node->disk);
+    kv->killpoint = &node->killpoint;
+    const char *id = bb_topology_node(node->topology, node->index)->id;
+    bb_control_starting_t starting = {.vfs = bb_sim_disk_vfs(node->disk),
+                                      .kv = kv,
+                                      .directory = "/",
+                                      .node_id = id,
+                                      .now_wall_ns = sim_node_time(node).wall_ns};
+    // With a new disk the clock may have been lost, too.
+    if (node->is_rebuilding && bb_random_chance(&node->world->random_stream, 1, 4)) {
+        starting.now_wall_ns = BB_NS_PER_S;
+    }
+    uint32_t number = 0;
+    bb_error_t error = bb_control_stream_number(&starting, &number, fault);
+    if (error == BB_OK &&
+        (node->world->options.planted != BB_PLANTED_STREAM_RESUMED || node->life == 1)) {
+        uint8_t random[8];
+        memcpy(random, node->stream.bytes + 8, sizeof random);
+        node->stream = bb_stream_make(bb_stream_node_hash(id), number, random);
+    }
+    return error;
+}
+
 // All stores or none.
 static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
 {
-    bb_error_t error = BB_OK;
+    bb_error_t error = s_number_stream(node, fault);
     for (uint32_t i = 0; i < node->store_count && error == BB_OK; i++) {
         error = sim_store_open(&node->stores[i], fault);
     }

@@ -423,6 +423,9 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     sim_counters_t *counters = &node->world->counters;
     counters->pulled_chunks += stats.chunks_pulled;
     counters->chunks_duplicate += stats.chunks_duplicate;
+    counters->streams_forgotten += stats.streams_forgotten;
+    counters->chunks_reoriginated += stats.chunks_reoriginated;
+    counters->chunks_dead += stats.chunks_dead;
     counters->chunks_dropped_full += stats.chunks_dropped_full;
     counters->chunks_held_by_cap += stats.chunks_held_by_cap;
     counters->batches_forwarded += stats.batches_forwarded;

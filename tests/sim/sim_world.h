@@ -86,6 +86,8 @@ struct sim_node {
     bb_sim_disk_t *disk;
     bb_sim_disk_t *old_disk; // a copy of an earlier moment; NULL: none
     bool is_damaged;         // bits were flipped: answers may name what they lack
+    bool is_without_results; // an empty disk since retention has passed points by: what rollups
+                             // made of them is nowhere to be fetched
     bool is_given_up;        // so that it does not open, and nobody could bring it back: stays down
     bb_topology_t *topology;
     uint32_t store_count;
@@ -97,6 +99,8 @@ struct sim_node {
     bb_control_t *control;
     bb_standing_t standing; // as the stores were told
     bool is_barred[SIM_NODES_MAX];
+    uint64_t forgotten_version; // that its stores were told
+    bool is_settled;            // as all of them said
     uint64_t promises;
     int64_t control_due_ns; // BB_NEVER_NS: no step is planned
     bb_stream_t stream;
@@ -293,6 +297,10 @@ typedef struct {
     X(watch_failures)                                                                              \
     X(session_reads)                                                                               \
     X(sessions_waited)                                                                             \
+    X(streams_forgotten)                                                                           \
+    X(chunks_reoriginated)                                                                         \
+    X(chunks_dead)                                                                                 \
+    X(stale_processes)                                                                             \
     X(peer_messages_bad)                                                                           \
     X(skew_refusals)
 
