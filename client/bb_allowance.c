@@ -8,12 +8,12 @@ void bb_allowance_reset(bb_allowance_t *self)
     self->until_ns = 0;
 }
 
-void bb_allowance_told(bb_allowance_t *self, int64_t request_sent_ns, uint32_t credit_bytes)
+void bb_allowance_told(bb_allowance_t *self, int64_t until_ns, uint32_t credit_bytes)
 {
     BB_ASSERT(self);
     if (credit_bytes > 0) {
         self->credit_bytes = credit_bytes;
-        self->until_ns = BB_MAX(self->until_ns, request_sent_ns + BB_CREDIT_NS);
+        self->until_ns = BB_MAX(self->until_ns, until_ns);
     }
 }
 

@@ -498,7 +498,12 @@ static void s_on_answer(bb_io_t *self, uint32_t index, bb_link_frame_t *envelope
     }
     if (reply.credit_bytes > 0) {
         // Of a late answer it is no longer known when its request was sent: it prolongs nothing.
-        bb_allowance_told(&link->allowance, exchange ? exchange->sent_ns : 0, reply.credit_bytes);
+        int64_t until_ns = 0;
+        if (exchange) {
+            bool is_first = exchange->request.kind == BB_KIND_HELLO;
+            until_ns = exchange->sent_ns + (is_first ? BB_CREDIT_NS_FIRST : BB_CREDIT_NS);
+        }
+        bb_allowance_told(&link->allowance, until_ns, reply.credit_bytes);
         self->has_new_room = true;
     }
     bool is_newer =

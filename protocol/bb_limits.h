@@ -76,8 +76,10 @@
 #define BB_SESSION_WAIT_NS_MAX (INT64_C(500) * 1000000)
 
 // Credits of clients (node/ingest/bb_credit.h): with how many bytes of batches on their way a new
-// connection may begin, and how long what was told holds after the request whose answer told it.
-#define BB_CREDIT_BYTES_FIRST (1u << 20)
+// connection may begin; how long what was told holds after the request whose answer told it, a
+// HELLO or a WRITE. Most who say HELLO only ask.
+#define BB_CREDIT_BYTES_FIRST (256u << 10)
+#define BB_CREDIT_NS_FIRST    (INT64_C(1) * 1000000000)
 #define BB_CREDIT_NS          (INT64_C(10) * 1000000000)
 
 // The registry (bb_registry.h). More entries: BB_ERR_LIMIT, nothing taken.

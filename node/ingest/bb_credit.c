@@ -14,13 +14,17 @@
 
 typedef struct {
     uint32_t connection;
-    uint32_t chain_next;                 // of the same bucket; of the free ones
-    uint32_t lapse_next, lapse_previous; // in the order of lapse_mono_ns
+    uint32_t chain_next; // of the same bucket; of the free ones
+    uint32_t line_next, line_previous;
     int64_t lapse_mono_ns;
     uint64_t exposure, credit, in_flight;
     uint64_t peak; // of in_flight, slowly forgotten
     bool is_writer;
 } s_entry_t;
+
+typedef struct {
+    uint32_t first, last;
+} s_line_t;
 
 struct bb_credit {
     uint64_t budget_bytes, given_bytes;
@@ -28,7 +32,7 @@ struct bb_credit {
     uint32_t count, writer_count;
     uint32_t entry_count; // ever used: [0, entry_count) are initialised
     uint32_t free_first;
-    uint32_t lapse_first, lapse_last;
+    s_line_t lines[2]; // who has not written yet, and who has; each in the order of lapse_mono_ns
     uint32_t bucket_mask;
     uint32_t *buckets;
     s_entry_t *entries; // connections_max
@@ -47,8 +51,7 @@ bb_credit_t *bb_credit_new(uint64_t budget_bytes, uint32_t first_bytes, uint32_t
                           .first_bytes = first_bytes,
                           .connections_max = connections_max,
                           .free_first = S_NONE,
-                          .lapse_first = S_NONE,
-                          .lapse_last = S_NONE,
+                          .lines = {{S_NONE, S_NONE}, {S_NONE, S_NONE}},
                           .bucket_mask = bucket_count - 1};
     self->buckets = bb_alloc(bucket_count * sizeof *self->buckets);
     for (uint32_t i = 0; i < bucket_count; i++) {
@@ -77,31 +80,32 @@ static uint32_t *s_bucket(const bb_credit_t *self, uint32_t connection)
     return &self->buckets[connection & self->bucket_mask];
 }
 
-static void s_lapse_remove(bb_credit_t *self, s_entry_t *entry)
+static void s_line_remove(bb_credit_t *self, const s_entry_t *entry)
 {
-    uint32_t *from_previous = entry->lapse_previous == S_NONE
-                                  ? &self->lapse_first
-                                  : &self->entries[entry->lapse_previous].lapse_next;
-    uint32_t *from_next = entry->lapse_next == S_NONE
-                              ? &self->lapse_last
-                              : &self->entries[entry->lapse_next].lapse_previous;
-    *from_previous = entry->lapse_next;
-    *from_next = entry->lapse_previous;
+    s_line_t *line = &self->lines[entry->is_writer];
+    uint32_t *from_previous = entry->line_previous == S_NONE
+                                  ? &line->first
+                                  : &self->entries[entry->line_previous].line_next;
+    uint32_t *from_next =
+        entry->line_next == S_NONE ? &line->last : &self->entries[entry->line_next].line_previous;
+    *from_previous = entry->line_next;
+    *from_next = entry->line_previous;
 }
 
-// All lapse after the same time, so the last one added is the last to lapse.
-static void s_lapse_add(bb_credit_t *self, uint32_t index, int64_t now_mono_ns)
+// All of a line lapse after the same time, so the last one added is the last to lapse.
+static void s_line_add(bb_credit_t *self, s_entry_t *entry, int64_t now_mono_ns)
 {
-    s_entry_t *entry = &self->entries[index];
-    entry->lapse_mono_ns = now_mono_ns + BB_CREDIT_NS;
-    entry->lapse_next = S_NONE;
-    entry->lapse_previous = self->lapse_last;
-    if (self->lapse_last == S_NONE) {
-        self->lapse_first = index;
+    s_line_t *line = &self->lines[entry->is_writer];
+    uint32_t index = (uint32_t)(entry - self->entries);
+    entry->lapse_mono_ns = now_mono_ns + (entry->is_writer ? BB_CREDIT_NS : BB_CREDIT_NS_FIRST);
+    entry->line_next = S_NONE;
+    entry->line_previous = line->last;
+    if (line->last == S_NONE) {
+        line->first = index;
     } else {
-        self->entries[self->lapse_last].lapse_next = index;
+        self->entries[line->last].line_next = index;
     }
-    self->lapse_last = index;
+    line->last = index;
 }
 
 static void s_set_exposure(bb_credit_t *self, s_entry_t *entry, uint64_t exposure)
@@ -119,7 +123,7 @@ static void s_remove(bb_credit_t *self, uint32_t index)
         link = &self->entries[*link].chain_next;
     }
     *link = entry->chain_next;
-    s_lapse_remove(self, entry);
+    s_line_remove(self, entry);
     s_set_exposure(self, entry, 0);
     self->writer_count -= entry->is_writer;
     self->count--;
@@ -128,11 +132,10 @@ static void s_remove(bb_credit_t *self, uint32_t index)
 }
 
 // What nobody used for long is no longer theirs. What is in flight is answered some time.
-static void s_lapse(bb_credit_t *self, int64_t now_mono_ns)
+static void s_lapse(bb_credit_t *self, s_line_t *line, int64_t now_mono_ns)
 {
-    while (self->lapse_first != S_NONE &&
-           self->entries[self->lapse_first].lapse_mono_ns <= now_mono_ns) {
-        uint32_t index = self->lapse_first;
+    while (line->first != S_NONE && self->entries[line->first].lapse_mono_ns <= now_mono_ns) {
+        uint32_t index = line->first;
         s_entry_t *entry = &self->entries[index];
         if (entry->in_flight == 0) {
             s_remove(self, index);
@@ -140,22 +143,23 @@ static void s_lapse(bb_credit_t *self, int64_t now_mono_ns)
         }
         s_set_exposure(self, entry, entry->in_flight);
         entry->credit = BB_MIN(entry->credit, entry->in_flight);
-        s_lapse_remove(self, entry);
-        s_lapse_add(self, index, now_mono_ns);
+        s_line_remove(self, entry);
+        s_line_add(self, entry, now_mono_ns);
     }
 }
 
 // The entry of the connection, made anew if need be, as the last to lapse; NULL: no room.
-static s_entry_t *s_touch(bb_credit_t *self, int64_t now_mono_ns, uint32_t connection)
+static s_entry_t *s_touch(bb_credit_t *self, int64_t now_mono_ns, uint32_t connection, bool writes)
 {
-    s_lapse(self, now_mono_ns);
+    s_lapse(self, &self->lines[false], now_mono_ns);
+    s_lapse(self, &self->lines[true], now_mono_ns);
     uint32_t *bucket = s_bucket(self, connection);
     uint32_t index = *bucket;
     while (index != S_NONE && self->entries[index].connection != connection) {
         index = self->entries[index].chain_next;
     }
     if (index != S_NONE) {
-        s_lapse_remove(self, &self->entries[index]);
+        s_line_remove(self, &self->entries[index]);
     } else if (self->count == self->connections_max) {
         return NULL;
     } else {
@@ -169,8 +173,11 @@ static s_entry_t *s_touch(bb_credit_t *self, int64_t now_mono_ns, uint32_t conne
         *bucket = index;
         self->count++;
     }
-    s_lapse_add(self, index, now_mono_ns);
-    return &self->entries[index];
+    s_entry_t *entry = &self->entries[index];
+    self->writer_count += writes && !entry->is_writer;
+    entry->is_writer |= writes;
+    s_line_add(self, entry, now_mono_ns);
+    return entry;
 }
 
 // ---- who gets what -----------------------------------------------------------------------------
@@ -183,7 +190,7 @@ static void s_tell(bb_credit_t *self, s_entry_t *entry, uint64_t credit, uint64_
 uint32_t bb_credit_hello(bb_credit_t *self, int64_t now_mono_ns, uint32_t connection)
 {
     BB_ASSERT(self);
-    s_entry_t *entry = s_touch(self, now_mono_ns, connection);
+    s_entry_t *entry = s_touch(self, now_mono_ns, connection, false);
     if (!entry) {
         return 1;
     }
@@ -197,12 +204,10 @@ uint32_t bb_credit_hello(bb_credit_t *self, int64_t now_mono_ns, uint32_t connec
 void bb_credit_begin(bb_credit_t *self, int64_t now_mono_ns, uint32_t connection, uint64_t bytes)
 {
     BB_ASSERT(self);
-    s_entry_t *entry = s_touch(self, now_mono_ns, connection);
+    s_entry_t *entry = s_touch(self, now_mono_ns, connection, true);
     if (!entry) {
         return;
     }
-    self->writer_count += !entry->is_writer;
-    entry->is_writer = true;
     entry->in_flight += bytes;
     entry->peak = BB_MAX(entry->peak, entry->in_flight);
     s_set_exposure(self, entry, BB_MAX(entry->exposure, entry->in_flight));
@@ -227,7 +232,7 @@ static uint64_t s_share(const bb_credit_t *self, const s_entry_t *entry, uint64_
 uint32_t bb_credit_end(bb_credit_t *self, int64_t now_mono_ns, uint32_t connection, uint64_t bytes)
 {
     BB_ASSERT(self);
-    s_entry_t *entry = s_touch(self, now_mono_ns, connection);
+    s_entry_t *entry = s_touch(self, now_mono_ns, connection, true);
     if (!entry) {
         return 1;
     }
@@ -254,20 +259,24 @@ void bb_credit_check(const bb_credit_t *self)
 {
     BB_ASSERT(self);
     uint64_t given_bytes = 0;
-    uint32_t count = 0, writer_count = 0, previous = S_NONE;
-    for (uint32_t i = self->lapse_first; i != S_NONE; i = self->entries[i].lapse_next) {
-        const s_entry_t *entry = &self->entries[i];
-        BB_ASSERT(entry->lapse_previous == previous);
-        BB_ASSERT(previous == S_NONE ||
-                  self->entries[previous].lapse_mono_ns <= entry->lapse_mono_ns);
-        BB_ASSERT(entry->exposure >= BB_MAX(entry->credit, entry->in_flight));
-        given_bytes += entry->exposure;
-        writer_count += entry->is_writer;
-        count++;
-        previous = i;
+    uint32_t count = 0, counts[2] = {0};
+    for (uint32_t is_writer = 0; is_writer < 2; is_writer++) {
+        const s_line_t *line = &self->lines[is_writer];
+        uint32_t previous = S_NONE;
+        for (uint32_t i = line->first; i != S_NONE; i = self->entries[i].line_next) {
+            const s_entry_t *entry = &self->entries[i];
+            BB_ASSERT(entry->line_previous == previous && entry->is_writer == is_writer);
+            BB_ASSERT(previous == S_NONE ||
+                      self->entries[previous].lapse_mono_ns <= entry->lapse_mono_ns);
+            BB_ASSERT(entry->exposure >= BB_MAX(entry->credit, entry->in_flight));
+            given_bytes += entry->exposure;
+            counts[is_writer]++;
+            count++;
+            previous = i;
+        }
+        BB_ASSERT(line->last == previous);
     }
-    BB_ASSERT(self->lapse_last == previous);
     BB_ASSERT(given_bytes == self->given_bytes);
     BB_ASSERT(count == self->count);
-    BB_ASSERT(writer_count == self->writer_count);
+    BB_ASSERT(counts[true] == self->writer_count);
 }

@@ -22,8 +22,9 @@
 //   A lowered credit counts as given until enough was answered: after an answer to b bytes no more
 //   than max(new credit, exposure - b) can be on its way. With more connections than the budget can
 //   serve, credits are 1: one batch at a time, and BUSY for what does not fit.
-//   What a connection was told lapses BB_CREDIT_NS after its last HELLO or WRITE here, and, by its
-//   own clock, no later at the client; ROUTER sockets tell of no disconnects.
+//   What a connection was told lapses BB_CREDIT_NS after its last WRITE here, or BB_CREDIT_NS_FIRST
+//   after its HELLO if it wrote nothing, and, by its own clock, no later at the client; ROUTER
+//   sockets tell of no disconnects.
 #ifndef BB_CREDIT_H
 #define BB_CREDIT_H
 

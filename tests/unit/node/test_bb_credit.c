@@ -117,6 +117,26 @@ static void s_test_lapse(void **state)
     bb_credit_destroy(&credit);
 }
 
+// Goal: who says HELLO and writes nothing holds its first bytes for a second only, so that many who
+// only ask do not take from those who write.
+static void s_test_who_only_asks(void **state)
+{
+    (void)state;
+    bb_credit_t *credit = bb_credit_new(S_BUDGET, S_FIRST, 1000);
+    for (uint32_t i = 0; i < 200; i++) {
+        bb_credit_hello(credit, 0, i);
+    }
+    assert_true(bb_credit_given_bytes(credit) >= S_BUDGET);
+    assert_int_equal(s_write(credit, 1, 1, 100), S_FIRST / 16); // out of what it had
+    assert_int_equal(bb_credit_hello(credit, BB_CREDIT_NS_FIRST - 1, 300), 1);
+    assert_int_equal(bb_credit_hello(credit, BB_CREDIT_NS_FIRST, 301), S_FIRST);
+    bb_credit_check(credit);
+    assert_int_equal(bb_credit_connection_count(credit), 3);
+    bb_credit_hello(credit, BB_CREDIT_NS + 1, 301);
+    assert_int_equal(bb_credit_connection_count(credit), 1);
+    bb_credit_destroy(&credit);
+}
+
 // ---- at random ---------------------------------------------------------------------------------
 #define S_CLIENTS  12u
 #define S_LINE_MAX 64u
@@ -177,7 +197,7 @@ static void s_test_random_clients(void **state)
         int64_t now_ns = 0;
         for (uint32_t c = 0; c < S_CLIENTS; c++) {
             clients[c].credit = bb_credit_hello(credit, now_ns, c);
-            clients[c].until_ns = now_ns + BB_CREDIT_NS;
+            clients[c].until_ns = now_ns + BB_CREDIT_NS_FIRST;
         }
         for (uint32_t step = 0; step < 3000; step++) {
             uint32_t c = (uint32_t)bb_random_below(&random, S_CLIENTS);
@@ -226,6 +246,7 @@ int main(void)
         cmocka_unit_test(s_test_shares_become_equal),
         cmocka_unit_test(s_test_quiet_ones_leave_room),
         cmocka_unit_test(s_test_lapse),
+        cmocka_unit_test(s_test_who_only_asks),
         cmocka_unit_test(s_test_random_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
