@@ -153,7 +153,7 @@ typedef struct {
 } bb_post_event_t;
 
 typedef struct bb_post {
-    struct bb_post *next; // for whoever has it
+    struct bb_post *next, *previous; // for whoever has it
     bb_post_kind_t kind;
     size_t bytes; // what it counts against the mailbox's bound; set by bb_mailbox
     union {

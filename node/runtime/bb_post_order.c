@@ -43,6 +43,7 @@ void bb_post_order_put(bb_post_order_t *self, bb_post_t *post)
     BB_ASSERT(self && post);
     bb_post_class_t class = bb_post_class(post);
     post->next = NULL;
+    post->previous = self->classes[class].last;
     if (self->classes[class].last) {
         self->classes[class].last->next = post;
     } else {
@@ -65,6 +66,19 @@ static uint32_t s_passed_max(const bb_post_order_t *self, uint32_t class, int64_
     return (uint32_t)BB_MAX(S_PASSED_REPAIR_MAX - steps, INT64_C(1));
 }
 
+// The last one is the next: the first has waited for more than half of its time, so that one that
+// is served in turn would be answered too late, one after the other. What is late already goes
+// first: it costs no more than its refusal.
+static bool s_is_last_next(const bb_post_order_t *self, uint32_t class, int64_t now_mono_ns)
+{
+    if (class != BB_POST_CLASS_WRITES && class != BB_POST_CLASS_QUERIES) {
+        return false;
+    }
+    const bb_post_request_t *first = &self->classes[class].first->request;
+    int64_t waited_ns = now_mono_ns - first->received_mono_ns;
+    return waited_ns > first->message.timeout_ns / 2 && waited_ns < first->message.timeout_ns;
+}
+
 bb_post_t *bb_post_order_take(bb_post_order_t *self, int64_t now_mono_ns)
 {
     BB_ASSERT(self);
@@ -85,13 +99,15 @@ bb_post_t *bb_post_order_take(bb_post_order_t *self, int64_t now_mono_ns)
     for (uint32_t i = 0; i < BB_POST_CLASS_COUNT; i++) {
         self->classes[i].passed += self->classes[i].first && i != chosen;
     }
-    bb_post_t *post = self->classes[chosen].first;
-    self->classes[chosen].first = post->next;
+    bool is_last = s_is_last_next(self, chosen, now_mono_ns);
+    bb_post_t *post = is_last ? self->classes[chosen].last : self->classes[chosen].first;
+    bb_post_t **from_previous =
+        post->previous ? &post->previous->next : &self->classes[chosen].first;
+    bb_post_t **from_next = post->next ? &post->next->previous : &self->classes[chosen].last;
+    *from_previous = post->next;
+    *from_next = post->previous;
     self->classes[chosen].passed = 0;
-    if (!post->next) {
-        self->classes[chosen].last = NULL;
-    }
-    post->next = NULL;
+    post->next = post->previous = NULL;
     self->count--;
     return post;
 }

@@ -5,6 +5,11 @@
 // class that has one is served, unless a later one was passed over too often: then that one is, so
 // that nobody starves.
 //
+// Requests of clients are served newest first while the oldest has waited for more than half of its
+// time: there is more than can be done, and in order each would be taken just before its deadline
+// and answered just after it. What is late comes first: it is only refused. Source: adaptive LIFO,
+// Maurer, "Fail at Scale" (ACM Queue, 2015).
+//
 //   class     what                                                passed over at most
 //   CONTROL   liveness, clock, ended jobs, policy                 -
 //   SMALL     acknowledgements and have-sets of peers             16 times

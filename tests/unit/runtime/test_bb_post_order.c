@@ -156,12 +156,59 @@ static void nobody_starves(void **state)
     assert_true(served[BB_POST_CLASS_WRITES] <= writes);
 }
 
+// A write that came at that time and may wait for 100 ms.
+static void s_put_write(bb_post_order_t *order, uint64_t number, int64_t received_ns)
+{
+    bb_post_t *post = s_post(BB_POST_CLIENT, BB_KIND_WRITE, number);
+    post->request.received_mono_ns = received_ns;
+    post->request.message.timeout_ns = 100 * MS;
+    bb_post_order_put(order, post);
+}
+
+static uint64_t s_take_number(bb_post_order_t *order, int64_t now_ns)
+{
+    bb_post_t *post = bb_post_order_take(order, now_ns);
+    assert_non_null(post);
+    uint64_t number = post->request.message.request_id;
+    free(post);
+    return number;
+}
+
+// Goal: in order while the first has time; newest first when it has waited for more than half of
+// it; late ones first of all, in order; and in order again when the first has time again.
+static void newest_first_under_overload(void **state)
+{
+    (void)state;
+    bb_post_order_t order = {0};
+    for (uint64_t i = 1; i <= 9; i++) {
+        s_put_write(&order, i, (int64_t)i * 10 * MS);
+    }
+    assert_int_equal(s_take_number(&order, 60 * MS), 1);
+    assert_int_equal(s_take_number(&order, 75 * MS), 9);
+    assert_int_equal(s_take_number(&order, 80 * MS), 8);
+    assert_int_equal(s_take_number(&order, 119 * MS), 7);
+    s_put_write(&order, 10, 120 * MS);
+    assert_int_equal(s_take_number(&order, 120 * MS), 2); // late
+    assert_int_equal(s_take_number(&order, 121 * MS), 10);
+    assert_int_equal(s_take_number(&order, 135 * MS), 3); // late
+    assert_int_equal(s_take_number(&order, 135 * MS), 6);
+    assert_int_equal(s_take_number(&order, 160 * MS), 4); // late
+    assert_int_equal(s_take_number(&order, 160 * MS), 5);
+    assert_null(bb_post_order_take(&order, 160 * MS));
+    assert_int_equal(order.count, 0);
+    s_put_write(&order, 11, 160 * MS);
+    s_put_write(&order, 12, 161 * MS);
+    assert_int_equal(s_take_number(&order, 170 * MS), 11);
+    assert_int_equal(s_take_number(&order, 500 * MS), 12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(classes),
         cmocka_unit_test(by_class_and_in_order),
         cmocka_unit_test(nobody_starves),
+        cmocka_unit_test(newest_first_under_overload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
