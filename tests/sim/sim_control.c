@@ -71,6 +71,16 @@ bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault)
     return error;
 }
 
+uint64_t sim_control_number(const sim_node_t *node, const sim_node_t *of)
+{
+    bb_registry_entry_t entry;
+    const char *id = bb_topology_node(of->topology, of->index)->id;
+    return bb_registry_get(bb_control_registry(node->control), BB_REGISTRY_BOOT,
+                           bb_slice(id, strlen(id)), &entry)
+               ? entry.number
+               : 0;
+}
+
 // What the shards are told. A planted bug believes every disk, or counts on one too early.
 static bb_standing_t s_standing(const sim_node_t *node)
 {

@@ -82,10 +82,13 @@ void sim_damage_keep_copy(sim_node_t *node)
         bb_sim_disk_destroy(&node->old_disk);
     }
     node->old_disk = bb_sim_disk_copy(node->disk);
+    bool is_sure = node->is_up && node->standing == BB_STANDING_COUNTING;
+    node->old_number = is_sure ? sim_control_number(node, node) : 0;
 }
 
-static void s_restore(sim_node_t *node)
+void sim_damage_set_back(sim_node_t *node)
 {
+    BB_ASSERT(!node->is_up && node->old_disk);
     node->world->counters.disks_restored++;
     sim_trace_fault(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                     "node %u: an older copy of its disk", node->index);
@@ -158,7 +161,7 @@ bool sim_damage_disk(sim_world_t *self)
             s_flip_in_journal(node, &random);
         }
     } else if (is_old) {
-        s_restore(node);
+        sim_damage_set_back(node);
     } else {
         sim_damage_format(node);
     }

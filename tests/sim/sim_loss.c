@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Disks that are lost. A disk goes only when everything that it holds is durable elsewhere and no
-// other node is being rebuilt: more than that no promise covers. The node starts again with an
-// empty one, and has to find out that it has forgotten something (sim_control.c). Often the one
-// other node that has some chunk of it alone is cut off just then: what the two acknowledged
-// together is with nobody who is there.
+// Disks that are lost, or set back to an older copy. A disk goes only when everything that it holds
+// is durable elsewhere and no other node is being rebuilt: more than that no promise covers. The
+// node starts again with an empty one or with the copy, and has to find out that it has forgotten
+// something (sim_control.c). Often the one other node that has some chunk of it alone is cut off
+// just then: what the two acknowledged together is with nobody who is there.
 #include "tests/sim/sim_world.h"
 
 #include "node/ingest/bb_shard_internal.h"
@@ -52,12 +52,29 @@ static uint32_t s_witness(const sim_world_t *self, const sim_node_t *victim)
     return UINT32_MAX;
 }
 
+// Can the node find out that the copy is old? All others are there and know of a later start or
+// mark: not only of the next mark, which the copy may have been about to tell. (What no registry
+// can see: bb_boot.h.)
+static bool s_is_copy_known(const sim_world_t *self, const sim_node_t *node)
+{
+    bool is_known = node->old_disk && node->old_number > 0 &&
+                    node->standing == BB_STANDING_COUNTING && bb_control_is_written(node->control);
+    for (uint32_t n = 0; n < self->options.node_count && is_known; n++) {
+        is_known = self->nodes[n].is_up &&
+                   sim_control_number(&self->nodes[n], node) > node->old_number + 1;
+    }
+    return is_known;
+}
+
 void sim_loss_event(sim_world_t *self, uint64_t number)
 {
     bb_random_t random = sim_world_stream(self, SIM_STREAM_LOSS, number);
     sim_node_t *node = &self->nodes[bb_random_below(&random, self->options.node_count)];
     if (!bb_random_chance(&random, 1, 2) || !node->is_up) {
         return;
+    }
+    if (!node->old_disk && node->standing == BB_STANDING_COUNTING) {
+        sim_damage_keep_copy(node);
     }
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         if (self->nodes[n].is_rebuilding || sim_node_is_fenced(&self->nodes[n])) {
@@ -68,18 +85,24 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
     if (self->options.replicas_in_dc[node->dc] < 2 || !s_is_spare(self, node)) {
         return;
     }
-    self->counters.fault_disk_lost++;
     uint32_t witness = s_witness(self, node);
+    bool is_set_back = s_is_copy_known(self, node);
     sim_node_stop(node, true, 50 * BB_NS_PER_MS);
-    sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
-                    "node %u: its disk is lost", node->index);
-    bb_sim_disk_destroy(&node->disk);
-    node->disk = bb_sim_disk_new();
-    node->is_rebuilding = true;
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) { // what it had when it stopped
         bb_have_set_clear(&node->lost[p]);
         node->lost[p] = node->have[p];
         node->have[p] = (bb_have_set_t){0};
+    }
+    node->is_rebuilding = true;
+    if (is_set_back) {
+        self->counters.fault_disk_set_back++;
+        sim_damage_set_back(node);
+    } else {
+        self->counters.fault_disk_lost++;
+        sim_trace_fault(&self->trace, sim_line_of_node(&self->options, node->index),
+                        "node %u: its disk is lost", node->index);
+        bb_sim_disk_destroy(&node->disk);
+        node->disk = bb_sim_disk_new();
     }
     if (bb_random_chance(&random, 1, 2)) {
         sim_fault_cut_off(self, witness);
@@ -89,8 +112,8 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
 bool sim_loss_was(const sim_world_t *self)
 {
     const sim_counters_t *counters = &self->counters;
-    return counters->fault_disk_lost + counters->disks_formatted + counters->disks_restored +
-               counters->flips_in_journals + counters->flips_in_maps >
+    return counters->fault_disk_lost + counters->fault_disk_set_back + counters->disks_formatted +
+               counters->disks_restored + counters->flips_in_journals + counters->flips_in_maps >
            0;
 }
 

@@ -85,6 +85,7 @@ struct sim_node {
     uint32_t index, dc;
     bb_sim_disk_t *disk;
     bb_sim_disk_t *old_disk; // a copy of an earlier moment; NULL: none
+    uint64_t old_number;     // of its node's start (bb_boot.h); 0: unknown
     bool is_damaged;         // bits were flipped: answers may name what they lack
     bool is_without_results; // an empty disk since retention has passed points by: what rollups
                              // made of them is nowhere to be fetched
@@ -253,6 +254,7 @@ typedef struct {
     X(fault_call_fails)                                                                            \
     X(fault_disk_full)                                                                             \
     X(fault_disk_lost)                                                                             \
+    X(fault_disk_set_back)                                                                         \
     X(rebuilds)                                                                                    \
     X(sync_sessions)                                                                               \
     X(fault_bad_network)                                                                           \
@@ -452,6 +454,8 @@ void sim_store_ask(sim_store_t *store, const bb_message_t *message, bb_message_t
 // ---- sim_control.c: registry, boot number and standing of a node
 bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault);
 void sim_control_step(sim_node_t *node);
+// The last start of a node that this one durably knows of: boot and mark; 0: none.
+uint64_t sim_control_number(const sim_node_t *node, const sim_node_t *of);
 void sim_control_look(sim_node_t *node);
 void sim_control_peer(sim_node_t *node, uint32_t peer_index, bool is_up);
 void sim_control_heard(sim_node_t *node, uint32_t peer_index, const bb_heartbeat_t *heartbeat);
@@ -518,6 +522,7 @@ bool sim_damage_is_left(const sim_world_t *self); // a node is damaged, or down 
 bool sim_damage_is_covered(sim_world_t *self, uint32_t victim);
 void sim_damage_format(sim_node_t *node);    // while it is down
 void sim_damage_keep_copy(sim_node_t *node); // of the disk as it is now
+void sim_damage_set_back(sim_node_t *node);  // to that copy, while it is down
 
 // ---- sim_check.c
 bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes);
