@@ -238,6 +238,8 @@ typedef enum {
     BB_PLANTED_STREAM_RESUMED,         // a start goes on with the stream of the one before
     BB_PLANTED_WATCH_EARLY,            // chunks are watched before their events are durable
     BB_PLANTED_FORGET_EARLY,           // streams are forgotten that somebody lacks
+    BB_PLANTED_JUDGE_AT_REPLICA,       // each replica judges the times of a chunk itself
+    BB_PLANTED_NO_EPOCH_FENCE,         // what was said under another epoch counts
 } bb_planted_t;
 #endif
 

@@ -148,7 +148,7 @@ bb_error_t bb_shard_on_ack(bb_shard_t *self, uint32_t node, const bb_message_t *
         !bb_stream_is_equal(&ack->stream, &self->options.stream)) {
         return BB_ERR_PEER_UNKNOWN; // of a process that is no more
     }
-    if (message->epoch != self->epoch) {
+    if (message->epoch != self->epoch && !BB_IS_PLANTED(self, BB_PLANTED_NO_EPOCH_FENCE)) {
         return BB_OK; // epochs fence counting, never propagation
     }
     bb_error_t first_error = BB_OK;

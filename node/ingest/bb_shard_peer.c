@@ -475,8 +475,10 @@ static bb_error_t s_on_have_request(bb_shard_t *self, uint32_t node, const bb_me
 static bb_error_t s_on_have(bb_shard_t *self, uint32_t node, const bb_message_t *message)
 {
     self->is_changed = true;
+    bool is_counted =
+        message->epoch == self->epoch || BB_IS_PLANTED(self, BB_PLANTED_NO_EPOCH_FENCE);
     return bb_have_view_report(self->view, self->time.mono_ns, node, message->request_id,
-                               message->epoch == self->epoch, &message->have);
+                               is_counted, &message->have);
 }
 
 void bb_shard_ask(bb_shard_t *self)

@@ -52,8 +52,8 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
             }
             replicas++;
             // A level survives lost disks: what was durable on one counted.
-            bool is_held = bb_have_set_contains(sim_node_have(&self->nodes[n], partition),
-                                                &attempt->stream, attempt->dots[i].seq) ||
+            bool is_held = sim_epoch_counts(&self->nodes[n], attempt->epoch, partition,
+                                            &attempt->stream, attempt->dots[i].seq) ||
                            bb_have_set_contains(&self->nodes[n].lost[partition], &attempt->stream,
                                                 attempt->dots[i].seq);
             held += is_held;

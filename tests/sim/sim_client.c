@@ -109,6 +109,7 @@ void sim_client_op_clear(sim_op_t *op)
     }
     bb_buffer_drop(&op->buffer);
     free(op->points);
+    free(op->judged_points);
     free(op->rows);
     free(op->events);
     *op = (sim_op_t){0};
@@ -166,6 +167,10 @@ static void s_add_frame(sim_world_t *self, bb_batch_builder_t *builder, uint32_t
     // Corrections are of the past: a release gives points revision 0 (see README.md).
     bool is_future = bb_random_chance(random, 1, 50) && (uint32_t)revision == 0;
     int64_t time_wall_ns = s_time(random, is_future);
+    if (self->options.has_near_future && bb_random_chance(random, 1, 20) &&
+        (uint32_t)revision == 0) {
+        time_wall_ns = sim_near_time(random);
+    }
     error = bb_batch_builder_frame(builder, battery, shape, time_wall_ns, values);
     BB_ASSERT(error == BB_OK);
 }
@@ -175,6 +180,7 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
 {
     const bb_batch_t *batch = &op->batch;
     op->points = bb_alloc(batch->value_count * sizeof *op->points);
+    op->judged_points = bb_alloc(batch->value_count * sizeof *op->judged_points);
     uint64_t value = 0;
     bb_batch_cursor_t at;
     bb_batch_cursor_start(batch, &at);
@@ -195,6 +201,11 @@ static void s_note_written(sim_world_t *self, sim_op_t *op)
             bb_checker_version_t version = {
                 .revision = batch->revision, .type = shape->types[metric], .bits = bits};
             op->points[value] = bb_checker_written(self->checker, &key, &version);
+            for (uint32_t verdict = 0; verdict < 2; verdict++) {
+                key.is_future = sim_near_is(time_wall_ns) ? verdict == 1 : key.is_future;
+                op->judged_points[value][verdict] =
+                    bb_checker_written(self->checker, &key, &version);
+            }
         }
     }
 }
@@ -631,9 +642,10 @@ static void s_mark_rejected(const sim_op_t *op, const bb_write_reply_t *reply, b
     }
 }
 
-static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, const sim_op_t *op,
+static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, sim_op_t *op,
                        const bb_write_reply_t *reply)
 {
+    sim_near_note(op, attempt);
     uint64_t count = op->batch.value_count;
     bool *is_rejected = bb_alloc_zero(count, sizeof *is_rejected);
     s_mark_rejected(op, reply, is_rejected);
@@ -647,6 +659,9 @@ static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, const si
             bb_checker_deleted(self->checker, op->points[i], moment, dc_mask);
         } else if (!is_rejected[i]) {
             acked++;
+            if (sim_near_may_hide(op, i)) {
+                continue;
+            }
             bb_checker_acknowledged(self->checker, op->points[i], moment, dc_mask);
         }
     }
@@ -687,7 +702,7 @@ void sim_client_emitted(sim_world_t *self, uint64_t number, const bb_outbound_t 
     }
     // A promise counts though the client waits no more; only when it has gone on to its next
     // operation is it no longer known here what was promised.
-    const sim_op_t *op = &self->ops[attempt->client];
+    sim_op_t *op = &self->ops[attempt->client];
     if (answer.kind == BB_KIND_WRITE_REPLY && op->serial == attempt->serial) {
         s_promised(self, attempt, op, &answer.write_reply);
         self->counters.writes_acked_one += op->level == BB_LEVEL_ONE;
@@ -796,12 +811,16 @@ void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_ma
 // The client has its acknowledgement.
 static void s_wrote_in_session(sim_world_t *self, uint32_t client, const bb_write_reply_t *reply)
 {
-    const sim_op_t *op = &self->ops[client];
+    sim_op_t *op = &self->ops[client];
     if (!sim_session_is_on(self, client) || reply->acked_points == 0) {
         return;
     }
+    sim_near_note(op, &self->attempts[self->clients[client].attempt]);
     bool *is_rejected = bb_alloc_zero(op->batch.value_count, sizeof *is_rejected);
     s_mark_rejected(op, reply, is_rejected);
+    for (uint64_t i = 0; i < op->batch.value_count; i++) {
+        is_rejected[i] |= sim_near_may_hide(op, i);
+    }
     sim_session_note(self, client, reply->session);
     sim_session_wrote(self, client, is_rejected);
     free(is_rejected);

@@ -299,6 +299,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
         s_heal(self, &self->faults[event->number]);
     } else if (!self->is_calm) {
         sim_loss_event(self, self->fault_number);
+        sim_epoch_event(self, self->fault_number);
         s_fault(self);
         s_plan(self);
     }
@@ -306,6 +307,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
 
 void sim_fault_stop(sim_world_t *self)
 {
+    sim_epoch_end(self);
     for (uint32_t i = 0; i < self->fault_count; i++) {
         s_heal(self, &self->faults[i]);
     }

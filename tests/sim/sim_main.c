@@ -26,7 +26,8 @@ static const char s_help[] =
     "                     trim-early, forget-dot, local-fence, local-level,\n"
     "                     session-ignored, arrival-order, delete-resurrects,\n"
     "                     retry-not-idempotent, stream-resumed, forget-early,\n"
-    "                     adopt-late, stale-source, rest-untold, watch-early\n"
+    "                     adopt-late, stale-source, rest-untold, watch-early,\n"
+    "                     judge-at-replica, no-epoch-fence\n"
     "  --plants           their names, one a line\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
@@ -94,6 +95,8 @@ static const struct {
     {"boot-not-checked", BB_PLANTED_BOOT_NOT_CHECKED},
     {"count-before-rebuilt", BB_PLANTED_COUNT_BEFORE_REBUILT},
     {"watch-early", BB_PLANTED_WATCH_EARLY},
+    {"judge-at-replica", BB_PLANTED_JUDGE_AT_REPLICA},
+    {"no-epoch-fence", BB_PLANTED_NO_EPOCH_FENCE},
 };
 
 static uint32_t s_planted_of(const char *name)

@@ -270,6 +270,9 @@ void sim_node_destroy(sim_node_t *node)
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) {
         bb_have_set_clear(&node->have[p]);
         bb_have_set_clear(&node->lost[p]);
+        for (uint32_t e = 0; e < SIM_EPOCHS_MAX; e++) {
+            bb_have_set_clear(&node->held_at[e][p]);
+        }
     }
     for (uint32_t i = 0; i < node->store_count; i++) {
         bb_buffer_drop(&node->stores[i].direct_envelope);

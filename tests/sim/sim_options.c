@@ -77,11 +77,14 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->dc_link_bytes_per_s = S_PICK(r, 0, 0, 0, 8u << 10, 64u << 10);
     self->session_mask = (uint32_t)bb_random_below(r, 1u << SIM_CLIENTS_MAX);
     self->has_deletes = bb_random_chance(r, 1, 2);
-    self->has_rules = bb_random_chance(r, 1, 3);
+    self->has_rules = bb_random_chance(r, 1, 2);
     // Half a minute of simulated time: few and small ones.
     self->begins_slow = bb_random_chance(r, 1, 15) && !self->is_storing && self->node_count <= 5 &&
                         self->client_count >= 2;
     self->hedges_early = bb_random_chance(r, 1, 4);
+    self->has_epochs = bb_random_chance(r, 1, 4);
+    // A release makes normal what one coordinator took for normal and another did not.
+    self->has_near_future = bb_random_chance(r, 1, 2) && !self->ends_with_release;
 }
 
 const char *sim_without_name(uint32_t index)

@@ -12,6 +12,7 @@
 #define SIM_DCS_MAX        3
 #define SIM_STORES_MAX     3
 #define SIM_CLIENTS_MAX    4
+#define SIM_EPOCHS_MAX     4 // from 1 on
 #define SIM_PARTITIONS_MAX 32
 #define SIM_BATTERIES_MAX  24
 #define SIM_METRICS        6
@@ -53,6 +54,7 @@ typedef struct {
     uint32_t frames_max;
     bool has_deletes;      // and points of generations
     bool has_conflicts;    // one metric changes its type
+    bool has_near_future;  // points about as far ahead as clocks allow
     bool has_rules;        // a threshold on one metric
     uint32_t session_mask; // bit per client: it has a session
     bool hedges_early;     // as clients that have read for a while
@@ -62,6 +64,7 @@ typedef struct {
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
     bool ends_with_damage; // sim_damage.c draws which
     bool begins_slow;      // one node, before other faults (sim_route.c)
+    bool has_epochs;       // nodes change to a newer epoch one by one
     // storage
     bool is_storing;            // seals and merges while faults happen
     bool has_policy;            // a retention class and a rollup

@@ -60,8 +60,11 @@ void sim_session_saw(sim_world_t *self, uint32_t client)
     uint64_t moment = ++self->moment;
     for (uint32_t i = 0; i < op->row_count; i++) {
         const sim_row_t *row = &op->rows[i];
-        bb_checker_seen(self->checker, &row->key, row->type, row->bits, moment,
-                        SIM_SESSION_BIT(client));
+        // A normal version may hide a quarantined one of the same point later.
+        if (!row->key.is_future || !sim_near_is(row->key.time_wall_ns)) {
+            bb_checker_seen(self->checker, &row->key, row->type, row->bits, moment,
+                            SIM_SESSION_BIT(client));
+        }
     }
     self->counters.session_reads++;
 }

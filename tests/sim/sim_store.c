@@ -323,6 +323,8 @@ static void s_note_dots(sim_store_t *store, sim_attempt_t *attempt)
         return;
     }
     attempt->stream = store->node->stream;
+    attempt->epoch = store->node->epoch;
+    attempt->judge_wall_ns = sim_node_time(store->node).wall_ns;
     attempt->dot_count = staged->chunks.part_count;
     attempt->dots = bb_alloc(attempt->dot_count * sizeof *attempt->dots);
     for (uint32_t i = 0; i < attempt->dot_count; i++) {

@@ -39,8 +39,9 @@ bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t 
 
 // ---- building --------------------------------------------------------------------------------
 
-static void s_build_topology(sim_world_t *self, uint32_t self_index)
+void sim_world_build_topology(sim_world_t *self, uint32_t self_index)
 {
+    bb_topology_destroy(&self->nodes[self_index].topology);
     static const char *const ids[SIM_NODES_MAX] = {"n0", "n1", "n2", "n3", "n4", "n5", "n6"};
     static const char *const dc_names[SIM_DCS_MAX] = {"east", "north", "west"};
     const sim_options_t *options = &self->options;
@@ -64,7 +65,7 @@ static void s_build_topology(sim_world_t *self, uint32_t self_index)
         }
     }
     bb_topology_options_t topology = {.cluster_name = "sim",
-                                      .epoch = 1,
+                                      .epoch = self->nodes[self_index].epoch,
                                       .partition_count = options->partition_count,
                                       .dc_count = options->dc_count,
                                       .dcs = dcs,
@@ -113,11 +114,13 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_pictur
         uint64_t half = bb_random_next(&seeds);
         memcpy(self->placement_key + 8 * i, &half, sizeof half);
     }
+    self->epoch = 1;
     self->net.delay_mean_ns = options->delay_mean_ns;
     self->net.loss_per_mille = options->loss_per_mille;
     self->net.repeat_per_mille = options->repeat_per_mille;
     for (uint32_t n = 0; n < options->node_count; n++) {
-        s_build_topology(self, n);
+        self->nodes[n].epoch = self->epoch;
+        sim_world_build_topology(self, n);
         sim_node_init(self, n);
     }
     for (uint32_t b = 0; b < options->battery_count; b++) {

@@ -117,9 +117,11 @@ struct sim_node {
     int64_t mono_base_ns;   // this node's monotonic clock is the simulated time plus this
     int64_t wall_offset_ns; // how wrong its wall clock is
     int64_t paused_until_ns;
-    bb_have_set_t have[SIM_PARTITIONS_MAX]; // durable at the last stop
-    bb_have_set_t lost[SIM_PARTITIONS_MAX]; // with its last disk
-    uint64_t last_seq[SIM_PARTITIONS_MAX];  // of this life's own dots
+    bb_have_set_t have[SIM_PARTITIONS_MAX];                    // durable at the last stop
+    bb_have_set_t lost[SIM_PARTITIONS_MAX];                    // with its last disk
+    uint64_t last_seq[SIM_PARTITIONS_MAX];                     // of this life's own dots
+    uint32_t epoch;                                            // of its configuration
+    bb_have_set_t held_at[SIM_EPOCHS_MAX][SIM_PARTITIONS_MAX]; // when it left that epoch
 };
 
 typedef struct {
@@ -130,12 +132,14 @@ typedef struct {
 // One request on its way: a batch sent to one node, or one page of a query.
 typedef struct {
     uint32_t client, node, store, life;
-    uint64_t serial;     // of its operation
-    bool is_open;        // the client still waits
-    bb_stream_t stream;  // of the coordinator when it took the batch
-    uint32_t dot_count;  // WRITE: the dots it got; 0: not taken
-    sim_dot_t *dots;     // owned
-    uint32_t part_count; // what was asked
+    uint64_t serial;       // of its operation
+    bool is_open;          // the client still waits
+    bb_stream_t stream;    // of the coordinator when it took the batch
+    uint32_t dot_count;    // WRITE: the dots it got; 0: not taken
+    sim_dot_t *dots;       // owned
+    uint32_t part_count;   // what was asked
+    uint32_t epoch;        // of the coordinator
+    int64_t judge_wall_ns; // the coordinator's clock when it took the batch
 } sim_attempt_t;
 
 typedef struct {
@@ -161,6 +165,9 @@ typedef struct {
     bb_batch_t batch;
     bool is_delete;   // the batch holds markers
     uint32_t *points; // per value of the batch: number at the checker
+    // The same by verdict, normal and quarantined: of values whose time is near the limit they
+    // differ, and `points` has that of the last attempt that was answered.
+    uint32_t (*judged_points)[2];
     // QUERY
     uint32_t node; // pages of one answer come from one node
     uint32_t partitions[SIM_PARTITIONS_MAX];
@@ -255,6 +262,7 @@ typedef struct {
     X(fault_disk_full)                                                                             \
     X(fault_disk_lost)                                                                             \
     X(fault_disk_set_back)                                                                         \
+    X(epochs)                                                                                      \
     X(rebuilds)                                                                                    \
     X(sync_sessions)                                                                               \
     X(fault_bad_network)                                                                           \
@@ -348,6 +356,7 @@ struct sim_world {
     uint64_t op_count;
     uint64_t moment;  // counts promises and the beginnings of reads
     bool is_calm;     // faults have stopped
+    uint32_t epoch;   // the newest
     bool is_released; // points of the future are normal by now
     int64_t calm_since_ns;
     int64_t floor_wall_ns;                    // of SIM_METRIC_PASSED; 0: nothing is too old yet
@@ -375,7 +384,8 @@ enum {
     SIM_STREAM_RETIRE,
     SIM_STREAM_DAMAGE,
     SIM_STREAM_LOSS,
-    SIM_STREAM_ROUTE
+    SIM_STREAM_ROUTE,
+    SIM_STREAM_EPOCH
 };
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
@@ -386,6 +396,7 @@ static inline int64_t sim_world_now_ns(const sim_world_t *self)
 {
     return sim_events_now_ns(self->events);
 }
+void sim_world_build_topology(sim_world_t *self, uint32_t node); // of its epoch; it is down
 bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t node);
 
 // ---- sim_net.c: delay, loss, repetition, reordering, cuts
@@ -435,6 +446,13 @@ int64_t sim_route_resume_ns(const sim_node_t *node); // when it has a processor:
 bool sim_route_is_lost(sim_world_t *self, uint32_t from, uint32_t to);
 // One node is slow, the others must find out once, and that it is over. False: a finding.
 bool sim_route_episode(sim_world_t *self);
+
+// ---- sim_epoch.c: nodes that change to a newer epoch one by one
+void sim_epoch_event(sim_world_t *self, uint64_t number); // with fault `number`, at times
+void sim_epoch_end(sim_world_t *self);                    // all have the newest
+// May the replica count with this dot for a coordinator of the epoch?
+bool sim_epoch_counts(const sim_node_t *replica, uint32_t epoch, uint32_t partition,
+                      const bb_stream_t *stream, uint64_t seq);
 
 // ---- sim_store.c: one shard: its commits, jobs, scans and answers
 BB_MUST_CHECK bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault);
@@ -492,6 +510,15 @@ uint32_t sim_hedge_node(sim_world_t *self, uint32_t client);
 // is the only one; false: the other one is waited for.
 bool sim_hedge_answered(sim_world_t *self, uint32_t client, uint64_t attempt, bool is_whole);
 void sim_hedge_end(sim_world_t *self, uint32_t client); // nothing is waited for any more
+
+// ---- sim_near.c: points about as far ahead as a coordinator takes without quarantine
+int64_t sim_near_time(bb_random_t *random);
+bool sim_near_is(int64_t time_wall_ns);
+// From now on `points` has what the coordinator of this attempt made of the batch.
+void sim_near_note(sim_op_t *op, const sim_attempt_t *attempt);
+// Is the value near the limit and was quarantined? A normal version that is not smaller, from
+// another coordinator, hides it: it is promised to nobody here; but replicas must agree.
+bool sim_near_may_hide(const sim_op_t *op, uint64_t value);
 
 // ---- sim_session.c: what clients have written and seen
 // The bit of the checker's masks that stands for the session of a client.
