@@ -15,7 +15,8 @@ SIM = os.path.join(BIN, "busbar-sim")
 PLANTS = ("boot-not-checked", "ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot", "still-clock",
           "swapped-extremes", "rounded-sum", "local-fence", "local-level", "session-ignored", "arrival-order", "delete-resurrects",
           "retry-not-idempotent", "rest-untold", "stream-resumed", "forget-early",
-          "adopt-late", "stale-source", "watch-early", "judge-at-replica", "no-epoch-fence")
+          "adopt-late", "stale-source", "watch-early", "judge-at-replica", "no-epoch-fence",
+          "retention-resurrects")
 SEEDS = int(os.environ.get("BB_SIM_SEEDS", "2000"))  # about 5,200 events each
 KILLS_MIN = 20  # deaths at each kill point
 

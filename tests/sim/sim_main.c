@@ -27,7 +27,8 @@ static const char s_help[] =
     "                     session-ignored, arrival-order, delete-resurrects,\n"
     "                     retry-not-idempotent, stream-resumed, forget-early,\n"
     "                     adopt-late, stale-source, rest-untold, watch-early,\n"
-    "                     judge-at-replica, no-epoch-fence\n"
+    "                     judge-at-replica, no-epoch-fence,\n"
+    "                     retention-resurrects\n"
     "  --plants           their names, one a line\n"
     "  --stop             ends at the first seed with a finding\n"
     "  --minimise         makes a seed with a finding short: names the faults and operations that\n"
@@ -97,6 +98,7 @@ static const struct {
     {"watch-early", BB_PLANTED_WATCH_EARLY},
     {"judge-at-replica", BB_PLANTED_JUDGE_AT_REPLICA},
     {"no-epoch-fence", BB_PLANTED_NO_EPOCH_FENCE},
+    {"retention-resurrects", BB_PLANTED_RETENTION_RESURRECTS},
 };
 
 static uint32_t s_planted_of(const char *name)

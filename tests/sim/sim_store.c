@@ -468,6 +468,12 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
 
 void sim_store_ask(sim_store_t *store, const bb_message_t *message, bb_message_t *answer)
 {
+    sim_store_ask_with(store, message, NULL, answer);
+}
+
+void sim_store_ask_with(sim_store_t *store, const bb_message_t *message, bb_buffer_t *body,
+                        bb_message_t *answer)
+{
     bb_buffer_drop(&store->direct_envelope);
     bb_buffer_drop(&store->direct_body);
     uint8_t *data = NULL;
@@ -478,7 +484,7 @@ void sim_store_ask(sim_store_t *store, const bb_message_t *message, bb_message_t
     bb_error_t error = bb_message_decode(&decoded, bb_buffer_slice(envelope), NULL);
     BB_ASSERT(error == BB_OK);
     bb_shard_client(store->shard, sim_node_time(store->node), S_TICKET_DIRECT, &decoded, envelope,
-                    NULL);
+                    body);
     bb_message_close(&decoded);
     bb_buffer_drop(&envelope);
     sim_store_touch(store);

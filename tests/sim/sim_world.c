@@ -115,6 +115,8 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_pictur
         memcpy(self->placement_key + 8 * i, &half, sizeof half);
     }
     self->epoch = 1;
+    self->late_partition = UINT32_MAX;
+    sim_retire_open(self);
     self->net.delay_mean_ns = options->delay_mean_ns;
     self->net.loss_per_mille = options->loss_per_mille;
     self->net.repeat_per_mille = options->repeat_per_mille;
@@ -319,7 +321,9 @@ static bool s_release(sim_world_t *self)
 static bool s_power_loss(sim_world_t *self)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        sim_node_stop(&self->nodes[n], true, BB_NS_PER_MS);
+        if (self->nodes[n].is_up) {
+            sim_node_stop(&self->nodes[n], true, BB_NS_PER_MS);
+        }
     }
     return sim_world_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) && s_converge(self);
 }
@@ -327,17 +331,21 @@ static bool s_power_loss(sim_world_t *self)
 // The class keeps a day: the oldest of three days goes, on every node, and stays gone.
 static bool s_retire(sim_world_t *self)
 {
-    bb_policy_release(&self->policy);
-    self->policy = s_build_policy(BB_NS_PER_DAY);
     int64_t day = SIM_WALL_NS_FIRST / BB_NS_PER_DAY;
     self->floor_wall_ns = (day - 1) * BB_NS_PER_DAY;
-    // Some die just when a floor has moved.
     bb_random_t random = sim_world_stream(self, SIM_STREAM_RETIRE, 0);
+    bb_random_t away = sim_world_stream(self, SIM_STREAM_RETIRE, 1);
+    if (!sim_retire_away(self, &away)) {
+        return false;
+    }
+    bb_policy_release(&self->policy); // nodes read their configuration when they start
+    self->policy = s_build_policy(BB_NS_PER_DAY);
+    // Some die just when a floor has moved.
     if (bb_random_chance(&random, 1, 2)) {
         sim_node_arm(&self->nodes[bb_random_below(&random, self->options.node_count)],
                      BB_KILLPOINT_RETIRE_RECORDED, 1);
     }
-    if (!s_power_loss(self)) { // nodes read their configuration when they start
+    if (!s_power_loss(self)) {
         return false;
     }
     int64_t limit_ns = sim_world_now_ns(self) + S_RETIRE_NS;

@@ -241,6 +241,7 @@ typedef struct {
     X(rows_read)                                                                                   \
     X(jobs)                                                                                        \
     X(scrubbed_segments)                                                                           \
+    X(retired_while_away)                                                                          \
     X(retired_windows)                                                                             \
     X(released_points)                                                                             \
     X(settles)                                                                                     \
@@ -354,10 +355,11 @@ struct sim_world {
     bb_checker_t *checker;
     bb_policy_t *policy; // NULL: none
     uint64_t op_count;
-    uint64_t moment;  // counts promises and the beginnings of reads
-    bool is_calm;     // faults have stopped
-    uint32_t epoch;   // the newest
-    bool is_released; // points of the future are normal by now
+    uint64_t moment;         // counts promises and the beginnings of reads
+    bool is_calm;            // faults have stopped
+    uint32_t epoch;          // the newest
+    uint32_t late_partition; // has a point that all but one replica met too late; UINT32_MAX: none
+    bool is_released;        // points of the future are normal by now
     int64_t calm_since_ns;
     int64_t floor_wall_ns;                    // of SIM_METRIC_PASSED; 0: nothing is too old yet
     sim_totals_t *totals[SIM_PARTITIONS_MAX]; // before that; NULL: not asked yet. Owned
@@ -468,6 +470,9 @@ void sim_store_on_job(sim_store_t *store);
 void sim_store_on_scan(sim_store_t *store, uint64_t number);
 // Asks without a network, in this moment. The answer stays until the next call. Level one only.
 void sim_store_ask(sim_store_t *store, const bb_message_t *message, bb_message_t *answer);
+// The same with a body, which stays the caller's.
+void sim_store_ask_with(sim_store_t *store, const bb_message_t *message, bb_buffer_t *body,
+                        bb_message_t *answer);
 
 // ---- sim_control.c: registry, boot number and standing of a node
 bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault);
@@ -510,6 +515,12 @@ uint32_t sim_hedge_node(sim_world_t *self, uint32_t client);
 // is the only one; false: the other one is waited for.
 bool sim_hedge_answered(sim_world_t *self, uint32_t client, uint64_t attempt, bool is_whole);
 void sim_hedge_end(sim_world_t *self, uint32_t client); // nothing is waited for any more
+
+// ---- sim_retire.c: retention while a replica is away
+void sim_retire_open(const sim_world_t *self); // the run's planted bug
+// Before the floor of the run moves: at times a node, cut off, gets a point below it and goes away
+// for some seconds. False: a finding.
+bool sim_retire_away(sim_world_t *self, bb_random_t *random);
 
 // ---- sim_near.c: points about as far ahead as a coordinator takes without quarantine
 int64_t sim_near_time(bb_random_t *random);
