@@ -215,6 +215,7 @@ typedef struct {
     bb_standing_t standing;
     uint32_t boot;            // number of this start; 0: none yet
     uint32_t sync_latency_us; // of its journals, the slowest store's
+    uint64_t have_mark;       // node/ingest/bb_have_mark.h; 0: not told
 } bb_heartbeat_t;
 
 // One registry to another: entries that are durable at the sender, sums of all that it has by

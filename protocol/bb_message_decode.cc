@@ -389,6 +389,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Heartbeat &from, bb_fault_t 
     to.standing = static_cast<bb_standing_t>(from.standing());
     to.boot = from.boot();
     to.sync_latency_us = from.sync_latency_us();
+    to.have_mark = from.have_mark();
     S_REQUIRE(to.store_count >= 1 && to.store_count <= BB_STORES_MAX, "heartbeat.store_count",
               "out of range");
     return BB_OK;

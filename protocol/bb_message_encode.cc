@@ -266,7 +266,7 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_heartbeat_t &self)
     return wire::CreateHeartbeat(fbb, &incarnation, self.wall_ns, &cluster_id, self.ready,
                                  self.draining, self.store_count, self.registry_digest,
                                  static_cast<uint8_t>(self.standing), self.boot,
-                                 self.sync_latency_us)
+                                 self.sync_latency_us, self.have_mark)
         .Union();
 }
 

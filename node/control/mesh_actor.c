@@ -5,6 +5,7 @@
 
 #include "node/control/bb_detector.h"
 #include "node/control/bb_route_feed.h"
+#include "node/ingest/bb_have_mark.h"
 #include "node/ingest/bb_peer_split.h"
 #include "node/runtime/bb_clock.h"
 #include "node/runtime/bb_frame.h"
@@ -30,6 +31,7 @@ typedef struct {
     bool is_ready, is_draining;
     uint32_t store_count; // as it last said
     bool is_barred;       // it said that it does not count
+    uint64_t have_mark;   // of its last heartbeat
 } s_peer_t;
 
 typedef struct {
@@ -265,6 +267,16 @@ static void s_send_queued(s_mesh_t *self)
     self->has_queued = has_queued;
 }
 
+static uint64_t s_have_mark(const s_mesh_t *self)
+{
+    uint64_t versions[BB_STORES_MAX];
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
+        versions[i] = atomic_load_explicit(&self->node->have_versions[i], memory_order_relaxed);
+    }
+    return bb_have_mark(&self->node->incarnation, bb_node_standing(self->node), versions,
+                        self->node->store_count);
+}
+
 static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
 {
     bb_node_state_t state = bb_node_state(self->node);
@@ -281,6 +293,7 @@ static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
         .registry_digest = atomic_load_explicit(&self->node->registry_digest, memory_order_relaxed),
         .standing = bb_node_standing(self->node),
         .boot = atomic_load_explicit(&self->node->boot, memory_order_relaxed),
+        .have_mark = s_have_mark(self),
     };
     memcpy(message.heartbeat.cluster_id, bb_topology_cluster_id(self->node->topology), 16);
     uint8_t *encoded;
@@ -384,6 +397,13 @@ static void s_pass_on(s_mesh_t *self, uint32_t peer_index, const bb_heartbeat_t 
         bb_outlet_send_always(self->control, &post);
     }
     s_peer_t *peer = &self->peers[peer_index];
+    for (uint32_t i = 0; i < self->node->store_count && peer->have_mark != heartbeat->have_mark;
+         i++) {
+        bb_post_t *post = bb_post_new(BB_POST_PEER_MARK);
+        post->peer_mark = (bb_post_peer_mark_t){peer_index, heartbeat->have_mark};
+        bb_outlet_send_always(self->stores[i], &post);
+    }
+    peer->have_mark = heartbeat->have_mark;
     if (peer->is_barred != word.is_counting) {
         return;
     }

@@ -24,7 +24,8 @@ typedef struct {
     uint64_t version; // everything up to it is known (when is_known)
     uint64_t asked_id, answered_id;
     int64_t asked_mono_ns, ask_next_mono_ns;
-    uint64_t full_id, full_version; // a full report that is coming in pieces
+    uint64_t asked_mark, known_mark; // the peer's when asked, and when asked for what is known
+    uint64_t full_id, full_version;  // a full report that is coming in pieces
     uint32_t full_count;
     uint32_t sealed_below; // bb_have_t
     s_pull_t pull;
@@ -39,6 +40,7 @@ typedef struct {
     s_lane_t *lanes;     // partition p is in lane (p % modulus) / our number of stores
     uint32_t pull_turn;  // lane to consider first
     uint8_t *full_seen;  // one per partition of ours; lanes share it, they share no partition
+    uint64_t mark;       // of its have-sets, as its heartbeats say; 0: not told
 } s_peer_t;
 
 typedef struct {
@@ -59,6 +61,7 @@ struct bb_have_view {
     int64_t *grown_mono_ns; // likewise: when another replica here last reported something new
     s_peer_t *peers;
     uint64_t request_id_next;
+    uint64_t wanted_id; // somebody waits for answers to questions from here on; 0: nobody did yet
     uint64_t change_count;
     uint32_t pull_count;        // outstanding
     uint32_t pull_turn;         // node to consider first, so that nobody is forgotten
@@ -326,6 +329,13 @@ bool bb_have_view_is_lane(const bb_have_view_t *self, uint32_t node, bb_lane_t l
            lane.index % self->options.store_count == self->options.store_index;
 }
 
+// Everything was answered, and nothing has changed there since it was asked.
+static bool s_is_in_step(const bb_have_view_t *self, const s_peer_t *peer, const s_lane_t *lane)
+{
+    return lane->is_known && lane->asked_id <= lane->answered_id &&
+           lane->asked_id >= self->wanted_id && peer->mark != 0 && lane->known_mark == peer->mark;
+}
+
 bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
                              uint32_t step, uint64_t fence_request_id)
 {
@@ -345,7 +355,13 @@ bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, ui
     if (is_waiting && now_mono_ns - lane->asked_mono_ns < BB_HAVE_ANSWER_NS_MAX) {
         return false;
     }
-    return now_mono_ns >= lane->ask_next_mono_ns;
+    return now_mono_ns >= lane->ask_next_mono_ns && !s_is_in_step(self, &self->peers[node], lane);
+}
+
+void bb_have_view_mark(bb_have_view_t *self, uint32_t node, uint64_t mark)
+{
+    BB_ASSERT(self && node < self->node_count);
+    self->peers[node].mark = mark;
 }
 
 // Peers are not asked in step: the interval is stretched by up to a quarter, by a hash.
@@ -371,6 +387,7 @@ uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t no
     }
     lane->asked_id = self->request_id_next++;
     lane->asked_mono_ns = now_mono_ns;
+    lane->asked_mark = self->peers[node].mark;
     lane->ask_next_mono_ns = now_mono_ns + s_interval_ns(self, node);
     return lane->asked_id;
 }
@@ -379,6 +396,13 @@ uint64_t bb_have_view_request_id_next(const bb_have_view_t *self)
 {
     BB_ASSERT(self);
     return self->request_id_next;
+}
+
+uint64_t bb_have_view_want(bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    self->wanted_id = self->request_id_next;
+    return self->wanted_id;
 }
 
 // What is known of the entry has changed. is_old: something of what was known before is lacking
@@ -579,6 +603,9 @@ bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32
     self->change_count += !lane->is_known; // also when all of it was empty
     lane->is_known = true;
     lane->version = BB_MAX(lane->version, report->version);
+    if (request_id == lane->asked_id) {
+        lane->known_mark = lane->asked_mark;
+    }
     if (is_counted) {
         lane->answered_id = BB_MAX(lane->answered_id, request_id);
     }
@@ -970,7 +997,8 @@ int64_t bb_have_view_wake_mono_ns(const bb_have_view_t *self)
         const s_peer_t *peer = &self->peers[node];
         for (uint32_t i = 0; i < peer->lane_count; i++) {
             const s_lane_t *lane = &peer->lanes[i];
-            if (peer->is_up && node != self->self_index && lane->shared_count > 0) {
+            if (peer->is_up && node != self->self_index && lane->shared_count > 0 &&
+                !s_is_in_step(self, peer, lane)) {
                 int64_t due = lane->ask_next_mono_ns;
                 if (lane->asked_id > lane->answered_id) {
                     due = BB_MAX(due, lane->asked_mono_ns + BB_HAVE_ANSWER_NS_MAX);

@@ -91,10 +91,16 @@ bool bb_have_view_is_lane(const bb_have_view_t *self, uint32_t node, bb_lane_t l
 // answer to a request of this number or later and none was sent.
 bool bb_have_view_is_ask_due(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
                              uint32_t step, uint64_t fence_request_id);
+// What the node's heartbeats say of its have-sets (bb_have_mark.h); 0: nothing. A lane whose last
+// answer was asked for after the same mark was heard has no turn until another is.
+void bb_have_view_mark(bb_have_view_t *self, uint32_t node, uint64_t mark);
 // Fills the request to send now; its id is the next number.
 uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, uint32_t step,
                           bb_have_request_t *request);
 uint64_t bb_have_view_request_id_next(const bb_have_view_t *self);
+// The same number; somebody waits until all have answered a question of this number or later, so
+// every lane has its turn again, whatever its mark.
+uint64_t bb_have_view_want(bb_have_view_t *self);
 // Adopts a HAVE. is_counted: it came under our epoch and may answer a fence. Errors are the
 // peer's fault and change nothing: PEER_UNKNOWN (another incarnation), MESSAGE_CORRUPT. An answer
 // with a number that was not asked under, which only the process before can have done, is dropped.

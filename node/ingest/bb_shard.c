@@ -300,6 +300,19 @@ void bb_shard_peer_state(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_i
     self->is_changed = true;
 }
 
+void bb_shard_peer_mark(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, uint64_t mark)
+{
+    BB_ASSERT(self && peer_index < self->node_count && peer_index != self->self_index);
+    s_time_set(self, time);
+    bb_have_view_mark(self->view, peer_index, mark);
+}
+
+uint64_t bb_shard_have_version(const bb_shard_t *self)
+{
+    BB_ASSERT(self);
+    return bb_store_version(self->store);
+}
+
 void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
 {
     BB_ASSERT(self);

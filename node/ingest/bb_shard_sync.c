@@ -70,8 +70,8 @@ static const bb_stream_t *s_incarnation(void *context, uint32_t node)
 
 static uint64_t s_question_next(void *context)
 {
-    const bb_shard_t *shard = context;
-    return bb_have_view_request_id_next(shard->view);
+    bb_shard_t *shard = context;
+    return bb_have_view_want(shard->view);
 }
 
 static bool s_has_answered(void *context, uint32_t partition, uint32_t node, uint64_t question)

@@ -332,6 +332,10 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
     case BB_POST_PEER_SLOW:
         bb_shard_peer_slow(self->shard, post->peer_slow.peer_index, post->peer_slow.is_slow);
         break;
+    case BB_POST_PEER_MARK:
+        bb_shard_peer_mark(self->shard, s_now(self), post->peer_mark.peer_index,
+                           post->peer_mark.mark);
+        break;
     case BB_POST_CLOCK:
         self->is_skewed = post->is_skewed;
         break;
@@ -432,6 +436,8 @@ static void s_run(s_store_t *self)
             s_take_posts(self);
         }
         bb_shard_commit(self->shard, s_now(self));
+        atomic_store_explicit(&self->node->have_versions[self->index],
+                              bb_shard_have_version(self->shard), memory_order_relaxed);
         int64_t now_mono_ns = bb_clock_mono_ns();
         if (now_mono_ns >= s_publish_due_mono_ns(self)) {
             s_publish(self, now_mono_ns);

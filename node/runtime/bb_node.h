@@ -43,6 +43,7 @@ typedef struct {
     // What the control actor says: bb_standing_t, number of this start, sum of the registry.
     _Atomic uint32_t standing, boot;
     _Atomic uint64_t registry_digest;
+    _Atomic uint64_t have_versions[BB_STORES_MAX]; // what the stores say
     bb_mailbox_t *supervisor, *router, *mesh, *control, *background, *observer;
     bb_mailbox_t *stores[BB_STORES_MAX];
     bb_mailbox_t *scans[BB_SCAN_THREADS_MAX];

@@ -62,6 +62,7 @@ bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault)
     node->forgotten_version = 0;
     node->is_settled = false;
     memset(node->is_barred, 0, sizeof node->is_barred);
+    memset(node->have_marks, 0, sizeof node->have_marks);
     node->control_due_ns = BB_NEVER_NS;
     bb_error_t error =
         bb_control_open(&options, sim_node_time(node).mono_ns, &node->control, fault);

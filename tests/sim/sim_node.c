@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/ingest/bb_have_mark.h"
 #include "node/ingest/bb_peer_split.h"
 #include "node/ingest/bb_shard_internal.h" // looks inside, as a debugger would
 #include "node/query/bb_store_split.h"
@@ -338,6 +339,15 @@ static void s_detected(sim_node_t *node, const bb_detector_actions_t *actions)
     }
 }
 
+static uint64_t s_have_mark(const sim_node_t *node)
+{
+    uint64_t versions[BB_STORES_MAX];
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        versions[i] = bb_shard_have_version(node->stores[i].shard);
+    }
+    return bb_have_mark(&node->stream, node->standing, versions, node->store_count);
+}
+
 static void s_heartbeat(sim_node_t *node)
 {
     sim_world_t *world = node->world;
@@ -351,7 +361,8 @@ static void s_heartbeat(sim_node_t *node)
                                           .sync_latency_us = sim_route_beat(node),
                                           .registry_digest = bb_control_digest(node->control),
                                           .standing = node->standing,
-                                          .boot = bb_control_boot(node->control)}};
+                                          .boot = bb_control_boot(node->control),
+                                          .have_mark = s_have_mark(node)}};
     uint8_t *data = NULL;
     size_t length = 0;
     bb_message_encode(&message, &data, &length);
@@ -412,6 +423,13 @@ static void s_on_peer(sim_node_t *node, const sim_event_t *event)
         s_detected(node, &actions);
         sim_route_heard(node, event->other, &message.heartbeat);
         sim_control_heard(node, event->other, &message.heartbeat);
+        bool is_told = node->have_marks[event->other] == message.heartbeat.have_mark;
+        node->have_marks[event->other] = message.heartbeat.have_mark;
+        for (uint32_t i = 0; i < node->store_count && !is_told; i++) {
+            bb_shard_peer_mark(node->stores[i].shard, time, event->other,
+                               message.heartbeat.have_mark);
+            sim_store_touch(&node->stores[i]);
+        }
     } else if (message.kind == BB_KIND_REGISTRY) {
         sim_control_receive(node, event->other, &message);
     } else {

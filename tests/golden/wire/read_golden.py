@@ -219,7 +219,7 @@ EXPECTED = {
     "message_heartbeat": message("HEARTBEAT", {
         "incarnation": hexed([1, 2, 3], 16), "wall_ns": 1700000000123456789, "cluster_id": hexed([8, 9], 16),
         "ready": True, "draining": True, "store_count": 3, "registry_digest": 2**64 - 2,
-        "standing": 0, "boot": 0, "sync_latency_us": 4711}),
+        "standing": 0, "boot": 0, "sync_latency_us": 4711, "have_mark": 0xABCDEF0123456789}),
     "message_replicate": message("REPLICATE", {"forward": [0, 7, 255]}),
     "message_replicate_ack": message("REPLICATE_ACK", {
         "stream": hexed([5], 16), "incarnation": hexed([6], 16),

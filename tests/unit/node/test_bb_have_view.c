@@ -78,6 +78,7 @@ typedef struct {
     uint32_t first, count;
     bool is_last;
     uint8_t incarnation; // 0: the right one
+    bool is_uncounted;
 } s_report_t;
 
 static bb_error_t s_report(s_fixture_t *fixture, int64_t now, s_report_t report)
@@ -102,8 +103,8 @@ static bb_error_t s_report(s_fixture_t *fixture, int64_t now, s_report_t report)
                       .lane = {1, 0},
                       .entry_count = report.count,
                       .entries = entries};
-    bb_error_t error =
-        bb_have_view_report(fixture->view, now, report.node, report.request_id, true, &have);
+    bb_error_t error = bb_have_view_report(fixture->view, now, report.node, report.request_id,
+                                           !report.is_uncounted, &have);
     bb_have_set_clear(&set);
     return error;
 }
@@ -390,6 +391,75 @@ static void new_incarnation_forgets(void **state)
     bb_have_request_t request;
     bb_have_view_ask(f.view, 11, 1, 0, &request);
     assert_int_equal(request.since_version, 0);
+    s_free(&f);
+}
+
+// Goal: a peer whose heartbeats say what they said when it was asked for all that is known has no
+// turn; another mark, a fence, an answer that is missing or does not count, and another process
+// give it one. What was asked before a mark was heard proves nothing about it.
+static void marks_save_questions(void **state)
+{
+    (void)state;
+    const int64_t interval = 500 * MS;
+    s_fixture_t f;
+    s_new(&f);
+    bb_have_view_mark(f.view, 1, 70);
+    assert_true(bb_have_view_is_ask_due(f.view, 10, 1, 0, 0)); // nothing is known
+    s_know(&f, 10, 1, 5, 0);
+    bb_have_view_mark(f.view, 2, 90);
+    s_know(&f, 10, 2, 5, 0);
+    int64_t now = 10 + 2 * interval;
+    assert_true(bb_have_view_wake_mono_ns(f.view) == BB_NEVER_NS);
+    assert_false(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    assert_false(bb_have_view_is_ask_due(f.view, now + 1000 * interval, 1, 0, 0));
+    uint64_t fence_id = bb_have_view_request_id_next(f.view);
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, fence_id));
+    bb_have_view_mark(f.view, 1, 71);
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    assert_true(bb_have_view_wake_mono_ns(f.view) <= now);
+    uint64_t id = s_ask(&f, now, 1);
+    bb_have_view_mark(f.view, 1, 72); // after the question: the answer may be older
+    s_report_t report = {.node = 1,
+                         .request_id = id,
+                         .version = 8,
+                         .since_version = 5,
+                         .last = 9,
+                         .count = 1,
+                         .is_last = true};
+    assert_int_equal(s_report(&f, now, report), BB_OK);
+    now += 2 * interval;
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    bb_have_view_mark(f.view, 1, 71); // an old heartbeat; what was asked under it is known
+    assert_false(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    bb_have_view_mark(f.view, 1, 72);
+    s_ask(&f, now, 1); // never answered
+    now += BB_HAVE_ANSWER_NS_MAX + 2 * interval;
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    report.request_id = s_ask(&f, now, 1);
+    report.since_version = report.version;
+    report.count = 0;
+    report.is_uncounted = true; // it had no standing
+    assert_int_equal(s_report(&f, now, report), BB_OK);
+    now += BB_HAVE_ANSWER_NS_MAX + 2 * interval;
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    report.request_id = s_ask(&f, now, 1);
+    report.is_uncounted = false;
+    assert_int_equal(s_report(&f, now, report), BB_OK);
+    now += 2 * interval;
+    assert_false(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    uint64_t wanted = bb_have_view_want(f.view); // by who begins to compare segments, say
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    report.request_id = s_ask(&f, now, 1);
+    assert_true(report.request_id >= wanted);
+    assert_int_equal(s_report(&f, now, report), BB_OK);
+    now += 2 * interval;
+    assert_false(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    bb_have_view_mark(f.view, 1, 0); // an earlier version of the program
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
+    bb_have_view_mark(f.view, 1, 72);
+    bb_stream_t other = test_stream(99);
+    bb_have_view_peer(f.view, now, 1, true, &other, 1);
+    assert_true(bb_have_view_is_ask_due(f.view, now, 1, 0, 0));
     s_free(&f);
 }
 
@@ -712,6 +782,7 @@ int main(void)
         cmocka_unit_test(unavailable_needs_sync),
         cmocka_unit_test(lag_and_under_replication),
         cmocka_unit_test(asking),
+        cmocka_unit_test(marks_save_questions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,7 @@ static inline void message_same_peer_body(const bb_message_t *a, const bb_messag
         MESSAGE_SAME(heartbeat.store_count);
         MESSAGE_SAME(heartbeat.registry_digest);
         MESSAGE_SAME(heartbeat.sync_latency_us);
+        MESSAGE_SAME(heartbeat.have_mark);
         break;
     case BB_KIND_ROUTES:
         MESSAGE_SAME(routes.slow_count);

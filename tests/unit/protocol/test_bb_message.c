@@ -206,7 +206,8 @@ static bb_message_t s_sample(bb_kind_t kind)
                                        .draining = true,
                                        .store_count = 3,
                                        .registry_digest = UINT64_MAX - 1,
-                                       .sync_latency_us = 4711};
+                                       .sync_latency_us = 4711,
+                                       .have_mark = UINT64_C(0xabcdef0123456789)};
         break;
     case BB_KIND_REPLICATE_ACK:
         m.replicate_ack = (bb_replicate_ack_t){.stream = {{5}},
