@@ -184,7 +184,11 @@ static bool s_is_open(bb_shard_t *self, const s_intake_t *intake, size_t bytes)
         return false;
     }
     const char *refusal = NULL;
-    if (!bb_shard_may_serve(self, intake->level, &refusal)) {
+    // Streams of a start that does not count may turn out to be forgotten, and what a session has
+    // of those it waits for no more: such a start is no part of a session, as with reads.
+    bool has_session = intake->message->write.wants_session;
+    bb_level_t weight = has_session ? BB_MAX(intake->level, BB_LEVEL_LOCAL_QUORUM) : intake->level;
+    if (!bb_shard_may_serve(self, weight, &refusal)) {
         self->stats.writes_unavailable++;
         S_ERROR(self, intake, BB_ERR_NOT_COUNTING, 0, "%s", refusal);
         return false;

@@ -171,7 +171,7 @@ static void overflowed_and_damaged(void **state)
 
 // Goal: a replica that does not count serves no session, though it serves `one`: what everybody
 // held is no part of a token, and its disk may have lost it. Reads that wait there are refused,
-// too.
+// too, and writes whose dots are wanted: its stream may turn out to be forgotten.
 static void a_replica_that_does_not_count(void **state)
 {
     (void)state;
@@ -188,6 +188,11 @@ static void a_replica_that_does_not_count(void **state)
     h_expect_error(cluster, fresh, BB_ERR_NOT_COUNTING);
     h_pump(cluster, 600 * H_MS);
     h_expect_error(cluster, waiting, BB_ERR_NOT_COUNTING);
+    uint64_t wanted = s_write(cluster, 2, BB_LEVEL_ONE, (h_batch_t){.first = 40, .limit = 60});
+    h_expect_error(cluster, wanted, BB_ERR_NOT_COUNTING);
+    uint64_t unwanted = h_write(cluster, 2, BB_LEVEL_ONE, (h_batch_t){.first = 40, .limit = 60});
+    h_pump(cluster, 50 * H_MS);
+    h_answered(cluster, unwanted, BB_KIND_WRITE_REPLY);
     h_free(&cluster);
 }
 
