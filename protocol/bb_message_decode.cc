@@ -523,9 +523,11 @@ bb_error_t s_decode(bb_message_t *self, const wire::Pull &from, bb_fault_t *faul
     to.budget_bytes = from.budget_bytes();
     uint32_t count = bb::s_count(from.forgotten());
     S_REQUIRE(count % 2 == 0 && count / 2 <= BB_NODES_MAX, "pull.forgotten", "not such pairs");
-    bb_forgotten_floor_t *floors = s_own<bb_forgotten_floor_t>(self, count / 2);
+    static_assert(sizeof(bb_forgotten_floor_t) == 2 * sizeof(uint32_t), "used in place");
+    const bb_forgotten_floor_t *floors =
+        count > 0 ? reinterpret_cast<const bb_forgotten_floor_t *>(from.forgotten()->data())
+                  : nullptr;
     for (uint32_t i = 0; i < count / 2; i++) {
-        floors[i] = {from.forgotten()->Get(2 * i), from.forgotten()->Get(2 * i + 1)};
         S_REQUIRE(floors[i].below > 0 && (i == 0 || floors[i - 1].node_hash < floors[i].node_hash),
                   "pull.forgotten", "not ascending, or of nothing");
     }

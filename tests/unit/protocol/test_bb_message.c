@@ -503,6 +503,9 @@ S_DAMAGE(s_have_request_lanes, wire_put(wire_field(body, 2), BB_LANES_MAX + 1, 4
 S_DAMAGE(s_have_lane, wire_put(wire_field(body, 4) + 4, 6, 4))
 S_DAMAGE(s_have_partition, wire_put(wire_field(S_TABLE(5), 0), BB_PARTITIONS_MAX, 4))
 S_DAMAGE(s_pull_lanes, wire_put(wire_field(body, 1), 0, 4))
+S_DAMAGE(s_pull_odd, wire_put(wire_follow(wire_field(body, 3)), 3, 4))
+S_DAMAGE(s_pull_order, wire_put(wire_follow(wire_field(body, 3)) + 4, 9, 4))
+S_DAMAGE(s_pull_nothing, wire_put(wire_follow(wire_field(body, 3)) + 8, 0, 4))
 S_DAMAGE(s_registry_buckets, wire_put(wire_follow(wire_field(body, 1)), 255, 4))
 S_DAMAGE(s_registry_many, wire_put(wire_follow(wire_field(body, 2)), 257, 4))
 S_DAMAGE(s_registry_kind, wire_put(wire_field(S_TABLE(2), 0), 77, 1))
@@ -570,6 +573,9 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_HAVE, s_have_lane, corrupt);
     s_expect_refused(BB_KIND_HAVE, s_have_partition, corrupt);
     s_expect_refused(BB_KIND_PULL, s_pull_lanes, corrupt);
+    s_expect_refused(BB_KIND_PULL, s_pull_odd, corrupt);
+    s_expect_refused(BB_KIND_PULL, s_pull_order, corrupt);
+    s_expect_refused(BB_KIND_PULL, s_pull_nothing, corrupt);
     s_expect_refused(BB_KIND_PULL_DONE, s_pull_done_lane, corrupt);
     s_expect_refused(BB_KIND_REGISTRY, s_registry_buckets, corrupt);
     s_expect_refused(BB_KIND_REGISTRY, s_registry_many, corrupt);
