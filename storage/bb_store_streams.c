@@ -35,6 +35,9 @@ void bb_store_streams_sealed(bb_store_t *self)
             self->unsealed[kept++] = self->unsealed[i];
         }
     }
+    if (kept < self->unsealed_count) {
+        self->version++; // worth a report, though no have-set has changed
+    }
     self->unsealed_count = kept;
 }
 
