@@ -316,6 +316,7 @@ static void s_hedge(busbar_scatter_t *self, s_task_t *task)
     task->hedge = (bb_exchange_t){.link = nodes[node].link,
                                   .due_ns = bb_attempt_due_ns(&task->attempt, task->asked_ns)};
     s_fill_request(self, task, &task->hedge.request);
+    task->hedge.request.query.is_hedge = true;
     task->hedge_node = node;
     task->is_hedge_out = true;
     busbar_gather_submit(&self->gather, &task->hedge);

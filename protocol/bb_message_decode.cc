@@ -201,6 +201,7 @@ bb_error_t s_decode(bb_message_t *self, const wire::Query &from, bb_fault_t *fau
     to.session = bb::s_slice(from.session());
     S_REQUIRE(to.session.length <= BB_SESSION_TOKEN_BYTES_MAX, "query.session", "too long");
     to.wants_session = from.wants_session();
+    to.is_hedge = from.is_hedge();
     S_REQUIRE(s_text(from.rollup(), 0, BB_NODE_ID_BYTES_MAX, &to.rollup), "query.rollup",
               "the name is too long");
     to.partition_count = bb::s_count(from.partitions());

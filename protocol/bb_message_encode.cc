@@ -166,7 +166,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_query_t &self)
                              self.from_wall_ns, self.to_wall_ns, self.every_ns, self.aggregates,
                              self.group_by_none, partitions, batteries, metrics, self.row_limit,
                              self.page_bytes_max, cursor, static_cast<uint8_t>(self.compare),
-                             self.threshold, self.accepts_rows, rollup, session, self.wants_session)
+                             self.threshold, self.accepts_rows, rollup, session, self.wants_session,
+                             self.is_hedge)
         .Union();
 }
 

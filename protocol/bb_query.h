@@ -92,6 +92,7 @@ typedef struct {
     // the answer says what it saw. Of other partitions than those asked it says nothing.
     bb_slice_t session;
     bool wants_session;
+    bool is_hedge; // another node was asked first and takes long; only counted
 } bb_query_t;
 
 #define BB_CURSOR_BYTES_MAX 1024

@@ -567,6 +567,9 @@ static bool s_admit(s_router_t *self, s_request_t *request, const bb_received_t 
         return false;
     }
     s_count_request(self, message->kind);
+    if (message->kind == BB_KIND_QUERY && message->query.is_hedge) {
+        bb_metrics_add(self->node->metrics, BB_METRIC_HEDGES, 1);
+    }
     return true;
 }
 

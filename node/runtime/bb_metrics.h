@@ -58,6 +58,7 @@
     X(SCAN_LATE, "scan_late", "", "Scans dropped because their deadline had passed")               \
     X(JOBS_OK, "jobs", "result=\"ok\"", "Flush and merge jobs run, by result")                     \
     X(JOBS_FAILED, "jobs", "result=\"failed\"", "")                                                \
+    X(HEDGES, "hedges", "", "small reads asked here because another node took long")               \
     X(HTTP_REQUESTS, "http_requests", "", "HTTP requests answered")
 
 typedef enum {

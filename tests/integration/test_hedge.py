@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 from cluster import BIN, Cluster, case, expect, finish
+from test_metrics import get, total
 
 SECONDS = 9
 PAUSE_S, EVERY_S = 0.3, 2.5
@@ -58,6 +59,8 @@ def main():
         reads, hedges, won = int(words[0]), int(words[2]), int(words[5])
         with case("at most one read in twenty is asked twice, and some of them were answered by the second node"):
             expect(0 < hedges <= reads / 20 and won > 0, f"{words}")
+            asked = sum(total(get(group, node, "/metrics")[2], "busbar_hedges_total") for node in group.nodes())
+            expect(0 < asked <= hedges, f"{hedges} were sent, {asked} counted")
             expect(" 0 asked twice" in found["small_read_plain_p99_ms"]["note"], found["small_read_plain_p99_ms"]["note"])
         with case("the slowest hundredth of reads takes less than half as long with hedges"):
             plain, hedged = (found[f"small_read_{kind}_p99_ms"]["value"] for kind in ("plain", "hedged"))

@@ -192,7 +192,7 @@ EXPECTED = {
         "every_ns": 60_000_000_000, "aggregates": 0x41, "group_by_none": True, "partitions": [0, 5, 16383],
         "batteries": ["bat-1", "bät-2"], "metrics": ["voltage_v", "current_a", "soc"], "row_limit": 12345,
         "page_bytes_max": 65536, "cursor": b"\0cursor\xff", "compare": 0, "threshold": 0.0, "accepts_rows": False,
-        "rollup": "", "session": b"", "wants_session": False}),
+        "rollup": "", "session": b"", "wants_session": False, "is_hedge": False}),
     "message_result": message("RESULT", {
         "missing": [{"partition": 4, "error": 45}, {"partition": 9, "error": 41}], "cursor": b"go on here",
         "damaged_window_count": 6, "session": b""}),

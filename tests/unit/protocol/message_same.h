@@ -112,6 +112,7 @@ static inline void message_same_query(const bb_query_t *a, const bb_query_t *b)
     message_same_text(a->cursor, b->cursor);
     message_same_text(a->session, b->session);
     MESSAGE_SAME(wants_session);
+    MESSAGE_SAME(is_hedge);
 }
 
 static inline void message_same_registry(const bb_registry_message_t *a,

@@ -358,7 +358,8 @@ static void message_round_trip_at_the_limits(void **state)
                            .level = BB_LEVEL_ONE,
                            .compare = BB_COMPARE_ABOVE,
                            .threshold = -0.5,
-                           .accepts_rows = true};
+                           .accepts_rows = true,
+                           .is_hedge = true};
     s_round_trip(&m);
     m.query = (bb_query_t){.mode = BB_QUERY_BATTERIES, .level = BB_LEVEL_ONE};
     bb_slice_t longest[2];
