@@ -11,9 +11,9 @@
 #define BB_IO_H
 
 #include "client/bb_attempt.h"
-#include "client/bb_hedge.h"
 #include "client/bb_link.h"
 #include "cluster-config/bb_config.h"
+#include "protocol/bb_hedge.h"
 
 typedef struct bb_io bb_io_t;
 

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "protocol/bb_hedge.h"
+
 typedef enum { S_REPORTS, S_DATA, S_READY, S_MISSING } s_state_t;
 
 typedef struct {
@@ -25,6 +27,11 @@ typedef struct s_read {
     uint32_t part_count, waiting_count;
     size_t bytes; // all that is held for it
     bool is_timeout;
+    bool is_measured;   // until its answers are there
+    bool is_hedged;     // it asks all, because few took long
+    uint32_t few_count; // 0: it asks all
+    uint16_t few[BB_FENCE_FEW_MAX];
+    int64_t begun_mono_ns, hedge_mono_ns;
     s_part_t parts[];
 } s_read_t;
 
@@ -40,7 +47,9 @@ struct bb_fence {
     uint64_t waiting_bytes;
     s_read_t *shown; // the one whose missing list the caller looks at
     bb_missing_t *missing;
-    bool is_barred[BB_NODES_MAX];
+    bool is_barred[BB_NODES_MAX], is_slow[BB_NODES_MAX];
+    bb_hedge_t hedge; // of one kind
+    uint32_t turn;
 };
 
 bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb_have_own_fn own,
@@ -117,6 +126,150 @@ static size_t s_token_bytes(const bb_session_token_t *token)
     return bytes;
 }
 
+// ---- few ---------------------------------------------------------------------------------------
+
+static bool s_is_few(const s_read_t *read, uint32_t node)
+{
+    for (uint32_t i = 0; i < read->few_count; i++) {
+        if (read->few[i] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool s_awaits_reports(const s_read_t *read)
+{
+    for (uint32_t i = 0; i < read->part_count; i++) {
+        if (read->parts[i].state == S_REPORTS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// How bad a choice the replica is, its slot breaking ties in turn; UINT32_MAX: none at all.
+static uint32_t s_badness(const bb_fence_t *self, uint32_t partition, uint32_t slot, uint32_t node,
+                          int64_t now_mono_ns)
+{
+    uint32_t slot_count = bb_topology_replica_count(self->topology);
+    if (node == self->self_index || self->is_barred[node] ||
+        bb_topology_node(self->topology, node)->dc_index != self->dc_index ||
+        !bb_have_view_is_up(self->view, node)) {
+        return UINT32_MAX;
+    }
+    int64_t owed_ns = bb_have_view_owes_ns(self->view, now_mono_ns, node, partition);
+    bool is_silent = owed_ns > BB_MAX(bb_hedge_p95_ns(&self->hedge, 0), BB_HEDGE_WAIT_NS_MIN);
+    return (2u * is_silent + self->is_slow[node]) * slot_count + (slot + self->turn) % slot_count;
+}
+
+// Whom to ask for the partition: those chosen already, and the best others until that is enough.
+static bool s_few_add(const bb_fence_t *self, s_read_t *read, uint32_t partition)
+{
+    const uint16_t *replicas = bb_topology_replicas(self->topology, partition);
+    uint32_t slot_count = bb_topology_replica_count(self->topology), mask = 0;
+    for (uint32_t slot = 0; slot < slot_count; slot++) {
+        bool is_asked = replicas[slot] == self->self_index || s_is_few(read, replicas[slot]);
+        mask |= (uint32_t)is_asked << slot;
+    }
+    while (!bb_topology_is_met(self->topology, &read->need, mask)) {
+        uint32_t best = 0, badness = UINT32_MAX;
+        for (uint32_t slot = 0; slot < slot_count; slot++) {
+            if (mask >> slot & 1) {
+                continue;
+            }
+            uint32_t bad = s_badness(self, partition, slot, replicas[slot], read->begun_mono_ns);
+            best = bad < badness ? slot : best;
+            badness = BB_MIN(bad, badness);
+        }
+        if (badness == UINT32_MAX || read->few_count == BB_FENCE_FEW_MAX) {
+            return false;
+        }
+        mask |= 1u << best;
+        read->few[read->few_count++] = replicas[best];
+    }
+    return true;
+}
+
+static void s_few_begin(bb_fence_t *self, s_read_t *read, const bb_fence_read_t *request)
+{
+    bool is_small = request->partition_count <= BB_FENCE_FEW_MAX &&
+                    request->level == BB_LEVEL_LOCAL_QUORUM &&
+                    bb_session_token_is_empty(&read->session);
+    if (!request->asks_few || !is_small) {
+        return;
+    }
+    read->is_measured = true;
+    read->begun_mono_ns = request->begun_mono_ns;
+    read->hedge_mono_ns = bb_hedge_begin(&self->hedge, 0, request->begun_mono_ns);
+    bool is_known = read->hedge_mono_ns != BB_NEVER_NS;
+    for (uint32_t i = 0; i < read->part_count && is_known; i++) {
+        is_known = s_few_add(self, read, read->parts[i].partition);
+    }
+    read->few_count = is_known ? read->few_count : 0;
+    self->turn++;
+}
+
+// The answers that it needs are there, or its time is over.
+static void s_few_end(bb_fence_t *self, s_read_t *read, int64_t now_mono_ns)
+{
+    if (!read->is_measured || s_awaits_reports(read)) {
+        return;
+    }
+    bool has_won = false;
+    for (uint32_t i = 0; i < read->few_count && read->is_hedged; i++) {
+        has_won |= bb_have_view_answered_id(self->view, read->few[i], read->parts[0].partition) <
+                   read->request_id;
+    }
+    read->is_measured = false;
+    bb_hedge_end(&self->hedge, 0, now_mono_ns - read->begun_mono_ns, has_won);
+}
+
+void bb_fence_hedge(bb_fence_t *self, int64_t now_mono_ns)
+{
+    BB_ASSERT(self);
+    bool is_queued = self->waiting_count > BB_FENCE_QUEUE_MAX;
+    for (s_read_t *read = self->waiting; read; read = read->next) {
+        if (read->few_count == 0 || read->is_hedged || now_mono_ns < read->hedge_mono_ns ||
+            !s_awaits_reports(read)) {
+            continue;
+        }
+        int64_t patience_mono_ns = read->begun_mono_ns + BB_FENCE_PATIENCE_NS;
+        if (bb_hedge_take(&self->hedge, now_mono_ns, is_queued)) {
+            read->is_hedged = true;
+        } else if (now_mono_ns >= patience_mono_ns) {
+            read->few_count = 0; // no hedge: a question that was not answered is asked again
+        } else {
+            read->hedge_mono_ns = patience_mono_ns;
+        }
+    }
+}
+
+uint64_t bb_fence_few_id(const bb_fence_t *self, uint32_t node)
+{
+    BB_ASSERT(self && node < BB_NODES_MAX);
+    uint64_t request_id = 0;
+    for (const s_read_t *read = self->waiting; read; read = read->next) {
+        if (read->request_id > request_id && s_is_few(read, node) && s_awaits_reports(read)) {
+            request_id = read->request_id;
+        }
+    }
+    return request_id;
+}
+
+void bb_fence_slow(bb_fence_t *self, uint32_t node, bool is_slow)
+{
+    BB_ASSERT(self && node < BB_NODES_MAX);
+    self->is_slow[node] = is_slow;
+}
+
+bb_fence_hedges_t bb_fence_hedges(const bb_fence_t *self)
+{
+    BB_ASSERT(self);
+    return (bb_fence_hedges_t){self->hedge.asked_count, self->hedge.hedge_count,
+                               self->hedge.won_count};
+}
+
 bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
 {
     BB_ASSERT(self && request && (request->partitions || request->partition_count == 0));
@@ -148,6 +301,7 @@ bb_error_t bb_fence_begin(bb_fence_t *self, const bb_fence_read_t *request)
     if (request->session) {
         bb_session_token_select(&read->session, request->session, request->partitions, count);
     }
+    s_few_begin(self, read, request);
     *self->waiting_end = read;
     self->waiting_end = &read->next;
     self->waiting_count++;
@@ -179,7 +333,8 @@ uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
     BB_ASSERT(self);
     uint64_t request_id = 0;
     for (const s_read_t *read = self->waiting; read; read = read->next) {
-        bool is_younger = read->request_id > request_id;
+        bool asks_all = read->few_count == 0 || read->is_hedged;
+        bool is_younger = asks_all && read->request_id > request_id;
         bool is_needed = !(is_remote && read->is_local);
         // What a session has seen may be anywhere.
         bool has_session = !bb_session_token_is_empty(&read->session);
@@ -306,6 +461,7 @@ void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed)
         bool is_late = now_mono_ns >= read->deadline_mono_ns;
         if (is_changed || is_late) {
             s_read_step(self, read, is_late);
+            s_few_end(self, read, now_mono_ns);
         }
         if (read->waiting_count > 0) {
             link = &read->next;
@@ -368,6 +524,9 @@ int64_t bb_fence_wake_mono_ns(const bb_fence_t *self)
     int64_t wake_mono_ns = BB_NEVER_NS;
     for (const s_read_t *read = self->waiting; read; read = read->next) {
         wake_mono_ns = BB_MIN(wake_mono_ns, read->deadline_mono_ns);
+        if (read->few_count > 0 && !read->is_hedged && s_awaits_reports(read)) {
+            wake_mono_ns = BB_MIN(wake_mono_ns, read->hedge_mono_ns);
+        }
     }
     return wake_mono_ns;
 }

@@ -16,6 +16,11 @@
 // waits for that alone (T is the token), but asks the others at once: from their answers it knows
 // what to pull.
 //
+// Few are asked where few are enough: a read of few partitions at local_quorum asks as many
+// replicas as its level needs, those first that owe no answer and are not slow, in turn; the others
+// when the answers take longer than 95 % of the last ones (bb_hedge), at most for one read in
+// twenty, or than BB_FENCE_PATIENCE_NS. Whom it asks decides nothing but when it may go ahead.
+//
 //     REPORTS  the replicas that the level needs must answer; not at `one`
 //     DATA     what they have is waited for, and pulled when it does not come
 //     READY    or MISSING: UNAVAILABLE (too few are up), TIMEOUT (they did not answer in time),
@@ -30,8 +35,11 @@ typedef struct bb_fence bb_fence_t;
 
 // Waiting, and what they hold; the next one is BB_ERR_BUSY. One alone always fits. What a read
 // waits for is known only when replicas have answered, so have-sets can take it over the bound.
-#define BB_FENCE_READS_MAX 1024
-#define BB_FENCE_BYTES_MAX (64u << 20)
+#define BB_FENCE_READS_MAX   1024
+#define BB_FENCE_BYTES_MAX   (64u << 20)
+#define BB_FENCE_FEW_MAX     8u  // partitions of a read that asks few, and whom it asks
+#define BB_FENCE_QUEUE_MAX   64u // reads that wait: with more of them none is hedged
+#define BB_FENCE_PATIENCE_NS (BB_HAVE_ANSWER_NS_MAX / 4)
 
 // Both are borrowed. `own` as in bb_have_view_options_t.
 bb_fence_t *bb_fence_new(const bb_topology_t *topology, bb_have_view_t *view, bb_have_own_fn own,
@@ -47,6 +55,8 @@ typedef struct {
     uint32_t partition_count;
     const bb_session_token_t *session; // NULL: none
     size_t held_bytes;                 // that the caller keeps for it, counted with its own
+    bool asks_few;                     // where that is possible
+    int64_t begun_mono_ns;             // for asks_few
     int64_t deadline_mono_ns;
 } bb_fence_read_t;
 
@@ -59,7 +69,13 @@ void bb_fence_peer(bb_fence_t *self, uint32_t node, bool is_barred);
 // These streams are in no have-set from now on: reads wait for none of their chunks. Before the own
 // have-sets are without them.
 void bb_fence_forget(bb_fence_t *self, const bb_forgotten_t *forgotten);
-// The youngest request number that waiting reads need an answer to from replicas in this data
+// The route score's verdict: a slow peer is asked last.
+void bb_fence_slow(bb_fence_t *self, uint32_t node, bool is_slow);
+// Reads that have asked few for long enough ask all from now on; before the next two.
+void bb_fence_hedge(bb_fence_t *self, int64_t now_mono_ns);
+// The youngest request number that reads which ask few need an answer to from this node; 0: none.
+uint64_t bb_fence_few_id(const bb_fence_t *self, uint32_t node);
+// The youngest request number that other waiting reads need an answer to from replicas in this data
 // centre, or, when is_remote, in another one; 0: none. Looks at all parts of all waiting reads.
 uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote);
 // Looks at the view, the own have-sets and the time. Cheap when `is_changed` is false and no
@@ -75,6 +91,11 @@ typedef struct {
 } bb_fence_ready_t;
 bool bb_fence_next(bb_fence_t *self, bb_fence_ready_t *ready);
 
+// Reads that could have been hedged, those that were, and those in which that was faster.
+typedef struct {
+    uint64_t asked, hedged, won;
+} bb_fence_hedges_t;
+bb_fence_hedges_t bb_fence_hedges(const bb_fence_t *self);
 uint32_t bb_fence_waiting_count(const bb_fence_t *self);
 uint64_t bb_fence_waiting_bytes(const bb_fence_t *self);
 int64_t bb_fence_wake_mono_ns(const bb_fence_t *self);

@@ -25,6 +25,7 @@ typedef struct {
     uint64_t asked_id, answered_id;
     int64_t asked_mono_ns, ask_next_mono_ns;
     uint64_t asked_mark, known_mark; // the peer's when asked, and when asked for what is known
+    int64_t owed_mono_ns;            // since when an answer is owed, when asked_id > answered_id
     uint64_t full_id, full_version;  // a full report that is coming in pieces
     uint32_t full_count;
     uint32_t sealed_below; // bb_have_t
@@ -385,6 +386,7 @@ uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t no
         request->incarnation = self->peers[node].incarnation;
         request->since_version = lane->version;
     }
+    lane->owed_mono_ns = lane->asked_id > lane->answered_id ? lane->owed_mono_ns : now_mono_ns;
     lane->asked_id = self->request_id_next++;
     lane->asked_mono_ns = now_mono_ns;
     lane->asked_mark = self->peers[node].mark;
@@ -608,6 +610,7 @@ bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns, uint32
     }
     if (is_counted) {
         lane->answered_id = BB_MAX(lane->answered_id, request_id);
+        lane->owed_mono_ns = now_mono_ns; // of those asked since
     }
     lane->sealed_below = is_counted ? report->sealed_below : 0;
     return BB_OK;
@@ -625,6 +628,14 @@ void bb_have_view_forget(bb_have_view_t *self)
     }
     self->change_count++;
     self->is_pull_checked = false;
+}
+
+int64_t bb_have_view_owes_ns(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                             uint32_t partition)
+{
+    BB_ASSERT(self && node < self->node_count);
+    const s_lane_t *lane = s_lane_of(self, node, partition);
+    return lane->asked_id > lane->answered_id ? now_mono_ns - lane->owed_mono_ns : 0;
 }
 
 uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node, uint32_t partition)

@@ -107,6 +107,9 @@ uint64_t bb_have_view_want(bb_have_view_t *self);
 BB_MUST_CHECK bb_error_t bb_have_view_report(bb_have_view_t *self, int64_t now_mono_ns,
                                              uint32_t node, uint64_t request_id, bool is_counted,
                                              const bb_have_t *report);
+// For how long the node has owed an answer for the lane of the partition; 0: it owes none.
+int64_t bb_have_view_owes_ns(const bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
+                             uint32_t partition);
 // The largest request id that this incarnation has answered completely for the lane of the
 // partition; 0 = none.
 uint64_t bb_have_view_answered_id(const bb_have_view_t *self, uint32_t node, uint32_t partition);

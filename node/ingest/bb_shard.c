@@ -429,6 +429,9 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
         stats->ack_ns_of[node] = acks.ns_sum;
     }
     bb_replication_waiting(self->replication, self->time.mono_ns, stats->waiting_ns_of);
+    bb_fence_hedges_t hedges = bb_fence_hedges(self->fence);
+    stats->fences_hedged = hedges.hedged;
+    stats->fences_hedged_won = hedges.won;
     bb_shard_dc_lags(self, stats);
     stats->is_caught_up = bb_have_view_is_caught_up(self->view);
     stats->under_replicated = bb_have_view_under_replicated(self->view);

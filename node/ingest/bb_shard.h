@@ -181,8 +181,9 @@ typedef struct {
     uint64_t chunks_contradicted; // a dot came again with another content: refused
     uint64_t peer_messages_bad, journal_syncs, journal_sync_ns_sum, journal_sync_bytes;
     uint64_t fences_waited, fences_timeout;
-    uint64_t watch_chunks, watch_events;    // evaluated here
-    uint64_t watch_adopted, watch_failures; // batches of events: of segment sync; lost
+    uint64_t fences_hedged, fences_hedged_won; // few were asked, then all; that was faster
+    uint64_t watch_chunks, watch_events;       // evaluated here
+    uint64_t watch_adopted, watch_failures;    // batches of events: of segment sync; lost
     uint64_t have_bytes, have_ns; // have-sets: sent and asked for; time for answers and questions
     uint64_t sessions_waited;     // of fences_waited: reads at `one` that lacked what they must see
     uint64_t unsealed_chunks;     // applied and not yet in segments

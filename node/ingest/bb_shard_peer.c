@@ -484,6 +484,7 @@ static bb_error_t s_on_have(bb_shard_t *self, uint32_t node, const bb_message_t 
 void bb_shard_ask(bb_shard_t *self)
 {
     bool is_settling = self->settle_count > 0 && self->time.mono_ns >= self->settle_next_mono_ns;
+    bb_fence_hedge(self->fence, self->time.mono_ns);
     uint64_t local_request_id = bb_fence_request_id(self->fence, false);
     uint64_t remote_request_id = bb_fence_request_id(self->fence, true);
     uint32_t dc_index = bb_topology_node(self->topology, self->self_index)->dc_index;
@@ -493,6 +494,7 @@ void bb_shard_ask(bb_shard_t *self)
         }
         bool is_remote = bb_topology_node(self->topology, node)->dc_index != dc_index;
         uint64_t fence_request_id = is_remote ? remote_request_id : local_request_id;
+        fence_request_id = BB_MAX(fence_request_id, bb_fence_few_id(self->fence, node));
         bool is_wanted =
             is_settling && self->is_up[node] && bb_have_view_shared_count(self->view, node) > 0;
         uint32_t lane_count = bb_have_view_lane_count(self->view, node);

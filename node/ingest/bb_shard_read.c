@@ -136,6 +136,8 @@ static void s_wait(bb_shard_t *self, uint64_t ticket, const bb_message_t *messag
                                .session = session,
                                .held_bytes = sizeof *read + bb_buffer_slice(envelope).length +
                                              (missing_count + 1) * sizeof *missing,
+                               .asks_few = true,
+                               .begun_mono_ns = self->time.mono_ns,
                                .deadline_mono_ns = wait_mono_ns};
     bb_error_t error = bb_fence_begin(self->fence, &request);
     if (error != BB_OK) {

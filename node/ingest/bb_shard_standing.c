@@ -72,5 +72,6 @@ void bb_shard_peer_slow(bb_shard_t *self, uint32_t peer_index, bool is_slow)
 {
     BB_ASSERT(self && peer_index < self->node_count);
     self->is_slow[peer_index] = is_slow;
+    bb_fence_slow(self->fence, peer_index, is_slow);
     bb_relay_slow(self->relay, peer_index, is_slow || self->is_barred[peer_index]);
 }

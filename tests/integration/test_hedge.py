@@ -62,10 +62,10 @@ def main():
             asked = sum(total(get(group, node, "/metrics")[2], "busbar_hedges_total") for node in group.nodes())
             expect(0 < asked <= hedges, f"{hedges} were sent, {asked} counted")
             expect(" 0 asked twice" in found["small_read_plain_p99_ms"]["note"], found["small_read_plain_p99_ms"]["note"])
-        with case("the slowest hundredth of reads takes less than half as long with hedges"):
+        with case("the slowest hundredth of reads takes less than three quarters of the time with hedges"):
             plain, hedged = (found[f"small_read_{kind}_p99_ms"]["value"] for kind in ("plain", "hedged"))
             expect(plain > 50, f"pauses of {PAUSE_S} s do not show: {plain} ms")
-            expect(hedged < plain / 2, f"{hedged} ms with hedges, {plain} ms without")
+            expect(hedged < 0.75 * plain, f"{hedged} ms with hedges, {plain} ms without")
     finish()
 
 

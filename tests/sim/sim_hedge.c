@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hedges of the simulated clients (client/bb_hedge.h), which are threads of one program. Here every
-// first page of a read is taken for small, so that many are hedged: what is checked is that answers
-// stay right, whichever node they come from.
+// Hedges of the simulated clients (protocol/bb_hedge.h), which are threads of one program. Here
+// every first page of a read is taken for small, so that many are hedged: what is checked is that
+// answers stay right, whichever node they come from.
 #include "tests/sim/sim_world.h"
 
 #define S_EARLY_COUNT 100u // reads before the run: five hedges are paid for

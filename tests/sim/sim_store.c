@@ -434,6 +434,8 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->relays_passed_by += stats.relays_passed_by;
     counters->fences_waited += stats.fences_waited;
     counters->fences_timeout += stats.fences_timeout;
+    counters->fences_hedged += stats.fences_hedged;
+    counters->fences_hedged_won += stats.fences_hedged_won;
     counters->sessions_waited += stats.sessions_waited;
     counters->watch_chunks += stats.watch_chunks;
     counters->watch_events += stats.watch_events;

@@ -14,11 +14,11 @@
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 
-#include "client/bb_hedge.h"
 #include "node/control/bb_control.h"
 #include "node/control/bb_detector.h"
 #include "node/control/bb_route_feed.h"
 #include "node/ingest/bb_shard.h"
+#include "protocol/bb_hedge.h"
 #include "protocol/bb_session_token.h"
 #include "tests/sim/sim_events.h"
 #include "tests/sim/sim_options.h"
@@ -303,6 +303,8 @@ typedef struct {
     X(relays_passed_by)                                                                            \
     X(fences_waited)                                                                               \
     X(fences_timeout)                                                                              \
+    X(fences_hedged)                                                                               \
+    X(fences_hedged_won)                                                                           \
     X(watch_chunks)                                                                                \
     X(watch_events)                                                                                \
     X(watch_adopted)                                                                               \

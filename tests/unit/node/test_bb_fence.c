@@ -348,6 +348,137 @@ static void remote_answers_do_not_count(void **state)
     s_free(&f);
 }
 
+// A read of one partition that asks few, at a moment. Returns whom it asks: a bit per node.
+static uint32_t s_begin_few(s_fixture_t *f, uint64_t context, int64_t now)
+{
+    bb_fence_read_t read = {.context = context,
+                            .level = BB_LEVEL_LOCAL_QUORUM,
+                            .request_id = bb_have_view_request_id_next(f->view),
+                            .partitions = s_all,
+                            .partition_count = 1,
+                            .asks_few = true,
+                            .begun_mono_ns = now,
+                            .deadline_mono_ns = now + 1000 * MS};
+    assert_int_equal(bb_fence_begin(f->fence, &read), BB_OK);
+    uint32_t mask = 0;
+    for (uint32_t node = 1; node < 5; node++) {
+        uint64_t id = BB_MAX(bb_fence_few_id(f->fence, node), bb_fence_request_id(f->fence, false));
+        mask |= (uint32_t)(id == read.request_id) << node;
+    }
+    return mask;
+}
+
+static uint64_t s_ask_at(s_fixture_t *f, uint32_t node, int64_t now)
+{
+    bb_have_request_t request;
+    return bb_have_view_ask(f->view, now, node, 0, &request);
+}
+
+// All that were asked answer after 3 ms; the read is ready.
+static void s_finish_few(s_fixture_t *f, uint32_t mask, int64_t now)
+{
+    for (uint32_t node = 1; node < 5; node++) {
+        if (mask >> node & 1) {
+            s_answer(f, node, s_ask_at(f, node, now), 5, 3);
+        }
+    }
+    bb_fence_step(f->fence, now + 3 * MS, true);
+    bb_fence_ready_t ready;
+    assert_true(bb_fence_next(f->fence, &ready));
+    assert_int_equal(ready.missing_count, 0);
+    assert_false(bb_fence_next(f->fence, &ready));
+}
+
+// Five replicas: three are a majority. Until 20 reads were measured all are asked.
+static int64_t s_learn_few(s_fixture_t *f)
+{
+    s_new(f, 5, 5, 0);
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        s_add(&f->own[p], 3);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        uint32_t mask = s_begin_few(f, i, i * 10 * MS);
+        assert_int_equal(mask, 0x1e);
+        s_finish_few(f, mask, i * 10 * MS);
+    }
+    return 200 * MS;
+}
+
+// Goal: as many are asked as are needed with our own, others in turn, slow and silent ones last,
+// barred ones and those that are down never.
+static void few_are_asked_in_turn(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    int64_t now = s_learn_few(&f);
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < 5; i++, now += 10 * MS) {
+        uint32_t mask = s_begin_few(&f, i, now);
+        assert_int_equal(__builtin_popcount(mask), 2);
+        all |= mask;
+        s_finish_few(&f, mask, now);
+    }
+    assert_int_equal(all, 0x1e);
+    bb_fence_slow(f.fence, 1, true);
+    bb_fence_peer(f.fence, 2, true);
+    for (uint32_t i = 0; i < 5; i++, now += 10 * MS) {
+        uint32_t mask = s_begin_few(&f, i, now);
+        assert_int_equal(mask, 1u << 3 | 1u << 4);
+        s_finish_few(&f, mask, now);
+    }
+    uint64_t unanswered = s_ask_at(&f, 3, now); // for longer than others take
+    now += 20 * MS;
+    uint32_t mask = s_begin_few(&f, 1, now);
+    assert_int_equal(mask, 1u << 1 | 1u << 4); // a slow one before a silent one
+    s_finish_few(&f, mask, now);
+    s_answer(&f, 3, unanswered, 5, 3);
+    bb_stream_t incarnation = test_stream(14);
+    bb_have_view_peer(f.view, now, 4, false, &incarnation, 1);
+    assert_int_equal(s_begin_few(&f, 2, now), 1u << 1 | 1u << 3);
+    s_free(&f);
+}
+
+// Goal: when few take long all are asked; a hedge costs a token, and without one patience ends in a
+// repetition. Answers of those asked later count like any other.
+static void all_are_asked_when_few_take_long(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    int64_t now = s_learn_few(&f);
+    bb_fence_ready_t ready;
+    uint32_t few = s_begin_few(&f, 7, now);
+    assert_int_equal(__builtin_popcount(few), 2);
+    int64_t due = bb_fence_wake_mono_ns(f.fence);
+    assert_true(due > now + 3 * MS - 1 && due <= now + 6 * MS);
+    bb_fence_hedge(f.fence, due - 1);
+    assert_int_equal(bb_fence_request_id(f.fence, false), 0);
+    bb_fence_hedge(f.fence, due);
+    uint64_t id = bb_fence_request_id(f.fence, false);
+    assert_int_not_equal(id, 0);
+    assert_int_equal(bb_fence_wake_mono_ns(f.fence), now + 1000 * MS);
+    for (uint32_t node = 1; node < 5; node++) {
+        if (!(few >> node & 1)) {
+            s_answer(&f, node, s_ask_at(&f, node, due), 5, 3);
+        }
+    }
+    bb_fence_step(f.fence, due + MS, true);
+    assert_true(bb_fence_next(f.fence, &ready));
+    assert_int_equal(ready.missing_count, 0);
+    bb_fence_hedges_t hedges = bb_fence_hedges(f.fence);
+    assert_int_equal(hedges.hedged, 1);
+    assert_int_equal(hedges.won, 1);
+    now += 500 * MS; // the token is spent
+    assert_int_equal(__builtin_popcount(s_begin_few(&f, 8, now)), 2);
+    due = bb_fence_wake_mono_ns(f.fence);
+    bb_fence_hedge(f.fence, due);
+    assert_int_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_equal(bb_fence_wake_mono_ns(f.fence), now + BB_FENCE_PATIENCE_NS);
+    bb_fence_hedge(f.fence, now + BB_FENCE_PATIENCE_NS);
+    assert_int_not_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_equal(bb_fence_hedges(f.fence).hedged, 1);
+    s_free(&f);
+}
+
 // Goal: a local read asks nobody in another data centre; a quorum read asks there, needs a majority
 // of all and one here, and waits for what any of them had.
 static void quorum_over_data_centres(void **state)
@@ -480,6 +611,8 @@ static void bounded_in_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(few_are_asked_in_turn),
+        cmocka_unit_test(all_are_asked_when_few_take_long),
         cmocka_unit_test(quorum_over_data_centres),
         cmocka_unit_test(each_quorum_and_all),
         cmocka_unit_test(older_answers_do_not_count),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hedges: what is a small read, the percentile against its definition, the bound on their number at
 // every moment, when there are none, and what they do to a tail.
-#include "client/bb_hedge.h"
+#include "protocol/bb_hedge.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

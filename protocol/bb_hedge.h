@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// bb_hedge - when a small read is asked of a second replica, because the first takes unusually
+// bb_hedge - when a small question goes to a second replica, because the first takes unusually
 // long.
 //
-// Pure: time is an argument. One a client, behind its owner's mutex (bb_io). Source: "hedged
+// Pure: time is an argument. One a client, for its small reads (client/bb_io, behind a mutex), and
+// one a shard, for the have-sets that small reads ask for (node/ingest/bb_fence). Source: "hedged
 // requests" of Dean and Barroso, "The Tail at Scale" (CACM 56(2), 2013): a second request after the
 // 95th percentile of what such requests usually take shortens the tail for a few percent of load.
 //

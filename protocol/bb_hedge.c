@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/bb_hedge.h"
+#include "protocol/bb_hedge.h"
 
 #include <string.h>
 
