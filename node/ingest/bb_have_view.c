@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/ingest/bb_lane.h"
+
 #include "protocol/bb_have_tails.h"
 
 // A partition whose missing chunks a peer no longer has is asked for again after this pause.
@@ -72,23 +74,12 @@ struct bb_have_view {
     int64_t pull_wake_mono_ns;
 };
 
-static uint32_t s_common_multiple(uint32_t a, uint32_t b)
-{
-    uint32_t x = a, y = b;
-    while (y > 0) { // Euclid
-        uint32_t rest = x % y;
-        x = y;
-        y = rest;
-    }
-    return a / x * b;
-}
-
 // Lays out what the peer and this store have in common; everything known is forgotten.
 static void s_lanes_lay(bb_have_view_t *self, uint32_t node, uint32_t store_count)
 {
     s_peer_t *peer = &self->peers[node];
     uint32_t own_count = self->options.store_count;
-    peer->modulus = s_common_multiple(store_count, own_count);
+    peer->modulus = bb_lane_common_multiple(store_count, own_count);
     peer->lane_count = peer->modulus / own_count;
     free(peer->lanes);
     peer->lanes = bb_alloc_zero(peer->lane_count, sizeof *peer->lanes);
@@ -365,16 +356,6 @@ void bb_have_view_mark(bb_have_view_t *self, uint32_t node, uint64_t mark)
     self->peers[node].mark = mark;
 }
 
-// Peers are not asked in step: the interval is stretched by up to a quarter, by a hash.
-static int64_t s_interval_ns(const bb_have_view_t *self, uint32_t node)
-{
-    uint64_t turn = self->request_id_next - self->options.request_id_first + 1;
-    uint64_t hash = (turn * 0x9e3779b97f4a7c15u) ^ ((uint64_t)node << 32);
-    hash = (hash ^ (hash >> 31)) * UINT64_C(0xbf58476d1ce4e5b9);
-    int64_t interval_ns = self->options.report_interval_ns;
-    return interval_ns + (int64_t)((hash >> 33) % (uint64_t)(interval_ns / 4 + 1));
-}
-
 uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node, uint32_t step,
                           bb_have_request_t *request)
 {
@@ -390,7 +371,9 @@ uint64_t bb_have_view_ask(bb_have_view_t *self, int64_t now_mono_ns, uint32_t no
     lane->asked_id = self->request_id_next++;
     lane->asked_mono_ns = now_mono_ns;
     lane->asked_mark = self->peers[node].mark;
-    lane->ask_next_mono_ns = now_mono_ns + s_interval_ns(self, node);
+    uint64_t turn = self->request_id_next - self->options.request_id_first;
+    lane->ask_next_mono_ns =
+        now_mono_ns + bb_lane_interval_ns(self->options.report_interval_ns, turn + 1, node);
     return lane->asked_id;
 }
 
