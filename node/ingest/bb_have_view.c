@@ -160,6 +160,12 @@ void bb_have_view_destroy(bb_have_view_t **self_pointer)
 
 // ---- who and what --------------------------------------------------------------------------
 
+const bb_have_view_options_t *bb_have_view_options(const bb_have_view_t *self)
+{
+    BB_ASSERT(self);
+    return &self->options;
+}
+
 const uint32_t *bb_have_view_partitions(const bb_have_view_t *self, uint32_t *count)
 {
     BB_ASSERT(self && count);
@@ -902,8 +908,6 @@ bool bb_have_view_needs_sync(const bb_have_view_t *self, uint32_t partition)
     return false;
 }
 
-// ---- sums ----------------------------------------------------------------------------------
-
 bool bb_have_view_is_caught_up(bb_have_view_t *self)
 {
     BB_ASSERT(self);
@@ -916,71 +920,6 @@ bool bb_have_view_is_caught_up(bb_have_view_t *self)
         }
     }
     return true;
-}
-
-// What exists in the partition as far as known: almost always just what we have. `room` is used
-// when it is more; is_whole is false when that is too fragmented to be summed up.
-static const bb_have_set_t *s_existing(const bb_have_view_t *self, uint32_t index,
-                                       bb_have_set_t *room, bool *is_whole)
-{
-    const bb_have_set_t *all = s_own(self, index);
-    *is_whole = true;
-    for (uint32_t slot = 0; slot < self->slot_count; slot++) {
-        const bb_have_set_t *known = &s_entry(self, index, slot)->known;
-        if (s_node_at(self, index, slot) == self->self_index || bb_have_set_includes(all, known)) {
-            continue;
-        }
-        if (all != room) {
-            bb_have_set_copy(room, all);
-            all = room;
-        }
-        *is_whole &= bb_have_set_union(room, known) == BB_OK;
-    }
-    return all;
-}
-
-uint64_t bb_have_view_lag(const bb_have_view_t *self, uint32_t node)
-{
-    BB_ASSERT(self && node < self->node_count);
-    uint64_t lag = 0;
-    bb_have_set_t room = {0};
-    for (uint32_t index = 0; index < self->partition_count; index++) {
-        uint32_t slot = bb_topology_slot_of(self->options.topology, self->partitions[index], node);
-        if (slot == BB_NODE_NONE) {
-            continue;
-        }
-        // A sum that was cut short makes the lag look smaller, never larger: fine for a gauge.
-        bool is_whole = true;
-        const bb_have_set_t *all = s_existing(self, index, &room, &is_whole);
-        const bb_have_set_t *have =
-            node == self->self_index ? s_own(self, index) : &s_entry(self, index, slot)->known;
-        lag += have == all ? 0 : bb_have_set_lacks_count(have, all);
-    }
-    bb_have_set_clear(&room);
-    return lag;
-}
-
-uint32_t bb_have_view_under_replicated(const bb_have_view_t *self)
-{
-    BB_ASSERT(self);
-    uint32_t count = 0;
-    bb_have_set_t room = {0};
-    for (uint32_t index = 0; index < self->partition_count; index++) {
-        bool is_whole = true;
-        const bb_have_set_t *all = s_existing(self, index, &room, &is_whole);
-        bool is_under = !is_whole;
-        for (uint32_t slot = 0; slot < self->slot_count && !is_under; slot++) {
-            uint16_t node = s_node_at(self, index, slot);
-            const bb_have_set_t *have =
-                node == self->self_index ? s_own(self, index) : &s_entry(self, index, slot)->known;
-            bool is_known = node == self->self_index ||
-                            bb_have_view_is_known(self, node, self->partitions[index]);
-            is_under = !self->peers[node].is_up || !is_known || !bb_have_set_includes(have, all);
-        }
-        count += is_under;
-    }
-    bb_have_set_clear(&room);
-    return count;
 }
 
 int64_t bb_have_view_wake_mono_ns(const bb_have_view_t *self)

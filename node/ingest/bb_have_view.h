@@ -66,6 +66,7 @@ typedef struct {
 
 bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options);
 void bb_have_view_destroy(bb_have_view_t **self);
+const bb_have_view_options_t *bb_have_view_options(const bb_have_view_t *self); // as given
 
 // Partitions of this store that this node holds, ascending; and those it shares with a peer.
 const uint32_t *bb_have_view_partitions(const bb_have_view_t *self, uint32_t *count);
