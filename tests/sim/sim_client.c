@@ -375,8 +375,35 @@ static bool s_draw_write(sim_world_t *self, sim_op_t *op)
     return is_any;
 }
 
+// All at local_quorum of a node that has just found out that its disk was lost.
+static bool s_draw_probe(sim_world_t *self, sim_op_t *op)
+{
+    if (self->probe_count == 0) {
+        return false;
+    }
+    self->probe_count--;
+    op->is_used = true;
+    op->node = self->probe_node;
+    op->level = BB_LEVEL_LOCAL_QUORUM;
+    op->mode = BB_QUERY_RAW;
+    uint32_t store = s_draw_store(self, op->node);
+    for (uint32_t p = 0; p < self->options.partition_count; p++) {
+        if (s_is_in(self, p, op->node, store) && sim_world_is_replica(self, p, op->node)) {
+            op->partitions[op->partition_count++] = p;
+            op->is_asked[p] = true;
+        }
+    }
+    op->from_wall_ns = BB_TIME_WALL_NS_FIRST;
+    op->to_wall_ns = BB_TIME_WALL_NS_LIMIT - 1;
+    op->battery = op->metric = S_ALL;
+    return true;
+}
+
 static void s_draw_read(sim_world_t *self, sim_op_t *op)
 {
+    if (s_draw_probe(self, op)) {
+        return;
+    }
     bb_random_t *random = &self->random_work;
     op->is_used = true;
     op->node = (uint32_t)bb_random_below(random, self->options.node_count);

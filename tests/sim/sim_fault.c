@@ -140,19 +140,33 @@ static void s_cut_some(sim_world_t *self, s_kind_t kind)
     s_cuts_told(self, fault);
 }
 
-void sim_fault_cut_off(sim_world_t *self, uint32_t node)
+// From `other`, or from all when that is UINT32_MAX.
+static void s_cut_from(sim_world_t *self, uint32_t node, uint32_t other)
 {
-    if (node == UINT32_MAX) {
-        return;
-    }
     self->random_fault = sim_world_stream(self, SIM_STREAM_LOSS, ~self->counters.cuts);
     sim_fault_t *fault = s_begin(self);
     self->counters.cuts++;
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        s_cut(self, fault, node, n);
-        s_cut(self, fault, n, node);
+        if (other == UINT32_MAX || n == other) {
+            s_cut(self, fault, node, n);
+            s_cut(self, fault, n, node);
+        }
     }
     s_cuts_told(self, fault);
+}
+
+void sim_fault_cut_off(sim_world_t *self, uint32_t node)
+{
+    if (node != UINT32_MAX) {
+        s_cut_from(self, node, UINT32_MAX);
+    }
+}
+
+void sim_fault_cut_pair(sim_world_t *self, uint32_t node, uint32_t other)
+{
+    if (node != UINT32_MAX && other != UINT32_MAX) {
+        s_cut_from(self, node, other);
+    }
 }
 
 static void s_disk_fault(sim_world_t *self, sim_node_t *node, s_kind_t kind)

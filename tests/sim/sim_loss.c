@@ -8,6 +8,8 @@
 
 #include "node/ingest/bb_shard_internal.h"
 
+#define S_PROBES 4u // reads of what a node counts on that has lost its disk
+
 // Is every chunk of the node at another replica that is up?
 static bool s_is_spare(sim_world_t *self, const sim_node_t *node)
 {
@@ -32,8 +34,9 @@ static bool s_is_spare(sim_world_t *self, const sim_node_t *node)
     return true;
 }
 
-// A replica that has a chunk of the victim which yet another one lacks; UINT32_MAX: none.
-static uint32_t s_witness(const sim_world_t *self, const sim_node_t *victim)
+// A replica that has a chunk which yet another one, *lagging, lacks, as the victim has or had
+// (almost always the same chunk); UINT32_MAX: none.
+static uint32_t s_witness(const sim_world_t *self, const sim_node_t *victim, uint32_t *lagging)
 {
     for (uint32_t p = 0; p < self->options.partition_count; p++) {
         for (uint32_t n = 0; n < self->options.node_count; n++) {
@@ -42,8 +45,11 @@ static uint32_t s_witness(const sim_world_t *self, const sim_node_t *victim)
                                   sim_world_is_replica(self, p, victim->index) &&
                                   sim_world_is_replica(self, p, n) &&
                                   sim_world_is_replica(self, p, m);
-                if (are_others && !bb_have_set_includes(sim_node_have(&self->nodes[m], p),
-                                                        sim_node_have(&self->nodes[n], p))) {
+                const bb_have_set_t *lags = sim_node_have(&self->nodes[m], p);
+                if (are_others && !bb_have_set_includes(lags, sim_node_have(&self->nodes[n], p)) &&
+                    !bb_have_set_includes(lags, victim->is_rebuilding ? &victim->lost[p]
+                                                                      : sim_node_have(victim, p))) {
+                    *lagging = m;
                     return n;
                 }
             }
@@ -66,10 +72,23 @@ static bool s_is_copy_known(const sim_world_t *self, const sim_node_t *node)
     return is_known;
 }
 
+// One whose loss shows at once if it counts too early: with a witness, where there is one.
+static sim_node_t *s_victim(sim_world_t *self, uint32_t first)
+{
+    uint32_t lagging;
+    for (uint32_t i = 0; i < self->options.node_count; i++) {
+        sim_node_t *node = &self->nodes[(first + i) % self->options.node_count];
+        if (node->is_up && s_witness(self, node, &lagging) != UINT32_MAX) {
+            return node;
+        }
+    }
+    return &self->nodes[first];
+}
+
 void sim_loss_event(sim_world_t *self, uint64_t number)
 {
     bb_random_t random = sim_world_stream(self, SIM_STREAM_LOSS, number);
-    sim_node_t *node = &self->nodes[bb_random_below(&random, self->options.node_count)];
+    sim_node_t *node = s_victim(self, (uint32_t)bb_random_below(&random, self->options.node_count));
     if (!bb_random_chance(&random, 1, 2) || !node->is_up) {
         return;
     }
@@ -85,7 +104,7 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
     if (self->options.replicas_in_dc[node->dc] < 2 || !s_is_spare(self, node)) {
         return;
     }
-    uint32_t witness = s_witness(self, node);
+    uint32_t lagging = UINT32_MAX, witness = s_witness(self, node, &lagging);
     bool is_set_back = s_is_copy_known(self, node);
     sim_node_stop(node, true, 50 * BB_NS_PER_MS);
     for (uint32_t p = 0; p < SIM_PARTITIONS_MAX; p++) { // what it had when it stopped
@@ -104,8 +123,11 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
         bb_sim_disk_destroy(&node->disk);
         node->disk = bb_sim_disk_new();
     }
-    if (bb_random_chance(&random, 1, 2)) {
+    // Of three nodes it cannot even register without the witness: that one is cut off when it has.
+    if (bb_random_chance(&random, 1, 4)) {
         sim_fault_cut_off(self, witness);
+    } else {
+        sim_fault_cut_pair(self, witness, lagging);
     }
 }
 
@@ -137,8 +159,11 @@ void sim_loss_found(sim_node_t *node)
     sim_world_t *world = node->world;
     bb_random_t random =
         sim_world_stream(world, SIM_STREAM_LOSS, UINT32_MAX + world->counters.starts);
-    if (!world->is_calm && bb_random_chance(&random, 1, 2)) {
-        sim_fault_cut_off(world, s_witness(world, node));
+    if (!world->is_calm && bb_random_chance(&random, 7, 8)) {
+        uint32_t lagging;
+        sim_fault_cut_off(world, s_witness(world, node, &lagging));
+        world->probe_node = node->index;
+        world->probe_count = S_PROBES;
     }
 }
 

@@ -348,8 +348,9 @@ struct sim_world {
     sim_node_t nodes[SIM_NODES_MAX];
     sim_net_t net;
     sim_client_t clients[SIM_CLIENTS_MAX];
-    bb_hedge_t hedge;              // of all clients: they are threads of one program
-    sim_op_t ops[SIM_CLIENTS_MAX]; // one per client, used again
+    uint32_t probe_node, probe_count; // reads of this node come first: sim_loss.c
+    bb_hedge_t hedge;                 // of all clients: they are threads of one program
+    sim_op_t ops[SIM_CLIENTS_MAX];    // one per client, used again
     sim_attempt_t *attempts;
     uint64_t attempt_count, attempt_capacity;
     sim_fault_t *faults;
@@ -551,6 +552,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event);
 void sim_fault_stop(sim_world_t *self); // heals everything
 // A node neither hears nor speaks for a while; UINT32_MAX: nothing happens.
 void sim_fault_cut_off(sim_world_t *self, uint32_t node);
+void sim_fault_cut_pair(sim_world_t *self, uint32_t node, uint32_t other); // likewise, from one
 
 // ---- sim_damage.c: disks that are lost, older or damaged, within the atlas
 // At a moment when all replicas are equal. True: a node was stopped and starts again with another
