@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many rounds of a random test to run: all of them; an eighth under a sanitizer, which looks at
-// memory and threads, not at the property, and is five to twenty times slower.
+// How many rounds of a random test to run: all of them; an eighth (every eighth place of a crash)
+// under a sanitizer, which looks at memory and threads, not at the property, and is five to twenty
+// times slower.
 #ifndef BB_ROUNDS_H
 #define BB_ROUNDS_H
 

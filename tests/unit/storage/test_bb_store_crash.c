@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Power loss at every operation of the disk: whatever was synced is there afterwards, whatever is
 // there was written by someone, and the store goes on as if nothing had happened.
+#include "tests/support/bb_rounds.h"
 #include "tests/unit/storage/store_fixture.h"
 
 // A scripted history on a disk that stops at its nth operation. What the store promised so far is
@@ -177,7 +178,7 @@ static void s_crash_everywhere(uint64_t seed, bool with_trim)
 {
     uint64_t op_count = s_op_count(seed, with_trim);
     assert_true(op_count > 100);
-    for (uint64_t nth = 1; nth <= op_count; nth++) {
+    for (uint64_t nth = 1; nth <= op_count; nth += BB_ROUNDS_DIVISOR) {
         s_history_t history;
         s_make(&history, seed);
         bb_random_t random = bb_random_seed(seed * 1000003 + nth);
@@ -207,7 +208,7 @@ static void test_power_loss_at_every_operation_with_trim(void **state)
 static void test_power_loss_during_recovery(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 40; seed++) {
+    for (uint64_t seed = 1; seed <= bb_rounds(40); seed++) {
         s_history_t history;
         s_make(&history, 3);
         bb_random_t random = bb_random_seed(seed);

@@ -2,6 +2,7 @@
 // Power loss at every operation of the disk while a policy is in place: windows of several classes
 // are written, retention deletes some, rollups are marked and computed. Afterwards everything that
 // was synced and that retention keeps is there, nothing else is, and rollups equal the points.
+#include "tests/support/bb_rounds.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define S_BATCHES     10u
@@ -236,7 +237,7 @@ static void test_power_loss_with_a_policy(void **state)
     s_set_points(&history, S_BATCHES);
     s_verify(&history);
     s_free(&history);
-    for (uint64_t nth = 1; nth <= op_count; nth++) {
+    for (uint64_t nth = 1; nth <= op_count; nth += BB_ROUNDS_DIVISOR) {
         s_make(&history, 7);
         bb_random_t random = bb_random_seed(7000003 + nth);
         bb_sim_disk_halt_at(history.fixture.disk, nth);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rollups of a store: whatever the order of writes, flushes, merges, jobs and restarts, an answer
 // equals the aggregates of the points at that moment.
+#include "tests/support/bb_rounds.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #include "protocol/bb_calendar.h"
@@ -187,7 +188,7 @@ static void s_verify_stored(fixture_t *fixture)
 static void rollups_equal_the_points(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 12; seed++) {
+    for (uint64_t seed = 1; seed <= bb_rounds(12); seed++) {
         bb_random_t random = bb_random_seed(seed);
         fixture_t fixture;
         fixture_open(&fixture, true);

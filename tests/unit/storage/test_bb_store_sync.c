@@ -5,6 +5,7 @@
 #include "storage/bb_store_sync.h"
 
 #include "protocol/bb_marker.h"
+#include "tests/support/bb_rounds.h"
 #include "tests/unit/storage/store_fixture.h"
 
 #define SOON_POINTS 40u // few, so that every answer is cut somewhere
@@ -189,7 +190,7 @@ static void s_jobs_at_random(fixture_t *fixture, bb_random_t *random)
 static void test_what_differs_travels(void **state)
 {
     (void)state;
-    for (uint32_t seed = 1; seed <= 60; seed++) {
+    for (uint32_t seed = 1; seed <= bb_rounds(60); seed++) {
         fixture_t source;
         fixture_t target;
         fixture_open(&source, true);
@@ -377,7 +378,7 @@ static void s_delete(fixture_t *fixture, uint32_t battery, uint32_t metric, uint
 static void test_deletes_travel(void **state)
 {
     (void)state;
-    for (uint32_t seed = 1; seed <= 20; seed++) {
+    for (uint32_t seed = 1; seed <= bb_rounds(20); seed++) {
         fixture_t source, target;
         fixture_open(&source, true);
         fixture_open(&target, true);
