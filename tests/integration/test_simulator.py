@@ -12,7 +12,7 @@ import cluster
 from cluster import BIN, ROOT, case, expect
 
 SIM = os.path.join(BIN, "busbar-sim")
-PLANTS = ("boot-not-checked", "ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot", "still-clock",
+PLANTS = ("boot-not-checked", "count-before-rebuilt", "ack-before-sync", "count-unsynced-replica", "cached-fence", "silent-partial", "trim-early", "forget-dot", "still-clock",
           "swapped-extremes", "rounded-sum", "local-fence", "local-level", "session-ignored", "arrival-order", "delete-resurrects",
           "retry-not-idempotent", "rest-untold", "stream-resumed", "forget-early",
           "adopt-late", "stale-source", "watch-early", "judge-at-replica", "no-epoch-fence",
