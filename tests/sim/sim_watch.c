@@ -59,9 +59,11 @@ static void s_visit(void *context, const bb_checker_key_t *key, const bb_checker
     // merged: of what was deleted or written over, a disk may have been the last to know.
     const bb_checker_key_t event_key = {
         .battery = key->battery, .metric = S_EVENTS, .time_wall_ns = key->time_wall_ns};
+    // So are rows that are released from quarantine.
+    bool is_merged = key->is_future || sim_loss_was(self);
     bool is_excused = bb_checker_is_covered(self->checker, &event_key, version) ||
-                      (sim_loss_was(self) && (bb_checker_is_covered(self->checker, key, version) ||
-                                              !bb_checker_is_largest(self->checker, key, version)));
+                      (is_merged && (bb_checker_is_covered(self->checker, key, version) ||
+                                     !bb_checker_is_largest(self->checker, key, version)));
     if (self->battery_partition[key->battery] != check->partition || key->metric != S_METRIC ||
         (key->is_future && !self->is_released) || !(value > S_ABOVE) || is_excused ||
         sim_trace_has_failed(&self->trace)) {
