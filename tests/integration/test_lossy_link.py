@@ -9,12 +9,11 @@ behind it waits for it."""
 import contextlib
 import random
 import re
-import socket
-import threading
 import time
 
 import gray
 from cluster import Cluster, expect, finish
+from forwarder import Forwarder
 
 LOSS = 0.2
 PIECE_BYTES = 1448      # a packet
@@ -22,34 +21,12 @@ TIMEOUT_S = 0.2         # the least that TCP waits before it sends again
 FAST_S = 0.002          # when more packets are behind it, it learns of the loss sooner
 
 
-class Link:
-    """Forwards 127.1.0.N to 127.0.0.N for ports of node N, in both directions, with losses while `loss` is not 0."""
+class Link(Forwarder):
+    """Loses packets, in both directions, while `loss` is not 0."""
 
     def __init__(self, targets):
         self.loss = 0.0
-        self.listeners = []
-        for listen, host, port in targets:
-            self.listeners.append(socket.create_server((listen, port)))
-            threading.Thread(target=self._accept, args=(self.listeners[-1], (host, port)), daemon=True).start()
-
-    def close(self):
-        for listener in self.listeners:
-            listener.close()
-
-    def _accept(self, listener, target):
-        while True:
-            try:
-                here = listener.accept()[0]
-                there = socket.create_connection(target)
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-                here.close()
-                continue
-            for end in (here, there):
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._pump, args=(here, there), daemon=True).start()
-            threading.Thread(target=self._pump, args=(there, here), daemon=True).start()
+        super().__init__(targets)
 
     def _late(self, size):
         """For how long these bytes are held up."""
@@ -63,15 +40,10 @@ class Link:
                     wait *= 2
         return late
 
-    def _pump(self, source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                if self.loss:
-                    time.sleep(self._late(len(data)))
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+    def pass_on(self, sink, data, key):
+        if self.loss:
+            time.sleep(self._late(len(data)))
+        sink.sendall(data)
 
 
 def prepare(group):
@@ -87,7 +59,7 @@ def prepare(group):
         for name, number, client, peer, bulk in entries:
             if (name == gray.VICTIM) != (node == gray.VICTIM):
                 text = text.replace(f'host: "127.0.0.{number}"', f'host: "127.1.0.{number}"')
-                targets |= {(f"127.1.0.{number}", f"127.0.0.{number}", int(port)) for port in (client, peer, bulk)}
+                targets |= {(number, int(port), None) for port in (client, peer, bulk)}
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     return sorted(targets)

@@ -6,11 +6,11 @@ missed arrives after healing, and what each_quorum acknowledged survives the los
 import contextlib
 import os
 import re
-import socket
 import threading
 import time
 
 from cluster import Cluster, case, expect, finish
+from forwarder import Forwarder
 from test_failover import Load
 from test_metrics import get, total
 
@@ -19,47 +19,23 @@ BATTERIES, METRICS = 40, 16
 LINE = "pack,battery={} kept_v={} 1767225600{:09d}\n"
 
 
-class Link:
-    """Forwards 127.1.0.N to 127.0.0.N for the ports of node N. While it is cut nothing passes, in either direction,
-    and nothing is closed: the way a cable is cut."""
+class Link(Forwarder):
+    """Counts. While it is cut nothing passes, in either direction, and nothing is closed: the way a cable is cut."""
 
     def __init__(self, targets):
         self.bytes = {}  # (node, what): bytes towards the node
         self.whole = threading.Event()
         self.whole.set()
-        self.listeners = []
-        for host, listen, port, key in targets:
-            self.listeners.append(socket.create_server((listen, port)))
-            threading.Thread(target=self._accept, args=(self.listeners[-1], (host, port), key), daemon=True).start()
+        super().__init__(targets)
 
-    def close(self):
-        for listener in self.listeners:
-            listener.close()
+    def may_open(self):
+        self.whole.wait()
 
-    def _accept(self, listener, target, key):
-        while True:
-            try:
-                here = listener.accept()[0]
-                self.whole.wait()
-                there = socket.create_connection(target)
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-                here.close()
-                continue
-            threading.Thread(target=self._pump, args=(here, there, key), daemon=True).start()
-            threading.Thread(target=self._pump, args=(there, here, None), daemon=True).start()
-
-    def _pump(self, source, sink, key):
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                self.whole.wait()
-                sink.sendall(data)
-                if key:
-                    self.bytes[key] = self.bytes.get(key, 0) + len(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+    def pass_on(self, sink, data, key):
+        self.whole.wait()
+        sink.sendall(data)
+        if key:
+            self.bytes[key] = self.bytes.get(key, 0) + len(data)
 
 
 def prepare(group):
@@ -77,7 +53,7 @@ def prepare(group):
                 text = text.replace(f'host: "{host}"', f'host: "127.1.0.{number}"')
             if node == "n1":
                 what = ("client", "peer", "bulk")
-                targets += [(host, f"127.1.0.{number}", int(p), (name, w)) for p, w in zip(ports, what)]
+                targets += [(number, int(p), (name, w)) for p, w in zip(ports, what)]
         text = text.replace("  replicas:\n", "  default_write_level: each_quorum\n  replicas:\n", 1)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
@@ -128,6 +104,9 @@ def healthy(group, link):
         with load(group, "dc1", 1, 600) as writing:
             expect(writing.finish()[1]["acked_points"] == points, f"{writing.lines[-2:]}")
         group.wait("both sides in step", lambda: in_step(group, NEAR + FAR, points), 20)
+        # Metrics are of when a store published them last, which is up to a second ago.
+        group.wait("n1's metrics tell of all points", lambda: sum(
+            metric(group, ["n1"], f"busbar_{where}_points") for where in ("head", "segment")) >= points, 20)
         payload = metric(group, ["n1"], "busbar_journal_sync_bytes_total") - before
         crossed = sum(count for (node, what), count in link.bytes.items() if node in FAR and what == "bulk")
         print(f"# {crossed} bytes crossed for {payload:.0f} journaled: {crossed / payload:.3f}", flush=True)
