@@ -19,6 +19,7 @@ struct bb_relay {
     uint32_t copy_count;
     uint64_t bytes, bytes_max;
     uint64_t passed_by;
+    uint64_t again_bytes; // may still go past silent relays
     s_node_t *nodes;
 };
 
@@ -28,6 +29,7 @@ bb_relay_t *bb_relay_new(uint32_t node_count, uint64_t bytes_max)
     bb_relay_t *self = bb_alloc_zero(1, sizeof *self);
     self->node_count = node_count;
     self->bytes_max = bytes_max;
+    self->again_bytes = BB_RELAY_AGAIN_BYTES;
     self->nodes = bb_alloc_zero(node_count, sizeof *self->nodes);
     for (uint32_t i = 0; i < node_count; i++) {
         self->nodes[i].end = &self->nodes[i].first;
@@ -113,6 +115,8 @@ void bb_relay_sent(bb_relay_t *self, int64_t now_mono_ns, uint32_t write_id, uin
     BB_ASSERT(self && targets && chunks && batch);
     BB_ASSERT(relay < self->node_count);
     uint64_t bytes = bb_buffer_slice(batch).length;
+    self->again_bytes =
+        BB_MIN(self->again_bytes + bytes / BB_RELAY_AGAIN_SHARE, BB_RELAY_AGAIN_BYTES_MAX);
     if (self->copy_count == BB_RELAY_COPIES_MAX || self->bytes + bytes > self->bytes_max) {
         return; // whoever does not get it pulls
     }
@@ -171,6 +175,21 @@ static bb_relay_copy_t *s_next_of(bb_relay_t *self, s_node_t *node, int64_t now_
             return NULL;
         }
         node->avoid_until_mono_ns = now_mono_ns + BB_RELAY_AVOID_NS;
+        uint32_t owing_count = 0;
+        for (uint32_t i = 0; i < copy->target_count; i++) {
+            owing_count += owes(context, copy->write_id, copy->targets[i]);
+        }
+        if (owing_count == 0) { // it was sent on, only its own answer is missing
+            copy = s_take(self, node);
+            bb_relay_copy_destroy(&copy);
+            continue;
+        }
+        uint64_t again_bytes = owing_count * bb_buffer_slice(copy->batch).length;
+        if (!node->is_lost && again_bytes > self->again_bytes) {
+            copy->due_mono_ns = now_mono_ns + BB_RELAY_SILENT_NS;
+            return NULL;
+        }
+        self->again_bytes -= node->is_lost ? 0 : again_bytes;
         self->passed_by++;
         return s_take(self, node);
     }

@@ -16,6 +16,11 @@
 // that is known to be gone, is passed by: the copy comes out of bb_relay_next and goes straight to
 // those who still owe their acknowledgement, and for BB_RELAY_AVOID_NS others are chosen.
 // What is not kept because there is no room for it is pulled, like anything that is lost.
+//
+// Silence can also mean that the link is full, and then copies that cross it again make it worse:
+// what goes past relays that are only silent is at most a tenth of what was sent across, and
+// BB_RELAY_AGAIN_BYTES before that (a retry budget: Finagle's, also in Google's SRE book, ch. 21).
+// Past it copies wait for their relay, until it answers or is lost. Lost ones need no budget.
 #ifndef BB_RELAY_H
 #define BB_RELAY_H
 
@@ -27,6 +32,10 @@ typedef struct bb_relay bb_relay_t;
 #define BB_RELAY_SILENT_NS     (200 * BB_NS_PER_MS)
 #define BB_RELAY_SILENT_NS_MAX (1 * BB_NS_PER_S)
 #define BB_RELAY_AVOID_NS      (2 * BB_NS_PER_S)
+#define BB_RELAY_AGAIN_SHARE   10
+#define BB_RELAY_AGAIN_BYTES   UINT64_C(65536)
+// More than this is not saved up.
+#define BB_RELAY_AGAIN_BYTES_MAX (UINT64_C(4) << 20)
 // Copies kept at once; a further one is not kept.
 #define BB_RELAY_COPIES_MAX 4096u
 

@@ -110,7 +110,9 @@ def healthy(group, link):
         payload = metric(group, ["n1"], "busbar_journal_sync_bytes_total") - before
         crossed = sum(count for (node, what), count in link.bytes.items() if node in FAR and what == "bulk")
         print(f"# {crossed} bytes crossed for {payload:.0f} journaled: {crossed / payload:.3f}", flush=True)
-        expect(0.9 * payload < crossed < 1.1 * payload, f"{crossed} bytes crossed, {payload} were written")
+        # Relays that were silent, as on a slow machine, have a budget: 64 KiB and a tenth.
+        again = 65536 + payload / 10 if metric(group, NEAR, "busbar_relays_passed_by_total") else 0
+        expect(0.9 * payload < crossed < 1.1 * payload + again, f"{crossed} bytes crossed, {payload} were written")
         expect(metric(group, FAR, "busbar_batches_forwarded_total") > 0, "nothing was sent on")
     return points
 

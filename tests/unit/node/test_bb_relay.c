@@ -23,13 +23,19 @@ static bool s_owes(void *context, uint32_t write_id, uint32_t node)
 
 static const bb_relay_target_t s_three[] = {{3, 4}, {4, 4}, {5, 4}};
 
-static void s_send(bb_relay_t *relay, int64_t now_ns, uint32_t write_id, uint32_t node)
+static void s_send_bytes(bb_relay_t *relay, int64_t now_ns, uint32_t write_id, uint32_t node,
+                         size_t length)
 {
     bb_buffer_t *chunks = bb_buffer_copy_of("c", 1);
-    bb_buffer_t *batch = bb_buffer_copy_of("0123456789", 10);
+    bb_buffer_t *batch = bb_buffer_new(bb_alloc_zero(length, 1), length, NULL, NULL);
     bb_relay_sent(relay, now_ns, write_id, node, s_three, 3, chunks, batch);
     bb_buffer_drop(&chunks);
     bb_buffer_drop(&batch);
+}
+
+static void s_send(bb_relay_t *relay, int64_t now_ns, uint32_t write_id, uint32_t node)
+{
+    s_send_bytes(relay, now_ns, write_id, node, 10);
 }
 
 // The write that is passed by now; UINT32_MAX: none.
@@ -146,6 +152,56 @@ static void lost_relays_are_passed_by_at_once(void **state)
     bb_relay_destroy(&relay);
 }
 
+// Goal: a link that is full looks like silent relays; what crosses it again stays within a tenth of
+// what crossed, and a copy that the budget has no room for waits until its relay answers or is
+// lost.
+static void silence_has_a_budget(void **state)
+{
+    (void)state;
+    enum { BYTES = 16000, ROUNDS = 200 };
+    bb_relay_t *relay = bb_relay_new(8, UINT64_C(1) << 30);
+    s_debts_t debts = {0};
+    uint64_t sent_bytes = 0, again_bytes = 0;
+    int64_t now_ns = 0;
+    for (uint32_t round = 0; round < ROUNDS; round++, now_ns += 300 * MS) {
+        s_send_bytes(relay, now_ns, 1, 3, BYTES);
+        sent_bytes += BYTES;
+        while (s_next(relay, now_ns, &debts) == 1) {
+            again_bytes += UINT64_C(2) * BYTES; // to the two others on its list
+        }
+        assert_true(again_bytes <= BB_RELAY_AGAIN_BYTES + sent_bytes / BB_RELAY_AGAIN_SHARE);
+    }
+    assert_true(again_bytes + UINT64_C(2) * BYTES >
+                BB_RELAY_AGAIN_BYTES + sent_bytes / BB_RELAY_AGAIN_SHARE);
+    assert_true(bb_relay_wake_mono_ns(relay) > now_ns - 300 * MS); // it does not ask all the time
+    uint64_t kept = bb_relay_kept_bytes(relay) / BYTES, lost = 0;
+    assert_true(kept > 100);
+    bb_relay_lost(relay, 3);
+    while (s_next(relay, now_ns, &debts) == 1) {
+        lost++;
+    }
+    assert_int_equal(lost, kept);
+    bb_relay_destroy(&relay);
+}
+
+// Goal: what the others have acknowledged was sent on: only the relay is late, nothing crosses
+// again.
+static void what_was_sent_on_is_not_sent_again(void **state)
+{
+    (void)state;
+    bb_relay_t *relay = bb_relay_new(8, 1000);
+    s_debts_t debts = {0};
+    s_send(relay, 0, 1, 3);
+    s_send(relay, 0, 2, 3);
+    debts.is_paid[1][4] = debts.is_paid[1][5] = true;
+    debts.is_paid[2][5] = true;
+    assert_int_equal(s_next(relay, 200 * MS, &debts), 2);
+    assert_int_equal(s_next(relay, 200 * MS, &debts), UINT32_MAX);
+    assert_int_equal(bb_relay_kept_bytes(relay), 0);
+    assert_int_equal(bb_relay_passed_by(relay), 1);
+    bb_relay_destroy(&relay);
+}
+
 // Goal: what is kept has limits, in bytes and in number; past them nothing is kept.
 static void what_is_kept_is_bounded(void **state)
 {
@@ -175,6 +231,8 @@ int main(void)
         cmocka_unit_test(silent_relays_are_passed_by),
         cmocka_unit_test(patience_follows_the_way),
         cmocka_unit_test(lost_relays_are_passed_by_at_once),
+        cmocka_unit_test(silence_has_a_budget),
+        cmocka_unit_test(what_was_sent_on_is_not_sent_again),
         cmocka_unit_test(what_is_kept_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
