@@ -229,6 +229,10 @@ typedef struct {
 } bb_shard_submit_t;
 BB_MUST_CHECK bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
                                          uint64_t *quarantined_points);
+// The same of an encoding of our own, data, which is taken over; submit needs no batch, and its
+// write is from _write_new(self, 0), destroyed unless the result is BB_OK.
+BB_MUST_CHECK bb_error_t bb_shard_submit_own(bb_shard_t *self, bb_shard_submit_t *submit,
+                                             uint8_t *data, size_t length);
 // Stages; commits first when there is no room. Takes over both references and the batch on BB_OK.
 BB_MUST_CHECK bb_error_t bb_shard_stage(bb_shard_t *self, bb_staged_t *staged);
 void bb_shard_commit_staged(bb_shard_t *self); // sync, apply, count, note acknowledgements

@@ -179,35 +179,13 @@ static bb_error_t s_next_page(bb_shard_t *self, bb_pending_release_t *release, u
 static bb_error_t s_submit(bb_shard_t *self, bb_pending_release_t *release, uint8_t *encoded,
                            size_t length)
 {
-    bb_batch_t batch;
-    bb_error_t error = bb_batch_open(&batch, bb_slice(encoded, length), NULL);
-    BB_ASSERT(error == BB_OK); // our own encoding
-    bb_pending_write_t *write = bb_alloc_zero(1, sizeof *write);
-    *write = (bb_pending_write_t){.bytes = length + batch.memory_bytes,
-                                  .point_count = batch.value_count,
-                                  .release = release,
-                                  .link = &self->writes,
-                                  .next = self->writes};
-    if (write->next) {
-        write->next->link = &write->next;
-    }
-    self->writes = write;
-    self->in_flight_bytes += write->bytes;
-    bb_shard_submit_t submit = {.level = release->level,
-                                .deadline_mono_ns = release->deadline_mono_ns,
-                                .batch_buffer = bb_buffer_new(encoded, length, NULL, NULL),
-                                .batch = &batch,
-                                .write = write};
-    uint64_t quarantined_points = 0;
-    error = bb_shard_submit(self, &submit, &quarantined_points);
-    if (error != BB_OK) {
-        bb_batch_close(&batch);
-        bb_buffer_drop(&submit.batch_buffer);
-        bb_shard_write_destroy(self, write);
-        return error;
-    }
-    release->is_writing = true;
-    return BB_OK;
+    bb_pending_write_t *write = bb_shard_write_new(self, 0);
+    write->release = release;
+    bb_shard_submit_t submit = {
+        .level = release->level, .deadline_mono_ns = release->deadline_mono_ns, .write = write};
+    bb_error_t error = bb_shard_submit_own(self, &submit, encoded, length);
+    release->is_writing = error == BB_OK;
+    return error;
 }
 
 static void s_step(bb_shard_t *self, bb_pending_release_t *release)

@@ -225,27 +225,14 @@ static void s_on_chunk(void *context, uint8_t *chunks_data, size_t chunks_length
 static bb_error_t s_write(bb_shard_t *self, bb_watch_work_t *work, s_batch_t *encoded,
                           bool *is_staged)
 {
-    bb_batch_t batch;
-    bb_error_t error = bb_batch_open(&batch, bb_slice(encoded->data, encoded->length), NULL);
-    BB_ASSERT(error == BB_OK); // our own encoding
-    bb_pending_write_t *write = bb_shard_write_new(self, encoded->length + batch.memory_bytes);
-    write->point_count = batch.value_count;
+    bb_pending_write_t *write = bb_shard_write_new(self, 0);
     write->watch = work;
     bb_shard_submit_t submit = {.level = work->is_adopted ? BB_LEVEL_ONE : BB_LEVEL_LOCAL_QUORUM,
                                 .deadline_mono_ns = self->time.mono_ns + S_DEADLINE_NS,
-                                .batch_buffer =
-                                    bb_buffer_new(encoded->data, encoded->length, NULL, NULL),
-                                .batch = &batch,
                                 .write = write};
-    encoded->data = NULL; // the buffer has it
-    uint64_t quarantined_points = 0;
-    error = bb_shard_submit(self, &submit, &quarantined_points);
+    bb_error_t error = bb_shard_submit_own(self, &submit, encoded->data, encoded->length);
+    encoded->data = NULL; // it is gone
     *is_staged = submit.is_staged;
-    if (error != BB_OK) {
-        bb_batch_close(&batch);
-        bb_buffer_drop(&submit.batch_buffer);
-        bb_shard_write_destroy(self, write);
-    }
     return error;
 }
 

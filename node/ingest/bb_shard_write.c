@@ -359,6 +359,28 @@ void bb_shard_write_destroy(bb_shard_t *self, bb_pending_write_t *write)
     free(write);
 }
 
+bb_error_t bb_shard_submit_own(bb_shard_t *self, bb_shard_submit_t *submit, uint8_t *data,
+                               size_t length)
+{
+    bb_batch_t batch;
+    bb_error_t error = bb_batch_open(&batch, bb_slice(data, length), NULL);
+    BB_ASSERT(error == BB_OK); // our own encoding
+    submit->batch = &batch;
+    submit->batch_buffer = bb_buffer_new(data, length, NULL, NULL);
+    submit->write->point_count = batch.value_count;
+    submit->write->bytes = length + batch.memory_bytes;
+    self->in_flight_bytes += submit->write->bytes;
+    uint64_t quarantined_points = 0;
+    error = bb_shard_submit(self, submit, &quarantined_points);
+    submit->batch = NULL; // it was here only
+    if (error != BB_OK) {
+        bb_batch_close(&batch);
+        bb_buffer_drop(&submit->batch_buffer);
+        bb_shard_write_destroy(self, submit->write);
+    }
+    return error;
+}
+
 // The checked batch gets its dots and goes out; the reply is ready before the outcome is known.
 static void s_take(bb_shard_t *self, s_intake_t *intake)
 {
