@@ -168,6 +168,11 @@ EXPECTED = {
         "stream": bytes(0x11 * i for i in range(16)), "seqs": [], "quarantined": [0, 3, 5],
         "seq_base": 1, "seq_bytes": 8, "seq_offsets": struct.pack("<QQ", 0, 0xFEDCBA9876543210 - 1),
     },
+    "chunks_v1": {  # in journals of earlier versions
+        "version": 1, "epoch": 7, "origin_wall_ns": 1767225600123456789,
+        "stream": bytes(0x11 * i for i in range(16)), "seqs": [1, 0xFEDCBA9876543210],
+        "quarantined": [0, 3, 5], "seq_base": 0, "seq_bytes": 0, "seq_offsets": b"",
+    },
     "message_hello": message("HELLO", {"client_name": "busbar/0.1.0", "only_routes": True}),
     "message_routes": message("ROUTES", {"slow": [0, 7, 255]}),
     "message_hello_reply": message("HELLO_REPLY", {
@@ -259,7 +264,7 @@ EXPECTED = {
 
 
 def schema_of(name):
-    return name.split("_")[0] if name.startswith(("message_", "page_")) else name
+    return name.split("_")[0] if name.startswith(("message_", "page_", "chunks_")) else name
 
 
 def differences(found, expected, where=""):
@@ -407,7 +412,8 @@ def main():
     passed = failed = 0
     names = sorted(n[:-len("_v1.bin")] for n in os.listdir(HERE) if n.endswith("_v1.bin"))
     for name in sorted(set(names) | set(EXPECTED) | {"page", "page_rows", "page_columns"}):
-        path = os.path.join(HERE, name + ("_v2.bin" if name in ("batch", "chunks") else "_v1.bin"))
+        version = "_v2" if name in ("batch", "chunks") else "" if name == "chunks_v1" else "_v1"
+        path = os.path.join(HERE, f"{name}{version}.bin")
         try:
             schema = Schema(schema_of(name))
             if name == "page":
