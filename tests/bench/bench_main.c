@@ -2,7 +2,8 @@
 // busbar-bench machine DIR | engine DIR | journal DIR | codecs |
 //              cluster|ingest|latency CLUSTER_DIR SUFFIX | crash CLUSTER_DIR | fleet
 //              CLUSTER_DIR BATTERIES SUFFIX (raw frames on standard input) |
-//              small CLIENT_FILE SECONDS (with hedges and without)
+//              small CLIENT_FILE SECONDS (with hedges and without) |
+//              storm CLUSTER_DIR [SECONDS] | stuck CLUSTER_DIR
 //   --data FILE (raw yardstick)  --hours N (own fleet)  --results FILE (appended)
 #include <fcntl.h>
 #include <stdlib.h>

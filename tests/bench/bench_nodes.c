@@ -67,14 +67,24 @@ uint64_t bench_nodes_anonymous_bytes(const bench_nodes_t *self)
     return total;
 }
 
+static void s_raise(_Atomic uint64_t *max, uint64_t bytes)
+{
+    if (bytes > atomic_load(max)) {
+        atomic_store(max, bytes); // one thread samples
+    }
+}
+
 static void *s_sample(void *context)
 {
     bench_nodes_t *self = context;
     while (atomic_load(&self->is_watched)) {
-        uint64_t bytes = bench_nodes_anonymous_bytes(self);
-        if (bytes > atomic_load(&self->anonymous_bytes_max)) {
-            atomic_store(&self->anonymous_bytes_max, bytes);
+        uint64_t total = 0;
+        for (int i = 0; i < self->count; i++) {
+            uint64_t bytes = s_anonymous_bytes(self->pids[i]);
+            s_raise(&self->largest_bytes_max, bytes);
+            total += bytes;
         }
+        s_raise(&self->anonymous_bytes_max, total);
         nanosleep(&(struct timespec){0, 20 * BB_NS_PER_MS}, NULL);
     }
     return NULL;
@@ -83,6 +93,7 @@ static void *s_sample(void *context)
 void bench_nodes_watch(bench_nodes_t *self)
 {
     atomic_store(&self->anonymous_bytes_max, 0);
+    atomic_store(&self->largest_bytes_max, 0);
     atomic_store(&self->is_watched, true);
     if (pthread_create(&self->thread, NULL, s_sample, self) != 0) {
         atomic_store(&self->is_watched, false);
@@ -95,4 +106,9 @@ double bench_nodes_unwatch_mib(bench_nodes_t *self)
         pthread_join(self->thread, NULL);
     }
     return (double)atomic_load(&self->anonymous_bytes_max) / self->count / (1 << 20);
+}
+
+double bench_nodes_largest_mib(const bench_nodes_t *self)
+{
+    return (double)atomic_load(&self->largest_bytes_max) / (1 << 20);
 }

@@ -19,6 +19,7 @@ typedef struct {
     pthread_t thread;
     _Atomic bool is_watched;
     _Atomic uint64_t anonymous_bytes_max; // largest sum over the nodes
+    _Atomic uint64_t largest_bytes_max;   // of a single one
 } bench_nodes_t;
 
 // Reads the pid files; false: no node is up.
@@ -30,5 +31,7 @@ uint64_t bench_nodes_anonymous_bytes(const bench_nodes_t *self);
 // A thread looks every 20 ms for the peak. unwatch gives it in MiB of one node (the mean).
 void bench_nodes_watch(bench_nodes_t *self);
 double bench_nodes_unwatch_mib(bench_nodes_t *self);
+// Of the node that had most, at its own worst moment; after unwatch.
+double bench_nodes_largest_mib(const bench_nodes_t *self);
 
 #endif

@@ -57,7 +57,7 @@ def main():
             expect(done.returncode == 0, f"status {done.returncode}: {done.stderr[-500:]}")
             expect(found["storm_recovery_s"] <= 30, f"{found}")
             expect(found["storm_after_pct"] >= 90, f"{found}")
-        with case("no acknowledged point is missing, of any client"):
+        with case("no acknowledged batch of the flood is missing, and as many frames of clients are there as were acknowledged"):
             expect(found["storm_lost_frames"] == 0, f"{done.stderr[-500:]}")
         with case("a tenth of what clients of the library sent, and 10 each, are the most repetitions that failed"):
             expect(found["storm_wasted_pct"] <= 11, f"{found}")
