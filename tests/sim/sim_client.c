@@ -783,7 +783,9 @@ bool sim_client_rows(sim_world_t *self, sim_op_t *op, bb_slice_t encoded)
         bool is_event = self->options.has_rules && sim_watch_is_event(series->metric);
         is_good = battery != UINT32_MAX && (metric != UINT32_MAX || is_event);
         for (uint32_t i = 0; i < series->row_count && is_good && is_event; i++) {
-            sim_watch_saw(op, battery, series->times_wall_ns[i]);
+            sim_watch_event_t event = {battery, series->times_wall_ns[i], series->type,
+                                       series->values[i]};
+            sim_watch_saw(op, &event);
         }
         for (uint32_t i = 0; i < series->row_count && is_good && !is_event; i++) {
             if (op->row_count == op->row_capacity) {

@@ -13,31 +13,11 @@ typedef enum { S_LOST, S_OLD_COPY, S_FLIPS_IN_JOURNAL, S_KIND_COUNT } s_kind_t;
 
 // ---- what promises cover ---------------------------------------------------------------------
 
-static void s_drop(void *context, uint8_t *chunks, size_t chunks_length, uint8_t *batch,
-                   size_t batch_length)
-{
-    (void)context, (void)chunks_length, (void)batch_length;
-    free(chunks);
-    free(batch);
-}
-
-// Some other replica has the partition, and its journal every chunk of it, or segments are synced.
+// Some other replica has the partition.
 static bool s_is_rebuildable(sim_world_t *self, uint32_t partition, uint32_t victim)
 {
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        if (n == victim || !sim_world_is_replica(self, partition, n)) {
-            continue;
-        }
-        if (self->options.atlas.has_segment_sync) {
-            return true;
-        }
-        bb_have_set_t nothing = {0};
-        bool more = false;
-        uint32_t unavailable = 0, unavailable_count = 0;
-        bb_error_t error =
-            bb_store_missing(sim_node_store(&self->nodes[n], partition)->shard->store, &partition,
-                             &nothing, 1, 1, s_drop, NULL, &more, &unavailable, &unavailable_count);
-        if (error == BB_OK && unavailable_count == 0) {
+        if (n != victim && sim_world_is_replica(self, partition, n)) {
             return true;
         }
     }

@@ -312,8 +312,10 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
     if (event->kind == SIM_EVENT_HEAL) {
         s_heal(self, &self->faults[event->number]);
     } else if (!self->is_calm) {
-        sim_loss_event(self, self->fault_number);
-        sim_epoch_event(self, self->fault_number);
+        if (sim_keep_has(&self->options.keep_faults, self->fault_number)) {
+            sim_loss_event(self, self->fault_number);
+            sim_epoch_event(self, self->fault_number);
+        }
         s_fault(self);
         s_plan(self);
     }

@@ -89,7 +89,7 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
 {
     bb_random_t random = sim_world_stream(self, SIM_STREAM_LOSS, number);
     sim_node_t *node = s_victim(self, (uint32_t)bb_random_below(&random, self->options.node_count));
-    if (!bb_random_chance(&random, 1, 2) || !node->is_up) {
+    if (!self->options.has_losses || !bb_random_chance(&random, 1, 2) || !node->is_up) {
         return;
     }
     if (!node->old_disk && node->standing == BB_STANDING_COUNTING) {

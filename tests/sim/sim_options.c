@@ -82,9 +82,10 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->begins_slow = bb_random_chance(r, 1, 15) && !self->is_storing && self->node_count <= 5 &&
                         self->client_count >= 2;
     self->hedges_early = bb_random_chance(r, 1, 4);
-    self->has_epochs = bb_random_chance(r, 1, 4);
+    self->has_epochs = bb_random_chance(r, 1, 4) && self->fault_mask != 0;
     // A release makes normal what one coordinator took for normal and another did not.
     self->has_near_future = bb_random_chance(r, 1, 2) && !self->ends_with_release;
+    self->has_losses = bb_random_chance(r, 3, 4) && self->fault_mask != 0;
 }
 
 const char *sim_without_name(uint32_t index)

@@ -20,19 +20,8 @@
 #define SIM_METRIC_PASSED  5 // volts_v: its class is the one that keeps less
 #define SIM_ROLLUP         "hours"
 
-// What the promises cover today, so that damage stays within. Each is for whoever builds it to
-// switch on, in sim_options_draw, when nodes of the simulator have it.
-typedef struct {
-    bool has_amnesia;      // nodes that lost their memory count for nothing: disks go while clients
-                           // write, not only when all replicas are equal
-    bool has_segment_sync; // what journals no longer hold comes back: also disks whose peers have
-                           // trimmed
-    bool has_repair;       // what scrubbing names is brought back: no partition stays named
-} sim_atlas_t;
-
 typedef struct {
     uint64_t seed;
-    sim_atlas_t atlas;
     uint32_t planted; // bb_planted_t
     // cluster
     uint32_t node_count, dc_count;
@@ -64,6 +53,7 @@ typedef struct {
     bool ends_with_settle, ends_with_release, ends_with_power_loss;
     bool ends_with_damage; // sim_damage.c draws which
     bool begins_slow;      // one node, before other faults (sim_route.c)
+    bool has_losses;       // disks are lost or set back while clients write
     bool has_epochs;       // nodes change to a newer epoch one by one
     // storage
     bool is_storing;            // seals and merges while faults happen

@@ -24,13 +24,13 @@ bool sim_watch_is_event(bb_slice_t metric)
     return metric.length == strlen(name) && memcmp(metric.data, name, metric.length) == 0;
 }
 
-void sim_watch_saw(sim_op_t *op, uint32_t battery, int64_t time_wall_ns)
+void sim_watch_saw(sim_op_t *op, const sim_watch_event_t *event)
 {
     if (op->event_count == op->event_capacity) {
         op->event_capacity = BB_MAX(2 * op->event_capacity, 64u);
         op->events = bb_realloc(op->events, op->event_capacity * sizeof *op->events);
     }
-    op->events[op->event_count++] = (sim_watch_event_t){battery, time_wall_ns};
+    op->events[op->event_count++] = *event;
 }
 
 static int s_compare(const void *a, const void *b)
@@ -69,13 +69,39 @@ static void s_visit(void *context, const bb_checker_key_t *key, const bb_checker
         sim_trace_has_failed(&self->trace)) {
         return;
     }
-    sim_watch_event_t event = {key->battery, key->time_wall_ns};
+    sim_watch_event_t event = {.battery = key->battery, .time_wall_ns = key->time_wall_ns};
     if (check->op->event_count == 0 ||
         !bsearch(&event, check->op->events, check->op->event_count, sizeof event, s_compare)) {
         sim_trace_fail(&self->trace,
                        "node %u: a point above the limit was acknowledged and has no event: "
                        "battery %u time %lld",
                        check->node, key->battery, (long long)key->time_wall_ns);
+    }
+}
+
+// Each event is of a point above the limit that somebody wrote, once.
+static void s_check_events(const s_check_t *check)
+{
+    sim_world_t *self = check->world;
+    for (uint32_t i = 0; i < check->op->event_count && !sim_trace_has_failed(&self->trace); i++) {
+        const sim_watch_event_t *event = &check->op->events[i];
+        bb_checker_key_t key = {
+            .battery = event->battery, .metric = S_METRIC, .time_wall_ns = event->time_wall_ns};
+        bool is_written = bb_checker_is_written(self->checker, &key, event->type, event->bits);
+        key.is_future = true;
+        is_written |= bb_checker_is_written(self->checker, &key, event->type, event->bits);
+        double value = 0;
+        memcpy(&value, &event->bits, sizeof value);
+        const char *what = NULL;
+        if (event->type != BB_TYPE_FLOAT64 || !is_written || !(value > S_ABOVE)) {
+            what = "an event of no point above the limit";
+        } else if (i > 0 && s_compare(event, event - 1) == 0) {
+            what = "an event twice";
+        }
+        if (what) {
+            sim_trace_fail(&self->trace, "node %u: %s: battery %u time %lld", check->node, what,
+                           event->battery, (long long)event->time_wall_ns);
+        }
     }
 }
 
@@ -88,5 +114,6 @@ void sim_watch_check(sim_world_t *self, sim_op_t *op, uint32_t partition, uint32
         qsort(op->events, op->event_count, sizeof *op->events, s_compare);
     }
     s_check_t check = {self, op, partition, node};
+    s_check_events(&check);
     bb_checker_each_acknowledged(self->checker, s_visit, &check);
 }

@@ -153,6 +153,8 @@ typedef struct {
 typedef struct {
     uint32_t battery;
     int64_t time_wall_ns;
+    uint32_t type;
+    uint64_t bits;
 } sim_watch_event_t;
 
 typedef struct {
@@ -359,8 +361,10 @@ struct sim_world {
     bb_checker_t *checker;
     bb_policy_t *policy; // NULL: none
     uint64_t op_count;
-    uint64_t moment;         // counts promises and the beginnings of reads
-    bool is_calm;            // faults have stopped
+    uint64_t moment; // counts promises and the beginnings of reads
+    bool is_calm;    // faults have stopped
+    bool is_episode; // of slowness, before anything else
+    uint64_t episode_event_count;
     uint32_t epoch;          // the newest
     uint32_t late_partition; // has a point that all but one replica met too late; UINT32_MAX: none
     bool is_released;        // points of the future are normal by now
@@ -505,7 +509,7 @@ void sim_client_check_read(sim_world_t *self, const sim_op_t *op, uint32_t dc_ma
 // ---- sim_watch.c: rules and their events
 bb_rule_engine_t sim_watch_rules(const sim_world_t *self);
 bool sim_watch_is_event(bb_slice_t metric);
-void sim_watch_saw(sim_op_t *op, uint32_t battery, int64_t time_wall_ns);
+void sim_watch_saw(sim_op_t *op, const sim_watch_event_t *event);
 // The answer holds all of the partition that the node has: every point that was acknowledged and
 // qualifies has its event.
 void sim_watch_check(sim_world_t *self, sim_op_t *op, uint32_t partition, uint32_t node);

@@ -430,6 +430,20 @@ void bb_checker_each_acknowledged(const bb_checker_t *self, bb_checker_visit_fn 
     }
 }
 
+bool bb_checker_is_written(const bb_checker_t *self, const bb_checker_key_t *key, uint32_t type,
+                           uint64_t bits)
+{
+    uint32_t index = s_find(self, key);
+    uint32_t point = index == S_NONE ? S_NONE : self->keys[index].first_point;
+    for (; point != S_NONE; point = self->points[point].next) {
+        const bb_checker_version_t *version = &self->points[point].version;
+        if (version->type == type && version->bits == bits) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool bb_checker_is_largest(const bb_checker_t *self, const bb_checker_key_t *key,
                            const bb_checker_version_t *version)
 {

@@ -95,6 +95,9 @@ bool bb_checker_is_covered(const bb_checker_t *self, const bb_checker_key_t *key
 // No larger version of the point was ever written.
 bool bb_checker_is_largest(const bb_checker_t *self, const bb_checker_key_t *key,
                            const bb_checker_version_t *version);
+// A version with this value was sent.
+bool bb_checker_is_written(const bb_checker_t *self, const bb_checker_key_t *key, uint32_t type,
+                           uint64_t bits);
 
 typedef struct {
     uint64_t keys, points, acknowledged;

@@ -73,6 +73,11 @@ static void phantoms(void **state)
     assert_non_null(strstr(bench->text, "phantom value"));
     s_begin(bench, 9, 0);
     assert_false(s_point(bench, FLOAT64, 5)); // another type is another value
+    assert_true(bb_checker_is_written(bench->checker, &s_key, INT64, 5));
+    assert_false(bb_checker_is_written(bench->checker, &s_key, INT64, 6));
+    assert_false(bb_checker_is_written(bench->checker, &s_key, FLOAT64, 5));
+    const bb_checker_key_t other = {.battery = 1, .metric = 3, .time_wall_ns = 1000};
+    assert_false(bb_checker_is_written(bench->checker, &other, INT64, 5));
 }
 
 static void duplicates(void **state)
