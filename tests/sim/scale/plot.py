@@ -34,7 +34,7 @@ def picture(rows):
     """Log-log: growth with N is a slope, and the dashed line is slope one."""
     width, height, left, top, right, bottom = 720, 480, 70, 110, 20, 50
     nodes = [int(r["nodes"]) for r in rows]
-    values = [float(r[c]) for r in rows for c, _, _ in SERIES]
+    values = [float(r[c]) for r in rows for c, _, _ in SERIES if float(r[c]) > 0]
     x0, x1 = math.log10(min(nodes)), math.log10(max(nodes))
     y0 = math.floor(math.log10(max(min(values), 0.1)))
     y1 = math.ceil(math.log10(max(values)))
@@ -55,12 +55,14 @@ def picture(rows):
     for n in nodes:
         x = at(n, 10.0 ** y0).split(",")[0]
         out.append(f'<text x="{x}" y="{height - bottom + 18}" text-anchor="middle">{n}</text>')
-    first = float(rows[0][SERIES[1][0]])
+    first = float(rows[0][SERIES[0][0]])
     last = first * nodes[-1] / nodes[0]
     out.append(f'<path d="M{at(nodes[0], first)}L{at(nodes[-1], last)}" stroke="#888888" '
                'stroke-dasharray="5 4" fill="none"/>')
     for i, (column, name, colour) in enumerate(SERIES):
-        points = " ".join(at(int(r["nodes"]), max(float(r[column]), 10.0 ** y0)) for r in rows)
+        drawn = [r for r in rows if float(r[column]) > 0]  # a logarithm has no place for nothing
+        points = " ".join(at(int(r["nodes"]), max(float(r[column]), 10.0 ** y0)) for r in drawn)
+        name += "" if drawn else ": nothing"
         out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for point in points.split():
             x, y = point.split(",")

@@ -6,6 +6,7 @@
 #include <string.h>
 
 // The cluster looks inside the shard for its have-sets.
+#include "node/ingest/bb_have_mark.h"
 #include "node/ingest/bb_shard_internal.h"
 
 #define S_WALL_NS_FIRST INT64_C(1768046400000000000) // 2026-01-10T12:00:00Z
@@ -201,6 +202,7 @@ void scale_cluster_start(scale_cluster_t *self, uint32_t index)
                                             .suspect_ns = S_SUSPECT_NS};
     node->detector = bb_detector_new(&detector);
     node->commit_due_ns = BB_NEVER_NS;
+    memset(node->have_marks, 0, sizeof node->have_marks);
     s_plan(node, SIM_EVENT_HEARTBEAT,
            s_now_ns(self) +
                (int64_t)bb_random_below(&self->random, (uint64_t)self->options.heartbeat_ns));
@@ -273,6 +275,12 @@ static void s_detected(scale_node_t *node, const bb_detector_actions_t *actions)
     }
 }
 
+static uint64_t s_have_mark(const scale_node_t *node)
+{
+    uint64_t version = bb_shard_have_version(node->shard);
+    return bb_have_mark(&node->stream, BB_STANDING_COUNTING, &version, 1);
+}
+
 // Arrives everywhere in the same moment: what is counted is bytes, and the detector's verdicts do
 // not hang on half milliseconds.
 static void s_heartbeat(scale_node_t *node)
@@ -283,7 +291,8 @@ static void s_heartbeat(scale_node_t *node)
     message.heartbeat = (bb_heartbeat_t){.incarnation = node->stream,
                                          .wall_ns = s_time(node).wall_ns,
                                          .ready = true,
-                                         .store_count = 1};
+                                         .store_count = 1,
+                                         .have_mark = s_have_mark(node)};
     uint8_t *data;
     size_t length;
     bb_message_encode(&message, &data, &length);
@@ -303,6 +312,11 @@ static void s_heartbeat(scale_node_t *node)
             bb_detector_heartbeat(peer->detector, s_time(peer).mono_ns, &heartbeat, &actions);
         BB_ASSERT(error == BB_OK);
         s_detected(peer, &actions);
+        if (peer->have_marks[node->index] != message.heartbeat.have_mark) {
+            peer->have_marks[node->index] = message.heartbeat.have_mark;
+            bb_shard_peer_mark(peer->shard, s_time(peer), node->index, message.heartbeat.have_mark);
+            s_touch(peer);
+        }
     }
     bb_detector_tick(node->detector, s_time(node).mono_ns, &actions);
     s_detected(node, &actions);

@@ -40,6 +40,7 @@ typedef struct {
     bb_shard_t *shard; // NULL: down
     bb_detector_t *detector;
     bb_stream_t stream;
+    uint64_t have_marks[BB_NODES_MAX]; // of the others, as last heard
     uint32_t life;
     int64_t commit_due_ns;
     bb_store_job_t *job;
