@@ -52,10 +52,12 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
             }
             replicas++;
             // A level survives lost disks: what was durable on one counted.
-            bool is_held = sim_epoch_counts(&self->nodes[n], attempt->epoch, partition,
-                                            &attempt->stream, attempt->dots[i].seq) ||
-                           bb_have_set_contains(&self->nodes[n].lost[partition], &attempt->stream,
-                                                attempt->dots[i].seq);
+            bool is_held =
+                sim_epoch_counts(&self->nodes[n], attempt->epoch, partition, &attempt->stream,
+                                 attempt->dots[i].seq) ||
+                bb_have_set_contains(&self->nodes[n].lost[partition], &attempt->stream,
+                                     attempt->dots[i].seq) ||
+                sim_twin_holds(self, n, partition, &attempt->stream, attempt->dots[i].seq);
             held += is_held;
             held_in_dc[self->nodes[n].dc] += is_held;
         }
@@ -74,6 +76,10 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
 
 bool sim_check_has_converged(sim_world_t *self, char *why, size_t why_bytes)
 {
+    if (!sim_twin_end(self)) {
+        snprintf(why, why_bytes, "two processes have one identity");
+        return false;
+    }
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         const sim_node_t *node = &self->nodes[n];
         if (!node->is_up || sim_node_is_fenced(node)) {

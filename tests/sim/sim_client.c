@@ -708,6 +708,7 @@ static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, sim_op_t
     }
     if (acked > 0) {
         sim_check_level(self, attempt, op->level);
+        sim_twin_promised(self, attempt);
     }
     free(is_rejected);
 }

@@ -16,7 +16,7 @@ static void s_plan(sim_node_t *node, int64_t due_ns)
 {
     if (due_ns < node->control_due_ns) {
         node->control_due_ns = due_ns;
-        sim_event_t event = {.kind = SIM_EVENT_CONTROL, .node = node->index, .life = node->life};
+        sim_event_t event = {.kind = SIM_EVENT_CONTROL, .node = node->slot, .life = node->life};
         sim_events_add(node->world->events, due_ns, &event);
     }
 }
@@ -87,6 +87,9 @@ static bb_standing_t s_standing(const sim_node_t *node)
 {
     bb_standing_t standing = bb_control_standing(node->control);
     uint32_t planted = node->world->options.planted;
+    if (planted == BB_PLANTED_TWIN_NOT_FENCED && standing == BB_STANDING_FENCED) {
+        return BB_STANDING_COUNTING;
+    }
     if (planted == BB_PLANTED_BOOT_NOT_CHECKED ||
         (planted == BB_PLANTED_COUNT_BEFORE_REBUILT && standing == BB_STANDING_REBUILDING)) {
         return BB_STANDING_COUNTING;
@@ -110,7 +113,7 @@ static void s_forget(sim_node_t *node, bb_shard_time_t time)
         node->world->counters.stale_processes++;
         sim_trace_note(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                        "node %u: this start is forgotten", node->index);
-        sim_event_t event = {.kind = SIM_EVENT_STOP, .node = node->index, .life = node->life};
+        sim_event_t event = {.kind = SIM_EVENT_STOP, .node = node->slot, .life = node->life};
         sim_events_add(node->world->events, sim_world_now_ns(node->world) + BB_NS_PER_MS, &event);
     }
 }
@@ -127,7 +130,9 @@ void sim_control_step(sim_node_t *node)
     if (bb_control_standing(node->control) == BB_STANDING_REBUILDING &&
         !node->was_told_to_rebuild) {
         node->was_told_to_rebuild = true;
-        sim_loss_found(node);
+        if (!sim_twin_is_there(world)) {
+            sim_loss_found(node);
+        }
     }
     // A disk that is full may not take it down for a while: the next start would rebuild again.
     if (bb_control_standing(node->control) == BB_STANDING_COUNTING && node->is_rebuilding &&
@@ -139,6 +144,9 @@ void sim_control_step(sim_node_t *node)
     if (standing != node->standing) {
         node->standing = standing;
         world->counters.standings_counting += standing == BB_STANDING_COUNTING;
+        if (standing == BB_STANDING_FENCED) {
+            sim_twin_fenced(node);
+        }
         sim_trace_note(&world->trace, sim_line_of_node(&world->options, node->index),
                        "node %u: %s, boot %u", node->index, bb_standing_name(standing),
                        bb_control_boot(node->control));

@@ -314,6 +314,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
     } else if (!self->is_calm) {
         if (sim_keep_has(&self->options.keep_faults, self->fault_number)) {
             sim_loss_event(self, self->fault_number);
+            sim_twin_event(self, self->fault_number);
             sim_epoch_event(self, self->fault_number);
         }
         s_fault(self);
@@ -324,6 +325,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
 void sim_fault_stop(sim_world_t *self)
 {
     sim_epoch_end(self);
+    sim_twin_calm(self);
     for (uint32_t i = 0; i < self->fault_count; i++) {
         s_heal(self, &self->faults[i]);
     }

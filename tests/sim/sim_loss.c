@@ -89,7 +89,8 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
 {
     bb_random_t random = sim_world_stream(self, SIM_STREAM_LOSS, number);
     sim_node_t *node = s_victim(self, (uint32_t)bb_random_below(&random, self->options.node_count));
-    if (!self->options.has_losses || !bb_random_chance(&random, 1, 2) || !node->is_up) {
+    if (!self->options.has_losses || !bb_random_chance(&random, 1, 2) || !node->is_up ||
+        sim_twin_is_there(self)) {
         return;
     }
     if (!node->old_disk && node->standing == BB_STANDING_COUNTING) {
@@ -134,8 +135,9 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
 bool sim_loss_was(const sim_world_t *self)
 {
     const sim_counters_t *counters = &self->counters;
-    return counters->fault_disk_lost + counters->fault_disk_set_back + counters->disks_formatted +
-               counters->disks_restored + counters->flips_in_journals + counters->flips_in_maps >
+    return counters->fault_twin + counters->fault_disk_lost + counters->fault_disk_set_back +
+               counters->disks_formatted + counters->disks_restored + counters->flips_in_journals +
+               counters->flips_in_maps >
            0;
 }
 

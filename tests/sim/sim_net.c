@@ -121,7 +121,8 @@ void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk, b
         s_draw(self, from_line, to_line, 0, SIM_MESSAGE_LOST, message);
         return;
     }
-    sim_event_t event = {.kind = SIM_EVENT_PEER, .node = to, .other = from};
+    sim_event_t event = {
+        .kind = SIM_EVENT_PEER, .node = sim_twin_reached(self, from, to), .other = from};
     if (!s_is_lost(self) && !sim_route_is_lost(self, from, to)) {
         int64_t arrival_ns = s_arrival_ns(self);
         if (self->options.is_in_order) {
@@ -162,8 +163,8 @@ static void s_client_message(sim_world_t *self, uint32_t from, uint32_t to, sim_
 void sim_net_to_node(sim_world_t *self, uint64_t attempt, const bb_outbound_t *message)
 {
     const sim_attempt_t *at = &self->attempts[attempt];
-    sim_event_t event = {
-        .kind = SIM_EVENT_REQUEST, .node = at->node, .other = at->store, .number = attempt};
+    sim_event_t event = {.kind = SIM_EVENT_REQUEST, .other = at->store, .number = attempt};
+    event.node = sim_twin_asked(self, attempt);
     s_client_message(self, sim_line_of_client(at->client),
                      sim_line_of_node(&self->options, at->node), event, message);
 }

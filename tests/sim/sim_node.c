@@ -86,7 +86,7 @@ void sim_node_init(sim_world_t *self, uint32_t index)
 {
     sim_node_t *node = &self->nodes[index];
     node->world = self;
-    node->index = index;
+    node->index = node->slot = index;
     node->dc = bb_topology_node(node->topology, index)->dc_index;
     node->disk = bb_sim_disk_new();
     node->mono_base_ns = (int64_t)bb_random_below(&self->random_clock, 1000 * BB_NS_PER_S);
@@ -96,6 +96,26 @@ void sim_node_init(sim_world_t *self, uint32_t index)
     node->killpoint = (bb_killpoint_t){node, s_reach};
     bb_sim_disk_vfs(node->disk)->killpoint = &node->killpoint;
     node->store_count = self->options.store_count[index];
+    for (uint32_t i = 0; i < node->store_count; i++) {
+        node->stores[i] = (sim_store_t){.node = node, .index = i, .commit_due_ns = BB_NEVER_NS};
+    }
+}
+
+void sim_node_init_twin(sim_node_t *node, const sim_node_t *of, uint32_t slot, bb_sim_disk_t *disk)
+{
+    *node = (sim_node_t){.world = of->world,
+                         .index = of->index,
+                         .slot = slot,
+                         .dc = of->dc,
+                         .disk = disk,
+                         .topology = of->topology,
+                         .epoch = of->epoch,
+                         .mono_base_ns = of->mono_base_ns,
+                         .wall_offset_ns = of->wall_offset_ns,
+                         .armed = BB_KILLPOINT_COUNT,
+                         .store_count = of->store_count};
+    node->killpoint = (bb_killpoint_t){node, s_reach};
+    bb_sim_disk_vfs(disk)->killpoint = &node->killpoint;
     for (uint32_t i = 0; i < node->store_count; i++) {
         node->stores[i] = (sim_store_t){.node = node, .index = i, .commit_due_ns = BB_NEVER_NS};
     }
@@ -111,7 +131,7 @@ static void s_draw_stream(sim_node_t *node)
 
 static void s_plan_start(sim_node_t *node, int64_t after_ns)
 {
-    sim_event_t event = {.kind = SIM_EVENT_START, .node = node->index};
+    sim_event_t event = {.kind = SIM_EVENT_START, .node = node->slot};
     sim_events_add(node->world->events, sim_world_now_ns(node->world) + after_ns, &event);
 }
 
@@ -171,7 +191,7 @@ static bb_error_t s_open(sim_node_t *node, bb_fault_t *fault)
 void sim_node_start(sim_node_t *node)
 {
     sim_world_t *world = node->world;
-    if (node->is_up) {
+    if (node->is_up || sim_twin_is_held_back(node)) {
         return; // two faults took it down; the first start has brought it back
     }
     if (world->options.planted != BB_PLANTED_STREAM_RESUMED || node->life == 0) {
@@ -231,7 +251,7 @@ void sim_node_start(sim_node_t *node)
                                       .suspect_ns = S_SUSPECT_NS};
     node->detector = bb_detector_new(&detector);
     sim_route_open(node);
-    sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
+    sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->slot, .life = node->life};
     sim_events_add(world->events, sim_world_now_ns(world), &event);
     for (uint32_t i = 0; i < node->store_count; i++) {
         sim_store_touch(&node->stores[i]);
@@ -304,13 +324,14 @@ static void s_after(sim_node_t *node)
         world->counters.fences++;
         sim_trace_note(&world->trace, sim_line_of_node(&world->options, node->index),
                        "node %u: fenced", node->index);
-        sim_event_t event = {.kind = SIM_EVENT_STOP, .node = node->index, .life = node->life};
+        sim_event_t event = {.kind = SIM_EVENT_STOP, .node = node->slot, .life = node->life};
         sim_events_add(world->events,
                        sim_world_now_ns(world) +
                            sim_world_exponential(&world->random_disk, 500 * BB_NS_PER_MS),
                        &event);
     }
     sim_loss_look(node);
+    sim_twin_look(node);
 }
 
 // ---- heartbeats ------------------------------------------------------------------------------
@@ -377,7 +398,7 @@ static void s_heartbeat(sim_node_t *node)
     bb_detector_tick(node->detector, time.mono_ns, &actions);
     s_detected(node, &actions);
     sim_control_look(node);
-    sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->index, .life = node->life};
+    sim_event_t event = {.kind = SIM_EVENT_HEARTBEAT, .node = node->slot, .life = node->life};
     sim_events_add(world->events, sim_world_now_ns(world) + SIM_HEARTBEAT_NS, &event);
 }
 

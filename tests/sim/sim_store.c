@@ -23,7 +23,7 @@ void sim_store_plan_commit(sim_store_t *store, int64_t due_ns)
     if (store->shard && due_ns < store->commit_due_ns) {
         store->commit_due_ns = due_ns;
         sim_event_t event = {.kind = SIM_EVENT_COMMIT,
-                             .node = store->node->index,
+                             .node = store->node->slot,
                              .other = store->index,
                              .life = store->node->life};
         sim_events_add(store->node->world->events, due_ns, &event);
@@ -202,7 +202,7 @@ static void s_scan(void *context, uint64_t ticket, uint64_t request_id, bb_snaps
     store->scans = scan;
     sim_world_t *world = store->node->world;
     sim_event_t event = {.kind = SIM_EVENT_SCAN,
-                         .node = store->node->index,
+                         .node = store->node->slot,
                          .other = store->index,
                          .life = store->node->life,
                          .number = scan->number};
@@ -215,7 +215,7 @@ static void s_plan_job(sim_store_t *store)
 {
     sim_world_t *world = store->node->world;
     sim_event_t event = {.kind = SIM_EVENT_JOB,
-                         .node = store->node->index,
+                         .node = store->node->slot,
                          .other = store->index,
                          .life = store->node->life};
     sim_events_add(world->events,

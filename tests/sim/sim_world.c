@@ -118,6 +118,7 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_pictur
     }
     self->epoch = 1;
     self->late_partition = UINT32_MAX;
+    sim_twin_open(self);
     sim_retire_open(self);
     self->net.delay_mean_ns = options->delay_mean_ns;
     self->net.loss_per_mille = options->loss_per_mille;
@@ -143,6 +144,7 @@ void sim_world_destroy(sim_world_t **self_pointer)
     if (!self) {
         return;
     }
+    sim_twin_destroy(self);
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         sim_node_destroy(&self->nodes[n]);
     }
@@ -182,7 +184,9 @@ static void s_dispatch(sim_world_t *self, sim_event_t *event)
     case SIM_EVENT_PHASE:
         break; // only wakes the caller
     default:
-        sim_node_event(&self->nodes[event->node], event);
+        if (sim_twin_process(self, event->node)) {
+            sim_node_event(sim_twin_process(self, event->node), event);
+        }
         break;
     }
 }
@@ -456,6 +460,7 @@ void sim_world_run(sim_world_t *self)
         return;
     }
     self->is_calm = true;
+    self->calm_since_ns = sim_world_now_ns(self);
     sim_trace_note(&self->trace, SIM_LINE_ALL, "faults stop");
     sim_fault_stop(self);
     if (!s_converge(self) || !s_check(self) || !s_endings(self)) {

@@ -83,6 +83,7 @@ typedef struct {
 struct sim_node {
     sim_world_t *world;
     uint32_t index, dc;
+    uint32_t slot; // of its process: the index, or SIM_TWIN_SLOT
     bb_sim_disk_t *disk;
     bb_sim_disk_t *old_disk; // a copy of an earlier moment; NULL: none
     uint64_t old_number;     // of its node's start (bb_boot.h); 0: unknown
@@ -266,6 +267,13 @@ typedef struct {
     X(fault_disk_full)                                                                             \
     X(fault_disk_lost)                                                                             \
     X(fault_disk_set_back)                                                                         \
+    X(fault_twin)                                                                                  \
+    X(twin_requests)                                                                               \
+    X(twin_reconnects)                                                                             \
+    X(twin_writes)                                                                                 \
+    X(twin_fenced)                                                                                 \
+    X(twin_fenced_original)                                                                        \
+    X(twin_ended)                                                                                  \
     X(epochs)                                                                                      \
     X(rebuilds)                                                                                    \
     X(sync_sessions)                                                                               \
@@ -334,6 +342,19 @@ typedef struct {
     int64_t delay_mean_ns;
 } sim_net_t;
 
+// A second process of a node (sim_twin.c).
+#define SIM_TWIN_SLOT SIM_NODES_MAX
+typedef struct {
+    sim_node_t *process;   // NULL: it does not run yet, or no more
+    bb_sim_disk_t *copy;   // what it will start from; NULL: none
+    uint32_t of;           // the node
+    uint64_t number;       // of the start that the copy is of (bb_boot.h)
+    uint32_t reaches;      // bit per node: messages of it to `of` go to the second process
+    int64_t both_since_ns; // both are told that they count; BB_NEVER_NS: not both
+    bool is_alone;         // the original is held back until it is over
+    bool is_over;          // it was there, and is no more
+} sim_twin_t;
+
 // A fault that ends later.
 typedef struct {
     uint32_t cuts[2 * SIM_NODES_MAX * SIM_NODES_MAX]; // from * SIM_NODES_MAX + to
@@ -358,6 +379,7 @@ struct sim_world {
     sim_fault_t *faults;
     uint32_t fault_count, fault_capacity;
     uint64_t fault_number; // counts all that were drawn
+    sim_twin_t twin;
     bb_checker_t *checker;
     bb_policy_t *policy; // NULL: none
     uint64_t op_count;
@@ -395,7 +417,8 @@ enum {
     SIM_STREAM_DAMAGE,
     SIM_STREAM_LOSS,
     SIM_STREAM_ROUTE,
-    SIM_STREAM_EPOCH
+    SIM_STREAM_EPOCH,
+    SIM_STREAM_TWIN
 };
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
@@ -420,6 +443,9 @@ bool sim_net_is_cut(const sim_world_t *self, uint32_t from, uint32_t to);
 
 // ---- sim_node.c: some stores on a disk, their heartbeats and what comes from peers
 void sim_node_init(sim_world_t *self, uint32_t index);
+// A second process of a node, on a disk that is taken over; it has not started. The topology stays
+// the node's.
+void sim_node_init_twin(sim_node_t *node, const sim_node_t *of, uint32_t slot, bb_sim_disk_t *disk);
 void sim_node_destroy(sim_node_t *node);
 void sim_node_start(sim_node_t *node);
 // is_power: what was not synced may be gone; otherwise only the process ends.
@@ -442,6 +468,28 @@ bool sim_loss_was(const sim_world_t *self); // a disk was lost, set back or dama
 void sim_loss_look(sim_node_t *node);       // after each call of it: does it need segment sync?
 void sim_loss_found(sim_node_t *node);      // its disk has: it must rebuild
 void sim_loss_healed(sim_node_t *node);     // it counts again
+
+// ---- sim_twin.c: a copy of a node's disk that runs beside the original
+void sim_twin_open(sim_world_t *self);
+void sim_twin_destroy(sim_world_t *self);
+void sim_twin_event(sim_world_t *self, uint64_t number); // with fault `number`, at times
+bool sim_twin_is_there(const sim_world_t *self);         // from its first start to its end
+// NULL: what was on its way to a copy that is no more.
+sim_node_t *sim_twin_process(sim_world_t *self, uint32_t slot);
+// Which process gets what `from` sends to node `to`, or a client's attempt.
+uint32_t sim_twin_reached(const sim_world_t *self, uint32_t from, uint32_t to);
+uint32_t sim_twin_asked(sim_world_t *self, uint64_t attempt);
+// Is it durable at the second process of the node?
+bool sim_twin_holds(const sim_world_t *self, uint32_t node, uint32_t partition,
+                    const bb_stream_t *stream, uint64_t seq);
+void sim_twin_promised(sim_world_t *self, const sim_attempt_t *attempt); // counts
+void sim_twin_fenced(sim_node_t *node);                                  // so it was told
+void sim_twin_look(sim_node_t *node);  // after each call of it: do both count for too long?
+void sim_twin_calm(sim_world_t *self); // faults stop: both are heard by somebody
+// Not both count: the original waits until the others hold what the copy has, and the copy goes for
+// good. False: not yet.
+bool sim_twin_is_held_back(const sim_node_t *node);
+bool sim_twin_end(sim_world_t *self);
 
 // ---- sim_route.c: which nodes are slow, by the score of each; and an episode of it
 void sim_route_open(sim_node_t *node);
