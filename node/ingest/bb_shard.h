@@ -245,8 +245,9 @@ typedef enum {
     BB_PLANTED_FORGET_EARLY,           // streams are forgotten that somebody lacks
     BB_PLANTED_JUDGE_AT_REPLICA,       // each replica judges the times of a chunk itself
     BB_PLANTED_NO_EPOCH_FENCE,         // what was said under another epoch counts
-    BB_PLANTED_TWIN_NOT_FENCED,        // the older of two processes of a node goes on
-    BB_PLANTED_RETENTION_RESURRECTS,   // what comes in is not clipped at retention's floors
+    BB_PLANTED_HOSTILE_BELIEVED,     // chunks of peers under dots that we have not given are taken
+    BB_PLANTED_TWIN_NOT_FENCED,      // the older of two processes of a node goes on
+    BB_PLANTED_RETENTION_RESURRECTS, // what comes in is not clipped at retention's floors
 } bb_planted_t;
 #endif
 

@@ -58,7 +58,8 @@ static bool s_is_contradicted(bb_shard_t *self, const bb_staged_t *known,
 static bool s_is_forged(const bb_shard_t *self, const bb_chunks_t *chunks, uint32_t partition,
                         uint32_t part_index)
 {
-    return bb_stream_is_equal(&chunks->stream, &self->options.stream) &&
+    return !BB_IS_PLANTED(self, BB_PLANTED_HOSTILE_BELIEVED) &&
+           bb_stream_is_equal(&chunks->stream, &self->options.stream) &&
            bb_chunks_seq(chunks, part_index) >
                bb_replication_seq_last(self->replication, partition);
 }

@@ -35,8 +35,48 @@ static bool s_is_met(const sim_world_t *self, bb_level_t level, uint32_t dc, uin
     return false;
 }
 
+typedef struct {
+    uint32_t replicas, held, held_in_dc[SIM_DCS_MAX];
+} s_holders_t;
+
+// A level survives lost disks: what was durable on one counted. The liar has it or has it not.
+static s_holders_t s_holders(const sim_world_t *self, const sim_attempt_t *attempt, uint32_t index,
+                             bool liar_has)
+{
+    uint32_t partition = attempt->dots[index].partition;
+    uint64_t seq = attempt->dots[index].seq;
+    s_holders_t found = {0};
+    for (uint32_t n = 0; n < self->options.node_count; n++) {
+        const sim_node_t *node = &self->nodes[n];
+        if (!sim_world_is_replica(self, partition, n)) {
+            continue;
+        }
+        bool is_held = sim_epoch_counts(node, attempt->epoch, partition, &attempt->stream, seq) ||
+                       bb_have_set_contains(&node->lost[partition], &attempt->stream, seq) ||
+                       sim_twin_holds(self, n, partition, &attempt->stream, seq);
+        is_held = sim_hostile_is(self, n) ? liar_has : is_held;
+        found.replicas++;
+        found.held += is_held;
+        found.held_in_dc[node->dc] += is_held;
+    }
+    return found;
+}
+
+bool sim_check_is_kept(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level)
+{
+    bool is_kept = true;
+    for (uint32_t i = 0; i < attempt->dot_count && self->options.has_hostile; i++) {
+        s_holders_t found = s_holders(self, attempt, i, false);
+        is_kept &= s_is_met(self, level, self->nodes[attempt->node].dc, found.held,
+                            found.held_in_dc, found.replicas);
+    }
+    self->counters.hostile_believed += !is_kept;
+    return is_kept;
+}
+
 void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level)
 {
+    sim_twin_promised(self, attempt);
     if (attempt->dot_count == 0) {
         sim_trace_fail(&self->trace, "node %u acknowledged a batch that has no dots",
                        attempt->node);
@@ -44,29 +84,13 @@ void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t
     }
     uint32_t dc = self->nodes[attempt->node].dc;
     for (uint32_t i = 0; i < attempt->dot_count; i++) {
-        uint32_t partition = attempt->dots[i].partition;
-        uint32_t held = 0, replicas = 0, held_in_dc[SIM_DCS_MAX] = {0};
-        for (uint32_t n = 0; n < self->options.node_count; n++) {
-            if (!sim_world_is_replica(self, partition, n)) {
-                continue;
-            }
-            replicas++;
-            // A level survives lost disks: what was durable on one counted.
-            bool is_held =
-                sim_epoch_counts(&self->nodes[n], attempt->epoch, partition, &attempt->stream,
-                                 attempt->dots[i].seq) ||
-                bb_have_set_contains(&self->nodes[n].lost[partition], &attempt->stream,
-                                     attempt->dots[i].seq) ||
-                sim_twin_holds(self, n, partition, &attempt->stream, attempt->dots[i].seq);
-            held += is_held;
-            held_in_dc[self->nodes[n].dc] += is_held;
-        }
-        if (!s_is_met(self, level, dc, held, held_in_dc, replicas)) {
+        s_holders_t found = s_holders(self, attempt, i, true);
+        if (!s_is_met(self, level, dc, found.held, found.held_in_dc, found.replicas)) {
             sim_trace_fail(&self->trace,
                            "node %u acknowledged at %s what %u replicas hold (%u in its data "
                            "centre): partition %u seq %" PRIu64,
-                           attempt->node, bb_level_name(level), held, held_in_dc[dc], partition,
-                           attempt->dots[i].seq);
+                           attempt->node, bb_level_name(level), found.held, found.held_in_dc[dc],
+                           attempt->dots[i].partition, attempt->dots[i].seq);
             return;
         }
     }

@@ -676,19 +676,19 @@ static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, sim_op_t
     uint64_t count = op->batch.value_count;
     bool *is_rejected = bb_alloc_zero(count, sizeof *is_rejected);
     s_mark_rejected(op, reply, is_rejected);
+    bool is_kept = sim_check_is_kept(self, attempt, op->level);
     uint32_t dc_mask = s_promise_mask(self, op->level, self->nodes[attempt->node].dc);
     uint64_t acked = 0;
     uint64_t moment = ++self->moment;
     for (uint64_t i = 0; i < count; i++) {
-        if (!is_rejected[i] && op->is_delete) {
-            acked++;
-            self->counters.deletes_acked++;
+        acked += !is_rejected[i];
+        self->counters.deletes_acked += !is_rejected[i] && op->is_delete;
+        if (is_rejected[i] || !is_kept) {
+            continue;
+        }
+        if (op->is_delete) {
             bb_checker_deleted(self->checker, op->points[i], moment, dc_mask);
-        } else if (!is_rejected[i]) {
-            acked++;
-            if (sim_near_may_hide(op, i)) {
-                continue;
-            }
+        } else if (!sim_near_may_hide(op, i)) {
             bb_checker_acknowledged(self->checker, op->points[i], moment, dc_mask);
         }
     }
@@ -708,7 +708,6 @@ static void s_promised(sim_world_t *self, const sim_attempt_t *attempt, sim_op_t
     }
     if (acked > 0) {
         sim_check_level(self, attempt, op->level);
-        sim_twin_promised(self, attempt);
     }
     free(is_rejected);
 }

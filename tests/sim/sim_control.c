@@ -216,7 +216,9 @@ void sim_control_heard(sim_node_t *node, uint32_t peer_index, const bb_heartbeat
 void sim_control_receive(sim_node_t *node, uint32_t peer_index, const bb_message_t *message)
 {
     bb_error_t error = bb_control_receive(node->control, peer_index, &message->registry);
-    if (error != BB_OK) {
+    if (error != BB_OK && sim_hostile_is(node->world, peer_index)) {
+        node->world->counters.hostile_refused++;
+    } else if (error != BB_OK) {
         sim_trace_fail(&node->world->trace, "node %u refuses a registry message of node %u: %s",
                        node->index, peer_index, bb_error_name(error));
     }

@@ -281,12 +281,16 @@ static void s_fault(sim_world_t *self)
         }
         break;
     case S_KILL: {
+        static_assert(BB_KILLPOINT_JOURNAL_TRIM + 1 == BB_KILLPOINT_MERGE_RECORDED, "neighbours");
         // Points of sealing only where it happens.
         bool is_sealing = self->options.is_storing && bb_random_chance(random, 2, 3);
         uint32_t point = (uint32_t)bb_random_below(
             random, is_sealing ? BB_KILLPOINT_COUNT - BB_KILLPOINT_SEGMENT_IN_TXN
                                : BB_KILLPOINT_SEGMENT_IN_TXN);
         point += is_sealing ? BB_KILLPOINT_SEGMENT_IN_TXN : 0;
+        if (is_sealing && bb_random_chance(random, 1, 5)) { // passed more rarely than the others
+            point = BB_KILLPOINT_JOURNAL_TRIM + (uint32_t)bb_random_below(random, 2);
+        }
         bool is_start = bb_random_chance(random, 1, 16);
         point = is_start ? BB_KILLPOINT_START_RECOVERED : point;
         uint32_t nth =
@@ -315,6 +319,7 @@ void sim_fault_event(sim_world_t *self, sim_event_t *event)
         if (sim_keep_has(&self->options.keep_faults, self->fault_number)) {
             sim_loss_event(self, self->fault_number);
             sim_twin_event(self, self->fault_number);
+            sim_hostile_event(self, self->fault_number);
             sim_epoch_event(self, self->fault_number);
         }
         s_fault(self);
@@ -326,6 +331,7 @@ void sim_fault_stop(sim_world_t *self)
 {
     sim_epoch_end(self);
     sim_twin_calm(self);
+    sim_hostile_calm(self);
     for (uint32_t i = 0; i < self->fault_count; i++) {
         s_heal(self, &self->faults[i]);
     }

@@ -135,10 +135,11 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
 bool sim_loss_was(const sim_world_t *self)
 {
     const sim_counters_t *counters = &self->counters;
-    return counters->fault_twin + counters->fault_disk_lost + counters->fault_disk_set_back +
-               counters->disks_formatted + counters->disks_restored + counters->flips_in_journals +
-               counters->flips_in_maps >
-           0;
+    return self->options.has_hostile || // what it says that it has or lacks may look the same
+           counters->fault_twin + counters->fault_disk_lost + counters->fault_disk_set_back +
+                   counters->disks_formatted + counters->disks_restored +
+                   counters->flips_in_journals + counters->flips_in_maps >
+               0;
 }
 
 // A journal gives up only what all replicas hold: what no journal has, somebody lost with a disk.

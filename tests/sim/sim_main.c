@@ -30,7 +30,7 @@ static const char s_help[] =
     "  --faults LIST      only these faults happen: 3,7-9 or none\n"
     "  --operations LIST  likewise the clients' operations\n"
     "  --without LIST     leaves out noise (of the network), policy, scrub, settle, release,\n"
-    "                     power-loss (at the end), damage, twin\n"
+    "                     power-loss (at the end), damage, twin, hostile\n"
     "  --verbose          one line for each thing that happens\n"
     "  --counters         what happened in all seeds together, on standard error\n"
     "  --help, --version\n"
@@ -91,6 +91,7 @@ static const struct {
     {"watch-early", BB_PLANTED_WATCH_EARLY},
     {"judge-at-replica", BB_PLANTED_JUDGE_AT_REPLICA},
     {"no-epoch-fence", BB_PLANTED_NO_EPOCH_FENCE},
+    {"hostile-believed", BB_PLANTED_HOSTILE_BELIEVED},
     {"twin-not-fenced", BB_PLANTED_TWIN_NOT_FENCED},
     {"retention-resurrects", BB_PLANTED_RETENTION_RESURRECTS},
 };

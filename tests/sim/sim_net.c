@@ -116,9 +116,17 @@ void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk, b
     self->counters.messages++;
     uint32_t from_line = sim_line_of_node(&self->options, from);
     uint32_t to_line = sim_line_of_node(&self->options, to);
+    bb_outbound_t lie = {0};
+    sim_hostile_saw(self, to, message);
+    sim_hostile_fate_t fate = sim_hostile_tamper(self, from, message, &lie);
+    if (fate == SIM_HOSTILE_SILENT) {
+        return;
+    }
+    message = fate == SIM_HOSTILE_LIES ? &lie : message;
     if (sim_net_is_cut(self, from, to)) {
         self->counters.messages_cut++;
         s_draw(self, from_line, to_line, 0, SIM_MESSAGE_LOST, message);
+        sim_hostile_drop(&lie);
         return;
     }
     sim_event_t event = {
@@ -145,6 +153,7 @@ void sim_net_to_peer(sim_world_t *self, uint32_t from, uint32_t to, bool bulk, b
         s_draw(self, from_line, to_line, arrival_ns, SIM_MESSAGE_REPEATED, message);
         s_add(self, arrival_ns, event, message);
     }
+    sim_hostile_drop(&lie);
 }
 
 // Between a client and a node: lost or not, never repeated, in any order.

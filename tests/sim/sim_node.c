@@ -420,6 +420,18 @@ static void s_to_store(void *context, uint32_t store_index, const bb_message_t *
     sim_store_touch(store);
 }
 
+// Between honest nodes that is a finding. A liar is told what it asked for.
+static void s_refuse(sim_node_t *node, uint32_t peer, const char *how, const char *why)
+{
+    sim_world_t *world = node->world;
+    if (sim_hostile_is(world, peer) || sim_hostile_is(world, node->index)) {
+        world->counters.hostile_refused++;
+    } else {
+        sim_trace_fail(&world->trace, "node %u %s a message of node %u: %s", node->index, how, peer,
+                       why);
+    }
+}
+
 static void s_on_peer(sim_node_t *node, const sim_event_t *event)
 {
     sim_world_t *world = node->world;
@@ -427,8 +439,7 @@ static void s_on_peer(sim_node_t *node, const sim_event_t *event)
     bb_fault_t fault = {0};
     bb_error_t error = bb_message_decode(&message, bb_buffer_slice(event->envelope), &fault);
     if (error != BB_OK) {
-        sim_trace_fail(&world->trace, "node %u cannot read a message of node %u: %s", node->index,
-                       event->other, fault.text);
+        s_refuse(node, event->other, "cannot read", fault.text);
         return;
     }
     sim_trace_fold(&world->trace, message.kind);
@@ -460,8 +471,7 @@ static void s_on_peer(sim_node_t *node, const sim_event_t *event)
         error = bb_peer_split(node->store_count, &message, event->chunks, event->body, s_to_store,
                               &split, &fault);
         if (error != BB_OK) {
-            sim_trace_fail(&world->trace, "node %u refuses a message of node %u: %s", node->index,
-                           event->other, fault.text);
+            s_refuse(node, event->other, "refuses", fault.text);
         }
     }
     bb_message_close(&message);

@@ -12,14 +12,19 @@ static uint64_t s_pick(bb_random_t *random, const uint64_t *choices, uint32_t co
            sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 
 // By a draw of its own. Processes of one node are of one epoch, and there are others to hear both.
-static void s_draw_twin(sim_options_t *self)
+static void s_draw_twin_or_liar(sim_options_t *self)
 {
     bb_random_t random = bb_random_seed(self->seed * UINT64_C(0x9e3779b97f4a7c15) + 2);
-    self->has_twin = bb_random_chance(&random, 1, 3) && self->node_count >= 3;
+    self->has_twin =
+        bb_random_chance(&random, 1, 3) && self->node_count >= 3 && self->fault_mask != 0;
     if (self->has_twin) {
         self->has_epochs = false;
         self->fault_phase_ns += 3 * BB_NS_PER_S;
     }
+    bool is_liar = bb_random_chance(&random, 1, 6);
+    self->has_hostile =
+        is_liar && !self->has_twin && self->node_count >= 2 && self->fault_mask != 0;
+    self->has_losses = self->has_losses && !self->has_hostile; // segment sync believes its sources
 }
 
 void sim_options_draw(sim_options_t *self, uint64_t seed)
@@ -97,13 +102,13 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     // A release makes normal what one coordinator took for normal and another did not.
     self->has_near_future = bb_random_chance(r, 1, 2) && !self->ends_with_release;
     self->has_losses = bb_random_chance(r, 3, 4) && self->fault_mask != 0;
-    s_draw_twin(self);
+    s_draw_twin_or_liar(self);
 }
 
 const char *sim_without_name(uint32_t index)
 {
     static const char *const names[SIM_WITHOUT_COUNT] = {
-        "noise", "policy", "scrub", "settle", "release", "power-loss", "damage", "twin"};
+        "noise", "policy", "scrub", "settle", "release", "power-loss", "damage", "twin", "hostile"};
     BB_ASSERT(index < SIM_WITHOUT_COUNT);
     return names[index];
 }
@@ -121,6 +126,7 @@ void sim_options_apply(sim_options_t *self)
     self->ends_with_settle = self->ends_with_settle && !(self->without & SIM_WITHOUT_SETTLE);
     self->ends_with_release = self->ends_with_release && !(self->without & SIM_WITHOUT_RELEASE);
     self->has_twin = self->has_twin && !(self->without & SIM_WITHOUT_TWIN);
+    self->has_hostile = self->has_hostile && !(self->without & SIM_WITHOUT_HOSTILE);
     self->ends_with_damage = self->ends_with_damage && !(self->without & SIM_WITHOUT_DAMAGE);
     self->ends_with_power_loss =
         self->ends_with_power_loss && !(self->without & SIM_WITHOUT_POWER_LOSS);

@@ -55,6 +55,7 @@ typedef struct {
     bool begins_slow;      // one node, before other faults (sim_route.c)
     bool has_losses;       // disks are lost or set back while clients write
     bool has_epochs;       // nodes change to a newer epoch one by one
+    bool has_hostile;      // a node that lies to the others (sim_hostile.c)
     bool has_twin;         // a copy of a node runs beside it (sim_twin.c)
     // storage
     bool is_storing;            // seals and merges while faults happen
@@ -74,7 +75,8 @@ typedef struct {
 #define SIM_WITHOUT_POWER_LOSS (1u << 5) // of all nodes, at the end
 #define SIM_WITHOUT_DAMAGE     (1u << 6) // of disks, at the end
 #define SIM_WITHOUT_TWIN       (1u << 7)
-#define SIM_WITHOUT_COUNT      8u
+#define SIM_WITHOUT_HOSTILE    (1u << 8)
+#define SIM_WITHOUT_COUNT      9u
 const char *sim_without_name(uint32_t index); // of bit `index`
 // Switches off what `without` names.
 void sim_options_apply(sim_options_t *self);

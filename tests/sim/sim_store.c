@@ -442,7 +442,9 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->watch_adopted += stats.watch_adopted;
     counters->watch_failures += stats.watch_failures;
     counters->peer_messages_bad += stats.peer_messages_bad;
-    if (stats.chunks_contradicted > 0 && node->world->options.planted == BB_PLANTED_NONE) {
+    counters->hostile_contradicted += stats.chunks_contradicted;
+    if (stats.chunks_contradicted > 0 && node->world->options.planted == BB_PLANTED_NONE &&
+        !node->world->options.has_hostile) {
         sim_trace_fail(&node->world->trace, "node %u: %" PRIu64 " honest chunks are contradicted",
                        node->index, stats.chunks_contradicted);
     }

@@ -119,6 +119,7 @@ sim_world_t *sim_world_new(const sim_options_t *options, FILE *lines, sim_pictur
     self->epoch = 1;
     self->late_partition = UINT32_MAX;
     sim_twin_open(self);
+    sim_hostile_open(self);
     sim_retire_open(self);
     self->net.delay_mean_ns = options->delay_mean_ns;
     self->net.loss_per_mille = options->loss_per_mille;
@@ -145,6 +146,7 @@ void sim_world_destroy(sim_world_t **self_pointer)
         return;
     }
     sim_twin_destroy(self);
+    sim_hostile_destroy(self);
     for (uint32_t n = 0; n < self->options.node_count; n++) {
         sim_node_destroy(&self->nodes[n]);
     }

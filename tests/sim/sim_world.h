@@ -134,6 +134,7 @@ typedef struct {
 // One request on its way: a batch sent to one node, or one page of a query.
 typedef struct {
     uint32_t client, node, store, life;
+    uint32_t slot;         // which process of the node was asked
     uint64_t serial;       // of its operation
     bool is_open;          // the client still waits
     bb_stream_t stream;    // of the coordinator when it took the batch
@@ -267,6 +268,24 @@ typedef struct {
     X(fault_disk_full)                                                                             \
     X(fault_disk_lost)                                                                             \
     X(fault_disk_set_back)                                                                         \
+    X(hostile_gaps)                                                                                \
+    X(hostile_repeats)                                                                             \
+    X(hostile_forged)                                                                              \
+    X(hostile_forgotten)                                                                           \
+    X(hostile_acks_unsent)                                                                         \
+    X(hostile_acks_absurd)                                                                         \
+    X(hostile_epochs)                                                                              \
+    X(hostile_wide_haves)                                                                          \
+    X(hostile_oversize)                                                                            \
+    X(hostile_pulls)                                                                               \
+    X(hostile_pulls_done)                                                                          \
+    X(hostile_junk)                                                                                \
+    X(hostile_silences)                                                                            \
+    X(hostile_shrunk_haves)                                                                        \
+    X(hostile_flips)                                                                               \
+    X(hostile_refused)                                                                             \
+    X(hostile_contradicted)                                                                        \
+    X(hostile_believed)                                                                            \
     X(fault_twin)                                                                                  \
     X(twin_requests)                                                                               \
     X(twin_reconnects)                                                                             \
@@ -355,6 +374,17 @@ typedef struct {
     bool is_over;          // it was there, and is no more
 } sim_twin_t;
 
+// A node that lies (sim_hostile.c).
+#define SIM_HOSTILE_SEEN 16u
+typedef struct {
+    uint32_t node;
+    uint32_t habits;    // what it does to its own messages: drawn with each fault; 0: nothing yet
+    bb_random_t random; // for that
+    uint32_t seen_count;
+    bb_buffer_t *seen_chunks[SIM_HOSTILE_SEEN], *seen_batches[SIM_HOSTILE_SEEN];
+} sim_hostile_t;
+typedef enum { SIM_HOSTILE_HONEST, SIM_HOSTILE_SILENT, SIM_HOSTILE_LIES } sim_hostile_fate_t;
+
 // A fault that ends later.
 typedef struct {
     uint32_t cuts[2 * SIM_NODES_MAX * SIM_NODES_MAX]; // from * SIM_NODES_MAX + to
@@ -380,6 +410,7 @@ struct sim_world {
     uint32_t fault_count, fault_capacity;
     uint64_t fault_number; // counts all that were drawn
     sim_twin_t twin;
+    sim_hostile_t hostile;
     bb_checker_t *checker;
     bb_policy_t *policy; // NULL: none
     uint64_t op_count;
@@ -418,7 +449,8 @@ enum {
     SIM_STREAM_LOSS,
     SIM_STREAM_ROUTE,
     SIM_STREAM_EPOCH,
-    SIM_STREAM_TWIN
+    SIM_STREAM_TWIN,
+    SIM_STREAM_HOSTILE
 };
 // Operation `turn` of a client, over all clients.
 static inline uint64_t sim_operation_number(uint32_t client, uint64_t turn)
@@ -483,13 +515,27 @@ uint32_t sim_twin_asked(sim_world_t *self, uint64_t attempt);
 bool sim_twin_holds(const sim_world_t *self, uint32_t node, uint32_t partition,
                     const bb_stream_t *stream, uint64_t seq);
 void sim_twin_promised(sim_world_t *self, const sim_attempt_t *attempt); // counts
-void sim_twin_fenced(sim_node_t *node);                                  // so it was told
-void sim_twin_look(sim_node_t *node);  // after each call of it: do both count for too long?
-void sim_twin_calm(sim_world_t *self); // faults stop: both are heard by somebody
+// Did a process take it that a later one of its node has overtaken?
+bool sim_twin_is_superseded(const sim_world_t *self, const sim_attempt_t *attempt);
+void sim_twin_fenced(sim_node_t *node); // so it was told
+void sim_twin_look(sim_node_t *node);   // after each call of it: do both count for too long?
+void sim_twin_calm(sim_world_t *self);  // faults stop: both are heard by somebody
 // Not both count: the original waits until the others hold what the copy has, and the copy goes for
 // good. False: not yet.
 bool sim_twin_is_held_back(const sim_node_t *node);
 bool sim_twin_end(sim_world_t *self);
+
+// ---- sim_hostile.c: a node that lies to the others
+void sim_hostile_open(sim_world_t *self);
+void sim_hostile_destroy(sim_world_t *self);
+void sim_hostile_event(sim_world_t *self, uint64_t number);  // with fault `number`: some lies
+bool sim_hostile_is(const sim_world_t *self, uint32_t node); // in this run, at any time
+void sim_hostile_saw(sim_world_t *self, uint32_t to, const bb_outbound_t *message);
+// What becomes of a message on its way out. LIES: *lie goes instead, and is then to be dropped.
+sim_hostile_fate_t sim_hostile_tamper(sim_world_t *self, uint32_t from,
+                                      const bb_outbound_t *message, bb_outbound_t *lie);
+void sim_hostile_drop(bb_outbound_t *lie);
+void sim_hostile_calm(sim_world_t *self); // it ends, and is honest when it starts again
 
 // ---- sim_route.c: which nodes are slow, by the score of each; and an episode of it
 void sim_route_open(sim_node_t *node);
@@ -629,6 +675,9 @@ void sim_check_release(sim_world_t *self); // likewise
 // Nothing holds more bytes than it may.
 void sim_check_caps(sim_world_t *self, const sim_store_t *store);
 // A level's promise: enough replicas hold each dot at this moment.
+// A liar is believed to have it.
 void sim_check_level(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level);
+// Do honest replicas alone satisfy the level? Else what was acknowledged is promised to nobody.
+bool sim_check_is_kept(sim_world_t *self, const sim_attempt_t *attempt, bb_level_t level);
 
 #endif
