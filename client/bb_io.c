@@ -86,7 +86,7 @@ static void s_end(bb_exchange_t *exchange, bb_outcome_t outcome)
         exchange->is_allowed = false;
         bb_io_t *io = exchange->io;
         bb_allowance_end(&io->links[exchange->link]->allowance, exchange->payload->length);
-        io->has_new_room = true;
+        bb_room_line_freed(&io->room_line);
     }
     exchange->outcome = outcome;
     exchange->done(exchange);
@@ -210,7 +210,7 @@ static void s_link_down(bb_io_t *self, uint32_t index, bb_link_state_t state, bb
     link->is_handshaken = false;
     link->greet_at_ns = BB_NEVER_NS;
     bb_allowance_reset(&link->allowance);
-    self->has_new_room = true;
+    bb_room_line_freed(&self->room_line);
     s_liveness(self, index, BB_LIVENESS_DISCONNECTED);
     s_publish_ranks(self, bb_io_now_ns());
     s_end_all(&link->sent, BB_OUTCOME_DISCONNECTED);
@@ -504,7 +504,7 @@ static void s_on_answer(bb_io_t *self, uint32_t index, bb_link_frame_t *envelope
             until_ns = exchange->sent_ns + (is_first ? BB_CREDIT_NS_FIRST : BB_CREDIT_NS);
         }
         bb_allowance_told(&link->allowance, until_ns, reply.credit_bytes);
-        self->has_new_room = true;
+        bb_room_line_freed(&self->room_line);
     }
     bool is_newer =
         self->view && reply.epoch > self->view->epoch && reply.kind != BB_KIND_HELLO_REPLY;
@@ -540,60 +540,20 @@ static void s_receive(bb_io_t *self, uint32_t index)
 
 // ---- room --------------------------------------------------------------------------------------
 
-bool bb_io_has_room(const bb_io_t *self, uint32_t link, uint64_t bytes)
+bool bb_io_has_room(bb_io_t *self, uint32_t link, uint64_t bytes, bb_room_waiter_t *waiter)
 {
-    return bb_allowance_admits(&self->links[link]->allowance, bb_io_now_ns(), bytes);
+    bool is_admitted = bb_allowance_admits(&self->links[link]->allowance, bb_io_now_ns(), bytes);
+    return bb_room_line_take(&self->room_line, waiter, link, is_admitted);
 }
 
-void bb_io_await_room(bb_io_t *self, bb_io_waiter_t *waiter)
+void bb_io_look_for_room(bb_io_t *self)
 {
-    if (waiter->is_waiting) {
-        return;
-    }
-    waiter->is_waiting = true;
-    waiter->next = NULL;
-    waiter->previous = self->waiter_last;
-    if (self->waiter_last) {
-        self->waiter_last->next = waiter;
-    } else {
-        self->waiter_first = waiter;
-    }
-    self->waiter_last = waiter;
+    bb_room_line_freed(&self->room_line);
 }
 
-void bb_io_await_room_no_more(bb_io_t *self, bb_io_waiter_t *waiter)
+void bb_io_await_room_no_more(bb_io_t *self, bb_room_waiter_t *waiter)
 {
-    if (!waiter->is_waiting) {
-        return;
-    }
-    waiter->is_waiting = false;
-    if (waiter->previous) {
-        waiter->previous->next = waiter->next;
-    } else {
-        self->waiter_first = waiter->next;
-    }
-    if (waiter->next) {
-        waiter->next->previous = waiter->previous;
-    } else {
-        self->waiter_last = waiter->previous;
-    }
-}
-
-// Who finds none again goes to the end: each gets its turn first some time.
-static void s_give_room(bb_io_t *self)
-{
-    if (!self->has_new_room) {
-        return;
-    }
-    self->has_new_room = false;
-    const bb_io_waiter_t *last = self->waiter_last;
-    bool is_last = last == NULL;
-    while (!is_last && self->waiter_first) {
-        bb_io_waiter_t *waiter = self->waiter_first;
-        is_last = waiter == last;
-        bb_io_await_room_no_more(self, waiter);
-        waiter->run(waiter);
-    }
+    bb_room_line_leave(&self->room_line, waiter);
 }
 
 // ---- time ------------------------------------------------------------------------------------
@@ -754,7 +714,7 @@ void *bb_io_main(void *context)
         s_expire(self, now_ns);
         s_ask_routes(self, now_ns);
         s_publish_ranks(self, now_ns);
-        s_give_room(self);
+        bb_room_line_round(&self->room_line);
         s_wait(self);
     }
     for (uint32_t i = 0; i < self->link_count; i++) {

@@ -12,6 +12,7 @@
 
 #include "client/bb_attempt.h"
 #include "client/bb_link.h"
+#include "client/bb_room_line.h"
 #include "cluster-config/bb_config.h"
 #include "protocol/bb_hedge.h"
 
@@ -29,14 +30,6 @@ typedef struct bb_io_timer {
     int64_t due_ns; // monotonic
     void (*run)(struct bb_io_timer *self);
 } bb_io_timer_t;
-
-// Called on the io thread when batches may have room on their way that had none; once for each
-// bb_io_await_room.
-typedef struct bb_io_waiter {
-    struct bb_io_waiter *next, *previous;
-    bool is_waiting;
-    void (*run)(struct bb_io_waiter *self);
-} bb_io_waiter_t;
 
 // One request to one node and its answer.
 struct bb_exchange {
@@ -125,10 +118,13 @@ void bb_io_abort(bb_io_t *self, bb_exchange_t *exchange); // CANCELLED, unless d
 void bb_io_timer_set(bb_io_t *self, bb_io_timer_t *timer, int64_t due_ns);
 void bb_io_timer_clear(bb_io_t *self, bb_io_timer_t *timer);
 bb_view_t *bb_io_current_view(bb_io_t *self); // borrowed; NULL before the first HELLO
-// May a batch of so many bytes be sent to the node now, by the credit that it told this client?
-bool bb_io_has_room(const bb_io_t *self, uint32_t link, uint64_t bytes);
-// Calls the waiter soon after that may have become true of some link. Nothing if it waits already.
-void bb_io_await_room(bb_io_t *self, bb_io_waiter_t *waiter);
-void bb_io_await_room_no_more(bb_io_t *self, bb_io_waiter_t *waiter);
+// May the waiter's owner send a batch of so many bytes to the node now, by the credit that it told
+// this client and by the line of those that wait for such room (bb_room_line.h)? If not, it stands
+// in line and gets its turn, on this thread, soon after that may have changed.
+BB_MUST_CHECK bool bb_io_has_room(bb_io_t *self, uint32_t link, uint64_t bytes,
+                                  bb_room_waiter_t *waiter);
+// Turns for all that wait, soon: a slot became free without an answer.
+void bb_io_look_for_room(bb_io_t *self);
+void bb_io_await_room_no_more(bb_io_t *self, bb_room_waiter_t *waiter);
 
 #endif

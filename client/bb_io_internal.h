@@ -50,8 +50,7 @@ struct bb_io {
     uint32_t routes_turn;
     int64_t routes_next_ns, worked_ns; // when to ask; when something else was sent
     bb_io_timer_t *timers;
-    bb_io_waiter_t *waiter_first, *waiter_last; // for room
-    bool has_new_room;
+    bb_room_line_t room_line;
     uint64_t next_request_id;
     zmq_pollitem_t items[1 + 2 * BB_NODES_MAX];
 };

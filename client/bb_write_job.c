@@ -369,7 +369,11 @@ static void s_on_answer(bb_exchange_t *exchange)
     } else {
         s_step(job, outcome, link, error, retry_after_ms);
     }
-    s_pump(queue);
+    if (queue->waiter.is_waiting && !queue->is_pumping) {
+        bb_io_look_for_room(queue->io); // its turn comes, behind those that wait longer
+    } else {
+        s_pump(queue);
+    }
 }
 
 static void s_begin(bb_write_job_t *job)
@@ -422,7 +426,7 @@ static void s_send(bb_write_job_t *job, uint32_t link)
     bb_io_start(queue->io, &job->exchange);
 }
 
-static void s_on_room(bb_io_waiter_t *waiter)
+static void s_on_room(bb_room_waiter_t *waiter)
 {
     s_pump((bb_write_queue_t *)(void *)((char *)waiter - offsetof(bb_write_queue_t, waiter)));
 }
@@ -432,12 +436,8 @@ static bool s_has_slot(bb_write_queue_t *queue, uint32_t link, const bb_write_jo
     if (queue->in_flight[link] >= queue->in_flight_max) {
         return false;
     }
-    queue->is_short[link] |= !bb_io_has_room(queue->io, link, job->batch->length);
-    if (queue->is_short[link]) {
-        queue->waiter.run = s_on_room;
-        bb_io_await_room(queue->io, &queue->waiter);
-    }
-    return !queue->is_short[link];
+    queue->waiter.run = s_on_room;
+    return bb_io_has_room(queue->io, link, job->batch->length, &queue->waiter);
 }
 
 // Sends the job if there is a slot; else it waits in line. Ends, splits or backs off when it must.
@@ -476,7 +476,6 @@ static void s_pump(bb_write_queue_t *queue)
     queue->is_pumping = true;
     do {
         queue->must_pump_again = false;
-        memset(queue->is_short, 0, sizeof queue->is_short);
         uint32_t count = 0;
         for (bb_write_job_t *at = queue->waiting_first; at; at = at->next) {
             count++;

@@ -63,10 +63,9 @@ typedef struct {
     bb_write_job_t *waiting_first, *waiting_last; // for a slot
     bb_write_job_t *live;                         // all that are not done
     bool is_pumping, must_pump_again;
-    bool is_short[BB_NODES_MAX]; // per link: one in line found no room, so none may pass it by
-    bb_io_waiter_t waiter;       // for room; cleared by the owner at first, like all of this
-    bool deletes;                // batches hold markers
-    busbar_session_t *session;   // where acknowledged dots are noted; NULL = nowhere
+    bb_room_waiter_t waiter;   // for room; cleared by the owner at first, like all of this
+    bool deletes;              // batches hold markers
+    busbar_session_t *session; // where acknowledged dots are noted; NULL = nowhere
     void (*on_done)(bb_write_job_t *job, void *context); // io thread; takes the job
     void *context;
 } bb_write_queue_t;

@@ -80,8 +80,9 @@ struct fake_cluster {
     uint8_t placement_key[16], cluster_id[16], hello_cluster_id[16];
     char folder[64], client_file[128];
     _Atomic uint32_t epoch;
-    pthread_mutex_t mutex; // with `changed`: a request was counted
+    pthread_mutex_t mutex; // with `changed`: a request was counted, or is_held ended
     pthread_cond_t changed;
+    bool is_held; // WRITEs are looked at when this has ended
 };
 
 static inline uint32_t fake_partition(const fake_cluster_t *cluster, const void *id, size_t length)
@@ -462,6 +463,9 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
     pthread_mutex_lock(&node->cluster->mutex);
     atomic_fetch_add(is_write ? &node->writes : &node->queries, 1);
     pthread_cond_broadcast(&node->cluster->changed);
+    while (is_write && node->cluster->is_held) {
+        pthread_cond_wait(&node->cluster->changed, &node->cluster->mutex);
+    }
     pthread_mutex_unlock(&node->cluster->mutex);
     fake_mood_t mood = fake_take_mood(node);
     if (mood == FAKE_CURSOR && (is_write || request->query.cursor.length == 0)) {
@@ -563,6 +567,15 @@ static inline void fake_node_stop(fake_node_t *node)
     pthread_join(node->thread, NULL);
     zmq_ctx_term(node->context);
     node->context = NULL;
+}
+
+// While held, nodes answer no WRITE; to be let go before they are stopped.
+static inline void fake_hold(fake_cluster_t *self, bool is_held)
+{
+    pthread_mutex_lock(&self->mutex);
+    self->is_held = is_held;
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->mutex);
 }
 
 // Waits until all nodes together have seen so many WRITEs; false after `seconds`.

@@ -433,6 +433,62 @@ static void credits_are_held_to(void **state)
     }
 }
 
+// Appends `frames` frames of values that do not pack; what they fill is handed to the io thread.
+static void s_fill(busbar_writer_t *writer, const char *battery_id, int64_t frames)
+{
+    busbar_fault_t fault;
+    const busbar_metric_t metric = {"soc", BUSBAR_INT64};
+    uint32_t shape, battery;
+    assert_int_equal(busbar_writer_shape(writer, &metric, 1, &shape, &fault), 0);
+    assert_int_equal(busbar_writer_battery(writer, battery_id, NULL, 0, &battery, &fault), 0);
+    for (int64_t f = 0; f < frames; f++) {
+        uint64_t mixed = (uint64_t)(f + 1) * UINT64_C(0x9e3779b97f4a7c15);
+        busbar_value_t value = {.integer = (int64_t)(mixed ^ mixed >> 29)};
+        assert_int_equal(busbar_writer_append(writer, battery, shape, f, &value, &fault), 0);
+    }
+}
+
+// How many points the node took before the first of this battery; all if there is none.
+static uint32_t s_points_before(fake_node_t *node, const char *battery)
+{
+    uint32_t count = 0;
+    pthread_mutex_lock(&node->mutex);
+    while (count < node->point_count && strcmp(node->points[count].battery, battery) != 0) {
+        count++;
+    }
+    pthread_mutex_unlock(&node->mutex);
+    return count;
+}
+
+// Goal: a writer with much in line does not keep another one of its client from the node's credit
+// (test_bb_room_line has the rules). Method: the node answers nothing until the busy writer has its
+// line and the other one its batch handed over, and lets one batch through at a time; what it took
+// before that batch is counted.
+static void a_busy_writer_starves_no_other(void **state)
+{
+    (void)state;
+    const int64_t busy_frames = 6000;
+    fake_cluster_t *cluster = fake_cluster_new(1, NULL);
+    atomic_store(&cluster->nodes[0].credit_bytes, 1);
+    busbar_client_t *client = s_open(cluster);
+    busbar_writer_options_t options = {.batch_bytes = 1024, .linger_ns = 10 * S};
+    busbar_writer_t *busy = busbar_writer_open(client, &options);
+    busbar_writer_t *other = busbar_writer_open(client, &options);
+    fake_hold(cluster, true);
+    s_fill(busy, "busy", busy_frames);
+    s_fill(other, "other", 100);
+    assert_true(fake_wait_writes(cluster, 1, 10));
+    fake_hold(cluster, false);
+    busbar_totals_t totals;
+    assert_int_equal(busbar_writer_close(&other, 10 * S, &totals), BUSBAR_OK);
+    assert_int_equal(totals.acked_frames, 100);
+    assert_int_equal(busbar_writer_close(&busy, 10 * S, &totals), BUSBAR_OK);
+    assert_int_equal(totals.acked_frames, busy_frames);
+    assert_in_range(s_points_before(&cluster->nodes[0], "other"), 1, busy_frames / 4);
+    busbar_close(&client);
+    fake_cluster_free(cluster);
+}
+
 // Goal: bad arguments and values are refused by name, and nothing of them is taken.
 static void bad_arguments_are_refused(void **state)
 {
@@ -564,6 +620,7 @@ int main(void)
         cmocka_unit_test(a_node_with_nothing_to_do_is_not_kept_waiting),
         cmocka_unit_test(a_full_buffer_waits),
         cmocka_unit_test(credits_are_held_to),
+        cmocka_unit_test(a_busy_writer_starves_no_other),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(writers_of_two_threads_share_a_client),
     };
