@@ -31,7 +31,6 @@ typedef struct {
     bool is_ready, is_draining;
     uint32_t store_count; // as it last said
     bool is_barred;       // it said that it does not count
-    uint64_t have_mark;   // of its last heartbeat
 } s_peer_t;
 
 typedef struct {
@@ -277,6 +276,18 @@ static uint64_t s_have_mark(const s_mesh_t *self)
                         self->node->store_count);
 }
 
+// Stores hear of new marks of peers as often as there are heartbeats, however many peers there are.
+static void s_tell_marks(s_mesh_t *self)
+{
+    bool has_news = bb_mark_board_has_news(self->node->mark_board);
+    for (uint32_t i = 0; i < self->node->store_count && has_news; i++) {
+        if (bb_mark_board_tell(self->node->mark_board, i)) {
+            bb_post_t *post = bb_post_new(BB_POST_PEER_MARKS);
+            bb_outlet_send_always(self->stores[i], &post);
+        }
+    }
+}
+
 static void s_send_heartbeats(s_mesh_t *self, int64_t now_mono_ns)
 {
     bb_node_state_t state = bb_node_state(self->node);
@@ -397,13 +408,7 @@ static void s_pass_on(s_mesh_t *self, uint32_t peer_index, const bb_heartbeat_t 
         bb_outlet_send_always(self->control, &post);
     }
     s_peer_t *peer = &self->peers[peer_index];
-    for (uint32_t i = 0; i < self->node->store_count && peer->have_mark != heartbeat->have_mark;
-         i++) {
-        bb_post_t *post = bb_post_new(BB_POST_PEER_MARK);
-        post->peer_mark = (bb_post_peer_mark_t){peer_index, heartbeat->have_mark};
-        bb_outlet_send_always(self->stores[i], &post);
-    }
-    peer->have_mark = heartbeat->have_mark;
+    bb_mark_board_set(self->node->mark_board, peer_index, heartbeat->have_mark);
     if (peer->is_barred != word.is_counting) {
         return;
     }
@@ -561,6 +566,7 @@ static void s_on_time(s_mesh_t *self)
     self->turn_mono_ns = now_mono_ns;
     if (now_mono_ns >= self->heartbeat_mono_ns) {
         s_send_heartbeats(self, now_mono_ns);
+        s_tell_marks(self);
     }
     if (now_mono_ns >= self->detector_mono_ns) {
         bb_detector_actions_t actions;

@@ -476,6 +476,7 @@ static void s_free(s_supervisor_t *self)
     bb_keys_wipe(&node->keys, sizeof node->keys);
     free(node->peer_queued_bytes);
     free(node->peer_small_bytes);
+    bb_mark_board_destroy(&node->mark_board);
     free(node->client_untaken_bytes);
     free(node->metrics);
 }
@@ -502,6 +503,7 @@ static void s_init(s_supervisor_t *self, const bb_config_t *config, const bb_top
         bb_alloc_zero(bb_topology_node_count(topology), sizeof *node->peer_queued_bytes);
     node->peer_small_bytes =
         bb_alloc_zero(bb_topology_node_count(topology), sizeof *node->peer_small_bytes);
+    node->mark_board = bb_mark_board_new(bb_topology_node_count(topology), config->store_count);
     node->client_untaken_bytes =
         bb_alloc_zero(BB_CLIENT_ACCOUNTS, sizeof *node->client_untaken_bytes);
 }

@@ -303,6 +303,18 @@ static int64_t s_held_due_mono_ns(const s_store_t *self, int64_t now_mono_ns)
     return self->chunks.first && !bb_shard_is_full(self->shard) ? now_mono_ns : due_mono_ns;
 }
 
+static void s_on_marks(s_store_t *self)
+{
+    const bb_topology_t *topology = self->node->topology;
+    bb_shard_time_t now = s_now(self);
+    bb_mark_board_take(self->node->mark_board, self->index);
+    for (uint32_t i = 0; i < bb_topology_node_count(topology); i++) {
+        if (i != bb_topology_self_index(topology)) {
+            bb_shard_peer_mark(self->shard, now, i, bb_mark_board_get(self->node->mark_board, i));
+        }
+    }
+}
+
 static void s_on_post(s_store_t *self, bb_post_t *post)
 {
     self->has_worked |= bb_post_class(post) != BB_POST_CLASS_SMALL;
@@ -332,9 +344,8 @@ static void s_on_post(s_store_t *self, bb_post_t *post)
     case BB_POST_PEER_SLOW:
         bb_shard_peer_slow(self->shard, post->peer_slow.peer_index, post->peer_slow.is_slow);
         break;
-    case BB_POST_PEER_MARK:
-        bb_shard_peer_mark(self->shard, s_now(self), post->peer_mark.peer_index,
-                           post->peer_mark.mark);
+    case BB_POST_PEER_MARKS:
+        s_on_marks(self);
         break;
     case BB_POST_CLOCK:
         self->is_skewed = post->is_skewed;

@@ -10,6 +10,7 @@
 #include "node/control/bb_identity.h"
 #include "node/runtime/bb_log.h"
 #include "node/runtime/bb_mailbox.h"
+#include "node/runtime/bb_mark_board.h"
 #include "node/runtime/bb_metrics.h"
 
 #define BB_SCAN_THREADS_MAX 64
@@ -44,6 +45,7 @@ typedef struct {
     _Atomic uint32_t standing, boot;
     _Atomic uint64_t registry_digest;
     _Atomic uint64_t have_versions[BB_STORES_MAX]; // what the stores say
+    bb_mark_board_t *mark_board;                   // what peers say of theirs
     bb_mailbox_t *supervisor, *router, *mesh, *control, *background, *observer;
     bb_mailbox_t *stores[BB_STORES_MAX];
     bb_mailbox_t *scans[BB_SCAN_THREADS_MAX];

@@ -80,7 +80,7 @@ void bb_post_destroy(bb_post_t **self_p)
     case BB_POST_PEER_STATE:
     case BB_POST_CLOCK:
     case BB_POST_PEER_SLOW:
-    case BB_POST_PEER_MARK:
+    case BB_POST_PEER_MARKS:
     case BB_POST_JOB_DONE:
     case BB_POST_EVENT:
     case BB_POST_DRAIN:

@@ -2,7 +2,7 @@
 // bb_post - what actors say to each other: one typed message, moved by pointer.
 //
 //   router ── CLIENT ──▶ store ── SEND ──▶ mesh          scan ── ANSWER ──▶ router
-//   mesh ── PEER, PEER_STATE, PEER_SLOW, PEER_MARK, CLOCK ──▶ store ── SCAN ──▶ scan
+//   mesh ── PEER, PEER_STATE, PEER_SLOW, PEER_MARKS, CLOCK ──▶ store ── SCAN ──▶ scan
 //   store ── ANSWER ──▶ router    store ── JOB ──▶ background ── JOB_DONE ──▶ store
 //   store ── STATS ──▶ router, metrics    mesh ── PEERS ──▶ router, metrics
 //   scan ── PART ──▶ scan ── PART_DONE ──▶ scan
@@ -44,7 +44,7 @@ typedef enum {
     BB_POST_REBUILT,
     BB_POST_FORGOTTEN,
     BB_POST_SETTLED,
-    BB_POST_PEER_MARK,
+    BB_POST_PEER_MARKS, // there are new ones on the board (bb_mark_board.h)
 } bb_post_kind_t;
 
 // A decoded request of a client (batch: WRITE) or message of a peer (chunks, batch: REPLICATE).
@@ -74,11 +74,6 @@ typedef struct {
     uint32_t peer_index;
     bool is_slow;
 } bb_post_peer_slow_t;
-
-typedef struct {
-    uint32_t peer_index;
-    uint64_t mark; // bb_have_mark.h
-} bb_post_peer_mark_t;
 
 typedef struct {
     uint32_t peer_index;
@@ -166,7 +161,6 @@ typedef struct bb_post {
         bb_post_request_t request;
         bb_post_peer_state_t peer_state;
         bb_post_peer_slow_t peer_slow;
-        bb_post_peer_mark_t peer_mark;
         bool is_skewed; // CLOCK
         bb_post_send_t send;
         bb_post_answer_t answer;

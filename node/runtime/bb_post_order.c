@@ -30,7 +30,7 @@ bb_post_class_t bb_post_class(const bb_post_t *post)
     case BB_POST_CLIENT:
         return post->request.message.kind == BB_KIND_WRITE ? BB_POST_CLASS_WRITES
                                                            : BB_POST_CLASS_QUERIES;
-    case BB_POST_PEER_MARK:
+    case BB_POST_PEER_MARKS:
         return BB_POST_CLASS_SMALL;
     case BB_POST_DRAIN:
     case BB_POST_STOP:
