@@ -6,8 +6,11 @@
 //   from all peers   ROUTER on our peer port, ROUTER on our bulk port; they only receive
 //
 // Who sent a message is the User-Id of its connection ("node:n2"), never a routing id. Sending
-// never waits: what finds no live connection or more than limits.peer_queue_bytes queued is dropped
-// and counted; the peer pulls what it lacks. Messages go to the store that keeps their partition.
+// never waits. Bulk past BB_PEER_WINDOW_BYTES in a connection waits in its bb_peer_queue_t: live
+// chunks up to limits.peer_queue_bytes, repair up to half of that. What finds no room there, no
+// live connection, or, of small messages, more than a quarter of those bytes queued, is dropped and
+// counted; the peer pulls what it lacks, and small ones are said again. Messages go to the store
+// that keeps their partition.
 #ifndef MESH_ACTOR_H
 #define MESH_ACTOR_H
 
