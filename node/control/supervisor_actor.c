@@ -551,14 +551,14 @@ int bb_supervisor_run(const bb_config_t *config, const bb_topology_t *topology,
         fprintf(stderr, "busbard: %s\n", fault.text[0] ? fault.text : bb_error_message(error));
     }
     s_drain(self);
+    // However it stops: who started it must know that another start mends it.
+    int status = error != BB_OK ? S_EXIT_IN_USE : self->is_stale ? S_EXIT_STALE : 0;
     if (!s_stop(self)) {
         bb_log_error(&self->log, "a job did not end in time; leaving it to recovery");
-        _exit(error == BB_OK ? 0 : S_EXIT_IN_USE);
+        _exit(status);
     }
     bb_log_info(&self->log, "stopped");
-    bool is_stale = self->is_stale;
     s_free(self);
     free(self);
-    int status = is_stale ? S_EXIT_STALE : 0;
-    return error == BB_OK ? status : S_EXIT_IN_USE;
+    return status;
 }
