@@ -289,6 +289,7 @@ static bb_error_t s_meta_open(bb_store_t *self, bb_fault_t *fault)
         return bb_fault_set(fault, error, "%s/data.mdb: %s", path,
                             cause.text[0] ? cause.text : bb_error_message(error));
     }
+    bb_store_streams_look(self);
     return s_meta_settle(self, fault);
 }
 
@@ -571,6 +572,7 @@ void bb_store_close(bb_store_t **store)
     for (uint32_t i = 0; i < self->partition_count; i++) {
         bb_have_set_clear(&self->have[i]);
     }
+    bb_have_set_clear(&self->streams);
     for (uint32_t i = 0; self->adopting && i < self->partition_count; i++) {
         bb_have_set_clear(&self->adopting[i]);
     }

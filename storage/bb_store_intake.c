@@ -470,6 +470,7 @@ static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, cons
             continue;
         }
         bool added = false;
+        uint32_t stream_count = self->have[partition].stream_count;
         bb_error_t error =
             bb_have_set_add(&self->have[partition], &chunks->stream, bb_chunks_seq(chunks, i),
                             bb_chunks_seq(chunks, i), &added);
@@ -479,6 +480,9 @@ static bb_error_t s_apply_dots(bb_store_t *self, const bb_chunks_t *chunks, cons
         self->scratch.keep[i] = error == BB_OK && added;
         if (self->scratch.keep[i]) {
             self->have_versions[partition] = self->version;
+        }
+        if (self->have[partition].stream_count > stream_count) {
+            bb_store_stream_seen(self, &chunks->stream);
         }
     }
     return result;

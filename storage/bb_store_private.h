@@ -106,6 +106,7 @@ struct bb_store {
     uint64_t *have_versions; // per partition: `version` when it last changed
     uint64_t version;
     uint64_t have_saved_version; // have-sets changed later are not in meta yet
+    bb_have_set_t streams;       // those of `have`, each with the range 1 to 1
     bb_store_stream_t *unsealed; // bb_store_streams.c
     uint32_t unsealed_count, unsealed_capacity;
     bb_have_set_t *adopting; // per partition, NULL = none: wait for the next flush to begin
@@ -139,6 +140,9 @@ BB_MUST_CHECK bb_error_t bb_store_snapshot_take(bb_store_t *self, const bb_query
 void bb_store_stream_applied(bb_store_t *self, const bb_stream_t *stream);
 // A flush has ended: what was applied up to have_saved_version is sealed.
 void bb_store_streams_sealed(bb_store_t *self);
+// A have-set names the stream that it did not name before.
+void bb_store_stream_seen(bb_store_t *self, const bb_stream_t *stream);
+void bb_store_streams_look(bb_store_t *self); // the same for all, after some may have gone
 uint64_t bb_store_stream_count(const bb_store_t *self); // different ones, BB_STREAMS_MAX at most
 
 // ---- intake ----------------------------------------------------------------------------------

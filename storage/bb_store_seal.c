@@ -143,6 +143,9 @@ void bb_seal_publish(bb_seal_t *self, bb_store_t *store)
             store->have_versions[p] = ++store->version;
         }
     }
+    if (self->adopted) {
+        bb_store_streams_look(store);
+    }
     bb_store_markers_sealed(store);
     store->written.flush_bytes += self->written.flush_bytes;
     store->written.flush_points += self->written.flush_points;

@@ -65,23 +65,49 @@ uint32_t bb_store_forget(bb_store_t *self, const bb_forgotten_t *forgotten)
         }
         dropped += count;
     }
+    if (dropped > 0) {
+        bb_store_streams_look(self);
+    }
     return dropped;
 }
 
-// Partitions name the same few streams again and again.
-uint64_t bb_store_stream_count(const bb_store_t *self)
+// Partitions name the same few streams again and again, so they are not looked through each time
+// that somebody asks how many there are.
+void bb_store_stream_seen(bb_store_t *self, const bb_stream_t *stream)
 {
-    bb_have_set_t all = {0};
+    if (self->streams.stream_count < BB_STREAMS_MAX &&
+        !bb_have_set_stream(&self->streams, stream)) {
+        bb_error_t error = bb_have_set_add(&self->streams, stream, 1, 1, NULL);
+        BB_ASSERT(error == BB_OK); // there is room
+    }
+}
+
+void bb_store_streams_look(bb_store_t *self)
+{
+    bb_have_set_clear(&self->streams);
     for (uint32_t p = 0; p < self->partition_count; p++) {
         for (uint32_t i = 0; i < self->have[p].stream_count; i++) {
-            const bb_stream_t *stream = &self->have[p].streams[i].stream;
-            if (all.stream_count < BB_STREAMS_MAX && !bb_have_set_stream(&all, stream)) {
-                bb_error_t error = bb_have_set_add(&all, stream, 1, 1, NULL);
-                BB_ASSERT(error == BB_OK); // there is room
-            }
+            bb_store_stream_seen(self, &self->have[p].streams[i].stream);
         }
     }
-    uint64_t count = all.stream_count;
-    bb_have_set_clear(&all);
-    return count;
+}
+
+// Slow: is each stream of a have-set among those that were seen, and no other one?
+static bool s_are_all_seen(const bb_store_t *self)
+{
+    bb_store_t looked = {.partition_count = self->partition_count, .have = self->have};
+    bb_store_streams_look(&looked);
+    bool is_same = looked.streams.stream_count == self->streams.stream_count;
+    for (uint32_t i = 0; i < self->streams.stream_count && is_same; i++) {
+        is_same =
+            bb_stream_is_equal(&looked.streams.streams[i].stream, &self->streams.streams[i].stream);
+    }
+    bb_have_set_clear(&looked.streams);
+    return is_same;
+}
+
+uint64_t bb_store_stream_count(const bb_store_t *self)
+{
+    BB_ASSERT_SLOW(s_are_all_seen(self));
+    return self->streams.stream_count;
 }
