@@ -14,6 +14,7 @@ bool bb_registry_entry_is_valid(const bb_registry_entry_t *entry)
     BB_ASSERT(entry);
     return bb_registry_kind_is_known((uint32_t)entry->kind) && entry->key.length >= 1 &&
            entry->key.length <= BB_REGISTRY_KEY_BYTES_MAX && entry->number >= 1 &&
+           (entry->kind != BB_REGISTRY_FORGOTTEN || entry->number <= UINT32_MAX) &&
            entry->payload.length <= BB_REGISTRY_PAYLOAD_BYTES_MAX;
 }
 

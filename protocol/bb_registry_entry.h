@@ -20,7 +20,8 @@ extern "C" {
 // Values are on disk and on the wire: never reused.
 typedef enum {
     BB_REGISTRY_BOOT = 1,       // node id -> boot number; payload: disk identity, incarnation
-    BB_REGISTRY_FORGOTTEN = 2,  // node id -> streams of boots below this one are in no have-set
+    BB_REGISTRY_FORGOTTEN = 2,  // node id -> number of a start as its stream has it, 32 bits:
+                                // streams of starts below it are in no have-set (bb_forgotten.h)
     BB_REGISTRY_FLOOR = 3,      // retention class -> nothing older than this, UTC ns
     BB_REGISTRY_GENERATION = 4, // battery id -> generation; what is older does not exist
     BB_REGISTRY_EPOCH = 5,      // "topology" -> epoch
@@ -29,7 +30,7 @@ typedef enum {
 typedef struct {
     bb_registry_kind_t kind;
     bb_slice_t key;     // [1, BB_REGISTRY_KEY_BYTES_MAX] bytes
-    uint64_t number;    // >= 1
+    uint64_t number;    // >= 1; FORGOTTEN: <= UINT32_MAX
     bb_slice_t payload; // [0, BB_REGISTRY_PAYLOAD_BYTES_MAX] bytes
 } bb_registry_entry_t;
 

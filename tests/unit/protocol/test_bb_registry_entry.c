@@ -45,6 +45,14 @@ static void s_test_valid(void **state)
     assert_false(bb_registry_entry_is_valid(&entry));
     entry = s_entry("n1", 0, "");
     assert_false(bb_registry_entry_is_valid(&entry));
+    entry = s_entry("n1", UINT64_MAX, "");
+    assert_true(bb_registry_entry_is_valid(&entry));
+    entry.kind = BB_REGISTRY_FORGOTTEN; // no start has a larger number than its stream can say
+    assert_false(bb_registry_entry_is_valid(&entry));
+    entry.number = (uint64_t)UINT32_MAX + 1;
+    assert_false(bb_registry_entry_is_valid(&entry));
+    entry.number--;
+    assert_true(bb_registry_entry_is_valid(&entry));
     entry = s_entry("", 1, "");
     assert_false(bb_registry_entry_is_valid(&entry));
     entry = s_entry("n1", 1, "");
