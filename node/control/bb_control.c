@@ -74,7 +74,8 @@ static bb_error_t s_number_entry(void *context, const bb_registry_entry_t *entry
     s_numbers_t *self = context;
     if (entry->kind == BB_REGISTRY_FORGOTTEN && entry->key.length == strlen(self->node_id) &&
         memcmp(entry->key.data, self->node_id, entry->key.length) == 0) {
-        self->number = BB_MAX(self->number, (uint32_t)BB_MIN(entry->number, UINT32_MAX));
+        BB_ASSERT(entry->number <= UINT32_MAX); // a valid one
+        self->number = BB_MAX(self->number, (uint32_t)entry->number);
     }
     return BB_OK;
 }
@@ -432,16 +433,21 @@ bool bb_control_forgotten(const bb_control_t *self, uint64_t *version, bb_forgot
         return false;
     }
     *version = present;
-    *forgotten = (bb_forgotten_t){0};
+    bb_forgotten_t fresh = {0};
     for (uint32_t node = 0; node < bb_topology_node_count(self->options.topology); node++) {
         const char *id = bb_topology_node(self->options.topology, node)->id;
         bb_registry_entry_t entry;
         if (bb_registry_get(self->registry, BB_REGISTRY_FORGOTTEN, bb_slice(id, strlen(id)),
                             &entry)) {
-            bb_forgotten_raise(forgotten, bb_stream_node_hash(id),
-                               (uint32_t)BB_MIN(entry.number, UINT32_MAX));
+            BB_ASSERT(entry.number <= UINT32_MAX); // a valid one
+            bb_forgotten_raise(&fresh, bb_stream_node_hash(id), (uint32_t)entry.number);
         }
     }
+    // Each mark of each node makes another version.
+    if (bb_forgotten_is_equal(&fresh, forgotten)) {
+        return false;
+    }
+    *forgotten = fresh;
     return true;
 }
 

@@ -87,13 +87,14 @@ int64_t bb_control_wake_mono_ns(const bb_control_t *self, int64_t now_mono_ns); 
 // ---- what follows ------------------------------------------------------------------------------
 bb_standing_t bb_control_standing(const bb_control_t *self);
 // What the next start has to know of this one is on the disk; also that a rebuild has ended.
+// For the simulator, which loses disks at such moments: a node never has to wait for it.
 bool bb_control_is_written(const bb_control_t *self);
 uint32_t bb_control_boot(const bb_control_t *self);   // number of this start; 0: none yet
 uint64_t bb_control_digest(const bb_control_t *self); // for heartbeats
 bool bb_control_is_broken(
     const bb_control_t *self); // a failed sync fenced its disk: it counts no more
-// What is forgotten, as far as this node knows it durably. True, and *forgotten is filled:
-// something may have changed since *version, which is counted up. 0: nothing was looked at yet.
+// What is forgotten, as far as this node knows it durably. True: it is more than *forgotten, which
+// is filled anew. *version, 0 at first, is counted up: while it is the same nothing is looked at.
 bool bb_control_forgotten(const bb_control_t *self, uint64_t *version, bb_forgotten_t *forgotten);
 // This very process is forgotten: a later one of this node has said so, or its number is too small,
 // because its disk is an older one and its clock is behind. Nobody takes its chunks; it has to end,

@@ -20,7 +20,8 @@ typedef struct {
     bb_control_t *control;
     bb_standing_t standing; // as told
     bool is_rebuilt[BB_STORES_MAX], is_settled[BB_STORES_MAX], is_broken, is_stale;
-    uint64_t forgotten_version; // that the stores were told
+    bb_forgotten_t forgotten; // as the stores were told
+    uint64_t forgotten_version;
 } s_shell_t;
 
 static void s_send(void *context, uint32_t peer_index, const bb_message_t *message)
@@ -69,14 +70,13 @@ static void s_log_standing(s_shell_t *self)
 
 static void s_publish_forgotten(s_shell_t *self)
 {
-    bb_forgotten_t forgotten;
-    if (!bb_control_forgotten(self->control, &self->forgotten_version, &forgotten)) {
+    if (!bb_control_forgotten(self->control, &self->forgotten_version, &self->forgotten)) {
         return;
     }
-    for (uint32_t i = 0; i < self->node->store_count && forgotten.count > 0; i++) {
+    for (uint32_t i = 0; i < self->node->store_count; i++) {
         bb_post_t *post = bb_post_new(BB_POST_FORGOTTEN);
         post->forgotten = bb_alloc(sizeof *post->forgotten);
-        *post->forgotten = forgotten;
+        *post->forgotten = self->forgotten;
         bb_outlet_send_always(self->stores[i], &post);
     }
     if (bb_control_is_stale(self->control) && !self->is_stale) {

@@ -10,8 +10,10 @@
 //            our own have-set; all replicas are up and count
 //   sealed   all these chunks are in segments, here and there: what a damaged journal takes away is
 //            noticed because a have-set lacks it, and no have-set will speak of these
+//   watched  where there are rules they have seen all of them, here and there: they read journals
+//            by dots (bb_watch.h). Reports and `unsealed_first` say both in one number
 //
-// Both are facts of one report, which tells have-sets and what is sealed of the same moment, and
+// All are facts of one report, which tells have-sets and what is sealed of the same moment, and
 // stay true: have-sets grow, and nobody gives dots of a dead stream any more. What arrives behind a
 // report after all, its receiver gives a dot of its own before it forgets (bb_shard_forget.h). A
 // replica that loses its disk later counts again only when it has compared its windows with those
@@ -27,7 +29,7 @@ typedef struct {
     bb_have_own_fn own;
     void *own_context;
     const bb_stream_t *present; // of this process: earlier ones of its node are looked at
-    uint32_t unsealed_first;    // of the own store: bb_store_unsealed_first of this node
+    uint32_t unsealed_first;    // of the own store: bb_shard_sealed_below of this node
 } bb_forget_look_t;
 
 // No other node of the cluster has the hash of this one: their streams would be taken for ours.

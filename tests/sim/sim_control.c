@@ -59,6 +59,7 @@ bb_error_t sim_control_open(sim_node_t *node, bb_fault_t *fault)
     node->standing = BB_STANDING_JOINING;
     node->promises = 0;
     node->was_told_to_rebuild = false;
+    node->forgotten = (bb_forgotten_t){0};
     node->forgotten_version = 0;
     node->is_settled = false;
     memset(node->is_barred, 0, sizeof node->is_barred);
@@ -100,12 +101,11 @@ static bb_standing_t s_standing(const sim_node_t *node)
 // The stores hear of what is forgotten. A process that is itself ends soon.
 static void s_forget(sim_node_t *node, bb_shard_time_t time)
 {
-    bb_forgotten_t forgotten;
-    if (!bb_control_forgotten(node->control, &node->forgotten_version, &forgotten)) {
+    if (!bb_control_forgotten(node->control, &node->forgotten_version, &node->forgotten)) {
         return;
     }
     for (uint32_t i = 0; i < node->store_count; i++) {
-        bb_shard_forget(node->stores[i].shard, time, &forgotten);
+        bb_shard_forget(node->stores[i].shard, time, &node->forgotten);
         sim_store_touch(&node->stores[i]);
     }
     if (bb_control_is_stale(node->control) && !node->is_stop_planned) {

@@ -101,7 +101,8 @@ struct sim_node {
     bb_control_t *control;
     bb_standing_t standing; // as the stores were told
     bool is_barred[SIM_NODES_MAX];
-    uint64_t forgotten_version;         // that its stores were told
+    bb_forgotten_t forgotten; // as its stores were told
+    uint64_t forgotten_version;
     bool is_settled;                    // as all of them said
     uint64_t have_marks[SIM_NODES_MAX]; // of the others, as last heard in this life
     uint64_t promises;

@@ -455,8 +455,9 @@ static void test_identity_bytes(void **state)
 static uint32_t s_below(const s_world_t *world, uint32_t at, uint32_t about)
 {
     uint64_t version = 0;
-    bb_forgotten_t forgotten;
-    assert_true(bb_control_forgotten(world->nodes[at].control, &version, &forgotten));
+    bb_forgotten_t forgotten = {0};
+    bool is_more = bb_control_forgotten(world->nodes[at].control, &version, &forgotten);
+    assert_int_equal(is_more, forgotten.count > 0);
     assert_false(bb_control_forgotten(world->nodes[at].control, &version, &forgotten));
     const char *id = bb_topology_node(world->nodes[at].topology, about)->id;
     return bb_forgotten_below(&forgotten, bb_stream_node_hash(id));
@@ -519,6 +520,16 @@ static void test_forgotten(void **state)
     assert_int_equal(s_below(world, 2, 0), 5000);
     assert_int_equal(s_below(world, 2, 1), 0);
     assert_false(bb_control_is_stale(world->nodes[0].control));
+
+    // Marks of nodes make other versions of the registry, but say nothing of what is forgotten.
+    uint64_t version = 0;
+    bb_forgotten_t forgotten = {0};
+    assert_true(bb_control_forgotten(world->nodes[2].control, &version, &forgotten));
+    uint64_t version_before = version;
+    bb_control_promised(world->nodes[0].control);
+    s_pass(world, 2 * BB_CONTROL_MARK_NS);
+    assert_false(bb_control_forgotten(world->nodes[2].control, &version, &forgotten));
+    assert_true(version > version_before);
     s_stop(world, 1);
     s_start(world, 1);
     assert_int_equal(s_below(world, 1, 0), 5000); // from its disk, before it has met anybody
