@@ -432,8 +432,6 @@ static void s_run(s_store_t *self)
         wake_mono_ns = BB_MIN(wake_mono_ns, s_held_due_mono_ns(self, begin_mono_ns));
         if (self->stop_told) {
             wake_mono_ns = BB_NEVER_NS;
-        } else if (bb_mailbox_is_waiting(self->mailbox)) {
-            wake_mono_ns = begin_mono_ns;
         }
         long wait_ms = bb_clock_timeout_ms(begin_mono_ns, wake_mono_ns, S_WAIT_MS_MAX);
         if (!bb_poller_wait(&poller, wait_ms)) {
@@ -443,7 +441,7 @@ static void s_run(s_store_t *self)
             continue; // what still arrives is dropped with the mailbox
         }
         s_take_held(self);
-        if (bb_poller_is_ready(&poller, on_mailbox) || bb_mailbox_is_waiting(self->mailbox)) {
+        if (bb_poller_is_ready(&poller, on_mailbox)) {
             s_take_posts(self);
         }
         bb_shard_commit(self->shard, s_now(self));

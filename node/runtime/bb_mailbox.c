@@ -121,7 +121,8 @@ static void s_take(bb_mailbox_t *self)
     }
 }
 
-bool bb_mailbox_is_waiting(const bb_mailbox_t *self)
+// Taken and not yet received.
+static bool s_is_waiting(const bb_mailbox_t *self)
 {
     return self->order.count > 0 || self->first;
 }
@@ -135,7 +136,7 @@ static void s_read_signals(bb_mailbox_t *self)
     }
     self->signals -= (int64_t)count;
     s_take(self);
-    if (bb_mailbox_is_waiting(self) && self->signals <= 0) { // its signal was read with the others
+    if (s_is_waiting(self) && self->signals <= 0) { // its signal was read with the others
         s_signal(self);
         self->signals++;
     }
@@ -160,10 +161,10 @@ bb_post_t *bb_mailbox_receive(bb_mailbox_t *self)
     if (self->is_ordered || !self->first) {
         s_take(self); // ordered: what came just now may be more urgent
     }
-    if (!bb_mailbox_is_waiting(self)) {
+    if (!s_is_waiting(self)) {
         s_read_signals(self);
     }
-    if (!bb_mailbox_is_waiting(self)) {
+    if (!s_is_waiting(self)) {
         return NULL;
     }
     bb_post_t *post = s_next(self);

@@ -26,8 +26,6 @@ void bb_mailbox_destroy(bb_mailbox_t **self);
 // sender is between two steps, also when nothing does yet.
 int bb_mailbox_fd(const bb_mailbox_t *self);
 bb_post_t *bb_mailbox_receive(bb_mailbox_t *self); // NULL when empty; never waits
-// Posts were taken from the senders and not yet received: receive before the next poll may wait.
-bool bb_mailbox_is_waiting(const bb_mailbox_t *self);
 // Destroys what is left, when the actor that received has ended.
 void bb_mailbox_clear(bb_mailbox_t *self);
 // Posts waiting or, with _begin and _end around the work, being worked on; any thread.
