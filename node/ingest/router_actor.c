@@ -128,15 +128,23 @@ static bool s_release(s_router_t *self, uint64_t ticket, bb_admitted_t *request)
     return true;
 }
 
-// The answer to a WRITE, whatever it is, tells the credit that its client has from now on.
+// The answer to a WRITE, whatever it is, tells the credit that its client has from now on; others
+// tell none. Once for each request.
+static uint32_t s_end_credit(s_router_t *self, const bb_admitted_t *request)
+{
+    return request->kind == BB_KIND_WRITE
+               ? bb_credit_end(self->credit, bb_clock_mono_ns(), s_connection(request->routing_id),
+                               request->batch_bytes)
+               : 0;
+}
+
 static bb_buffer_t *s_with_credit(s_router_t *self, const bb_admitted_t *request,
                                   bb_buffer_t *envelope)
 {
     bb_message_t message;
     bb_error_t error = bb_message_decode(&message, bb_buffer_slice(envelope), NULL);
     BB_ASSERT(error == BB_OK); // our own encoder made it
-    message.credit_bytes = bb_credit_end(self->credit, bb_clock_mono_ns(),
-                                         s_connection(request->routing_id), request->batch_bytes);
+    message.credit_bytes = s_end_credit(self, request);
     uint8_t *encoded;
     size_t length;
     bb_message_encode(&message, &encoded, &length);
@@ -144,19 +152,26 @@ static bb_buffer_t *s_with_credit(s_router_t *self, const bb_admitted_t *request
     return bb_buffer_new(encoded, length, NULL, NULL);
 }
 
-static void s_finish(s_router_t *self, uint64_t ticket, bb_buffer_t *envelope, bb_buffer_t *body)
+// The request is over; the answer goes out as it is.
+static void s_end(s_router_t *self, uint64_t ticket, bb_buffer_t *envelope, bb_buffer_t *body)
 {
     bb_admitted_t request;
-    if (!s_release(self, ticket, &request)) {
-        return;
+    if (s_release(self, ticket, &request)) {
+        s_address_t to = {request.routing_id, sizeof request.routing_id, request.request_id};
+        s_deliver(self, &to, envelope, body);
     }
-    s_address_t to = {request.routing_id, sizeof request.routing_id, request.request_id};
-    if (request.kind == BB_KIND_WRITE) {
-        bb_buffer_t *with_credit = s_with_credit(self, &request, envelope);
-        s_deliver(self, &to, with_credit, body);
+}
+
+// The same with the answer of a store, which knows nothing of credits.
+static void s_finish(s_router_t *self, uint64_t ticket, bb_buffer_t *envelope, bb_buffer_t *body)
+{
+    const bb_admitted_t *request = bb_admission_find(self->admission, ticket);
+    if (request && request->kind == BB_KIND_WRITE) {
+        bb_buffer_t *with_credit = s_with_credit(self, request, envelope);
+        s_end(self, ticket, with_credit, body);
         bb_buffer_drop(&with_credit);
     } else {
-        s_deliver(self, &to, envelope, body);
+        s_end(self, ticket, envelope, body);
     }
 }
 
@@ -165,12 +180,7 @@ static void s_finish_error(s_router_t *self, uint64_t ticket, bb_error_t error, 
     bb_admitted_t request;
     if (s_release(self, ticket, &request)) {
         s_address_t to = {request.routing_id, sizeof request.routing_id, request.request_id};
-        uint32_t credit_bytes = 0;
-        if (request.kind == BB_KIND_WRITE) {
-            credit_bytes = bb_credit_end(self->credit, bb_clock_mono_ns(),
-                                         s_connection(request.routing_id), request.batch_bytes);
-        }
-        s_refuse(self, &to, error, detail, 0, credit_bytes);
+        s_refuse(self, &to, error, detail, 0, s_end_credit(self, &request));
     }
 }
 
@@ -204,8 +214,9 @@ static void s_on_joint_answer(s_router_t *self, const bb_post_answer_t *answer,
         if (bb_gather_add(task->gather, answer->store_index, &message)) {
             bb_message_t joint = {0};
             bb_gather_answer(task->gather, &joint);
+            joint.credit_bytes = s_end_credit(self, request);
             bb_buffer_t *envelope = s_encode(self, &joint, request->request_id);
-            s_finish(self, answer->ticket, envelope, NULL);
+            s_end(self, answer->ticket, envelope, NULL);
             bb_buffer_drop(&envelope);
         }
     } else if (message.kind == BB_KIND_RESULT) {
