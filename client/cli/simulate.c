@@ -2,6 +2,7 @@
 #include "client/cli/simulate.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,32 @@ typedef struct {
     int64_t start_mono_ns, drawn_ns;
     uint64_t acked_drawn;
 } s_sink_t;
+
+// ---- the end by a signal ----
+
+// The only state outside of a structure: a handler of signals is given nothing else.
+static volatile sig_atomic_t s_is_ended;
+
+static void s_on_signal(int signal_number)
+{
+    (void)signal_number;
+    s_is_ended = 1;
+}
+
+// The first SIGINT or SIGTERM ends the fleet, and what was sent is waited for and told; a second
+// one ends the process. What a shell had us ignore (SIGINT in the background) stays ignored.
+static void s_end_by_signal(void)
+{
+    const int numbers[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < BB_COUNT_OF(numbers); i++) {
+        struct sigaction before;
+        struct sigaction action = {.sa_handler = s_on_signal, .sa_flags = (int)SA_RESETHAND};
+        sigemptyset(&action.sa_mask);
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+            sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
 
 // ---- text ----
 
@@ -302,10 +329,14 @@ static int s_to_cluster(const s_flags_t *flags, bb_fleet_t *fleet)
     busbar_status_t status =
         busbar_writer_shape(self.writer, metrics, BB_FLEET_METRIC_COUNT, &self.shape, &fault);
     uint64_t sent = 0;
+    s_end_by_signal();
     for (uint64_t total = s_frame_total(flags); status == BUSBAR_OK && sent < total; sent++) {
         bb_fleet_frame_t frame;
         bb_fleet_next(fleet, &frame);
         s_pace(flags, &frame, self.start_mono_ns);
+        if (s_is_ended) {
+            break;
+        }
         status = s_send(&self, &frame, &fault);
         if (sent % 1024 == 0) {
             s_progress(&self, false);
@@ -396,7 +427,8 @@ int bb_cli_simulate(const char *client_file, int argc, char **argv)
         "Telemetry of a fleet: states with legal transitions, metrics that agree with each other.",
         options,
         BB_COUNT_OF(options),
-        "With -c CLIENT.yaml it writes into a cluster instead of standard output.\n"
+        "With -c CLIENT.yaml it writes into a cluster instead of standard output; SIGINT or\n"
+        "SIGTERM ends the fleet there, and the summary tells of what was sent until then.\n"
         "BUSBAR_SIM_BATTERIES, _INTERVAL, _DURATION, _START, _SEED, _SPEED and _OUT stand in for "
         "options."};
     const cli_context_t context = {.now_ns = cli_wall_ns()};

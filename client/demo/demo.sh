@@ -30,7 +30,7 @@ fail() {
 ms() { echo $(($(date +%s%N) / 1000000)); }
 stop() {
     local code=$?
-    [ "$load" -gt 0 ] && kill "$load" 2>/dev/null && wait "$load" 2>/dev/null
+    [ "$load" -gt 0 ] && kill -KILL "$load" 2>/dev/null && wait "$load" 2>/dev/null
     if [ -n "$fast" ] || [ "$code" -ne 0 ]; then
         "$busbar" cluster down "$dir/cluster" >/dev/null 2>&1 || true
         if [ "$code" -eq 0 ]; then rm -rf "$dir"; else printf 'demo: logs are in %s\n' "$dir/cluster/nodes" >&2; fi
@@ -56,8 +56,10 @@ check() {
     printf '  acknowledged %d, readable %d, lost %d\n' "$acked" "$found" "$lost"
     [ "$lost" -eq 0 ] || fail "lost $lost acknowledged points"
 }
-lag() { "$busbar" -c "$client" status -o json | grep -o '"lag_chunks":[0-9]*' | awk -F: '{ n += $2 } END { print n + 0 }'; }
-up_count() { "$busbar" -c "$client" status -o json | grep -o '"up":true' | wc -l; }
+in_step() { # all three are up in the same answer that says that nobody lacks anything
+    "$busbar" -c "$client" status --timeout 10s -o json | tr ',{' '\n\n' |
+        awk -F: '/"lag_chunks"/ { n += $2 } /"up":true/ { up++ } END { exit !(up == 3 && n == 0) }'
+}
 bytes_per_point() { # points; per copy
     { du -sb --apparent-size "$dir"/cluster/nodes/*/data 2>/dev/null || true; } |
         awk -v p="$1" '{ n += $1 } END { printf "%.2f", n / (p > 0 ? p : 1) / 3 }'
@@ -124,7 +126,7 @@ wait "$load" || code=$?
 load=0
 progress
 [ "$code" -eq 0 ] || fail "the load ended with status $code: $(tail -n 2 "$dir/load.log")"
-while [ "$(lag)" -gt 0 ] || [ "$(up_count)" -lt 3 ]; do
+while ! in_step; do
     [ $(($(ms) - begin)) -lt 120000 ] || fail "n2 is still behind"
     sleep 0.2
 done
