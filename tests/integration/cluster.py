@@ -4,6 +4,7 @@
 Every case prints `ok - name`, `not ok - name: why` or `skip - name: why`; tests/run.py counts them.
 """
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -21,6 +22,10 @@ BUSBARD = os.path.join(BIN, "busbard")
 SHARED = os.environ.get("BB_SHARED", "")
 MAPS = os.path.join(ROOT, "tests/integration/maps")
 EVER = ["--from", "1970-01-01T00:00:00Z", "--to", "2262-01-01T00:00:00Z"]
+# How long is waited where a test does not say it: nothing is measured there, and a machine may be busy.
+PATIENCE_S = 60
+PATIENCE_OF = {"status": 10, "settle": 200, **dict.fromkeys(
+    ("write", "import", "query", "last", "battery", "quarantine", "delete"), PATIENCE_S)}
 
 _failed = 0
 
@@ -59,7 +64,7 @@ def finish():
     sys.exit(1 if _failed else 0)
 
 
-def run(*words, stdin=None, timeout_s=120, env=None, text=True):
+def run(*words, stdin=None, timeout_s=240, env=None, text=True):
     """Runs busbar; returns a CompletedProcess with text output."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     done = subprocess.run([BUSBAR, *words], input=data, capture_output=True, timeout=timeout_s,
@@ -128,11 +133,11 @@ class Cluster:
             return ""
 
     def up(self):
-        done = run("cluster", "up", self.dir, timeout_s=60)
+        done = run("cluster", "up", self.dir, "--timeout", f"{PATIENCE_S}s", timeout_s=2 * PATIENCE_S)
         expect(done.returncode == 0, f"cluster up: status {done.returncode}: {done.stdout}{done.stderr}")
 
     def down(self):
-        done = run("cluster", "down", self.dir, timeout_s=60)
+        done = run("cluster", "down", self.dir, "--timeout", f"{PATIENCE_S}s", timeout_s=2 * PATIENCE_S)
         expect(done.returncode == 0, f"cluster down: status {done.returncode}: {done.stderr}")
 
     def kill(self, node, signal_name="KILL"):
@@ -140,13 +145,15 @@ class Cluster:
         expect(done.returncode == 0, f"cluster kill {node}: {done.stderr}")
 
     def restart(self, node):
-        done = run("cluster", "restart", self.dir, node, timeout_s=60)
+        done = run("cluster", "restart", self.dir, node, "--timeout", f"{PATIENCE_S}s", timeout_s=3 * PATIENCE_S)
         expect(done.returncode == 0, f"cluster restart {node}: {done.stdout}{done.stderr}")
 
     def client(self, role="client"):
         return os.path.join(self.dir, f"{role}.yaml")
 
     def cli(self, *words, role="client", **options):
+        if words[0] in PATIENCE_OF and "--timeout" not in words:
+            words += ("--timeout", f"{PATIENCE_OF[words[0]]}s")
         return run("-c", self.client(role), *words, **options)
 
     def good(self, *words, **options):
@@ -165,10 +172,20 @@ class Cluster:
         summary = json.loads(done.stdout) if done.stdout.strip() else {}
         return summary, done
 
+    def refused(self, named, *words, status=4, deadlines_s=(1, 5, 25), **options):
+        """Runs busbar with a deadline until it ends with `status` and names the reason. A deadline that passed before
+        a node could say why is tried again with a longer one; another status is a failure at once."""
+        for deadline_s in deadlines_s:
+            done = self.cli(*words, "--timeout", f"{deadline_s}s", **options)
+            expect(done.returncode == status, f"{words}: status {done.returncode}, expected {status}: {done.stderr[-600:]}")
+            if named in done.stderr:
+                return done
+        raise Failure(f"'{named}' is not in: {done.stderr[-600:]}")
+
     def status(self):
         return self.json("status")
 
-    def wait(self, what, condition, timeout_s=60):
+    def wait(self, what, condition, timeout_s=PATIENCE_S):
         """Polls `condition` until it is true; the deadline is a failure, not a measurement."""
         limit = time.monotonic() + timeout_s
         last = None
@@ -176,18 +193,19 @@ class Cluster:
             try:
                 if condition():
                     return
-            except (Failure, json.JSONDecodeError) as error:
-                last = error
+            except (Failure, json.JSONDecodeError, OSError, http.client.HTTPException) as error:
+                last = error  # a node that is not there yet refuses connections
             time.sleep(0.1)
         raise Failure(f"{what} did not happen within {timeout_s} s ({last or 'condition false'})")
 
-    def wait_in_step(self, timeout_s=90):
+    def wait_in_step(self, timeout_s=2 * PATIENCE_S):
         """Every node is up and lacks nothing."""
-        def in_step():
-            status = self.status()
-            return all(n["up"] and n["lag_chunks"] == 0 for n in status["nodes"]) \
-                and status["under_replicated"] == 0
-        self.wait("every replica in step", in_step, timeout_s)
+        self.wait("every replica in step", lambda: self.is_caught_up() and self.status()["under_replicated"] == 0, timeout_s)
+
+    def is_caught_up(self):
+        """Every node is up and lacks nothing but what was written just now: the partition of a chunk that not all
+        replicas have told of counts as under-replicated, so while something is written there nearly always is one."""
+        return all(n["up"] and n["lag_chunks"] == 0 for n in self.status()["nodes"])
 
     def count(self, *words, **options):
         """Points in answers, over all metrics."""

@@ -11,7 +11,7 @@ import threading
 import time
 
 import cluster
-from cluster import BUSBAR, BUSBARD, EVER, Cluster, case, expect
+from cluster import BUSBAR, BUSBARD, EVER, PATIENCE_S, Cluster, case, expect
 
 BATTERIES, SECONDS, METRICS = 100, 480, 16
 TOTAL = BATTERIES * SECONDS * METRICS
@@ -38,13 +38,13 @@ class Load:
             if found:
                 self.acked = int(found.group(1))
 
-    def wait_for(self, points, timeout_s=60):
+    def wait_for(self, points, timeout_s=3 * PATIENCE_S):
         limit = time.monotonic() + timeout_s
         while self.acked < points and self.process.poll() is None:
             expect(time.monotonic() < limit, f"{points} points were not acknowledged in {timeout_s} s")
             time.sleep(0.05)
 
-    def finish(self, timeout_s=120):
+    def finish(self, timeout_s=4 * PATIENCE_S):
         """(exit status, summary)"""
         try:
             self.process.wait(timeout=timeout_s)
@@ -54,6 +54,13 @@ class Load:
         self.reader.join(timeout=10)
         out = self.process.stdout.read()
         return self.process.returncode, json.loads(out) if out.strip() else {}
+
+    def end(self):
+        """Ends it before its time; nothing that was sent has failed. Returns the points, all of them acknowledged."""
+        self.process.terminate()
+        status, summary = self.finish()
+        expect(status == 0 and summary["acked_points"] == summary["points"] > 0, f"{status} {summary} {self.lines[-3:]}")
+        return summary["points"]
 
     def __enter__(self):
         return self
@@ -65,7 +72,7 @@ class Load:
 
 
 def alone(node):
-    return ["--consistency", "one", "--node", node, "--timeout", "60s"]
+    return ["--consistency", "one", "--node", node]
 
 
 def expect_all(load, total):
@@ -81,7 +88,7 @@ def killed_under_load(group):
         group.kill("n2")
         expect(group.pid("n2") == 0, "n2 still runs")
         at_kill = load.acked
-        expect(group.count("--timeout", "30s") >= at_kill, "acknowledged points are not readable")
+        expect(group.count() >= at_kill, "acknowledged points are not readable")
         load.wait_for(TOTAL // 2)
         group.restart("n2")
         expect_all(load, TOTAL)
@@ -156,7 +163,7 @@ def all_killed(group):
             load.process.wait()
         group.up()
         group.wait_in_step()
-        found = group.count(*month, "--timeout", "60s")
+        found = group.count(*month)
         expect(acked > 0 and found >= acked, f"{found} points, acknowledged {acked}")
         counts = {node: group.count(*month, *alone(node)) for node in group.nodes()}
         expect(set(counts.values()) == {found}, f"replicas differ: {counts}, all together {found}")
@@ -165,7 +172,7 @@ def all_killed(group):
 def drained(group):
     with case("SIGTERM under load drains: exit status 0, nothing unknown"):
         group.kill("n2", "TERM")
-        group.wait("n2 has ended", lambda: group.pid("n2") == 0, 30)
+        group.wait("n2 has ended", lambda: group.pid("n2") == 0)
         with open(os.devnull, "wb") as null, \
                 subprocess.Popen([BUSBARD, "--config", group.path("n2", "busbard.yaml")],
                                  stdin=null, stdout=null, stderr=null) as node:
@@ -175,7 +182,7 @@ def drained(group):
                     total = 50 * 240 * METRICS
                     load.wait_for(total // 5)
                     node.send_signal(signal.SIGTERM)
-                    code = node.wait(timeout=30)
+                    code = node.wait(timeout=PATIENCE_S)
                     expect_all(load, total)
                 expect(code == 0, f"the node ended with {code}")
             finally:
@@ -188,7 +195,7 @@ def drained(group):
 def read_after_write(group):
     """One node after the other dies and returns while a writer reads back what it just wrote."""
     with case("with one node down at any time no operation fails, and a read sees every write before it"):
-        stop, trouble = threading.Event(), []
+        stop, trouble, returned = threading.Event(), [], []
 
         def disturb():
             try:
@@ -199,7 +206,8 @@ def read_after_write(group):
                         group.restart(node)
                         return
                     group.restart(node)
-                    group.wait_in_step()
+                    group.wait(f"{node} in step", group.is_caught_up)
+                    returned.append(node)
                     if stop.wait(0.3):
                         return
             except Exception as error:  # told by the case
@@ -207,20 +215,19 @@ def read_after_write(group):
         helper = threading.Thread(target=disturb)
         helper.start()
         try:
-            limit = time.monotonic() + 12
+            limit = time.monotonic() + 4 * PATIENCE_S
             written = 0
-            while time.monotonic() < limit and not trouble:
-                summary, done = group.write(f"p,battery=echo v={written} {1_600_000_000 * 10**9 + written}\n",
-                                            "--timeout", "20s")
+            while (written <= 20 or len(returned) < 4) and time.monotonic() < limit and not trouble:
+                summary, done = group.write(f"p,battery=echo v={written} {1_600_000_000 * 10**9 + written}\n")
                 expect(done.returncode == 0 and summary["acked_points"] == 1, f"write {written}: {done.stderr} {summary}")
                 written += 1
-                found = group.count("--battery", "echo", "--timeout", "20s")
+                found = group.count("--battery", "echo")
                 expect(found == written, f"after {written} acknowledged writes a read sees {found}")
         finally:
             stop.set()
             helper.join()
         expect(not trouble, f"{trouble}")
-        expect(written > 20, f"only {written} writes")
+        expect(written > 20 and len(returned) >= 4, f"only {written} writes, and {returned} have died and returned")
         group.wait_in_step()
 
 
@@ -265,29 +272,29 @@ def damaged(group):
 
 def restarted(group):
     with case("a stop and start of the whole cluster keeps everything"):
-        before = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
-        means = group.good("query", *EVER, "--agg", "count,min,max,sum,mean", "-o", "csv", "--timeout", "60s")
+        before = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv")
+        means = group.good("query", *EVER, "--agg", "count,min,max,sum,mean", "-o", "csv")
         group.down()
         for node in group.nodes():
             expect(group.pid(node) == 0, f"{node} still runs")
         group.up()
-        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv")
         expect(after == before, "answers differ from those before the stop")
     with case("settle leaves nothing unsealed or untrimmed, and changes no answer"):
-        group.good("settle", "--timeout", "120s", timeout_s=150)
+        group.good("settle")
         group.wait("status shows it, too", lambda: all(
-            (n["unsealed_chunks"], n["untrimmed_chunks"]) == (0, 0) for n in group.status()["nodes"]), 10)
-        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+            (n["unsealed_chunks"], n["untrimmed_chunks"]) == (0, 0) for n in group.status()["nodes"]))
+        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv")
         expect(after == before, "answers differ from those before settling")
     with case("each replica alone gives the same text"):
         for node in group.nodes():
-            after = group.good("query", *EVER, "--agg", "count,min,max,sum,mean", *alone(node), "-o", "csv", "--timeout", "60s")
+            after = group.good("query", *EVER, "--agg", "count,min,max,sum,mean", *alone(node), "-o", "csv")
             expect(after == means, f"{node} answers differently")
     with case("settled data survive a SIGKILL of every node"):
         for node in group.nodes():
             group.kill(node)
         group.up()
-        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s")
+        after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv")
         expect(after == before, "answers differ from those before")
 
 
