@@ -16,7 +16,7 @@
 #define S_STILL_MIN  20u // looks in a row
 #define S_LOOKS_MAX  200u
 #define S_LOOK_NS    (50 * BB_NS_PER_MS)
-#define S_TIMEOUT_MS 10000
+#define S_TIMEOUT_MS 60000
 
 typedef struct {
     void *context, *socket;
@@ -128,7 +128,7 @@ static double s_other_ms(busbar_client_t *client)
                                   .level = BUSBAR_ONE,
                                   .metrics = &metric,
                                   .metric_count = 1,
-                                  .timeout_ns = 5 * BUSBAR_SECOND};
+                                  .timeout_ns = 60 * BUSBAR_SECOND};
     busbar_rows_t *rows = NULL;
     busbar_row_t row;
     busbar_fault_t fault = {0};
