@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Nodes on IPv6 addresses: clients, peers and HTTP reach them, and what is wrong names the address in brackets."""
-import os
 import re
 import socket
 import subprocess
 import urllib.request
 
-from cluster import BUSBARD, Cluster, case, expect, finish, skip
+from cluster import BUSBARD, Cluster, case, expect, finish, run, skip
 
 
 def has_ipv6():
@@ -60,8 +59,7 @@ def main():
     with Cluster("--nodes", "3", start=False) as group:
         first = on_ipv6(group)
         with case("three nodes on [::1] become ready, and their addresses are shown in brackets"):
-            done = subprocess.run([os.path.join(os.path.dirname(BUSBARD), "busbar"), "cluster", "up", group.dir],
-                                  capture_output=True, text=True, timeout=60, check=False)
+            done = run("cluster", "up", group.dir, "--timeout", "60s")
             expect(done.returncode == 0, done.stdout + done.stderr)
             expect(f"tcp://[::1]:{first}" in done.stdout, done.stdout)
         with case("a write at local_quorum is read at every node"):
@@ -71,7 +69,7 @@ def main():
             for node in group.nodes():
                 expect(group.count("--consistency", "one", "--node", node) == 1, node)
         with case("HTTP answers there"):
-            with urllib.request.urlopen(f"http://[::1]:{first + 3}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://[::1]:{first + 3}/readyz", timeout=60) as answer:
                 expect(answer.status == 200, answer.status)
     with Cluster("--nodes", "1", start=False) as group, socket.socket(socket.AF_INET6) as taken:
         first = on_ipv6(group)
@@ -79,7 +77,7 @@ def main():
             taken.bind(("::1", first))
             taken.listen(1)
             done = subprocess.run([BUSBARD, "--config", group.path("n1", "busbard.yaml")], capture_output=True,
-                                  text=True, timeout=20, check=False)
+                                  text=True, timeout=60, check=False)
             expect(done.returncode == 5 and f"[::1]:{first}" in done.stderr and "client port" in done.stderr,
                    f"{done.returncode}: {done.stderr[-400:]}")
     finish()

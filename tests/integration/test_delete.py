@@ -67,7 +67,7 @@ def main():
             done = group.cli("write", "-", stdin=points("b2", count=3))
             expect(done.returncode == 1 and "generation" in done.stderr, done.stderr)
             group.restart("n3")
-            group.wait("n3 without b2", lambda: everywhere(group, "b2") == [0, 0, 0], 60)
+            group.wait("n3 without b2", lambda: everywhere(group, "b2") == [0, 0, 0])
             fleet.terminate()
             fleet.wait()
         with case("the battery is written again with the generation of the delete"):
@@ -78,7 +78,7 @@ def main():
             deleted(group, "--battery", "b2", "--generation", str(generation))
             expect(everywhere(group, "b2") == [7, 7, 7], str(everywhere(group, "b2")))
         with case("settled and started again, each node alone says the same"):
-            group.good("settle", "--timeout", "100s")
+            group.good("settle")
             for node in ("n1", "n2", "n3"):
                 group.kill(node)
                 group.restart(node)

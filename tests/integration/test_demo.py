@@ -21,7 +21,7 @@ def start_demo():
 
 def finish_demo(demo):
     try:
-        out, _ = demo.communicate(timeout=240)
+        out, _ = demo.communicate(timeout=400)
     except subprocess.TimeoutExpired:
         os.killpg(demo.pid, signal.SIGTERM)  # its trap stops the cluster
         out, _ = demo.communicate(timeout=60)

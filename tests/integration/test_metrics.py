@@ -23,7 +23,7 @@ def address(group, node):
 
 
 def get(group, node, path, method="GET"):
-    connection = http.client.HTTPConnection(*address(group, node), timeout=10)
+    connection = http.client.HTTPConnection(*address(group, node), timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -47,7 +47,7 @@ def total(text, name):
 
 def raw(group, node, data):
     """Sends bytes, returns what comes until the other side closes."""
-    with socket.create_connection(address(group, node), timeout=10) as link:
+    with socket.create_connection(address(group, node), timeout=60) as link:
         try:
             link.sendall(data)
             got = b""
@@ -129,7 +129,7 @@ def main():
                     expect(re.fullmatch(rf"ts=\S+Z level=(debug|info|warning|error) actor=\S+(?: {pair})+", line), line)
                     expect(" msg=" in line and secret not in line, line)
         with case("a slow client does not hold up others"):
-            with socket.create_connection(address(group, "n1"), timeout=10) as link:
+            with socket.create_connection(address(group, "n1"), timeout=60) as link:
                 link.sendall(b"GET /met")
                 expect(get(group, "n1", "/healthz")[0] == 200, "no answer beside a slow client")
     cluster.finish()

@@ -43,7 +43,7 @@ def load(group, plans, between=None):
             helper = threading.Thread(target=between, args=(i,)) if between else None
             if helper:
                 helper.start()
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=600)
             if helper:
                 helper.join()
         expect(process.returncode == 0, f"import {plan}: status {process.returncode}: {err.decode()[-800:]}")
@@ -54,9 +54,9 @@ def load(group, plans, between=None):
 
 def whole(group, *words):
     """Text of both questions that are compared: one bucket, and 15-minute means."""
-    one = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", "--timeout", "60s", *words)
+    one = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv", *words)
     means = group.good("query", *EVER, "--agg", "count,mean", "--every", "15m", "-o", "csv",
-                       "--timeout", "120s", *words, timeout_s=200)
+                       "--timeout", "200s", *words)
     return one, means
 
 
@@ -120,7 +120,7 @@ def main():
             expect(answers is not None, "no answer to check")
             check_means(series, answers[1])
         with case("the same answers after everything is sealed and merged"):
-            group.good("settle", "--timeout", "120s", timeout_s=150)
+            group.good("settle")
             expect(whole(group) == answers, "answers differ from those before")
 
     with Cluster("--nodes", "3") as group:

@@ -9,7 +9,8 @@ import shutil
 import time
 
 import cluster
-from cluster import EVER, Cluster, case, expect, run
+from cluster import EVER, PATIENCE_S, Cluster, case, expect, run
+from machine import Machine, promised
 from test_damage import PAGE, mislead
 from test_metrics import get, total
 
@@ -33,7 +34,7 @@ def alone(group, node):
 def fill(group):
     for day in DAYS:
         group.good("simulate", "--batteries", str(BATTERIES), "--duration", "30m", "--start", f"{day}T06:00:00Z")
-    group.good("settle", timeout_s=120)
+    group.good("settle")
     for node in group.nodes():
         expect(metric(group, node, "busbar_untrimmed_chunks") == 0, f"{node}: journals still have chunks")
     return alone(group, "n1")[1]
@@ -47,14 +48,14 @@ def lost_disk(group, points):
         os.mkdir(group.path("n3", "data"), 0o700)
         begin = time.monotonic()
         run("cluster", "restart", group.dir, "n3", "--timeout", "100ms", timeout_s=60)
-        group.wait("n3 counts", lambda: get(group, "n3", "/readyz")[0] == 200, 60)
+        group.wait("n3 counts", lambda: get(group, "n3", "/readyz")[0] == 200)
         took = time.monotonic() - begin
         fetched = metric(group, "n3", "busbar_sync_bytes_total")
         print(f"# {points} points, {size / 1e6:.1f} MB of segments: counted again after {took:.1f} s; "
               f"{fetched / 1e6:.1f} MB fetched, {fetched / 1e6 / took:.1f} MB/s")
         expect(fetched > 0, "nothing came by segment sync")
         expect(alone(group, "n3") == (0, points), f"{alone(group, 'n3')} at n3 alone, {points} were acknowledged")
-        group.wait_in_step(30)
+        group.wait_in_step()
 
 
 def damaged_segment(group, points):
@@ -65,12 +66,13 @@ def damaged_segment(group, points):
         expect(os.path.getsize(path) > 3 * PAGE, "the segment is too small to tell")
         group.restart("n2")
         group.cli("scrub")
-        begin = time.monotonic()
-        group.wait("the segment is replaced", lambda: metric(group, "n2", "busbar_sync_repaired_total") >= 1, 60)
-        took = time.monotonic() - begin
-        print(f"# repaired {took:.1f} s after it was looked for; "
-              f"{metric(group, 'n2', 'busbar_sync_bytes_total') / 1e6:.1f} MB fetched")
-        group.wait("every point at n2 alone", lambda: alone(group, "n2") == (0, points), 20)
+        with Machine(group.folder) as machine:
+            begin = time.monotonic()
+            group.wait("the segment is replaced", lambda: metric(group, "n2", "busbar_sync_repaired_total") >= 1,
+                       4 * PATIENCE_S)
+            promised(machine, "repaired", 60, time.monotonic() - begin)
+        print(f"# {metric(group, 'n2', 'busbar_sync_bytes_total') / 1e6:.1f} MB fetched")
+        group.wait("every point at n2 alone", lambda: alone(group, "n2") == (0, points))
         expect(not os.path.exists(os.path.dirname(path)), "the damaged folder is still there")
 
 

@@ -48,7 +48,7 @@ def main():
             with case(f"after its return every replica alone has every point, at once and when settled ({victim})"):
                 group.wait_in_step()
                 all_replicas_alone(group, seed * TOTAL)
-                group.good("settle", "--timeout", "60s", timeout_s=90)
+                group.good("settle")
                 all_replicas_alone(group, seed * TOTAL)
         with case("a read at local_quorum of all batteries is complete at every coordinator"):
             expect(group.count() == 2 * TOTAL, "points are missing")

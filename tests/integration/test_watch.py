@@ -36,7 +36,7 @@ def main():
             group.wait_in_step()
             expect(len(events(group, "--node", "n2", "--consistency", "one")) == 20, "n2 lacks events")
         with case("journals are let go once the rules have seen all"):
-            group.good("settle", "--timeout", "60s")
+            group.good("settle")
     cluster.finish()
 
 
