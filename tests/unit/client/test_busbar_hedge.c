@@ -79,7 +79,7 @@ static uint32_t s_warm(fake_cluster_t *cluster, busbar_client_t *client)
         before[n] = atomic_load(&cluster->nodes[n].queries);
     }
     for (int i = 0; i < 40; i++) {
-        assert_true(s_read(client, 3 * S));
+        assert_true(s_read(client, 30 * S));
     }
     uint32_t most = 0;
     for (uint32_t n = 1; n < 3; n++) {
@@ -108,7 +108,7 @@ static void a_silent_node_is_not_waited_for(void **state)
     busbar_client_t *client = s_open(cluster, false);
     for (int round = 0; round < ROUNDS && s_stats(client).hedges_won == 0; round++) {
         fake_mood(cluster, s_warm(cluster, client), FAKE_SILENT, 1);
-        assert_true(s_read(client, 3 * S));
+        assert_true(s_read(client, 30 * S));
     }
     assert_true(s_stats(client).hedges_won > 0);
     busbar_close(&client);
@@ -124,14 +124,19 @@ static void a_bad_second_answer_is_no_answer(void **state)
     fake_cluster_t *cluster = s_cluster();
     busbar_client_t *client = s_open(cluster, false);
     for (size_t i = 0; i < BB_COUNT_OF(moods); i++) {
-        uint32_t first = s_warm(cluster, client);
-        for (uint32_t n = 0; n < 3; n++) {
-            fake_mood(cluster, n, n == first ? FAKE_SILENT : moods[i], 1);
+        bool is_complete = false; // with ten times the time if a busy machine took the first
+        for (int64_t timeout_ns = 9 * S / 10; timeout_ns < 100 * S && !is_complete;
+             timeout_ns *= 10) {
+            uint32_t first = s_warm(cluster, client);
+            for (uint32_t n = 0; n < 3; n++) {
+                fake_mood(cluster, n, n == first ? FAKE_SILENT : moods[i], 1);
+            }
+            is_complete = s_read(client, timeout_ns);
+            for (uint32_t n = 0; n < 3; n++) {
+                fake_mood(cluster, n, FAKE_NORMAL, -1);
+            }
         }
-        assert_true(s_read(client, 9 * S / 10));
-        for (uint32_t n = 0; n < 3; n++) {
-            fake_mood(cluster, n, FAKE_NORMAL, -1);
-        }
+        assert_true(is_complete);
     }
     bb_ignore(s_warm(cluster, client), "only that hedges are to be had");
     for (uint32_t n = 0; n < 3; n++) {
@@ -150,7 +155,7 @@ static void hedges_can_be_switched_off(void **state)
     fake_cluster_t *cluster = s_cluster();
     busbar_client_t *client = s_open(cluster, true);
     fake_mood(cluster, s_warm(cluster, client), FAKE_SILENT, 1);
-    assert_true(s_read(client, S));
+    assert_true(s_read(client, 3 * S));
     assert_int_equal(s_stats(client).small_reads, 0);
     busbar_close(&client);
     fake_cluster_free(cluster);

@@ -144,6 +144,31 @@ static void raw_rows_come_once_and_in_order(void **state)
     fake_cluster_free(cluster);
 }
 
+// How much time a query gets. A silent node takes a share of it, so the first is short; when the
+// machine stands still for most of that, the next one shows that nothing else was the reason.
+static const int64_t s_patience_ns[] = {450 * MS, 9 * S, 60 * S};
+
+// Reads while one node is in a bad mood; false: the time was over before the answer was complete.
+static bool s_reads_in_bad_mood(fake_mood_t mood, int64_t timeout_ns)
+{
+    fake_cluster_t *cluster = fake_cluster_new(3, NULL);
+    s_store(cluster);
+    cluster->page_rows = 30;
+    busbar_client_t *client = s_open(cluster, NULL);
+    fake_mood(cluster, 1, mood, 3);
+    busbar_query_t query = s_raw;
+    query.timeout_ns = timeout_ns;
+    s_answer_t answer = s_read(cluster, client, &query);
+    assert_true(answer.rows < BATTERIES * ROWS || answer.complete);
+    bool is_whole = answer.status == BUSBAR_OK && answer.complete;
+    if (is_whole) {
+        assert_int_equal(answer.rows, BATTERIES * ROWS);
+    }
+    busbar_close(&client);
+    fake_cluster_free(cluster);
+    return is_whole;
+}
+
 // Goal: bad moods of one node cost retries and nothing else: no row lost, doubled or out of order.
 static void bad_moods_of_one_node_change_nothing(void **state)
 {
@@ -151,19 +176,11 @@ static void bad_moods_of_one_node_change_nothing(void **state)
     const fake_mood_t moods[] = {FAKE_BUSY,     FAKE_GARBAGE,     FAKE_WRONG_KIND, FAKE_NOT_REPLICA,
                                  FAKE_STOPPING, FAKE_UNAVAILABLE, FAKE_SILENT,     FAKE_DISCONNECT};
     for (size_t i = 0; i < sizeof moods / sizeof moods[0]; i++) {
-        fake_cluster_t *cluster = fake_cluster_new(3, NULL);
-        s_store(cluster);
-        cluster->page_rows = 30;
-        busbar_client_t *client = s_open(cluster, NULL);
-        fake_mood(cluster, 1, moods[i], 3);
-        busbar_query_t query = s_raw;
-        query.timeout_ns = 450 * MS;
-        s_answer_t answer = s_read(cluster, client, &query);
-        assert_int_equal(answer.status, BUSBAR_OK);
-        assert_true(answer.complete);
-        assert_int_equal(answer.rows, BATTERIES * ROWS);
-        busbar_close(&client);
-        fake_cluster_free(cluster);
+        bool is_whole = false;
+        for (size_t try = 0; try < BB_COUNT_OF(s_patience_ns) && !is_whole; try++) {
+            is_whole = s_reads_in_bad_mood(moods[i], s_patience_ns[try]);
+        }
+        assert_true(is_whole);
     }
 }
 
@@ -206,10 +223,14 @@ static void missing_partitions_are_asked_elsewhere_or_named(void **state)
     assert_int_equal(answer.rows, BATTERIES * ROWS);
     atomic_store(&cluster->nodes[2].missing_partition, 2);
     busbar_query_t query = s_raw;
-    query.timeout_ns = 300 * MS; // how long nobody can serve it
-    answer = s_read(cluster, client, &query);
+    query.timeout_ns =
+        300 * MS; // how long nobody can serve it; on a busy machine not even the rest
+    do {
+        answer = s_read(cluster, client, &query);
+        assert_false(answer.complete);
+        query.timeout_ns *= 10;
+    } while (answer.missing_count != 1 && query.timeout_ns <= 30 * S);
     assert_int_equal(answer.status, BUSBAR_OK);
-    assert_false(answer.complete);
     assert_int_equal(answer.missing_count, 1);
     assert_int_equal(answer.missing[0], 2);
     assert_true(answer.rows > 0 && answer.rows < BATTERIES * ROWS);
