@@ -176,7 +176,9 @@ class Cluster:
         """Runs busbar with a deadline until it ends with `status` and names the reason. A deadline that passed before
         a node could say why is tried again with a longer one; another status is a failure at once."""
         for deadline_s in deadlines_s:
+            begin = time.monotonic()
             done = self.cli(*words, "--timeout", f"{deadline_s}s", **options)
+            done.late_s = time.monotonic() - begin - deadline_s
             expect(done.returncode == status, f"{words}: status {done.returncode}, expected {status}: {done.stderr[-600:]}")
             if named in done.stderr:
                 return done

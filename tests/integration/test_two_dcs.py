@@ -4,12 +4,14 @@
 count it and can be cut: both sides go on at local_quorum, what needs the other side is refused by its name, what was
 missed arrives after healing, and what each_quorum acknowledged survives the loss of a whole data centre."""
 import contextlib
+import json
 import os
 import re
 import threading
 import time
 
-from cluster import Cluster, case, expect, finish
+from cluster import PATIENCE_S, Cluster, case, expect, finish
+from machine import Machine, promised
 from forwarder import Forwarder
 from test_failover import Load
 from test_metrics import get, total
@@ -78,7 +80,7 @@ class Side:
 
 
 def load(group, dc, seed, seconds):
-    return Load(Side(group, dc), seed, speed="max", batteries=BATTERIES, seconds=seconds, timeout="5s",
+    return Load(Side(group, dc), seed, speed="max", batteries=BATTERIES, seconds=seconds, timeout=f"{PATIENCE_S}s",
                 start=f"2026-01-0{seed}T00:00:00Z", level="local_quorum")
 
 
@@ -90,7 +92,7 @@ def in_step(group, nodes, points):
     """Every node alone has all points."""
     for node in nodes:
         dc = "dc1" if node in NEAR else "dc2"
-        found = group.count("--consistency", "one", "--node", node, "--timeout", "5s", role=dc)
+        found = group.count("--consistency", "one", "--node", node, role=dc)
         if found != points:
             return False
     return True
@@ -103,10 +105,10 @@ def healthy(group, link):
         before = metric(group, ["n1"], "busbar_journal_sync_bytes_total")
         with load(group, "dc1", 1, 600) as writing:
             expect(writing.finish()[1]["acked_points"] == points, f"{writing.lines[-2:]}")
-        group.wait("both sides in step", lambda: in_step(group, NEAR + FAR, points), 20)
+        group.wait("both sides in step", lambda: in_step(group, NEAR + FAR, points))
         # Metrics are of when a store published them last, which is up to a second ago.
         group.wait("n1's metrics tell of all points", lambda: sum(
-            metric(group, ["n1"], f"busbar_{where}_points") for where in ("head", "segment")) >= points, 20)
+            metric(group, ["n1"], f"busbar_{where}_points") for where in ("head", "segment")) >= points)
         payload = metric(group, ["n1"], "busbar_journal_sync_bytes_total") - before
         crossed = sum(count for (node, what), count in link.bytes.items() if node in FAR and what == "bulk")
         print(f"# {crossed} bytes crossed for {payload:.0f} journaled: {crossed / payload:.3f}", flush=True)
@@ -129,7 +131,9 @@ def cut_off(group, link, points):
     points += 300 * BATTERIES * METRICS
     between = latency(group, NEAR)
     link.whole.clear()
-    with case("cut off: both sides go on at local_quorum, not one write fails, from the first moment on"):
+    cut = time.monotonic()
+    with case("cut off: both sides go on at local_quorum, not one write fails, from the first moment on"), \
+            Machine(group.folder) as machine:
         loads = [load(group, "dc1", 3, 1000), load(group, "dc2", 4, 1000)]
         ends = [writing.finish() for writing in loads]
         wanted = 1000 * BATTERIES * METRICS
@@ -140,24 +144,25 @@ def cut_off(group, link, points):
         usual = (between[0] - before[0]) / (between[1] - before[1])
         now = (after[0] - between[0]) / (after[1] - between[1])
         print(f"# mean acknowledgement {1e3 * usual:.1f} ms before, {1e3 * now:.1f} ms in the cut", flush=True)
-        expect(now < 2 * usual + 0.05, f"acknowledged after {now} s, before the cut after {usual} s")
+        # Who waits for the other side waits for seconds. There are two loads now, and the machine may do more.
+        allowed = (2 * usual + 0.05) * machine.factor() + machine.stalled()[1]
+        expect(now < allowed, f"acknowledged after {now} s, before the cut after {usual} s: {machine.tell()}")
         for dc, seed in (("dc1", 3), ("dc2", 4)):
             expect(group.count("--from", f"2026-01-0{seed}T00:00:00Z", "--to", f"2026-01-0{seed + 1}T00:00:00Z",
                                role=dc) == wanted, f"{dc} does not read what it wrote")
     with case("cut off: each_quorum, quorum and all are refused, naming the data centre and what it lacks"):
-        group.wait("the cut is noticed", lambda: group.json("status", role="dc1")["under_replicated"] > 0, 10)
+        group.wait("the cut is noticed", lambda: group.json("status", role="dc1")["under_replicated"] > 0)
         for words in ([], ["--consistency", "each_quorum"], ["--consistency", "quorum"], ["--consistency", "all"]):
-            begin = time.monotonic()
-            summary, done = group.write(LINE.format("refused", 1, 1), *words, "--timeout", "1s", role="dc1")
-            expect(done.returncode == 4 and summary["acked_points"] == 0, f"{words}: {done.returncode} {summary}")
-            wanted = "3 of 4 in all" if "quorum" in words else "dc2 has 0 of the"
-            expect(wanted in done.stderr, f"{words}: {done.stderr}")
-            expect(time.monotonic() - begin < 5, f"{words}: took too long")
+            named = "3 of 4 in all" if "quorum" in words else "dc2 has 0 of the"
+            with Machine(group.folder) as machine:
+                done = group.refused(named, "write", *words, "-o", "json", role="dc1", stdin=LINE.format("refused", 1, 1))
+                expect(json.loads(done.stdout)["acked_points"] == 0, f"{words}: {done.stdout}")
+                promised(machine, "refused, past its deadline,", 4, done.late_s)
     with case("cut off: status and metrics say how far the other side is behind, in chunks and seconds"):
         status = group.json("status", role="dc1")
         far = [dc for dc in status["data_centres"] if dc["name"] == "dc2"][0]
-        expect(far["lag_chunks"] > 0 and 0.3 < far["lag_s"] < 60, f"{far}")
-        expect(metric(group, ["n1"], "busbar_dc_lag_seconds") > 0.3, "no lag in the metrics")
+        expect(far["lag_chunks"] > 0 and 0.3 < far["lag_s"] < time.monotonic() - cut + 1, f"{far}")
+        group.wait("a lag in the metrics", lambda: metric(group, ["n1"], "busbar_dc_lag_seconds") > 0.3)
         expect(status["default_write_level"] == "each_quorum", f"{status['default_write_level']}")
     return points
 
@@ -165,11 +170,12 @@ def cut_off(group, link, points):
 def heals(group, link, points):
     link.whole.set()
     with case("healed: every node has everything within 30 s, and nobody is behind"):
-        begin = time.monotonic()
-        group.wait("all six in step", lambda: in_step(group, NEAR + FAR, points), 30)
-        print(f"# equal {time.monotonic() - begin:.1f} s after healing", flush=True)
+        with Machine(group.folder) as machine:
+            begin = time.monotonic()
+            group.wait("all six in step", lambda: in_step(group, NEAR + FAR, points), 4 * PATIENCE_S)
+            promised(machine, "equal", 30, time.monotonic() - begin)
         group.wait("no lag", lambda: all(dc["lag_chunks"] == 0 for dc in
-                                         group.json("status", role="dc1")["data_centres"]), 10)
+                                         group.json("status", role="dc1")["data_centres"]))
 
 
 def one_is_lost(group):
@@ -179,7 +185,7 @@ def one_is_lost(group):
         expect(done.returncode == 0 and summary["acked_points"] == 500, f"{done.stderr}")
         for node in NEAR:
             group.kill(node)
-        found = group.count("--metric", "kept_v", "--timeout", "20s", role="dc2")
+        found = group.count("--metric", "kept_v", role="dc2")
         expect(found == 500, f"{found} of 500 points are left")
         summary, done = group.write(LINE.format("after", 1, 7), "--consistency", "local_quorum", role="dc2")
         expect(done.returncode == 0 and summary["acked_points"] == 1, f"{done.stderr}")
