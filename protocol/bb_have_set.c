@@ -244,17 +244,16 @@ bool bb_have_set_is_equal(const bb_have_set_t *self, const bb_have_set_t *other)
 
 bb_error_t bb_have_set_union(bb_have_set_t *self, const bb_have_set_t *other)
 {
+    bb_error_t first_error = BB_OK;
     for (uint32_t i = 0; i < other->stream_count; i++) {
         for (uint32_t r = 0; r < other->streams[i].range_count; r++) {
             bb_seq_range_t range = other->streams[i].ranges[r];
             bb_error_t error = bb_have_set_add(self, &other->streams[i].stream, range.first_seq,
                                                range.last_seq, NULL);
-            if (error != BB_OK) {
-                return error;
-            }
+            first_error = first_error == BB_OK ? error : first_error;
         }
     }
-    return BB_OK;
+    return first_error;
 }
 
 uint64_t bb_have_set_count(const bb_have_set_t *self)

@@ -71,7 +71,8 @@ bool bb_have_set_contains_range(const bb_have_set_t *self, const bb_stream_t *st
 // True when every dot of `other` is in `self`.
 bool bb_have_set_includes(const bb_have_set_t *self, const bb_have_set_t *other);
 bool bb_have_set_is_equal(const bb_have_set_t *self, const bb_have_set_t *other);
-// self = self united with other. BB_ERR_LIMIT as in _add; self may then hold a part of other.
+// self = self united with other. BB_ERR_LIMIT as in _add: self then holds what there was room for,
+// range by range.
 BB_MUST_CHECK bb_error_t bb_have_set_union(bb_have_set_t *self, const bb_have_set_t *other);
 // How many dots of `other` are not in `self`; UINT64_MAX when there are more.
 uint64_t bb_have_set_lacks_count(const bb_have_set_t *self, const bb_have_set_t *other);

@@ -276,7 +276,9 @@ static void test_limits(void **state)
     assert_int_equal(s_add(&set, 0, 2000, 2000), BB_ERR_LIMIT);
     bb_have_set_clear(&before);
     assert_int_equal(s_add(&before, 0, 2000, 2000), BB_OK);
+    assert_int_equal(s_add(&before, 1, 1, 1), BB_OK);
     assert_int_equal(bb_have_set_union(&set, &before), BB_ERR_LIMIT);
+    assert_int_equal(bb_have_set_lacks_count(&set, &before), 1); // the rest had room
     bb_have_set_clear(&before);
     for (uint32_t i = 1; i < BB_STREAMS_MAX; i++) {
         assert_int_equal(s_add(&set, i, 1, 1), BB_OK);
