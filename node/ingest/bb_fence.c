@@ -2,6 +2,7 @@
 #include "node/ingest/bb_fence.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/bb_hedge.h"
 
@@ -245,18 +246,6 @@ void bb_fence_hedge(bb_fence_t *self, int64_t now_mono_ns)
     }
 }
 
-uint64_t bb_fence_few_id(const bb_fence_t *self, uint32_t node)
-{
-    BB_ASSERT(self && node < BB_NODES_MAX);
-    uint64_t request_id = 0;
-    for (const s_read_t *read = self->waiting; read; read = read->next) {
-        if (read->request_id > request_id && s_is_few(read, node) && s_awaits_reports(read)) {
-            request_id = read->request_id;
-        }
-    }
-    return request_id;
-}
-
 void bb_fence_slow(bb_fence_t *self, uint32_t node, bool is_slow)
 {
     BB_ASSERT(self && node < BB_NODES_MAX);
@@ -328,25 +317,43 @@ void bb_fence_forget(bb_fence_t *self, const bb_forgotten_t *forgotten)
     }
 }
 
-uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote)
+// Whom a read that asks all needs an answer from: replicas here, and in other data centres.
+static void s_needs(const s_read_t *read, bool *is_near, bool *is_far)
 {
-    BB_ASSERT(self);
-    uint64_t request_id = 0;
+    // What a session has seen may be anywhere.
+    bool has_session = !bb_session_token_is_empty(&read->session);
+    *is_near = *is_far = false;
+    for (uint32_t i = 0; i < read->part_count && !*is_far; i++) {
+        bool awaits_reports = read->parts[i].state == S_REPORTS;
+        bool awaits_data = read->parts[i].state == S_DATA && has_session;
+        *is_near |= awaits_reports || awaits_data;
+        *is_far |= (awaits_reports && !read->is_local) || awaits_data;
+    }
+}
+
+void bb_fence_wanted_ids(const bb_fence_t *self, uint64_t *request_ids)
+{
+    BB_ASSERT(self && request_ids);
+    uint32_t node_count = bb_topology_node_count(self->topology);
+    uint64_t near_id = 0, far_id = 0;
+    memset(request_ids, 0, node_count * sizeof *request_ids);
     for (const s_read_t *read = self->waiting; read; read = read->next) {
-        bool asks_all = read->few_count == 0 || read->is_hedged;
-        bool is_younger = asks_all && read->request_id > request_id;
-        bool is_needed = !(is_remote && read->is_local);
-        // What a session has seen may be anywhere.
-        bool has_session = !bb_session_token_is_empty(&read->session);
-        for (uint32_t i = 0; i < read->part_count && is_younger; i++) {
-            if ((read->parts[i].state == S_REPORTS && is_needed) ||
-                (read->parts[i].state == S_DATA && has_session)) {
-                request_id = read->request_id;
-                break;
-            }
+        bool asks_all = read->few_count == 0 || read->is_hedged, is_near = false, is_far = false;
+        if (asks_all) {
+            s_needs(read, &is_near, &is_far);
+        }
+        near_id = is_near ? BB_MAX(near_id, read->request_id) : near_id;
+        far_id = is_far ? BB_MAX(far_id, read->request_id) : far_id;
+        bool asks_few = read->few_count > 0 && s_awaits_reports(read);
+        for (uint32_t i = 0; i < read->few_count && asks_few; i++) {
+            uint64_t *id = &request_ids[read->few[i]];
+            *id = BB_MAX(*id, read->request_id);
         }
     }
-    return request_id;
+    for (uint32_t node = 0; node < node_count; node++) {
+        bool is_here = bb_topology_node(self->topology, node)->dc_index == self->dc_index;
+        request_ids[node] = BB_MAX(request_ids[node], is_here ? near_id : far_id);
+    }
 }
 
 static void s_resolve(bb_fence_t *self, s_read_t *read, s_part_t *part, bb_error_t error)

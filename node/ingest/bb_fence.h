@@ -71,13 +71,11 @@ void bb_fence_peer(bb_fence_t *self, uint32_t node, bool is_barred);
 void bb_fence_forget(bb_fence_t *self, const bb_forgotten_t *forgotten);
 // The route score's verdict: a slow peer is asked last.
 void bb_fence_slow(bb_fence_t *self, uint32_t node, bool is_slow);
-// Reads that have asked few for long enough ask all from now on; before the next two.
+// Reads that have asked few for long enough ask all from now on; before the next one.
 void bb_fence_hedge(bb_fence_t *self, int64_t now_mono_ns);
-// The youngest request number that reads which ask few need an answer to from this node; 0: none.
-uint64_t bb_fence_few_id(const bb_fence_t *self, uint32_t node);
-// The youngest request number that other waiting reads need an answer to from replicas in this data
-// centre, or, when is_remote, in another one; 0: none. Looks at all parts of all waiting reads.
-uint64_t bb_fence_request_id(const bb_fence_t *self, bool is_remote);
+// For each of the node_count nodes, the youngest request number that waiting reads need an answer
+// to from it; 0: none. Looks at all parts of all waiting reads, once.
+void bb_fence_wanted_ids(const bb_fence_t *self, uint64_t *request_ids);
 // Looks at the view, the own have-sets and the time. Cheap when `is_changed` is false and no
 // deadline has passed; it must be true after reports, applies and changes of liveness.
 void bb_fence_step(bb_fence_t *self, int64_t now_mono_ns, bool is_changed);

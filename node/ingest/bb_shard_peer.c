@@ -485,23 +485,19 @@ static bb_error_t s_on_have(bb_shard_t *self, uint32_t node, const bb_message_t 
 void bb_shard_ask(bb_shard_t *self)
 {
     bool is_settling = self->settle_count > 0 && self->time.mono_ns >= self->settle_next_mono_ns;
+    uint64_t wanted_ids[BB_NODES_MAX];
     bb_fence_hedge(self->fence, self->time.mono_ns);
-    uint64_t local_request_id = bb_fence_request_id(self->fence, false);
-    uint64_t remote_request_id = bb_fence_request_id(self->fence, true);
-    uint32_t dc_index = bb_topology_node(self->topology, self->self_index)->dc_index;
+    bb_fence_wanted_ids(self->fence, wanted_ids);
     for (uint32_t node = 0; node < self->node_count; node++) {
         if (node == self->self_index) {
             continue;
         }
-        bool is_remote = bb_topology_node(self->topology, node)->dc_index != dc_index;
-        uint64_t fence_request_id = is_remote ? remote_request_id : local_request_id;
-        fence_request_id = BB_MAX(fence_request_id, bb_fence_few_id(self->fence, node));
         bool is_wanted =
             is_settling && self->is_up[node] && bb_have_view_shared_count(self->view, node) > 0;
         uint32_t lane_count = bb_have_view_lane_count(self->view, node);
         for (uint32_t step = 0; step < lane_count; step++) {
             if (!is_wanted && !bb_have_view_is_ask_due(self->view, self->time.mono_ns, node, step,
-                                                       fence_request_id)) {
+                                                       wanted_ids[node])) {
                 continue;
             }
             bb_message_t message = {.kind = BB_KIND_HAVE_REQUEST, .epoch = self->epoch};

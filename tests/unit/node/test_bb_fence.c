@@ -54,6 +54,19 @@ static void s_free(s_fixture_t *f)
     }
 }
 
+// What all other nodes here, or of the other data centre, are to answer: the youngest number.
+static uint64_t s_request_id(const s_fixture_t *f, bool is_remote)
+{
+    uint64_t ids[BB_NODES_MAX], youngest = UINT64_MAX;
+    bb_fence_wanted_ids(f->fence, ids);
+    for (uint32_t node = 1; node < bb_topology_node_count(f->topology); node++) {
+        if ((bb_topology_node(f->topology, node)->dc_index != 0) == is_remote) {
+            youngest = BB_MIN(youngest, ids[node]);
+        }
+    }
+    return youngest;
+}
+
 static void s_add(bb_have_set_t *set, uint64_t last)
 {
     bb_stream_t stream = test_stream(1);
@@ -121,8 +134,8 @@ static void older_answers_do_not_count(void **state)
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
     uint64_t after = s_ask(&f, 1);
-    assert_true(bb_fence_request_id(f.fence, false) <= after);
-    assert_true(bb_fence_request_id(f.fence, false) > before);
+    assert_true(s_request_id(&f, false) <= after);
+    assert_true(s_request_id(&f, false) > before);
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
     }
@@ -132,7 +145,7 @@ static void older_answers_do_not_count(void **state)
     assert_int_equal(ready.context, 7);
     assert_int_equal(ready.missing_count, 0);
     assert_int_equal(bb_fence_waiting_count(f.fence), 0);
-    assert_int_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_equal(s_request_id(&f, false), 0);
     s_free(&f);
 }
 
@@ -147,8 +160,8 @@ static void waits_for_the_data(void **state)
     bb_fence_ready_t ready;
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
-    assert_int_equal(bb_fence_request_id(f.fence, false), 0); // no more questions, only data
-    s_answer(&f, 2, s_ask(&f, 2), 6, 9);                      // the peer goes on
+    assert_int_equal(s_request_id(&f, false), 0); // no more questions, only data
+    s_answer(&f, 2, s_ask(&f, 2), 6, 9);          // the peer goes on
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
         bb_fence_step(f.fence, 2, true);
@@ -166,15 +179,15 @@ static void youngest_question_of_each_kind(void **state)
     s_new(&f, 2, 2, 2);
     s_begin_at(&f, BB_LEVEL_QUORUM, 1, 1000 * MS);
     uint64_t first = bb_have_view_request_id_next(f.view);
-    assert_int_equal(bb_fence_request_id(f.fence, true), first);
+    assert_int_equal(s_request_id(&f, true), first);
     s_ask(&f, 1);
     s_begin_at(&f, BB_LEVEL_LOCAL_QUORUM, 2, 1000 * MS);
-    assert_int_equal(bb_fence_request_id(f.fence, true), first);
-    assert_int_equal(bb_fence_request_id(f.fence, false), first + 1);
+    assert_int_equal(s_request_id(&f, true), first);
+    assert_int_equal(s_request_id(&f, false), first + 1);
     s_answer(&f, 1, s_ask(&f, 1), 5, 3); // the local read has its answers
     bb_fence_step(f.fence, 1, true);
-    assert_int_equal(bb_fence_request_id(f.fence, true), first);
-    assert_int_equal(bb_fence_request_id(f.fence, false), first);
+    assert_int_equal(s_request_id(&f, true), first);
+    assert_int_equal(s_request_id(&f, false), first);
     s_free(&f);
 }
 
@@ -208,8 +221,8 @@ static void session_at_one(void **state)
     bb_fence_ready_t ready;
     bb_fence_step(f.fence, 1, true);
     assert_false(bb_fence_next(f.fence, &ready));
-    assert_int_equal(bb_fence_request_id(f.fence, false), next);
-    assert_int_equal(bb_fence_request_id(f.fence, true), next);
+    assert_int_equal(s_request_id(&f, false), next);
+    assert_int_equal(s_request_id(&f, true), next);
     s_add(&f.own[0], 3);
     bb_fence_step(f.fence, 2, true);
     assert_false(bb_fence_next(f.fence, &ready));
@@ -218,7 +231,7 @@ static void session_at_one(void **state)
     assert_int_equal(ready.missing_count, 1);
     assert_int_equal(ready.missing[0].partition, 2);
     assert_int_equal(ready.missing[0].error, BB_ERR_BEHIND);
-    assert_int_equal(bb_fence_request_id(f.fence, true), 0);
+    assert_int_equal(s_request_id(&f, true), 0);
 
     bb_session_token_add(&session, &stream, 2, 5, 5);
     s_begin_session(&f, BB_LEVEL_ONE, &session, 8, 2000 * MS);
@@ -362,8 +375,9 @@ static uint32_t s_begin_few(s_fixture_t *f, uint64_t context, int64_t now)
     assert_int_equal(bb_fence_begin(f->fence, &read), BB_OK);
     uint32_t mask = 0;
     for (uint32_t node = 1; node < 5; node++) {
-        uint64_t id = BB_MAX(bb_fence_few_id(f->fence, node), bb_fence_request_id(f->fence, false));
-        mask |= (uint32_t)(id == read.request_id) << node;
+        uint64_t ids[BB_NODES_MAX];
+        bb_fence_wanted_ids(f->fence, ids);
+        mask |= (uint32_t)(ids[node] == read.request_id) << node;
     }
     return mask;
 }
@@ -451,9 +465,9 @@ static void all_are_asked_when_few_take_long(void **state)
     int64_t due = bb_fence_wake_mono_ns(f.fence);
     assert_true(due > now + 3 * MS - 1 && due <= now + 6 * MS);
     bb_fence_hedge(f.fence, due - 1);
-    assert_int_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_equal(s_request_id(&f, false), 0);
     bb_fence_hedge(f.fence, due);
-    uint64_t id = bb_fence_request_id(f.fence, false);
+    uint64_t id = s_request_id(&f, false);
     assert_int_not_equal(id, 0);
     assert_int_equal(bb_fence_wake_mono_ns(f.fence), now + 1000 * MS);
     for (uint32_t node = 1; node < 5; node++) {
@@ -471,10 +485,10 @@ static void all_are_asked_when_few_take_long(void **state)
     assert_int_equal(__builtin_popcount(s_begin_few(&f, 8, now)), 2);
     due = bb_fence_wake_mono_ns(f.fence);
     bb_fence_hedge(f.fence, due);
-    assert_int_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_equal(s_request_id(&f, false), 0);
     assert_int_equal(bb_fence_wake_mono_ns(f.fence), now + BB_FENCE_PATIENCE_NS);
     bb_fence_hedge(f.fence, now + BB_FENCE_PATIENCE_NS);
-    assert_int_not_equal(bb_fence_request_id(f.fence, false), 0);
+    assert_int_not_equal(s_request_id(&f, false), 0);
     assert_int_equal(bb_fence_hedges(f.fence).hedged, 1);
     s_free(&f);
 }
@@ -488,10 +502,10 @@ static void quorum_over_data_centres(void **state)
     s_new(&f, 2, 2, 2); // two replicas in each of two data centres: three are a quorum
     bb_fence_ready_t ready;
     s_begin_at(&f, BB_LEVEL_LOCAL_QUORUM, 1, 1000 * MS);
-    assert_int_not_equal(bb_fence_request_id(f.fence, false), 0);
-    assert_int_equal(bb_fence_request_id(f.fence, true), 0);
+    assert_int_not_equal(s_request_id(&f, false), 0);
+    assert_int_equal(s_request_id(&f, true), 0);
     s_begin_at(&f, BB_LEVEL_QUORUM, 2, 1000 * MS);
-    assert_int_not_equal(bb_fence_request_id(f.fence, true), 0);
+    assert_int_not_equal(s_request_id(&f, true), 0);
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 3);
     }
@@ -504,7 +518,7 @@ static void quorum_over_data_centres(void **state)
     assert_true(bb_fence_next(f.fence, &ready)); // what a remote one has more is not local
     assert_int_equal(ready.context, 1);
     assert_false(bb_fence_next(f.fence, &ready));
-    assert_int_equal(bb_fence_request_id(f.fence, true), 0); // now only data
+    assert_int_equal(s_request_id(&f, true), 0); // now only data
     for (uint32_t p = 0; p < PARTITIONS; p++) {
         s_add(&f.own[p], 4);
     }
