@@ -212,12 +212,79 @@ static void reads_and_floors(void **state)
     h_free(&h);
 }
 
+// Goal: what the asker of a pull has forgotten does not count as lacking, also when his have-set
+// and what is known of him do not fit into one. Method: node 2's stream is in no journal any more,
+// and node 1 asks with as many ranges of node 0's stream as there may be, the one that it reported
+// not among them.
+static void forgotten_though_there_is_no_room(void **state)
+{
+    (void)state;
+    bb_shard_options_t tuning = {.flush_age_ns_max = 3600 * BB_NS_PER_S,
+                                 .have_report_interval_ns = 100 * H_MS};
+    h_cluster_t *h = h_new(3, 3, 8, &tuning);
+    for (uint32_t node = 0; node < 3; node++) {
+        s_restart(h, node, 1);
+    }
+    h_pump(h, 50 * H_MS);
+    h_write(h, 2, BB_LEVEL_ALL, (h_batch_t){.limit = 1});
+    h_pump(h, 300 * H_MS);
+    for (uint32_t node = 0; node < 3; node++) {
+        bb_message_t settle = {.kind = BB_KIND_SETTLE, .timeout_ns = 500 * H_MS};
+        h_request(h, node, &settle, NULL);
+    }
+    h_pump(h, 1000 * H_MS);
+    h_write(h, 0, BB_LEVEL_ALL, (h_batch_t){.limit = 1, .value = 3});
+    h_pump(h, 300 * H_MS);
+    h_lose_all(h);
+    bb_have_set_t have = {0};
+    bb_stream_t stream = s_stream(0, 1);
+    for (uint64_t i = 0; i < BB_HAVE_RANGES_MAX; i++) {
+        assert_int_equal(bb_have_set_add(&have, &stream, 3 + 2 * i, 3 + 2 * i, NULL), BB_OK);
+    }
+    uint8_t bytes[24 + 16 * BB_HAVE_RANGES_MAX];
+    assert_int_equal(bb_have_set_encoded_bytes(&have), sizeof bytes);
+    bb_have_set_encode(&have, bytes);
+    bb_have_entry_t entry = {bb_topology_partition_of(h->nodes[0].topology, "b000", 4),
+                             bb_slice(bytes, sizeof bytes)};
+    bb_forgotten_t forgotten = {0};
+    bb_forgotten_raise(&forgotten, bb_stream_node_hash(s_ids[2]), 2);
+    bb_message_t pull = {.kind = BB_KIND_PULL,
+                         .epoch = TEST_EPOCH,
+                         .request_id = 1,
+                         .pull = {.budget_bytes = 1u << 20,
+                                  .lane = {1, 0},
+                                  .entry_count = 1,
+                                  .entries = &entry,
+                                  .forgotten_count = forgotten.count,
+                                  .forgotten = forgotten.floors}};
+    bb_shard_peer(h->nodes[0].shard, h_time(h), 1, &pull, NULL, NULL);
+    h_commit(h, 0);
+    uint32_t done_count = 0;
+    for (uint32_t i = 0; i < h->message_count; i++) {
+        bb_message_t message;
+        if (h->messages[i].kind == BB_KIND_PULL_DONE) {
+            done_count++;
+            assert_int_equal(
+                bb_message_decode(&message, bb_buffer_slice(h->messages[i].envelope), NULL), BB_OK);
+            assert_int_equal(message.pull_done.chunk_count, 1);
+            assert_int_equal(message.pull_done.unavailable_count, 0);
+            bb_message_close(&message);
+        }
+    }
+    assert_int_equal(done_count, 1);
+    bb_have_set_clear(&have);
+    h_free(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(settled_and_forgotten), cmocka_unit_test(waits_for_all),
-        cmocka_unit_test(alone_gets_a_new_dot),  cmocka_unit_test(late_chunks),
+        cmocka_unit_test(settled_and_forgotten),
+        cmocka_unit_test(waits_for_all),
+        cmocka_unit_test(alone_gets_a_new_dot),
+        cmocka_unit_test(late_chunks),
         cmocka_unit_test(reads_and_floors),
+        cmocka_unit_test(forgotten_though_there_is_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
