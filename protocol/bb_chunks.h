@@ -24,9 +24,10 @@ typedef struct {
     uint32_t epoch;         // topology epoch under which the dots were given
     int64_t origin_wall_ns; // the coordinator's clock when it judged the times
     uint32_t part_count;
-    const uint64_t *seqs; // to encode: part_count, each >= 1; decoded: NULL, they are packed
-    uint64_t seq_base;    // the smallest
-    uint32_t seq_bytes;   // of each offset: 1, 2, 4 or 8
+    // To encode: part_count, each >= 1. Decoded: those of version 1; NULL, they are packed.
+    const uint64_t *seqs;
+    uint64_t seq_base;  // the smallest
+    uint32_t seq_bytes; // of each offset: 1, 2, 4 or 8
     const uint8_t *seq_offsets;
     uint32_t quarantined_count;
     const uint32_t *quarantined; // frame indexes into the batch, ascending: the verdict

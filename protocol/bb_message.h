@@ -265,7 +265,7 @@ typedef struct {
     bb_stream_t incarnation; // of the replica that acknowledges
     uint32_t range_count;
     const bb_dot_range_t *ranges;
-    uint32_t batch_count; // only for an origin that wrote its dots as version 2 (bb_chunks.h)
+    uint32_t batch_count;
     const bb_ack_batch_t *batches;
     bb_lane_t lane; // of the store that acknowledges; with batches
 } bb_replicate_ack_t;

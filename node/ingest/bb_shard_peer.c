@@ -143,8 +143,7 @@ static void s_sort_out(bb_shard_t *self, s_incoming_t *incoming)
 static bool s_is_whole(const bb_shard_t *self, uint32_t node, uint64_t request_id,
                        const bb_chunks_t *chunks)
 {
-    return request_id == 0 && !chunks->seqs &&
-           bb_have_view_node_of(self->view, &chunks->stream) == node &&
+    return request_id == 0 && bb_have_view_node_of(self->view, &chunks->stream) == node &&
            bb_topology_node(self->topology, node)->dc_index ==
                bb_topology_node(self->topology, self->self_index)->dc_index;
 }
