@@ -4,8 +4,9 @@
 // Pure. Each heartbeat carries the mark of its sender. Who has asked a node for its have-sets after
 // it had said the same mark knows all that it would be told now, and need not ask (bb_have_view.h).
 // In it are the process, its standing (under another one its reports count, or do not) and the
-// version of each store. Two of them are equal by chance once in 2^64; then a report comes with the
-// next change.
+// version of each store: of its have-sets, and of what rules have seen of them, which reports say
+// of dead streams (bb_shard_have_version). Two of them are equal by chance once in 2^64; then a
+// report comes with the next change.
 #ifndef BB_HAVE_MARK_H
 #define BB_HAVE_MARK_H
 

@@ -310,7 +310,7 @@ void bb_shard_peer_mark(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_in
 uint64_t bb_shard_have_version(const bb_shard_t *self)
 {
     BB_ASSERT(self);
-    return bb_store_version(self->store);
+    return bb_store_version(self->store) + (self->watch ? bb_watch_done_version(self->watch) : 0);
 }
 
 void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time)
@@ -375,9 +375,7 @@ int64_t bb_shard_wake_mono_ns(const bb_shard_t *self)
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_have_view_wake_mono_ns(self->view));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_maintain_wake_mono_ns(self));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_sync_wake_mono_ns(self));
-    if (self->watch) {
-        wake_mono_ns = BB_MIN(wake_mono_ns, self->watch_next_mono_ns);
-    }
+    wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_watch_wake_mono_ns(self));
     wake_mono_ns = BB_MIN(wake_mono_ns, bb_shard_forget_wake_mono_ns(self));
     if (bb_fence_waiting_count(self->fence) > 0) {
         wake_mono_ns = BB_MIN(wake_mono_ns, bb_fence_wake_mono_ns(self->fence));

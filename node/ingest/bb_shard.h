@@ -134,7 +134,8 @@ void bb_shard_forget(bb_shard_t *self, bb_shard_time_t time, const bb_forgotten_
 bool bb_shard_is_settled(const bb_shard_t *self);
 // The peer's heartbeats have another mark of its have-sets (bb_have_mark.h).
 void bb_shard_peer_mark(bb_shard_t *self, bb_shard_time_t time, uint32_t peer_index, uint64_t mark);
-// Grows when have-sets change: of this store, for the own mark.
+// Grows when have-sets change, and what the rules have seen of them (bb_have_t.sealed_below says
+// that of dead streams): of this store, for the own mark.
 uint64_t bb_shard_have_version(const bb_shard_t *self);
 void bb_shard_job_done(bb_shard_t *self, bb_shard_time_t time, bb_store_job_t *job,
                        bb_error_t error);

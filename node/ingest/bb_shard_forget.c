@@ -11,11 +11,20 @@
 #define S_MOVES_MAX  256u       // records, likewise
 #define S_RETRY_NS   (200 * BB_NS_PER_MS)
 
+// What _unwatched_first said under these versions.
+typedef struct {
+    bool is_known;
+    uint64_t store_version, watch_version;
+    bb_stream_t present;
+    uint32_t first;
+} s_unwatched_t;
+
 struct bb_shard_forget {
     bb_forgotten_t told, applied;
     uint32_t partition_count;
     bb_have_set_t *moved;          // per partition: forgotten dots that have one of ours by now
     uint32_t hashes[BB_NODES_MAX]; // of the nodes
+    s_unwatched_t unwatched[BB_NODES_MAX];
     bool is_unique;
     bool is_settled;
     int64_t look_mono_ns;  // for what can be forgotten
@@ -105,15 +114,13 @@ bool bb_shard_is_dead(const bb_shard_t *shard, const bb_stream_t *stream, bool i
     return false;
 }
 
-// The smallest number of a stream of that node that the rules have yet to see; UINT32_MAX: none.
-static uint32_t s_unwatched_first(const bb_shard_t *shard, uint32_t node)
+// The smallest number of a stream of that node, other than its present one, that the rules have yet
+// to see; UINT32_MAX: none. Cost: all partitions and streams.
+static uint32_t s_unwatched_find(const bb_shard_t *shard, uint32_t node, const bb_stream_t *present)
 {
     uint32_t first = UINT32_MAX, partition_count = 0;
     const uint32_t *partitions = bb_have_view_partitions(shard->view, &partition_count);
-    const bb_stream_t *present = node == shard->self_index
-                                     ? &shard->options.stream
-                                     : bb_have_view_incarnation(shard->view, node);
-    for (uint32_t i = 0; i < partition_count && shard->watch; i++) {
+    for (uint32_t i = 0; i < partition_count; i++) {
         const bb_have_set_t *have = bb_store_have(shard->store, partitions[i]);
         for (uint32_t s = 0; s < have->stream_count; s++) {
             const bb_have_stream_t *stream = &have->streams[s];
@@ -130,6 +137,29 @@ static uint32_t s_unwatched_first(const bb_shard_t *shard, uint32_t node)
         }
     }
     return first;
+}
+
+// The same, looked for again only when something has changed.
+static uint32_t s_unwatched_first(const bb_shard_t *shard, uint32_t node)
+{
+    if (!shard->watch) {
+        return UINT32_MAX;
+    }
+    const bb_stream_t *present = node == shard->self_index
+                                     ? &shard->options.stream
+                                     : bb_have_view_incarnation(shard->view, node);
+    uint64_t store_version = bb_store_version(shard->store);
+    uint64_t watch_version = bb_watch_done_version(shard->watch);
+    s_unwatched_t *known = &shard->forget->unwatched[node];
+    if (!known->is_known || known->store_version != store_version ||
+        known->watch_version != watch_version || !bb_stream_is_equal(&known->present, present)) {
+        *known = (s_unwatched_t){.is_known = true,
+                                 .store_version = store_version,
+                                 .watch_version = watch_version,
+                                 .present = *present,
+                                 .first = s_unwatched_find(shard, node, present)};
+    }
+    return known->first;
 }
 
 uint32_t bb_shard_sealed_below(const bb_shard_t *shard, uint32_t node)

@@ -10,6 +10,7 @@
 //   bb_shard_read.c      queries and their fences
 //   bb_shard_session.c   what clients have written and seen
 //   bb_shard_watch.c     chunks shown to the rules
+//   bb_shard_watch_tell.c  what they have seen, told and heard
 //   bb_shard_maintain.c  flush, merge, trim, settle
 //   bb_shard_release.c   quarantined points made normal
 //   bb_shard_sync.c      what no journal has: compared and fetched, or given
@@ -183,15 +184,22 @@ struct bb_shard {
     int64_t suspect_wake_mono_ns; // and those who look at suspect segments
     bb_pending_release_t releases[BB_SHARD_RELEASES_MAX];
 
-    uint64_t repeat_budget_bytes; // left for comparing what came twice
-    int64_t repeat_mono_ns;       // when it was filled
-    bb_watch_t *watch;            // NULL: there are no rules
-    uint32_t watch_work_count;    // whose events are on their way
+    uint64_t repeat_budget_bytes;      // left for comparing what came twice
+    int64_t repeat_mono_ns;            // when it was filled
+    bb_watch_t *watch;                 // NULL: there are no rules
+    struct bb_watch_work *watch_works; // whose events are on their way
+    struct bb_watch_work *watch_fresh; // evaluated since the last one began; NULL: nothing
+    int64_t watch_gather_mono_ns;      // its events are written then
+    uint32_t watch_work_count;
+    bool is_watch_round_out; // one of them was read from the journal
+    bool has_watch_looked;   // the others have had time to say what they know
     int64_t watch_next_mono_ns;
+    bool is_watch_idle, could_watch; // at the last look: nothing waits; events could be written
+    uint64_t watch_idle_version;     // of the store, then
 #ifdef BB_PLANTED
     struct bb_watch_work *watch_late;
 #endif
-    uint64_t watch_told[BB_NODES_MAX]; // version of our watched sets that the node was told
+    uint64_t watch_told[BB_NODES_MAX]; // version of our watched sets that it was told, + 1
 
     bool is_draining;
     bb_shard_stats_t stats; // counters; the rest is filled by bb_shard_stats
@@ -297,15 +305,21 @@ BB_MUST_CHECK bb_error_t bb_shard_session_wanted(const bb_shard_t *self, const b
 // ---- bb_shard_watch.c
 typedef struct bb_watch_work bb_watch_work_t;
 void bb_shard_watch_step(bb_shard_t *self);
-// Is it up, does it count? is_same: the process that was told of our sets.
-void bb_shard_watch_peer(bb_shard_t *self, uint32_t node, bool is_same);
-BB_MUST_CHECK bb_error_t bb_shard_watch_told(bb_shard_t *self, uint32_t peer_index,
-                                             const bb_message_t *message);
+int64_t bb_shard_watch_wake_mono_ns(const bb_shard_t *self);
+// It is durable and visible: evaluates what of it is ours to evaluate at once.
+void bb_shard_watch_applied(bb_shard_t *self, const bb_staged_t *staged);
 // Rows that segment sync brought are about to be staged: writes their events. False: they found no
 // room, and the rows must not be staged.
 BB_MUST_CHECK bool bb_shard_watch_adopt(bb_shard_t *self, const bb_batch_t *batch);
 void bb_shard_watch_ended(bb_shard_t *self, bb_watch_work_t *work, bb_error_t error);
 void bb_shard_watch_works_free(bb_shard_t *self); // of writes that never end; before they go
+
+// ---- bb_shard_watch_tell.c
+void bb_shard_watch_tell(bb_shard_t *self);
+// Is it up, does it count? is_same: the process that was told of our sets.
+void bb_shard_watch_peer(bb_shard_t *self, uint32_t node, bool is_same);
+BB_MUST_CHECK bb_error_t bb_shard_watch_told(bb_shard_t *self, uint32_t peer_index,
+                                             const bb_message_t *message);
 
 // ---- bb_shard_maintain.c
 void bb_shard_maintain(bb_shard_t *self);
@@ -324,6 +338,8 @@ void bb_shard_release_clear(bb_pending_release_t *release);
 // ---- bb_shard_standing.c
 // The epoch under which acknowledgements and have-sets go out: ours, or 0 when they do not count.
 uint32_t bb_shard_counted_epoch(const bb_shard_t *self);
+// Per node: it is up, and says that it counts. Room for BB_NODES_MAX.
+void bb_shard_counting(const bb_shard_t *self, bool *is_counting);
 // May this node coordinate or serve at the level? False: the reason is in *refusal.
 bool bb_shard_may_serve(const bb_shard_t *self, bb_level_t level, const char **refusal);
 

@@ -8,6 +8,13 @@ uint32_t bb_shard_counted_epoch(const bb_shard_t *self)
     return self->standing == BB_STANDING_COUNTING ? self->epoch : 0;
 }
 
+void bb_shard_counting(const bb_shard_t *self, bool *is_counting)
+{
+    for (uint32_t node = 0; node < self->node_count; node++) {
+        is_counting[node] = self->is_up[node] && !self->is_barred[node];
+    }
+}
+
 bool bb_shard_may_serve(const bb_shard_t *self, bb_level_t level, const char **refusal)
 {
     switch (self->standing) {

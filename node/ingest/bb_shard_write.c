@@ -262,10 +262,8 @@ static bool s_is_reachable(bb_shard_t *self, const s_intake_t *intake)
     for (uint32_t i = 0; i < batch->part_count; i++) {
         self->partitions[i] = batch->parts[i].partition;
     }
-    bool is_counting[BB_NODES_MAX]; // up, and says that it counts
-    for (uint32_t node = 0; node < self->node_count; node++) {
-        is_counting[node] = self->is_up[node] && !self->is_barred[node];
-    }
+    bool is_counting[BB_NODES_MAX];
+    bb_shard_counting(self, is_counting);
     uint32_t unmet = bb_replication_unmet_part(self->replication, intake->level, is_counting,
                                                self->partitions, batch->part_count);
     if (unmet == UINT32_MAX) {
@@ -672,6 +670,7 @@ static void s_apply(bb_shard_t *self, bb_staged_t *staged)
         self->head_since_mono_ns = self->time.mono_ns;
     }
     self->unsealed_chunks += staged->chunks.part_count;
+    bb_shard_watch_applied(self, staged);
 }
 
 int64_t bb_shard_clock_mono_ns(const bb_shard_t *self)

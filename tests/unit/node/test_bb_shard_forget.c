@@ -3,6 +3,7 @@
 // lost or asked for in vain when they have gone, and who has a chunk alone.
 #include "tests/unit/node/shard_harness.h"
 
+#include "node/ingest/bb_have_mark.h"
 #include "node/ingest/bb_shard_internal.h" // looks inside, as a debugger would
 
 static const char *const s_ids[] = {"n1", "n2", "n3"};
@@ -212,6 +213,49 @@ static void reads_and_floors(void **state)
     h_free(&h);
 }
 
+// What heartbeats say, to everybody.
+static void s_marks(h_cluster_t *h)
+{
+    for (uint32_t from = 0; from < h->node_count; from++) {
+        uint64_t version = bb_shard_have_version(h->nodes[from].shard);
+        uint64_t mark = bb_have_mark(&h->nodes[from].stream, BB_STANDING_COUNTING, &version, 1);
+        for (uint32_t to = 0; to < h->node_count; to++) {
+            if (to != from) {
+                bb_shard_peer_mark(h->nodes[to].shard, h_time(h), from, mark);
+            }
+        }
+    }
+}
+
+// Goal: what the rules see last, with everything sealed and nobody writing, is told: streams are
+// settled though have-sets do not change any more. Method: all restart, and hear each other's
+// marks.
+static void watched_last_and_settled(void **state)
+{
+    (void)state;
+    static const bb_watch_rules_t rules = {
+        .rule_count = 1, .rules = {{.name = "high", .metric = "power", .above = 100}}};
+    bb_shard_options_t tuning = {.flush_age_ns_max = 200 * H_MS,
+                                 .have_report_interval_ns = 100 * H_MS,
+                                 .rules = bb_threshold_engine(&rules)};
+    h_cluster_t *h = h_new(3, 3, 8, &tuning);
+    for (uint32_t node = 0; node < 3; node++) {
+        s_restart(h, node, 1);
+    }
+    h_pump(h, 50 * H_MS);
+    s_write(h, 0, BB_LEVEL_ALL, 0);
+    h_pump(h, 50 * H_MS);
+    for (uint32_t node = 0; node < 3; node++) {
+        s_restart(h, node, 2);
+    }
+    for (uint32_t i = 0; i < 400; i++) {
+        s_marks(h);
+        h_pump(h, 10 * H_MS);
+    }
+    assert_true(bb_shard_is_settled(h->nodes[0].shard));
+    h_free(&h);
+}
+
 // Goal: what the asker of a pull has forgotten does not count as lacking, also when his have-set
 // and what is known of him do not fit into one. Method: node 2's stream is in no journal any more,
 // and node 1 asks with as many ranges of node 0's stream as there may be, the one that it reported
@@ -284,6 +328,7 @@ int main(void)
         cmocka_unit_test(alone_gets_a_new_dot),
         cmocka_unit_test(late_chunks),
         cmocka_unit_test(reads_and_floors),
+        cmocka_unit_test(watched_last_and_settled),
         cmocka_unit_test(forgotten_though_there_is_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

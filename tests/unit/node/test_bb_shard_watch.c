@@ -3,6 +3,8 @@
 // leaves a journal before the rules have seen it.
 #include "tests/unit/node/shard_harness.h"
 
+#include "node/ingest/bb_shard_internal.h" // looks inside, as a debugger would
+
 #define S_NODES      3
 #define S_PARTITIONS 8
 #define S_EVENT      BB_WATCH_METRIC_PREFIX "high"
@@ -19,13 +21,10 @@ static h_cluster_t *s_new(bool has_rules)
     return h_new(S_NODES, S_NODES, S_PARTITIONS, &tuning);
 }
 
-// Events that the node has, as it stands.
-static uint32_t s_events(h_cluster_t *self, uint32_t node)
+// Events of these partitions that the node has, as it stands.
+static uint32_t s_events_of(h_cluster_t *self, uint32_t node, const uint32_t *partitions,
+                            uint32_t partition_count)
 {
-    uint32_t partitions[S_PARTITIONS];
-    for (uint32_t i = 0; i < S_PARTITIONS; i++) {
-        partitions[i] = i;
-    }
     bb_slice_t metric = bb_slice(S_EVENT, strlen(S_EVENT));
     bb_message_t message = {.kind = BB_KIND_QUERY,
                             .epoch = TEST_EPOCH,
@@ -34,11 +33,20 @@ static uint32_t s_events(h_cluster_t *self, uint32_t node)
                                       .level = BB_LEVEL_ONE,
                                       .from_wall_ns = BB_TIME_WALL_NS_FIRST,
                                       .to_wall_ns = BB_TIME_WALL_NS_LIMIT,
-                                      .partition_count = S_PARTITIONS,
+                                      .partition_count = partition_count,
                                       .partitions = partitions,
                                       .metric_count = 1,
                                       .metrics = &metric}};
     return h_rows(self, h_request(self, node, &message, NULL));
+}
+
+static uint32_t s_events(h_cluster_t *self, uint32_t node)
+{
+    uint32_t partitions[S_PARTITIONS];
+    for (uint32_t i = 0; i < S_PARTITIONS; i++) {
+        partitions[i] = i;
+    }
+    return s_events_of(self, node, partitions, S_PARTITIONS);
 }
 
 static bool s_all_watched(const h_cluster_t *self)
@@ -216,10 +224,164 @@ static void a_budget_spares_what_is_not_watched(void **state)
         h_crash(cluster, 2);
         h_write(cluster, 0, BB_LEVEL_ONE, (h_batch_t){.first = 0, .limit = 20, .value = 150});
         h_pump(cluster, 4000 * H_MS);
-        assert_int_equal(h_stats(cluster, 0).journal_let_go_bytes > 0, has_rules == 0);
+        // Events are let go, too: no rule looks at their metric, so they are watched at once.
+        assert_true(h_stats(cluster, 0).journal_let_go_bytes > 0);
         assert_int_equal(h_stats(cluster, 0).store.journal_sealed_files > 0, has_rules != 0);
+        assert_int_equal(bb_shard_is_watched(cluster->nodes[0].shard), has_rules == 0);
         h_free(&cluster);
     }
+}
+
+// Goal: what becomes durable is shown to the rules then, at any time between two looks at the
+// journal, and its events wait for others for 50 ms at most.
+static void fresh_chunks_wait_for_no_look(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_new(true);
+    h_pump(cluster, 2500 * H_MS);
+    for (uint32_t i = 0; i < 5; i++) {
+        h_write(cluster, i % S_NODES, BB_LEVEL_ALL,
+                (h_batch_t){.first = 5 * i, .limit = 5 * i + 5, .value = 150});
+        h_pump(cluster, 70 * H_MS);
+        for (uint32_t n = 0; n < S_NODES; n++) {
+            assert_int_equal(s_events(cluster, n), 5 * i + 5);
+        }
+    }
+    h_pump(cluster, 200 * H_MS);
+    assert_true(s_all_watched(cluster));
+    h_free(&cluster);
+}
+
+// A battery of a partition of this node of which so many replicas, that one included, are among the
+// first three nodes.
+static uint32_t s_battery(const h_cluster_t *self, uint32_t node, uint32_t wanted,
+                          uint32_t *partition)
+{
+    const bb_topology_t *topology = self->nodes[0].topology;
+    for (uint32_t battery = 0; battery < 1000; battery++) {
+        char id[16];
+        int length = snprintf(id, sizeof id, "b%03u", battery);
+        *partition = bb_topology_partition_of(topology, id, (size_t)length);
+        const uint16_t *replicas = bb_topology_replicas(topology, *partition);
+        uint32_t count = 0;
+        for (uint32_t slot = 0; slot < bb_topology_replica_count(topology); slot++) {
+            count += replicas[slot] < 3;
+        }
+        if (bb_topology_is_replica(topology, *partition, node) && count == wanted) {
+            return battery;
+        }
+    }
+    fail_msg("no partition of node %u has %u replicas there", node, wanted);
+    return 0;
+}
+
+static void s_write_one(h_cluster_t *self, uint32_t node, uint32_t battery)
+{
+    h_write(self, node, BB_LEVEL_ONE,
+            (h_batch_t){.first = battery, .limit = battery + 1, .value = 150});
+}
+
+// Goal: a partition that has no quorum keeps no other one waiting, neither what is fresh nor what
+// is read from the journal; its own events come when there is one. Method: five nodes, three
+// replicas, two nodes down: each of the others shares some partition with both.
+static void a_partition_without_a_quorum_stops_no_other(void **state)
+{
+    (void)state;
+    for (uint32_t is_fresh = 0; is_fresh < 2; is_fresh++) {
+        bb_shard_options_t tuning = {.flush_age_ns_max = 3600 * BB_NS_PER_S,
+                                     .rules = bb_threshold_engine(&s_rules)};
+        h_cluster_t *cluster = h_new(5, 3, 64, &tuning);
+        h_crash(cluster, 3);
+        h_crash(cluster, 4);
+        h_pump(cluster, is_fresh * 2500 * H_MS);
+        uint32_t met = 0, unmet[3] = {0};
+        for (uint32_t node = 0; node < 3; node++) {
+            s_write_one(cluster, node, s_battery(cluster, node, 1, &unmet[node]));
+        }
+        h_pump(cluster, 300 * H_MS);
+        s_write_one(cluster, 0, s_battery(cluster, 0, 3, &met));
+        h_pump(cluster, 6000 * H_MS);
+        for (uint32_t node = 0; node < 3; node++) {
+            assert_int_equal(s_events_of(cluster, node, &met, 1), 1);
+            assert_int_equal(s_events_of(cluster, node, &unmet[node], 1), 0);
+            assert_int_equal(h_stats(cluster, node).watch_failures, 0);
+        }
+        h_restart(cluster, 3, 160);
+        h_pump(cluster, 6000 * H_MS);
+        for (uint32_t node = 0; node < 3; node++) {
+            assert_int_equal(s_events_of(cluster, node, &unmet[node], 1), 1);
+        }
+        h_free(&cluster);
+    }
+}
+
+// Goal: a replica that is up and being rebuilt makes no quorum: nothing is evaluated again and
+// again while another one is down.
+static void who_does_not_count_makes_no_quorum(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_new(true);
+    h_crash(cluster, 2);
+    bb_shard_set_standing(cluster->nodes[1].shard, h_time(cluster), BB_STANDING_REBUILDING);
+    bb_shard_peer_standing(cluster->nodes[0].shard, h_time(cluster), 1, false);
+    h_write(cluster, 0, BB_LEVEL_ONE, (h_batch_t){.first = 0, .limit = 20, .value = 150});
+    h_pump(cluster, 3000 * H_MS);
+    h_write(cluster, 0, BB_LEVEL_ONE, (h_batch_t){.first = 20, .limit = 25, .value = 150});
+    h_pump(cluster, 12000 * H_MS);
+    assert_int_equal(h_stats(cluster, 0).watch_events, 0);
+    bb_shard_set_standing(cluster->nodes[1].shard, h_time(cluster), BB_STANDING_COUNTING);
+    bb_shard_peer_standing(cluster->nodes[0].shard, h_time(cluster), 1, true);
+    h_pump(cluster, 3000 * H_MS);
+    assert_int_equal(s_events(cluster, 0), 25);
+    assert_int_equal(h_stats(cluster, 0).watch_failures, 0);
+    assert_true(bb_shard_is_watched(cluster->nodes[0].shard));
+    h_free(&cluster);
+}
+
+// Goal: a process that starts is also told what its only peer has not evaluated itself, only heard.
+static void what_was_learned_is_told_to_who_is_new(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_new(true);
+    h_write(cluster, 0, BB_LEVEL_ALL, (h_batch_t){.first = 0, .limit = 20, .value = 150});
+    h_pump(cluster, 4000 * H_MS);
+    assert_true(s_all_watched(cluster));
+    h_crash(cluster, 0);
+    h_crash(cluster, 2);
+    h_pump(cluster, 100 * H_MS);
+    h_restart(cluster, 2, 160);
+    h_pump(cluster, 4000 * H_MS);
+    assert_true(s_all_watched(cluster));
+    assert_int_equal(h_stats(cluster, 2).watch_chunks, 0);
+    h_free(&cluster);
+}
+
+// Goal: with everything watched and told the rules wake nobody; what comes then is seen all the
+// same, and so is a peer that starts.
+static void nothing_to_do_is_no_reason_to_wake(void **state)
+{
+    (void)state;
+    h_cluster_t *cluster = s_new(true);
+    h_write(cluster, 0, BB_LEVEL_ALL, (h_batch_t){.first = 0, .limit = 20, .value = 150});
+    h_pump(cluster, 4000 * H_MS);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t n = 0; n < S_NODES; n++) {
+            assert_true(bb_shard_watch_wake_mono_ns(cluster->nodes[n].shard) == BB_NEVER_NS);
+            assert_int_equal(s_events(cluster, n), 20 + 10 * round);
+        }
+        uint64_t version = bb_shard_have_version(cluster->nodes[0].shard);
+        h_pump(cluster, 1000 * H_MS);
+        assert_true(bb_shard_have_version(cluster->nodes[0].shard) == version);
+        h_write(cluster, 1, BB_LEVEL_ALL, (h_batch_t){.first = 20, .limit = 30, .value = 150});
+        h_pump(cluster, 1000 * H_MS);
+    }
+    h_crash(cluster, 1);
+    h_restart(cluster, 1, 160);
+    assert_false(bb_shard_watch_wake_mono_ns(cluster->nodes[0].shard) == BB_NEVER_NS);
+    h_pump(cluster, 3000 * H_MS);
+    assert_true(bb_shard_watch_wake_mono_ns(cluster->nodes[0].shard) == BB_NEVER_NS);
+    assert_true(s_all_watched(cluster));
+    h_free(&cluster);
 }
 
 int main(void)
@@ -232,6 +394,11 @@ int main(void)
         cmocka_unit_test(a_restart_is_told),
         cmocka_unit_test(what_is_adopted_is_evaluated),
         cmocka_unit_test(a_budget_spares_what_is_not_watched),
+        cmocka_unit_test(fresh_chunks_wait_for_no_look),
+        cmocka_unit_test(a_partition_without_a_quorum_stops_no_other),
+        cmocka_unit_test(who_does_not_count_makes_no_quorum),
+        cmocka_unit_test(what_was_learned_is_told_to_who_is_new),
+        cmocka_unit_test(nothing_to_do_is_no_reason_to_wake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,17 +180,20 @@ static void sets_are_joined(void **state)
     s_add(&f.own[2], 1, 8);
     assert_false(bb_watch_is_complete(f.watch));
     bb_watch_learn(f.watch, 2, &told);
-    uint64_t version = bb_watch_version(f.watch);
-    assert_int_equal(bb_watch_set_version(f.watch, 2), version);
-    assert_int_equal(bb_watch_set_version(f.watch, 1), 0);
+    uint64_t done_version = bb_watch_done_version(f.watch);
+    assert_true(done_version > 0);
+    assert_int_equal(bb_watch_version(f.watch), 0); // who told it tells the others
     bb_watch_learn(f.watch, 2, &told);
-    assert_int_equal(bb_watch_version(f.watch), version); // nothing new
+    assert_int_equal(bb_watch_done_version(f.watch), done_version); // nothing new
     assert_true(s_is_done(&f, 2, 2, 5));
     assert_false(s_is_done(&f, 2, 5, 6));
     assert_false(s_is_done(&f, 3, 1, 1));
     s_done(&f, 2, 6);
     s_done(&f, 2, 7);
     s_done(&f, 2, 8);
+    assert_int_equal(bb_watch_set_version(f.watch, 2), bb_watch_version(f.watch));
+    assert_int_equal(bb_watch_set_version(f.watch, 1), 0);
+    assert_true(bb_watch_version(f.watch) > 0 && bb_watch_done_version(f.watch) > done_version);
     assert_true(s_is_done(&f, 2, 1, 8));
     assert_true(bb_watch_is_complete(f.watch));
     bb_have_set_clear(&told);
@@ -207,6 +210,7 @@ static void settled_is_known_here_alone(void **state)
     s_add(&f.own[1], 1, 4);
     assert_int_equal(s_due(&f, S), 1);
     bb_watch_settled(f.watch, 1);
+    assert_true(bb_watch_done_version(f.watch) > 0); // others may forget dead streams for it
     assert_true(s_is_done(&f, 1, 1, 4));
     assert_true(bb_watch_is_complete(f.watch));
     assert_int_equal(bb_watch_version(f.watch), 0);
@@ -218,6 +222,71 @@ static void settled_is_known_here_alone(void **state)
     s_done(&f, 1, 5);
     assert_true(s_is_done(&f, 1, 1, 5)); // one range of both
     assert_int_equal(bb_have_set_count(bb_watch_set(f.watch, 1)), 1);
+    s_free(&f);
+}
+
+// Goal: what is begun is not due, is not settled and is not watched; given back it is due again.
+static void begun_is_not_due(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 0);
+    bb_stream_t stream = test_stream(1);
+    s_add(&f.own[1], 1, 3);
+    s_add(&f.own[1], 6, 10);
+    const uint64_t begun[] = {2, 6, 8, 10};
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(bb_watch_begin(f.watch, 1, &stream, begun[i]), BB_OK);
+    }
+    assert_true(bb_watch_is_owner(f.watch, 1));
+    assert_int_equal(s_due(&f, S), 1);
+    bb_watch_settled(f.watch, 1);
+    assert_int_equal(s_due(&f, S), 0);
+    assert_false(bb_watch_is_idle(f.watch));
+    for (uint64_t seq = 1; seq <= 10; seq++) {
+        bool is_settled = seq == 1 || seq == 3 || seq == 7 || seq == 9;
+        assert_int_equal(s_is_done(&f, 1, seq, seq), is_settled);
+    }
+    bb_watch_begin_none(f.watch, 1);
+    assert_int_equal(s_due(&f, S), 1);
+    for (uint32_t i = 0; i < 4; i++) {
+        s_done(&f, 1, begun[i]);
+    }
+    assert_int_equal(s_due(&f, S), 0);
+    assert_true(bb_watch_is_idle(f.watch));
+    assert_true(s_is_done(&f, 1, 1, 3) && s_is_done(&f, 1, 6, 10));
+    s_free(&f);
+}
+
+// Goal: a set without room for one range takes the others, and what was left out is taken when it
+// is told or added again, though it is watched already.
+static void what_had_no_room_comes_again(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f, 0);
+    for (uint64_t i = 0; i < BB_HAVE_RANGES_MAX; i++) {
+        s_add(&f.own[1], 2 * i + 1, 2 * i + 1);
+    }
+    bb_watch_settled(f.watch, 1); // no room
+    bb_have_set_t told = {0};
+    bb_stream_t other = test_stream(2);
+    s_add(&told, 1000, 1000);
+    assert_int_equal(bb_have_set_add(&told, &other, 1, 3, NULL), BB_OK);
+    bb_watch_learn(f.watch, 1, &told);
+    assert_false(s_is_done(&f, 1, 1000, 1000));
+    assert_true(bb_watch_is_done(f.watch, 1, &other, 1, 3));
+    assert_true(bb_have_set_includes(bb_watch_set(f.watch, 1), &told));
+    bb_stream_t stream = test_stream(1);
+    assert_int_equal(bb_watch_add(f.watch, 1, &stream, 1000), BB_ERR_LIMIT);
+    s_add(&f.own[1], 2, 2);
+    s_add(&f.own[1], 6, 6);
+    bb_watch_settled(f.watch, 1); // room for two
+    bb_watch_learn(f.watch, 1, &told);
+    assert_true(s_is_done(&f, 1, 1000, 1000));
+    s_done(&f, 1, 2000);
+    assert_true(s_is_done(&f, 1, 2000, 2000));
+    bb_have_set_clear(&told);
     s_free(&f);
 }
 
@@ -256,6 +325,8 @@ int main(void)
         cmocka_unit_test(what_is_left_out_is_taken_up),
         cmocka_unit_test(sets_are_joined),
         cmocka_unit_test(settled_is_known_here_alone),
+        cmocka_unit_test(begun_is_not_due),
+        cmocka_unit_test(what_had_no_room_comes_again),
         cmocka_unit_test(data_centres_watch_for_themselves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
