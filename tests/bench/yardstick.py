@@ -142,8 +142,8 @@ class Cluster:
         """{name with labels: value} of /metrics."""
         with open(os.path.join(self.folder, "nodes", node, "busbard.yaml"), encoding="utf-8") as file:
             text = file.read()
-        port = re.search(rf"^  - id: {re.escape(node)}$.*?http_port: (\d+)", text, re.M | re.S).group(1)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        host, port = re.search(rf'^  - id: {re.escape(node)}$.*?host: "(\S+)"$.*?http_port: (\d+)', text, re.M | re.S).groups()
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in ("", "#"))}
 
