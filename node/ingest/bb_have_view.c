@@ -61,16 +61,18 @@ struct bb_have_view {
     uint32_t *index_of;     // partition -> index in partitions, or UINT32_MAX
     s_entry_t *entries;     // partition_count * slot_count
     bool *is_urgent;        // per partition of ours
+    uint64_t *pulled_id;    // likewise: the pull that it was last in
     int64_t *grown_mono_ns; // likewise: when another replica here last reported something new
     s_peer_t *peers;
     uint64_t request_id_next;
     uint64_t wanted_id; // somebody waits for answers to questions from here on; 0: nobody did yet
     uint64_t change_count;
-    uint32_t pull_count;        // outstanding
-    uint32_t pull_turn;         // node to consider first, so that nobody is forgotten
-    uint32_t lacking_count;     // entries
-    int64_t hold_until_mono_ns; // no pull before
-    bool is_pull_checked;       // nothing changed since the last _pull found nothing
+    uint32_t pull_count;                  // outstanding
+    uint64_t pull_ids[BB_HAVE_PULLS_MAX]; // theirs; 0: none
+    uint32_t pull_turn;                   // node to consider first, so that nobody is forgotten
+    uint32_t lacking_count;               // entries
+    int64_t hold_until_mono_ns;           // no pull before
+    bool is_pull_checked;                 // nothing changed since the last _pull found nothing
     int64_t pull_wake_mono_ns;
 };
 
@@ -122,6 +124,7 @@ bb_have_view_t *bb_have_view_new(const bb_have_view_options_t *options)
     self->entries =
         bb_alloc_zero((size_t)self->partition_count * self->slot_count + 1, sizeof *self->entries);
     self->is_urgent = bb_alloc_zero(self->partition_count + 1, sizeof *self->is_urgent);
+    self->pulled_id = bb_alloc_zero(self->partition_count + 1, sizeof *self->pulled_id);
     self->grown_mono_ns = bb_alloc_zero(self->partition_count + 1, sizeof *self->grown_mono_ns);
     for (uint32_t node = 0; node < self->node_count; node++) {
         self->peers[node].full_seen = bb_alloc_zero(self->partition_count + 1, 1);
@@ -151,6 +154,7 @@ void bb_have_view_destroy(bb_have_view_t **self_pointer)
     }
     free(self->entries);
     free(self->is_urgent);
+    free(self->pulled_id);
     free(self->grown_mono_ns);
     free(self->peers);
     free(self->partitions);
@@ -234,6 +238,9 @@ static void s_set_lacking(bb_have_view_t *self, s_entry_t *entry, bool is_lackin
 static void s_pull_end(bb_have_view_t *self, s_lane_t *lane)
 {
     if (lane->pull.request_id != 0) {
+        for (uint32_t i = 0; i < BB_HAVE_PULLS_MAX; i++) {
+            self->pull_ids[i] = self->pull_ids[i] == lane->pull.request_id ? 0 : self->pull_ids[i];
+        }
         lane->pull.request_id = 0;
         self->pull_count--;
         self->is_pull_checked = false;
@@ -732,6 +739,29 @@ static void s_pulls_give_up(bb_have_view_t *self, int64_t now_mono_ns)
     }
 }
 
+// It is in a pull that has not ended. Another peer would send the same chunks once more.
+static bool s_is_pulled(const bb_have_view_t *self, uint32_t index)
+{
+    bool is_pulled = false;
+    for (uint32_t i = 0; i < BB_HAVE_PULLS_MAX; i++) {
+        is_pulled |= self->pull_ids[i] != 0 && self->pull_ids[i] == self->pulled_id[index];
+    }
+    return is_pulled;
+}
+
+static void s_pull_note(bb_have_view_t *self, uint64_t request_id, const uint32_t *partitions,
+                        uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        self->pulled_id[self->index_of[partitions[i]]] = request_id;
+    }
+    uint32_t at = 0;
+    while (self->pull_ids[at] != 0) { // fewer are outstanding than there is room for
+        at++;
+    }
+    self->pull_ids[at] = request_id;
+}
+
 // The partitions of the lane worth pulling from the node now.
 static uint32_t s_pull_list(bb_have_view_t *self, int64_t now_mono_ns, uint32_t node,
                             bb_lane_t lane, uint32_t *partitions)
@@ -751,6 +781,9 @@ static uint32_t s_pull_list(bb_have_view_t *self, int64_t now_mono_ns, uint32_t 
         if (now_mono_ns < ripe_mono_ns) {
             self->pull_wake_mono_ns = BB_MIN(self->pull_wake_mono_ns, ripe_mono_ns);
             continue;
+        }
+        if (s_is_pulled(self, index) && !self->is_urgent[index]) {
+            continue; // when that one ends, all is looked at again
         }
         size_t entry_bytes = bb_have_set_encoded_bytes(s_own(self, index)) + 64;
         if (count > 0 && bytes + entry_bytes > BB_HAVE_PULL_BYTES_MAX) {
@@ -783,6 +816,7 @@ static bool s_pull_begin(bb_have_view_t *self, int64_t now_mono_ns, uint32_t nod
     self->pull_count++;
     lane->pull = (s_pull_t){.request_id = self->request_id_next++,
                             .give_up_mono_ns = now_mono_ns + BB_HAVE_PULL_NS_MAX};
+    s_pull_note(self, lane->pull.request_id, partitions, *partition_count);
     return true;
 }
 

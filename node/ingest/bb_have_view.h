@@ -15,6 +15,8 @@
 // that is up pulls it, and the others pull from that one. They pull across themselves when a reader
 // waits, or when no replica here has reported anything new for BB_HAVE_ACROSS_NS_MIN.
 //
+// No partition is in two pulls at once, unless a reader waits: both peers would send the same.
+//
 // Lost, repeated and reordered reports are harmless: within one incarnation a have-set only grows
 // and versions count up. A report "changed after S, up to V" is adopted only if everything up to S
 // is known; a full report in pieces counts as known only when all partitions were in it.

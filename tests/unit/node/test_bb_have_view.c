@@ -515,6 +515,36 @@ static void held_pulls_wait(void **state)
     s_free(&f);
 }
 
+// Goal: what one peer is to send is not asked of another too, until that pull has ended; but when a
+// reader waits for it, it is.
+static void no_partition_is_pulled_twice(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f);
+    uint32_t first = 0, second = 0, count = 0;
+    uint64_t first_id = 0, id = 0;
+    s_know(&f, 0, 1, 5, 3);
+    s_know(&f, 0, 2, 5, 3);
+    assert_true(s_pull(&f, 300 * MS, &first, &first_id, &count));
+    assert_int_equal(count, PARTITIONS);
+    assert_false(s_pull(&f, 310 * MS, &second, &id, &count));
+    bb_have_view_hurry(f.view, 2);
+    assert_true(s_pull(&f, 320 * MS, &second, &id, &count));
+    assert_int_equal(count, 1);
+    assert_true(second != first);
+    bb_pull_done_t nothing = {0};
+    bb_have_view_pull_done(f.view, 330 * MS, first, first_id, &nothing);
+    assert_true(s_pull(&f, 900 * MS, &second, &first_id, &count)); // of the one that paused
+    assert_int_equal(second, first);
+    assert_int_equal(count, PARTITIONS - 1);
+    bb_have_view_pull_done(f.view, 910 * MS, first, first_id, &nothing);
+    bb_have_view_pull_done(f.view, 910 * MS, 3 - first, id, &nothing);
+    assert_true(s_pull(&f, 1500 * MS, &second, &id, &count));
+    assert_int_equal(count, PARTITIONS);
+    s_free(&f);
+}
+
 // Goal: a steady stream of new chunks does not make old lacks young.
 static void old_lacks_go_on_ageing(void **state)
 {
@@ -776,6 +806,7 @@ int main(void)
         cmocka_unit_test(new_incarnation_forgets),
         cmocka_unit_test(lacks_ripen),
         cmocka_unit_test(held_pulls_wait),
+        cmocka_unit_test(no_partition_is_pulled_twice),
         cmocka_unit_test(old_lacks_go_on_ageing),
         cmocka_unit_test(new_lacks_start_young),
         cmocka_unit_test(pulls_begin_and_end),
