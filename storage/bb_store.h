@@ -260,14 +260,27 @@ BB_MUST_CHECK bb_error_t bb_store_fingerprint(const bb_store_t *self, uint32_t d
 // lacks, as (chunks header, batch) pairs to send as they are: buffers are malloc'd and owned by the
 // callback from then on. Stops after about budget_bytes: *more = true. A partition with dots in
 // our have-set that they lack and the journal no longer has is named in unavailable (room for
-// partition_count entries).
+// partition_count entries). places: of this asker; may be NULL.
+// How far each of the newest files was given to one who asks again and again; cleared = nothing
+// was. Who asks gets what is behind these places first; what is before them, and he still lacks
+// because it was lost on its way, when there is nothing else. So a file is not read from its
+// beginning for each answer. Never wrong, whatever was asked before: at worst the order is another
+// one.
+#define BB_STORE_PLACES_MAX 8
+typedef struct {
+    struct {
+        uint64_t file, offset;
+    } files[BB_STORE_PLACES_MAX];
+    uint32_t next; // is replaced next
+} bb_store_places_t;
+
 typedef void (*bb_store_emit_fn)(void *context, uint8_t *chunks, size_t chunks_length,
                                  uint8_t *batch, size_t batch_length);
 BB_MUST_CHECK bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
                                           const bb_have_set_t *their_have, uint32_t partition_count,
-                                          uint64_t budget_bytes, bb_store_emit_fn emit,
-                                          void *context, bool *more, uint32_t *unavailable,
-                                          uint32_t *unavailable_count);
+                                          uint64_t budget_bytes, bb_store_places_t *places,
+                                          bb_store_emit_fn emit, void *context, bool *more,
+                                          uint32_t *unavailable, uint32_t *unavailable_count);
 
 // Whether the journal has the chunk of this part under its dot with another content. False also
 // when it no longer has it, or when more than budget_bytes would have to be read; *budget_bytes

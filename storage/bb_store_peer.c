@@ -151,7 +151,9 @@ typedef struct {
     uint64_t emitted_bytes;
     bool *keep;
     uint32_t keep_capacity;
-    bool is_wanted; // of the file at hand: it holds something they lack
+    bool is_wanted;            // of the file at hand: it holds something they lack
+    bb_store_places_t *places; // or NULL
+    bool has_skipped;          // what is before a place
     // Dots of the journal in partitions where they lack something.
     s_dots_t *dots;
     size_t dot_count, dot_capacity;
@@ -241,21 +243,39 @@ static bb_error_t s_note_record(void *context, uint64_t file_seq, const bb_chunk
     return BB_OK;
 }
 
-// Gives all records of a file, also those behind damage. CANCELLED: one said enough.
-static bb_error_t s_read_file(s_missing_t *self, uint64_t file, bb_journal_record_fn on_record,
-                              bool *is_damaged)
+// Gives all records of a file from an offset on, also those behind damage; *offset is then where to
+// go on. CANCELLED: one said enough.
+static bb_error_t s_read_file(s_missing_t *self, uint64_t file, uint64_t *offset,
+                              bb_journal_record_fn on_record, bool *is_damaged)
 {
-    uint64_t offset = 0;
     bb_error_t error = BB_OK;
     while (error == BB_OK) {
-        uint64_t before = offset;
-        error = bb_journal_read(self->store->journal, file, &offset, on_record, self);
+        uint64_t before = *offset;
+        error = bb_journal_read(self->store->journal, file, offset, on_record, self);
         if (error == BB_ERR_CORRUPT) {
             *is_damaged = true;
-            error = offset > before ? BB_OK : BB_ERR_NOT_FOUND;
+            error = *offset > before ? BB_OK : BB_ERR_NOT_FOUND;
         }
     }
     return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+// The place in the file, which is 0 where none is known; NULL: nobody keeps places.
+static uint64_t *s_place(s_missing_t *self, uint64_t file)
+{
+    bb_store_places_t *places = self->places;
+    for (uint32_t i = 0; places && i < BB_STORE_PLACES_MAX; i++) {
+        if (places->files[i].file == file) {
+            return &places->files[i].offset;
+        }
+    }
+    if (!places) {
+        return NULL;
+    }
+    uint32_t at = places->next++ % BB_STORE_PLACES_MAX;
+    places->files[at].file = file;
+    places->files[at].offset = 0;
+    return &places->files[at].offset;
 }
 
 // Emits what they lack of one file, whose dots are those from dot_first on. CANCELLED: the budget
@@ -263,11 +283,18 @@ static bb_error_t s_read_file(s_missing_t *self, uint64_t file, bb_journal_recor
 static bb_error_t s_offer_file(s_missing_t *self, uint64_t file, size_t dot_first)
 {
     bool is_damaged = false;
-    bb_error_t error = s_read_file(self, file, s_offer, &is_damaged);
+    uint64_t *place = s_place(self, file);
+    uint64_t offset = place ? *place : 0;
+    self->has_skipped = self->has_skipped || offset > 0;
+    bb_error_t error = s_read_file(self, file, &offset, s_offer, &is_damaged);
+    if (place) {
+        *place = offset;
+    }
     if (error == BB_OK && is_damaged) {
         // Some of the dots went bad since the file was opened: available is what can be read.
         self->dot_count = dot_first;
-        error = s_read_file(self, file, s_note_record, &is_damaged);
+        offset = 0;
+        error = s_read_file(self, file, &offset, s_note_record, &is_damaged);
     }
     return error;
 }
@@ -350,10 +377,31 @@ static bool s_is_all_available(const s_missing_t *self, uint32_t partition, uint
     return true;
 }
 
+// Newest file first. CANCELLED: the budget is used up.
+static bb_error_t s_walk(s_missing_t *self)
+{
+    bb_journal_t *journal = self->store->journal;
+    bb_error_t error = BB_OK;
+    self->dot_count = 0;
+    self->has_skipped = false;
+    uint64_t first = bb_journal_file_first(journal);
+    for (uint64_t file = bb_journal_file_last(journal); first > 0 && file >= first; file--) {
+        size_t dot_first = self->dot_count;
+        self->is_wanted = false;
+        bb_journal_dots(journal, file, s_note_dots, self);
+        if (!self->is_wanted || error != BB_OK) {
+            continue; // the walk goes on to see what is available
+        }
+        error = s_offer_file(self, file, dot_first);
+    }
+    return error;
+}
+
 bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
                             const bb_have_set_t *their_have, uint32_t partition_count,
-                            uint64_t budget_bytes, bb_store_emit_fn emit, void *context, bool *more,
-                            uint32_t *unavailable, uint32_t *unavailable_count)
+                            uint64_t budget_bytes, bb_store_places_t *places, bb_store_emit_fn emit,
+                            void *context, bool *more, uint32_t *unavailable,
+                            uint32_t *unavailable_count)
 {
     s_missing_t missing = {
         .store = self,
@@ -363,6 +411,7 @@ bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
         .emit = emit,
         .context = context,
         .budget_bytes = budget_bytes,
+        .places = places,
     };
     *more = false;
     *unavailable_count = 0;
@@ -376,17 +425,10 @@ bb_error_t bb_store_missing(bb_store_t *self, const uint32_t *partitions,
             bb_have_set_lacks_count(&their_have[i], &self->have[partitions[i]]) > 0;
         any |= missing.lacking[i];
     }
-    bb_error_t error = BB_OK;
-    uint64_t first = bb_journal_file_first(self->journal);
-    for (uint64_t file = bb_journal_file_last(self->journal); any && first > 0 && file >= first;
-         file--) {
-        size_t dot_first = missing.dot_count;
-        missing.is_wanted = false;
-        bb_journal_dots(self->journal, file, s_note_dots, &missing);
-        if (!missing.is_wanted || error != BB_OK) {
-            continue; // the walk goes on to see what is available
-        }
-        error = s_offer_file(&missing, file, dot_first);
+    bb_error_t error = any ? s_walk(&missing) : BB_OK;
+    if (error == BB_OK && missing.emitted_bytes == 0 && missing.has_skipped) {
+        *places = (bb_store_places_t){0};
+        error = s_walk(&missing);
     }
     *more = error == BB_ERR_CANCELLED;
     if (missing.dot_count > 1) {

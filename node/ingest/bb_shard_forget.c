@@ -323,8 +323,8 @@ static bool s_move(bb_shard_t *shard)
     bool more = false;
     bb_error_t error = BB_OK;
     if (count > 0) {
-        error = bb_store_missing(shard->store, wanted, rests, count, S_MOVE_BYTES, s_emit, &records,
-                                 &more, unavailable, &unavailable_count);
+        error = bb_store_missing(shard->store, wanted, rests, count, S_MOVE_BYTES, NULL, s_emit,
+                                 &records, &more, unavailable, &unavailable_count);
     }
     // A journal that cannot be read now: again later.
     bool is_done = error == BB_OK && !more && !records.is_cut;

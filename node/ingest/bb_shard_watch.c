@@ -515,7 +515,7 @@ static void s_round(bb_shard_t *self, const uint32_t *partitions, uint32_t count
     for (uint32_t i = 0; i < count; i++) {
         begun[i] = *bb_watch_begun_set(self->watch, partitions[i]);
     }
-    bb_error_t error = bb_store_missing(self->store, partitions, begun, count, S_ROUND_BYTES,
+    bb_error_t error = bb_store_missing(self->store, partitions, begun, count, S_ROUND_BYTES, NULL,
                                         s_on_chunk, &round, &more, unavailable, &unavailable_count);
     free(begun);
     s_dots_begin(self, round.work); // not before: those sets were borrowed

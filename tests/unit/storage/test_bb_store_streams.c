@@ -113,7 +113,7 @@ static void test_forgotten(void **state)
     uint32_t unavailable_count = 0;
     bool more = false;
     assert_int_equal(bb_store_missing(fixture.store, partitions, theirs, FIXTURE_PARTITIONS,
-                                      UINT64_MAX, s_never, NULL, &more, unavailable,
+                                      UINT64_MAX, NULL, s_never, NULL, &more, unavailable,
                                       &unavailable_count),
                      BB_OK);
     assert_int_equal(unavailable_count, 0);

@@ -206,8 +206,8 @@ static void test_missing_goes_on_behind_damage(void **state)
         for (uint32_t round = 0; more; round++) {
             assert_true(round < 4);
             assert_int_equal(bb_store_missing(fixture.store, fixture_all_partitions(), theirs,
-                                              FIXTURE_PARTITIONS, budget, s_emit, &emitted, &more,
-                                              unavailable, &unavailable_count),
+                                              FIXTURE_PARTITIONS, budget, NULL, s_emit, &emitted,
+                                              &more, unavailable, &unavailable_count),
                              BB_OK);
             for (uint32_t p = 0; p < FIXTURE_PARTITIONS; p++) {
                 bool added;
