@@ -227,6 +227,7 @@ static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
                                        "limits",
                                        "scrub_bytes_per_s",
                                        "journal_budget_bytes",
+                                       "repair_bytes_per_s",
                                        NULL};
     bb_yaml_map_t map = bb_yaml_map(top, "node", true);
     bb_yaml_allow(&map, keys);
@@ -241,6 +242,8 @@ static void s_load_node(bb_config_t *self, bb_yaml_map_t *top)
     bb_yaml_size(&map, "scrub_bytes_per_s", 0, 1024 * S_GIB, &self->scrub_bytes_per_s);
     self->journal_budget_bytes = 16 * S_GIB;
     bb_yaml_size(&map, "journal_budget_bytes", 0, 1024 * 1024 * S_GIB, &self->journal_budget_bytes);
+    self->repair_bytes_per_s = 1 * S_MIB;
+    bb_yaml_size(&map, "repair_bytes_per_s", 0, 1024 * S_GIB, &self->repair_bytes_per_s);
     char level[16] = "info";
     bb_yaml_text(&map, "log_level", false, level, sizeof level);
     for (uint32_t i = BB_LOG_DEBUG; i <= BB_LOG_ERROR; i++) {

@@ -26,6 +26,7 @@
 //     disk_reserve_bytes: 0
 //     scrub_bytes_per_s: 8MiB
 //     journal_budget_bytes: 16GiB
+//     repair_bytes_per_s: 1MiB
 //     log_level: info
 //     limits: {in_flight_bytes: 64MiB, ...}
 //   nodes:
@@ -141,6 +142,9 @@ typedef struct {
     uint64_t scrub_bytes_per_s; // 8 MiB: how fast each store reads its windows again; 0 = never
     // 16 GiB: what journals may keep for replicas that are away, all stores together; 0 = no limit
     uint64_t journal_budget_bytes;
+    // 1 MiB: what repair may send and take, each, besides a quarter of what is written, while that
+    // is more or live batches wait; all stores together; 0 = no bound (node/ingest/bb_pace.h)
+    uint64_t repair_bytes_per_s;
     bb_log_level_t log_level; // info
     bb_config_limits_t limits;
     // lists

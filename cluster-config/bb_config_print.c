@@ -76,11 +76,13 @@ void bb_config_print(const bb_config_t *self, FILE *out)
     s_print_text(out, "key_file", self->key_file);
     fprintf(out,
             "  stores: %u\n  memory_bytes: %llu\n  disk_reserve_bytes: %llu\n"
-            "  scrub_bytes_per_s: %llu\n  journal_budget_bytes: %llu\n",
+            "  scrub_bytes_per_s: %llu\n  journal_budget_bytes: %llu\n"
+            "  repair_bytes_per_s: %llu\n",
             self->store_count, (unsigned long long)self->memory_bytes,
             (unsigned long long)self->disk_reserve_bytes,
             (unsigned long long)self->scrub_bytes_per_s,
-            (unsigned long long)self->journal_budget_bytes);
+            (unsigned long long)self->journal_budget_bytes,
+            (unsigned long long)self->repair_bytes_per_s);
     fprintf(out, "  log_level: %s\n", bb_log_level_name(self->log_level));
     s_print_limits(&self->limits, out);
     fprintf(out, "nodes:\n");

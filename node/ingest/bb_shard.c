@@ -100,7 +100,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     bool is_empty = stats.head_points == 0 && stats.unsaved_markers == 0;
     self->head_since_mono_ns = is_empty ? BB_NEVER_NS : 0;
     self->unsealed_chunks = is_empty ? 0 : report->journal_records;
-    bb_pace_init(&self->pace, options->store.memory_bytes);
+    bb_pace_init(&self->pace, options->store.memory_bytes, options->repair_bytes_per_s);
     self->is_trim_due = true;
     *shard = self;
     return BB_OK;
@@ -347,6 +347,19 @@ int64_t bb_shard_take_mono_ns(const bb_shard_t *self, int64_t now_mono_ns)
                                     bb_store_staged_bytes(self->store));
 }
 
+void bb_shard_waited(bb_shard_t *self, int64_t now_mono_ns, int64_t waited_ns)
+{
+    BB_ASSERT(self);
+    bb_pace_waited(&self->pace, now_mono_ns, waited_ns);
+}
+
+void bb_shard_repaired(bb_shard_t *self, bb_pace_way_t way, uint64_t bytes)
+{
+    bb_pace_repaired(&self->pace, way, self->time.mono_ns, bytes);
+    *(way == BB_PACE_GIVEN ? &self->stats.repair_bytes_given : &self->stats.repair_bytes_taken) +=
+        bytes;
+}
+
 bool bb_shard_is_full(const bb_shard_t *self)
 {
     BB_ASSERT(self);
@@ -414,6 +427,7 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
     stats->barred_windows = scrub.barred_count;
     stats->damage_count = scrub.damage_count;
     stats->is_fenced = bb_store_is_fenced(self->store);
+    stats->is_pressed = bb_pace_is_pressed(&self->pace, self->time.mono_ns);
     bb_shard_sync_stats(self, stats);
     stats->unsealed_chunks = self->unsealed_chunks + self->frozen_chunks;
     uint64_t peers_lag = 0;

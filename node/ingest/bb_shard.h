@@ -67,6 +67,8 @@ typedef struct {
     uint64_t in_flight_bytes_max;    // open batches of clients not yet answered; past it: BUSY
     uint64_t peer_unacked_bytes_max; // per peer; past it chunks are not sent: the peer will pull
     uint64_t dc_link_bytes_per_s;    // to each other data centre, of this store; 0: no cap
+    uint64_t repair_bytes_per_s;     // given and taken, each, besides a quarter of the live bytes,
+                                     // while more is written or waits (bb_pace.h); 0: no bound
     int64_t have_report_interval_ns; // how often peers' have-sets are asked for; 0 = 1 s
     uint64_t journal_budget_bytes;   // past it sealed journal files go, oldest first, though a
                                      // replica lacks them: it will need segment sync; 0 = none
@@ -147,6 +149,9 @@ void bb_shard_policy(bb_shard_t *self, bb_shard_time_t time, bb_policy_t *policy
 // enough is staged. Then deadlines, pulls, reports, flushes that are due.
 void bb_shard_commit(bb_shard_t *self, bb_shard_time_t time);
 uint64_t bb_shard_staged_bytes(const bb_shard_t *self);
+// A client's write or a peer's live chunk, which is given to the shard now, had waited for so long
+// since it was received: repair gives way to what waits (bb_pace.h).
+void bb_shard_waited(bb_shard_t *self, int64_t now_mono_ns, int64_t waited_ns);
 // From when on a client's WRITE should be given to the shard: now_mono_ns = at once (also when it
 // is fenced or drains, and refuses it), a later moment, or BB_NEVER_NS = when a flush has ended;
 // before that it would be answered BUSY. Whoever has one keeps it back for so long (bb_pace.h).
@@ -169,9 +174,12 @@ typedef struct {
     uint64_t writes_acked, writes_busy, writes_timeout, writes_unavailable, writes_disk_full;
     uint64_t chunks_replicated_in, chunks_replicated_out, chunks_pulled, chunks_duplicate;
     uint64_t chunks_dropped_full; // messages of peers that came while the head or disk was full
-    uint64_t chunks_held_by_cap;  // parts not sent to another data centre at once: it pulls them
-    uint64_t batches_forwarded;   // for coordinators of other data centres
-    uint64_t relays_passed_by;    // copies sent again because a relay was silent
+    uint64_t repair_bytes_given, repair_bytes_taken; // pulls and segment sync
+    uint64_t repairs_put_off;    // looks at which a pull had to wait, to be sent or to be served
+    bool is_pressed;             // live batches wait: repair is bounded
+    uint64_t chunks_held_by_cap; // parts not sent to another data centre at once: it pulls them
+    uint64_t batches_forwarded;  // for coordinators of other data centres
+    uint64_t relays_passed_by;   // copies sent again because a relay was silent
     uint64_t dc_live_bytes_out[BB_DCS_MAX], dc_repair_bytes_out[BB_DCS_MAX];
     // Chunks held here that a majority of the data centre's replicas is not known to hold, and the
     // age of the oldest of them that this process start accepted.

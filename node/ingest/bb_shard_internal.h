@@ -38,12 +38,14 @@
 #define BB_IS_PLANTED(self, bug) false
 #endif
 
-#define BB_SHARD_STAGED_MAX         1024 // records; then a commit comes first
-#define BB_SHARD_QUERIES_MAX        BB_FENCE_READS_MAX
-#define BB_SHARD_SETTLES_MAX        16           // waiting; more: BUSY
-#define BB_SHARD_RELEASES_MAX       4            // likewise
-#define BB_SHARD_PULL_BUDGET_BYTES  (4u << 20)   // asked of a peer in one pull
-#define BB_SHARD_SERVE_BYTES_MAX    (8u << 20)   // given to pulling peers in one commit
+#define BB_SHARD_STAGED_MAX        1024 // records; then a commit comes first
+#define BB_SHARD_QUERIES_MAX       BB_FENCE_READS_MAX
+#define BB_SHARD_SETTLES_MAX       16         // waiting; more: BUSY
+#define BB_SHARD_RELEASES_MAX      4          // likewise
+#define BB_SHARD_PULL_BUDGET_BYTES (4u << 20) // asked of a peer in one pull
+#define BB_SHARD_SERVE_BYTES_MAX   (8u << 20) // given to pulling peers in one commit
+// While repair is bounded, how often is looked whether live bytes have made room for a pull.
+#define BB_SHARD_PULL_LOOK_NS       (10 * BB_NS_PER_MS)
 #define BB_SHARD_HAVE_PIECE_BYTES   (256u << 10) // of have-sets in one message
 #define BB_SHARD_ACK_RANGES_MAX     32768        // in one message
 #define BB_SHARD_ACK_BATCHES_MAX    4096         // likewise
@@ -99,6 +101,12 @@ typedef struct bb_pull_request {
     bb_have_set_t *have;
     bb_forgotten_t *forgotten; // there, so that `have` is without it; NULL: nothing
 } bb_pull_request_t;
+
+// How far a node was given what it pulls, in one of its lanes.
+typedef struct {
+    uint32_t lane_index;
+    bb_store_places_t places;
+} bb_serving_t;
 
 typedef struct {
     uint32_t range_count, range_capacity;
@@ -160,6 +168,7 @@ struct bb_shard {
     uint32_t *ack_at;    // per partition: where its last range is, to join neighbours
     bool has_acks;
     bb_pull_request_t *pulls; // in order of arrival
+    bb_serving_t serving[BB_NODES_MAX];
 
     bb_pending_read_t *reads;
     uint32_t read_count;
@@ -212,6 +221,7 @@ int64_t bb_shard_deadline_mono_ns(const bb_shard_t *self, const bb_message_t *me
 size_t bb_shard_send(bb_shard_t *self, uint32_t node, bool bulk, const bb_message_t *message,
                      bb_buffer_t *chunks, bb_buffer_t *body);
 int64_t bb_shard_clock_mono_ns(const bb_shard_t *self); // to measure by, if there is a clock
+void bb_shard_repaired(bb_shard_t *self, bb_pace_way_t way, uint64_t bytes); // so many went
 // Encodes; one reference for the caller.
 bb_buffer_t *bb_shard_encode(const bb_message_t *message);
 void bb_shard_answer(bb_shard_t *self, uint64_t ticket, const bb_message_t *message,

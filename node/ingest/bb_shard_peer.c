@@ -225,6 +225,12 @@ static void s_plant(bb_shard_t *self, s_incoming_t *incoming, uint64_t request_i
 static bb_error_t s_on_replicate(bb_shard_t *self, uint32_t node, const bb_message_t *message,
                                  bb_buffer_t *chunks, bb_buffer_t *batch)
 {
+    uint64_t bytes = bb_buffer_slice(chunks).length + bb_buffer_slice(batch).length;
+    if (message->request_id == 0) {
+        bb_pace_live(&self->pace, self->time.mono_ns, bytes);
+    } else { // also what is of no use: it came
+        bb_shard_repaired(self, BB_PACE_TAKEN, bytes);
+    }
     bool is_full = bb_store_is_full(self->store) ||
                    !bb_store_has_room(self->store, bb_buffer_slice(batch).length);
     self->stats.chunks_dropped_full += is_full; // pulled when a flush, or somebody, has made room
@@ -525,6 +531,7 @@ static void s_pull_remove(bb_pull_request_t **link)
 
 void bb_shard_pulls_forget(bb_shard_t *self, uint32_t node)
 {
+    self->serving[node] = (bb_serving_t){0};
     for (bb_pull_request_t **link = &self->pulls; *link;) {
         if ((*link)->node == node) {
             s_pull_remove(link);
@@ -638,6 +645,10 @@ static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budg
                                  .epoch = self->epoch,
                                  .request_id = pull->request_id,
                                  .trace_id = pull->trace_id}};
+    bb_serving_t *place = &self->serving[pull->node];
+    if (place->lane_index != pull->lane.index) {
+        *place = (bb_serving_t){.lane_index = pull->lane.index};
+    }
     bool more = false;
     uint32_t unavailable_count = 0;
     uint32_t *unavailable = bb_alloc_zero(pull->count + 1, sizeof *unavailable);
@@ -656,8 +667,8 @@ static uint64_t s_serve(bb_shard_t *self, bb_pull_request_t *pull, uint64_t budg
         s_pull_forget(self, pull, i);
     }
     bb_error_t error = bb_store_missing(self->store, pull->partitions, pull->have, pull->count,
-                                        BB_MIN(budget_bytes, pull->budget_bytes), s_emit, &emit,
-                                        &more, unavailable, &unavailable_count);
+                                        BB_MIN(budget_bytes, pull->budget_bytes), &place->places,
+                                        s_emit, &emit, &more, unavailable, &unavailable_count);
     if (emit.chunk_count > 0) {
         BB_KILLPOINT(self->options.store.vfs, PULL_SERVED);
     }
@@ -691,13 +702,20 @@ void bb_shard_pulls_serve(bb_shard_t *self)
     uint64_t budget_bytes = BB_SHARD_SERVE_BYTES_MAX;
     bb_pull_request_t **link = &self->pulls;
     while (*link && budget_bytes > 0) { // the rest in the next commit
+        uint64_t paced = bb_pace_repair(&self->pace, BB_PACE_GIVEN, self->time.mono_ns);
+        if (paced == 0) {
+            self->stats.repairs_put_off++;
+            return; // writers wait
+        }
         bb_link_cap_t *cap = s_link(self, (*link)->node);
         uint64_t allowed = cap ? bb_link_cap_repair(cap, self->time.mono_ns) : UINT64_MAX;
         if (allowed == 0) {
             link = &(*link)->next; // waits for its link
             continue;
         }
+        allowed = BB_MIN(allowed, paced);
         uint64_t bytes = s_serve(self, *link, BB_MIN(budget_bytes, allowed));
+        bb_shard_repaired(self, BB_PACE_GIVEN, bytes);
         if (cap) {
             bb_link_cap_repaired(cap, bytes);
             self->stats.dc_repair_bytes_out[cap - self->links] += bytes;
@@ -710,13 +728,14 @@ void bb_shard_pulls_serve(bb_shard_t *self)
 int64_t bb_shard_pulls_mono_ns(const bb_shard_t *self)
 {
     int64_t due_mono_ns = BB_NEVER_NS;
+    int64_t paced_mono_ns = bb_pace_repair_mono_ns(&self->pace, BB_PACE_GIVEN, self->time.mono_ns);
     uint32_t own_dc = bb_topology_node(self->topology, self->self_index)->dc_index;
     for (const bb_pull_request_t *pull = self->pulls; pull; pull = pull->next) {
         uint32_t dc = bb_topology_node(self->topology, pull->node)->dc_index;
         int64_t mono_ns = dc == own_dc
                               ? self->time.mono_ns
                               : bb_link_cap_repair_mono_ns(&self->links[dc], self->time.mono_ns);
-        due_mono_ns = BB_MIN(due_mono_ns, mono_ns);
+        due_mono_ns = BB_MIN(due_mono_ns, BB_MAX(mono_ns, paced_mono_ns));
     }
     return due_mono_ns;
 }
@@ -728,6 +747,11 @@ void bb_shard_pull(bb_shard_t *self)
     uint64_t request_id = 0;
     if (bb_store_is_full(self->store) || !bb_store_has_room(self->store, 0)) {
         return; // there is no room for it before a flush ends, or on the disk
+    }
+    uint64_t paced = bb_pace_repair(&self->pace, BB_PACE_TAKEN, self->time.mono_ns);
+    if (paced == 0) {
+        self->stats.repairs_put_off += !bb_have_view_is_caught_up(self->view);
+        bb_have_view_hold(self->view, self->time.mono_ns + BB_SHARD_PULL_LOOK_NS);
     }
     while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &lane, &request_id,
                              self->partitions, &count)) {
@@ -742,7 +766,7 @@ void bb_shard_pull(bb_shard_t *self)
             .kind = BB_KIND_PULL,
             .epoch = self->epoch,
             .request_id = request_id,
-            .pull = {.budget_bytes = BB_SHARD_PULL_BUDGET_BYTES,
+            .pull = {.budget_bytes = (uint32_t)BB_MIN(paced, BB_SHARD_PULL_BUDGET_BYTES),
                      .lane = lane,
                      .entry_count = entries.count,
                      .entries = entries.entries,

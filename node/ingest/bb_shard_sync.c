@@ -263,6 +263,10 @@ void bb_shard_sync_step(bb_shard_t *shard)
     if (bb_store_is_fenced(shard->store) || bb_store_is_full(shard->store)) {
         return;
     }
+    // Writers go first; an ADOPT waits too, that changes nothing.
+    if (bb_pace_repair(&shard->pace, BB_PACE_TAKEN, shard->time.mono_ns) == 0) {
+        return;
+    }
     bb_segment_sync_action_t action;
     while (bb_segment_sync_next(self->core, shard->time.mono_ns, &action)) {
         s_act(shard, &action);
@@ -276,7 +280,8 @@ int64_t bb_shard_sync_wake_mono_ns(const bb_shard_t *shard)
         return BB_NEVER_NS;
     }
     int64_t wake_mono_ns = bb_segment_sync_wake_mono_ns(self->core);
-    wake_mono_ns = BB_MAX(wake_mono_ns, shard->time.mono_ns);
+    wake_mono_ns = BB_MAX(wake_mono_ns,
+                          bb_pace_repair_mono_ns(&shard->pace, BB_PACE_TAKEN, shard->time.mono_ns));
     if (bb_store_is_full(shard->store)) {
         wake_mono_ns = BB_NEVER_NS;
     }
@@ -393,6 +398,11 @@ bb_error_t bb_shard_sync_on_answer(bb_shard_t *shard, uint32_t node, const bb_me
     if (error != BB_OK) {
         return error == BB_ERR_PEER_UNKNOWN ? BB_OK : error; // late ones are nobody's fault
     }
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < answer->batch_count; i++) {
+        bytes += answer->batches[i].length;
+    }
+    bb_shard_repaired(shard, BB_PACE_TAKEN, bytes);
     bool is_taken = true;
     if (answer->error == BB_OK) {
         error = s_take_batches(shard, answer, &is_taken);
@@ -553,9 +563,14 @@ static void s_answer_fetch(bb_shard_t *shard, const s_item_t *item, const bb_syn
 {
     bb_slice_t *batches = bb_alloc((found->batch_count + 1) * sizeof *batches);
     bb_sync_pair_t *pairs = bb_alloc((found->attributes_count + 1) * sizeof *pairs);
+    uint64_t bytes = 0;
     for (uint32_t i = 0; i < found->batch_count; i++) {
         batches[i] = bb_slice(found->batches[i].data, found->batches[i].length);
+        bytes += batches[i].length;
     }
+    // It has been read, so it does not wait; what is pulled next gives way to it, and who asked is
+    // bound by what he may take.
+    bb_shard_repaired(shard, BB_PACE_GIVEN, bytes);
     for (uint32_t i = 0; i < found->attributes_count; i++) {
         pairs[i] = (bb_sync_pair_t){found->attributes[i].id, found->attributes[i].packed};
     }

@@ -558,6 +558,8 @@ bb_error_t bb_shard_submit(bb_shard_t *self, bb_shard_submit_t *submit,
     error = bb_chunks_decode(&staged.chunks, bb_slice(data, length), NULL);
     BB_ASSERT(error == BB_OK); // our own encoding
     bb_shard_fan_out(self, &staged);
+    bb_pace_live(&self->pace, self->time.mono_ns,
+                 length + bb_buffer_slice(staged.batch_buffer).length);
     error = bb_shard_stage(self, &staged);
     submit->is_staged = error == BB_OK;
     if (error != BB_OK) {

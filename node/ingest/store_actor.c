@@ -315,8 +315,19 @@ static void s_on_marks(s_store_t *self)
     }
 }
 
+// How long live batches wait here says whether repair is to give way.
+static void s_note_wait(s_store_t *self, const bb_post_t *post)
+{
+    bb_post_class_t class = bb_post_class(post);
+    if (class == BB_POST_CLASS_CHUNKS || class == BB_POST_CLASS_WRITES) {
+        int64_t now_mono_ns = bb_clock_mono_ns();
+        bb_shard_waited(self->shard, now_mono_ns, now_mono_ns - post->request.received_mono_ns);
+    }
+}
+
 static void s_on_post(s_store_t *self, bb_post_t *post)
 {
+    s_note_wait(self, post);
     self->has_worked |= bb_post_class(post) != BB_POST_CLASS_SMALL;
     switch (post->kind) {
     case BB_POST_CLIENT:
@@ -494,6 +505,8 @@ static void s_open(s_store_t *self)
         .in_flight_bytes_max = config->limits.in_flight_bytes,
         .peer_unacked_bytes_max = config->limits.peer_queue_bytes,
         .dc_link_bytes_per_s = bb_config_link_share(config),
+        .repair_bytes_per_s =
+            (config->repair_bytes_per_s + self->node->store_count - 1) / self->node->store_count,
         .have_report_interval_ns = config->limits.have_report_ns,
         .flush_age_ns_max = config->limits.flush_age_ns,
         .journal_budget_bytes =

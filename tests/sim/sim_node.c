@@ -416,6 +416,9 @@ static void s_to_store(void *context, uint32_t store_index, const bb_message_t *
     const s_split_t *split = context;
     sim_store_t *store = &split->node->stores[store_index];
     split->node->world->counters.messages_split += !is_whole;
+    if (message->kind == BB_KIND_REPLICATE && message->request_id == 0) {
+        bb_shard_waited(store->shard, sim_node_time(split->node).mono_ns, BB_NS_PER_S);
+    }
     bb_shard_peer(store->shard, sim_node_time(split->node), split->from, message, chunks, batch);
     sim_store_touch(store);
 }

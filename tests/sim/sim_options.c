@@ -103,6 +103,7 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     self->has_near_future = bb_random_chance(r, 1, 2) && !self->ends_with_release;
     self->has_losses = bb_random_chance(r, 3, 4) && self->fault_mask != 0;
     s_draw_twin_or_liar(self);
+    self->repair_bytes_per_s = S_PICK(r, 0, 256, 4096, 64u << 10);
 }
 
 const char *sim_without_name(uint32_t index)

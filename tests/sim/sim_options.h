@@ -31,6 +31,7 @@ typedef struct {
     size_t memory_bytes;
     uint64_t journal_file_bytes, peer_unacked_bytes_max, in_flight_bytes_max;
     uint64_t dc_link_bytes_per_s; // 0: no cap
+    uint64_t repair_bytes_per_s;  // while clients write; 0: no bound
     int64_t have_report_ns, flush_age_ns;
     // network
     int64_t delay_mean_ns;

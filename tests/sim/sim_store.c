@@ -262,6 +262,7 @@ bb_error_t sim_store_open(sim_store_t *store, bb_fault_t *fault)
         .in_flight_bytes_max = options->in_flight_bytes_max,
         .peer_unacked_bytes_max = options->peer_unacked_bytes_max,
         .dc_link_bytes_per_s = options->dc_link_bytes_per_s,
+        .repair_bytes_per_s = options->repair_bytes_per_s,
         .have_report_interval_ns = options->have_report_ns,
         .flush_age_ns_max = options->flush_age_ns,
         .standing = BB_STANDING_JOINING,
@@ -350,6 +351,9 @@ void sim_store_on_request(sim_store_t *store, const sim_event_t *event)
     // A batch that is answered inside the call is found by its attempt's life.
     sim_attempt_t *attempt = &world->attempts[event->number];
     attempt->life = message.kind == BB_KIND_WRITE ? store->node->life : 0;
+    if (message.kind == BB_KIND_WRITE) { // as if they all came faster than they are taken
+        bb_shard_waited(store->shard, sim_node_time(store->node).mono_ns, BB_NS_PER_S);
+    }
     bb_shard_client(store->shard, sim_node_time(store->node), event->number, &message,
                     event->envelope, event->body);
     s_note_dots(store, attempt);
@@ -430,6 +434,7 @@ void sim_store_release(sim_store_t *store, uint64_t job_ops)
     counters->chunks_dead += stats.chunks_dead;
     counters->chunks_dropped_full += stats.chunks_dropped_full;
     counters->chunks_held_by_cap += stats.chunks_held_by_cap;
+    counters->repairs_put_off += stats.repairs_put_off;
     counters->batches_forwarded += stats.batches_forwarded;
     counters->relays_passed_by += stats.relays_passed_by;
     counters->fences_waited += stats.fences_waited;

@@ -329,6 +329,7 @@ typedef struct {
     X(chunks_duplicate)                                                                            \
     X(chunks_dropped_full)                                                                         \
     X(chunks_held_by_cap)                                                                          \
+    X(repairs_put_off)                                                                             \
     X(batches_forwarded)                                                                           \
     X(relays_passed_by)                                                                            \
     X(fences_waited)                                                                               \

@@ -122,6 +122,7 @@ static void config_reads_everything(void **state)
     assert_int_equal(config->disk_reserve_bytes, 0);
     assert_int_equal(config->scrub_bytes_per_s, 8 << 20);
     assert_int_equal(config->journal_budget_bytes, UINT64_C(16) << 30);
+    assert_int_equal(config->repair_bytes_per_s, 1 << 20);
     assert_int_equal(config->log_level, BB_LOG_INFO);
     assert_int_equal(config->limits.peer_queue_bytes, 64 << 20);
     assert_true(config->limits.suspect_ns == BB_NS_PER_S);
@@ -157,7 +158,7 @@ static void config_print_loads_to_the_same(void **state)
     char *text = s_with(capped, "  key_file:",
                         "  stores: 2\n  memory_bytes: 1GiB\n  log_level: debug\n"
                         "  disk_reserve_bytes: 3GiB\n  scrub_bytes_per_s: 64KiB\n"
-                        "  journal_budget_bytes: 5GiB\n"
+                        "  journal_budget_bytes: 5GiB\n  repair_bytes_per_s: 7MiB\n"
                         "  limits: {in_flight_bytes: 16MiB, heartbeat: 50ms, suspect: 1m30s,\n"
                         "           scan_threads: 7}\n  key_file:");
     bb_config_t *config = NULL;
@@ -171,6 +172,7 @@ static void config_print_loads_to_the_same(void **state)
     assert_int_equal(config->disk_reserve_bytes, UINT64_C(3) << 30);
     assert_int_equal(config->scrub_bytes_per_s, 64 << 10);
     assert_int_equal(config->journal_budget_bytes, UINT64_C(5) << 30);
+    assert_int_equal(config->repair_bytes_per_s, 7 << 20);
     assert_true(config->limits.suspect_ns == 90 * BB_NS_PER_S);
     char *first = NULL;
     char *second = NULL;

@@ -21,7 +21,7 @@
 #include "tests/unit/node/replication_topology.h"
 
 #define H_NODES_MAX   6
-#define H_ANSWERS_MAX 64
+#define H_ANSWERS_MAX 256
 #define H_MS          BB_NS_PER_MS
 #define H_WALL_NS     INT64_C(1767225600000000000)
 
