@@ -257,10 +257,10 @@ static uint32_t s_promise_mask(const sim_world_t *self, bb_level_t level, uint32
 static uint32_t s_read_mask(const sim_world_t *self, bb_level_t level, uint32_t dc)
 {
     uint32_t every = (1u << self->options.dc_count) - 1;
-    return level == BB_LEVEL_ALL           ? 0
-           : level == BB_LEVEL_EACH_QUORUM ? every | S_GLOBAL
-           : level == BB_LEVEL_QUORUM      ? 1u << dc | S_GLOBAL
-                                           : 1u << dc;
+    return level == BB_LEVEL_ALL && !sim_twin_is_there(self) ? 0
+           : level >= BB_LEVEL_EACH_QUORUM                   ? every | S_GLOBAL
+           : level == BB_LEVEL_QUORUM                        ? 1u << dc | S_GLOBAL
+                                                             : 1u << dc;
 }
 
 // Which store of the node is asked.
@@ -902,8 +902,9 @@ static void s_on_result(sim_world_t *self, uint32_t client, const bb_result_t *r
     uint32_t mask = op->level != BB_LEVEL_ONE || !op->is_session
                         ? s_read_mask(self, op->level, self->nodes[op->node].dc)
                         : 0;
-    mask |= op->is_session ? SIM_SESSION_BIT(client) : 0;
-    sim_client_check_read(self, op, mask, op->level != BB_LEVEL_ONE || op->is_session, who);
+    bool is_bound = op->is_session && !sim_twin_is_there(self);
+    mask |= is_bound ? SIM_SESSION_BIT(client) : 0;
+    sim_client_check_read(self, op, mask, op->level != BB_LEVEL_ONE || is_bound, who);
     if (op->is_session && !sim_trace_has_failed(&self->trace)) {
         sim_session_saw(self, client);
     }

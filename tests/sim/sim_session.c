@@ -41,20 +41,9 @@ void sim_session_note(sim_world_t *self, uint32_t client, bb_slice_t encoded)
     bb_session_token_clear(&seen);
 }
 
-// What only a superseded process knows is found again when it has started anew: until then its
-// stream may be forgotten, and no read waits for it.
-static bool s_is_bound(const sim_world_t *self, uint32_t client)
-{
-    return self->ops[client].level != BB_LEVEL_ONE ||
-           !sim_twin_is_superseded(self, &self->attempts[self->clients[client].attempt]);
-}
-
 void sim_session_wrote(sim_world_t *self, uint32_t client, const bool *is_rejected)
 {
     const sim_op_t *op = &self->ops[client];
-    if (!s_is_bound(self, client)) {
-        return;
-    }
     uint64_t moment = ++self->moment;
     for (uint64_t i = 0; i < op->batch.value_count; i++) {
         if (!is_rejected[i] && op->is_delete) {
@@ -69,7 +58,7 @@ void sim_session_saw(sim_world_t *self, uint32_t client)
 {
     const sim_op_t *op = &self->ops[client];
     uint64_t moment = ++self->moment;
-    for (uint32_t i = 0; i < op->row_count && s_is_bound(self, client); i++) {
+    for (uint32_t i = 0; i < op->row_count; i++) {
         const sim_row_t *row = &op->rows[i];
         // A normal version may hide a quarantined one of the same point later.
         if (!row->key.is_future || !sim_near_is(row->key.time_wall_ns)) {

@@ -46,15 +46,13 @@ uint32_t sim_twin_reached(const sim_world_t *self, uint32_t from, uint32_t to)
 
 uint32_t sim_twin_asked(sim_world_t *self, uint64_t number)
 {
-    sim_attempt_t *attempt = &self->attempts[number];
-    attempt->slot = attempt->node;
+    uint32_t node = self->attempts[number].node;
     bb_random_t random = sim_world_stream(self, SIM_STREAM_TWIN, UINT32_MAX + number);
-    if (sim_twin_is_there(self) && attempt->node == self->twin.of &&
-        bb_random_chance(&random, 1, 2)) {
+    if (sim_twin_is_there(self) && node == self->twin.of && bb_random_chance(&random, 1, 2)) {
         self->counters.twin_requests++;
-        attempt->slot = SIM_TWIN_SLOT;
+        return SIM_TWIN_SLOT;
     }
-    return attempt->slot;
+    return node;
 }
 
 bool sim_twin_holds(const sim_world_t *self, uint32_t node, uint32_t partition,
@@ -162,18 +160,6 @@ void sim_twin_look(sim_node_t *node)
             S_FENCED_NS_MAX) {
         sim_trace_fail(&world->trace, "two processes of node %u count side by side", twin->of);
     }
-}
-
-bool sim_twin_is_superseded(const sim_world_t *self, const sim_attempt_t *attempt)
-{
-    if (!sim_twin_is_there(self) || attempt->node != self->twin.of) {
-        return false;
-    }
-    const sim_node_t *copy = self->twin.process, *original = s_original(self);
-    const sim_node_t *asked = attempt->slot == SIM_TWIN_SLOT ? copy : original;
-    const sim_node_t *other = asked == copy ? original : copy;
-    return !asked->is_up ||
-           (other->is_up && bb_control_boot(other->control) > bb_control_boot(asked->control));
 }
 
 void sim_twin_promised(sim_world_t *self, const sim_attempt_t *attempt)

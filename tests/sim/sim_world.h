@@ -135,7 +135,6 @@ typedef struct {
 // One request on its way: a batch sent to one node, or one page of a query.
 typedef struct {
     uint32_t client, node, store, life;
-    uint32_t slot;         // which process of the node was asked
     uint64_t serial;       // of its operation
     bool is_open;          // the client still waits
     bb_stream_t stream;    // of the coordinator when it took the batch
@@ -517,11 +516,9 @@ uint32_t sim_twin_asked(sim_world_t *self, uint64_t attempt);
 bool sim_twin_holds(const sim_world_t *self, uint32_t node, uint32_t partition,
                     const bb_stream_t *stream, uint64_t seq);
 void sim_twin_promised(sim_world_t *self, const sim_attempt_t *attempt); // counts
-// Did a process take it that a later one of its node has overtaken?
-bool sim_twin_is_superseded(const sim_world_t *self, const sim_attempt_t *attempt);
-void sim_twin_fenced(sim_node_t *node); // so it was told
-void sim_twin_look(sim_node_t *node);   // after each call of it: do both count for too long?
-void sim_twin_calm(sim_world_t *self);  // faults stop: both are heard by somebody
+void sim_twin_fenced(sim_node_t *node);                                  // so it was told
+void sim_twin_look(sim_node_t *node);  // after each call of it: do both count for too long?
+void sim_twin_calm(sim_world_t *self); // faults stop: both are heard by somebody
 // Not both count: the original waits until the others hold what the copy has, and the copy goes for
 // good. False: not yet.
 bool sim_twin_is_held_back(const sim_node_t *node);
