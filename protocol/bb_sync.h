@@ -9,6 +9,9 @@
 //     BUCKETS   sums of the leaves of a window?     ──▶ up to 256 sums
 //     FETCH     batteries of these buckets, but     ──▶ batches, page by page
 //               those that have one of these leaves
+//
+// Results of rollups are asked for when the points have come: WINDOWS with a window of RESULTS,
+// whose day is the target's limit.
 #ifndef BB_SYNC_H
 #define BB_SYNC_H
 
@@ -29,13 +32,26 @@ typedef enum {
     BB_SYNC_NORMAL = 0,
     BB_SYNC_QUARANTINE = 1,
     BB_SYNC_ATTRIBUTES = 2, // of batteries; day 0
+    BB_SYNC_RESULTS = 3,    // of rollups, of several days; the day is that behind the last
 } bb_sync_kind_t;
-#define BB_SYNC_KIND_LAST BB_SYNC_ATTRIBUTES
+#define BB_SYNC_KIND_LAST BB_SYNC_RESULTS
+
+// Results of days that retention has passed by, or is about to: of the others each replica has the
+// points. A window of them begins with a day that this divides, and ends behind `day`.
+#define BB_SYNC_RESULTS_DAYS 32u
+// No source has given up a day that begins so many days behind the target's clock.
+#define BB_SYNC_RESULTS_AHEAD_DAYS 2u
 
 typedef struct {
     uint32_t kind; // bb_sync_kind_t
     uint32_t day;  // from 1970-01-01
 } bb_sync_window_t;
+
+// The first day of a window of results.
+static inline uint32_t bb_sync_results_first(uint32_t day)
+{
+    return day == 0 ? 0 : (day - 1) / BB_SYNC_RESULTS_DAYS * BB_SYNC_RESULTS_DAYS;
+}
 
 static inline int bb_sync_window_compare(bb_sync_window_t a, bb_sync_window_t b)
 {
@@ -67,7 +83,7 @@ typedef enum {
 typedef struct {
     bb_sync_step_t step;
     uint32_t partition;
-    bb_sync_window_t window; // zeros: WINDOWS
+    bb_sync_window_t window; // WINDOWS: zeros, or of results: list those, of days before its day
 } bb_sync_topic_t;
 
 typedef struct {
@@ -81,7 +97,7 @@ typedef struct {
 
 typedef struct {
     bb_slice_t id;
-    bb_slice_t packed; // as bb_dictionary packs attributes
+    bb_slice_t packed; // attributes, as bb_dictionary packs them; or results, as a parcel
 } bb_sync_pair_t;
 
 typedef struct {
@@ -95,7 +111,7 @@ typedef struct {
     uint32_t batch_count;
     const bb_slice_t *batches; // FETCH; their bytes may lie anywhere
     uint32_t pair_count;
-    const bb_sync_pair_t *pairs; // FETCH of attributes, beside batches of markers
+    const bb_sync_pair_t *pairs; // FETCH of attributes, beside batches of markers; of results
     bool has_more;
     bb_slice_t battery_next; // go on with
     int64_t from_next_wall_ns;

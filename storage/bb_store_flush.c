@@ -148,9 +148,14 @@ static bb_error_t s_write_window(bb_flush_t *self, uint32_t index, bool *must_fe
     return error;
 }
 
+bb_error_t bb_flush_names(bb_flush_t *self, bool *must_fence, bb_fault_t *fault)
+{
+    return bb_seal_names(self->seal, must_fence, fault);
+}
+
 bb_error_t bb_flush_run(bb_flush_t *self, bool *must_fence, bb_fault_t *fault)
 {
-    bb_error_t error = bb_seal_names(self->seal, must_fence, fault);
+    bb_error_t error = bb_flush_names(self, must_fence, fault);
     if (error == BB_OK && !self->cut) {
         self->cut = bb_head_cut_new(self->head);
     }

@@ -18,6 +18,8 @@ uint64_t bb_flush_points(const bb_flush_t *self);
 const bb_head_t *bb_flush_head(const bb_flush_t *self);
 bb_head_t *bb_flush_head_retain(bb_flush_t *self);
 
+// In any thread, before _run: names of batteries and metrics are durable. May be repeated.
+BB_MUST_CHECK bb_error_t bb_flush_names(bb_flush_t *self, bool *must_fence, bb_fault_t *fault);
 // In any thread. *must_fence: a commit or sync failed other than by a full disk.
 BB_MUST_CHECK bb_error_t bb_flush_run(bb_flush_t *self, bool *must_fence, bb_fault_t *fault);
 // On the store's thread, after _run was successful: the windows and counts are the store's now.

@@ -61,7 +61,7 @@ static bb_error_t s_freeze(bb_store_t *self)
         return BB_OK;
     }
     if (bb_head_points(self->active) == 0 && !bb_store_is_adopting(self) &&
-        !bb_store_has_unsaved_markers(self)) {
+        !bb_store_has_unsaved_markers(self) && !bb_rollups_has_taken(self->rollups)) {
         return BB_ERR_NOT_FOUND;
     }
     if (self->waiting_count > 0) {
@@ -176,6 +176,12 @@ bb_error_t bb_store_job_run(bb_store_job_t *job, bb_fault_t *fault)
     switch (job->kind) {
     case BB_JOB_FLUSH: {
         bb_error_t error = bb_rollups_mark_frozen(job->rollups, &job->must_fence, fault);
+        if (error == BB_OK) {
+            error = bb_flush_names(job->flush, &job->must_fence, fault);
+        }
+        if (error == BB_OK) {
+            error = bb_rollups_write_taken(job->rollups, &job->must_fence, fault);
+        }
         return error == BB_OK ? bb_flush_run(job->flush, &job->must_fence, fault) : error;
     }
     case BB_JOB_MERGE:

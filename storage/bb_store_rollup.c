@@ -63,6 +63,14 @@ static bb_error_t s_check_marks(bb_store_t *store)
         }
     }
     if (error == BB_OK && removed_count > 0) {
+        error = bb_rollup_map_put_gaps(self->kv, txn, true); // it may have been a record
+    }
+    if (error == BB_OK) {
+        bool has_gaps = false;
+        error = bb_rollup_map_has_gaps(self->kv, txn, &has_gaps);
+        self->gaps += error == BB_OK && has_gaps;
+    }
+    if (error == BB_OK && removed_count > 0) {
         error = self->kv->commit(&txn);
     }
     self->kv->abort(&txn);
@@ -96,6 +104,9 @@ static bb_error_t s_map_open(bb_store_t *store, bb_fault_t *fault)
         for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX && error == BB_OK; id++) {
             error = bb_rollup_map_floor(self->kv, txn, id, &self->floor_days[id]);
             self->expired_days[id] = self->floor_days[id];
+        }
+        if (error == BB_OK) {
+            error = bb_rollup_map_passed(self->kv, txn, &self->passed_day);
         }
         self->kv->abort(&txn);
     }
@@ -182,6 +193,7 @@ void bb_rollups_close(bb_rollups_t **rollups)
     }
     bb_day_marks_free(&self->head);
     bb_day_marks_free(&self->frozen);
+    bb_rollups_taken_clear(self);
     free(self);
 }
 
@@ -267,6 +279,7 @@ void bb_rollups_freeze(bb_rollups_t *self)
 {
     bb_day_marks_merge(&self->frozen, &self->head);
     bb_day_marks_free(&self->head);
+    bb_rollups_taken_freeze(self);
 }
 
 bb_error_t bb_rollups_mark_frozen(bb_rollups_t *self, bool *must_fence, bb_fault_t *fault)
@@ -307,6 +320,7 @@ void bb_rollups_thaw(bb_rollups_t *self)
         self->slice.is_open = false; // batteries that were done may have new points: begin again
     }
     bb_day_marks_free(&self->frozen);
+    bb_rollups_taken_thaw(self);
     s_count(self);
     self->is_due = self->env != NULL;
 }
@@ -600,8 +614,7 @@ bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)
             .metrics = job->metrics,
         };
         error = bb_store_snapshot(store, &job->query, &job->snapshot, NULL);
-        job->has_points =
-            (int64_t)job->day * BB_NS_PER_DAY >= bb_retention_durable_floor_max(store->retention);
+        job->has_points = job->day >= bb_rollups_points_day(store);
     }
     self->is_due = false; // until a step, a flush or the end of this job says otherwise
     if (error != BB_OK || job->kind == BB_ROLLUP_NOTHING) {
@@ -642,6 +655,7 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
             if (job->is_dropped[id]) {
                 free(self->definitions[id].bytes);
                 self->definitions[id].bytes = NULL;
+                bb_rollups_taken_forget(self, id);
                 self->floor_days[id] = self->expired_days[id] = 0;
             }
         }
@@ -655,6 +669,7 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
     }
     if (job->kind == BB_ROLLUP_CHECK) {
         self->damaged_count += job->removed_count;
+        self->gaps += job->removed_count;
         self->check_place = job->place;
         self->is_check_due = job->place.length > 0;
         self->checked_wall_ns = self->now_wall_ns;

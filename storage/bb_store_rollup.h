@@ -8,6 +8,7 @@
 //   flush ──▶ marks in the map                 durable before the first run of that flush
 //   job   ──▶ results, marks gone              one transaction
 //   query ──▶ no mark, nothing in the head: the stored result; else computed from points
+//   sync  ──▶ results of days without points, from other stores (bb_store_sync.h)
 //
 // The map is DIR/rollups, made when the first rollup is.
 #ifndef BB_STORE_ROLLUP_H
@@ -42,6 +43,10 @@ void bb_rollups_freeze(bb_rollups_t *self);
 BB_MUST_CHECK bb_error_t bb_rollups_mark_frozen(bb_rollups_t *self, bool *must_fence,
                                                 bb_fault_t *fault); // any thread, in the flush job
 void bb_rollups_thaw(bb_rollups_t *self);
+// Results of other stores wait for a flush; the job writes them, when names are durable.
+bool bb_rollups_has_taken(const bb_rollups_t *self);
+BB_MUST_CHECK bb_error_t bb_rollups_write_taken(bb_rollups_t *self, bool *must_fence,
+                                                bb_fault_t *fault);
 
 // ---- computing -------------------------------------------------------------------------------
 // The clock moved. Days that ended an hour ago are computed; others are still being written.

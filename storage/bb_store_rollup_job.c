@@ -106,6 +106,9 @@ static bb_error_t s_verify(bb_rollup_job_t *self, bool *must_fence)
         }
     }
     if (error == BB_OK && self->removed_count > 0) {
+        error = bb_rollup_map_put_gaps(kv, txn, true);
+    }
+    if (error == BB_OK && self->removed_count > 0) {
         error = bb_store_commit(kv, &txn, must_fence);
     }
     kv->abort(&txn); // nothing was changed, or it failed

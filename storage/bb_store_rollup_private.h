@@ -26,6 +26,20 @@ typedef struct {
     size_t battery_length;
 } bb_rollup_slice_t;
 
+// A record that another store sent, on its way into the map. Numbers are ours.
+typedef struct {
+    uint32_t id, partition, battery, day;
+    uint8_t *bytes; // owned
+    size_t length;
+} bb_rollup_taken_t;
+typedef struct {
+    bb_rollup_taken_t *items;
+    uint32_t count, capacity;
+    uint64_t bytes;
+    uint64_t different_count; // pieces that we had otherwise
+    uint32_t passed_day;      // that of the store, when the flush began
+} bb_rollup_taken_list_t;
+
 struct bb_rollups {
     bb_vfs_t *vfs;
     bb_kv_driver_t *kv;
@@ -55,6 +69,11 @@ struct bb_rollups {
     // By number in the map: nothing of days before is answered, or there any more.
     uint32_t floor_days[BB_ROLLUP_IDS_MAX], expired_days[BB_ROLLUP_IDS_MAX];
     bb_rollup_slice_t slice;
+    // Of other stores: what came, and what the flush under way writes.
+    bb_rollup_taken_list_t taken, taking;
+    uint64_t taken_count, different_count;
+    uint32_t passed_day; // results of days before may be of points that were never here
+    uint64_t gaps;       // records were removed, and not compared with others' since; 0: none
 };
 
 typedef enum {
@@ -96,6 +115,17 @@ struct bb_rollup_job {
     uint32_t *days;
     uint32_t day_count;
 };
+
+// The day before which the policy's rollup keeps nothing; it has a number.
+uint32_t bb_rollups_day_first(const bb_store_t *store, uint32_t index);
+// Nothing has gone of this day and later ones: what points say is all that there is.
+uint32_t bb_rollups_points_day(const bb_store_t *store);
+
+// ---- results of others: bb_store_rollup_take.c -----------------------------------------------
+void bb_rollups_taken_clear(bb_rollups_t *self);
+void bb_rollups_taken_freeze(bb_rollups_t *self);
+void bb_rollups_taken_thaw(bb_rollups_t *self);
+void bb_rollups_taken_forget(bb_rollups_t *self, uint32_t id);
 
 bool bb_rollup_takes_battery(const bb_dictionary_t *dictionary, const bb_rollup_t *rollup,
                              uint32_t battery);

@@ -26,6 +26,7 @@ struct bb_rollup_view {
     // Buckets that begin in [from, to) are asked for; their points lie in [first, limit).
     int64_t from_wall_ns, to_wall_ns, first_wall_ns, limit_wall_ns;
     int64_t points_from_wall_ns; // retention has taken nothing yet from here on
+    bool has_gaps;               // results before that may be missing
 };
 
 void bb_rollup_view_destroy(bb_rollup_view_t **self)
@@ -127,7 +128,8 @@ bb_error_t bb_rollup_snapshot(bb_store_t *store, const bb_query_t *query, bb_sna
         self->stale.partition_count = store->partition_count;
         bb_day_marks_merge(&self->stale, &store->rollups->head);
         bb_day_marks_merge(&self->stale, &store->rollups->frozen);
-        self->points_from_wall_ns = bb_retention_durable_floor_max(store->retention);
+        self->points_from_wall_ns = (int64_t)bb_rollups_points_day(store) * BB_NS_PER_DAY;
+        self->has_gaps = store->rollups->gaps > 0;
         bb_query_t inner = *query;
         inner.rollup = bb_slice(NULL, 0);
         inner.from_wall_ns = self->first_wall_ns;
@@ -269,6 +271,9 @@ static bb_error_t s_read_stored(s_page_t *self)
         }
         self->battery = i;
         uint32_t partition = self->snapshot->batteries[i].partition;
+        if (view->has_gaps && view->first_wall_ns < view->points_from_wall_ns) {
+            s_name_damage(self, partition); // until others were asked for what is missing
+        }
         error = bb_rollup_map_records(view->kv, view->txn, view->id, partition,
                                       self->snapshot->batteries[i].number, self->day_first,
                                       self->day_limit, s_add_record, self);

@@ -13,7 +13,7 @@
 //
 // Words: protocol/bb_sync.h. Three kinds of windows are compared: points of a day, quarantined
 // points of a day, and attributes of batteries, which belong to no day; with these the batteries'
-// markers (deletes) travel, as batches.
+// markers (deletes) travel, as batches. Results of rollups are a fourth kind, compared last.
 #ifndef BB_STORE_SYNC_H
 #define BB_STORE_SYNC_H
 
@@ -31,6 +31,7 @@ uint32_t bb_store_sync_windows(bb_store_t *self, uint32_t partition, bb_sync_win
 typedef struct {
     uint32_t partition;
     bb_sync_window_t window;
+    bool is_list; // windows of results of days before window.day; nothing else below counts
     uint8_t buckets[BB_SYNC_BUCKETS_BYTES]; // a bit for each that is asked for
     bool is_fetch;                          // batches, not leaves
     // What is damaged here is left out, as if it were not there: it will differ. Otherwise damage
@@ -56,7 +57,9 @@ typedef struct {
     bb_sync_leaf_t *leaves; // in no order
     uint32_t batch_count;
     bb_sync_batch_t *batches;
-    uint32_t attributes_count; // BB_SYNC_ATTRIBUTES
+    uint32_t window_count; // is_list
+    bb_sync_window_t *windows;
+    uint32_t attributes_count; // BB_SYNC_ATTRIBUTES, BB_SYNC_RESULTS
     bb_sync_attributes_t *attributes;
     uint64_t points; // that were read
     bool has_more;   // go on with:
@@ -80,6 +83,34 @@ uint32_t bb_sync_leaves_sort(bb_sync_leaf_t *leaves, uint32_t count);
 // are durable with the next flush.
 BB_MUST_CHECK bb_error_t bb_store_sync_attributes(bb_store_t *self, uint32_t partition,
                                                   bb_slice_t id, bb_slice_t packed);
+
+// ---- results of rollups ----------------------------------------------------------------------
+// A window of results lists what is left of days whose points retention takes; each store computes
+// the others itself. A source answers with what a read of the rollup here would say, so it does not
+// matter whether its own floor has moved and whether its jobs are done. Of two results for one
+// piece the rule of bb_rollup_set_merge_other says which stays.
+//
+// Points of days before the one returned are refused here. Of days before *day_max, which is not
+// smaller, another store may have lost points, by a clock that is ahead or a policy that was
+// another one once; 0: there are no rollups.
+uint32_t bb_store_results_day(const bb_store_t *self, uint32_t *day_max);
+// Results of a battery as another store packed them, of days of that window. They are in the map
+// with the next flush, before what is adopted. BUSY: others have to be written first, or the map
+// cannot hold them now. BB_ERR_MESSAGE_CORRUPT: they are not such bytes; nothing of them is taken.
+BB_MUST_CHECK bb_error_t bb_store_sync_results(bb_store_t *self, uint32_t partition,
+                                               bb_sync_window_t window, bb_slice_t id,
+                                               bb_slice_t packed);
+// So many wait that a flush should begin.
+bool bb_store_results_wait(const bb_store_t *self);
+// Records did not verify and were removed: results of days without points may be missing. A number
+// that grows when that happens; 0: all was compared with other stores since. Until that is told,
+// reads say that such days are not complete.
+uint64_t bb_store_result_gaps(const bb_store_t *self);
+// Not while a job is alive. Errors of the map; a failed sync fences.
+BB_MUST_CHECK bb_error_t bb_store_result_gaps_filled(bb_store_t *self);
+// Records that were taken; pieces in them that were otherwise here.
+void bb_store_results_stats(const bb_store_t *self, uint64_t *taken_count,
+                            uint64_t *different_count);
 
 // ---- adopting --------------------------------------------------------------------------------
 // Everything that these dots stand for is here: was staged, synced and applied, whatever dots it

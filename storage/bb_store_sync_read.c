@@ -6,6 +6,7 @@
 
 #include "storage/bb_store_scrub.h"
 #include "storage/bb_store_sync_markers.h"
+#include "storage/bb_store_sync_results.h"
 #include "storage/scan/bb_battery_view.h"
 #include "storage/segment/bb_run_merge.h"
 
@@ -20,7 +21,8 @@ struct bb_sync_read {
     bb_sync_ask_t ask;
     bb_sync_found_t found;
     uint8_t key[BB_FINGERPRINT_KEY_BYTES];
-    bb_snapshot_t *snapshot; // NULL: everything was found on the store's thread
+    bb_snapshot_t *snapshot;    // NULL: everything was found on the store's thread
+    bb_sync_results_t *results; // BB_SYNC_RESULTS
     uint32_t leaf_capacity;
     // While it runs.
     bb_battery_view_t view;
@@ -249,7 +251,9 @@ bb_sync_read_t *bb_sync_read_new(bb_store_t *store, const bb_sync_ask_t *ask)
     bb_sync_read_t *self = bb_alloc_zero(1, sizeof *self);
     self->ask = *ask;
     memcpy(self->key, store->fingerprint_key, sizeof self->key);
-    if (ask->window.kind == BB_SYNC_ATTRIBUTES) {
+    if (ask->window.kind == BB_SYNC_RESULTS) {
+        self->found.error = bb_sync_results_new(store, ask, &self->results);
+    } else if (ask->window.kind == BB_SYNC_ATTRIBUTES) {
         s_read_attributes(self, store);
     } else {
         self->found.error = s_take_snapshot(self, store);
@@ -268,6 +272,7 @@ static void s_forget(bb_sync_found_t *found)
     }
     free(found->attributes);
     free(found->leaves);
+    free(found->windows);
     bb_sync_batch_list_free(&found->batches, found->batch_count);
     *found = (bb_sync_found_t){0};
 }
@@ -279,6 +284,7 @@ void bb_sync_read_destroy(bb_sync_read_t **self_pointer)
         return;
     }
     bb_snapshot_close(&self->snapshot);
+    bb_sync_results_destroy(&self->results);
     s_forget(&self->found);
     free(self);
     *self_pointer = NULL;
@@ -543,6 +549,14 @@ static bb_error_t s_read_all(bb_sync_read_t *self)
 void bb_sync_read_run(bb_sync_read_t *self)
 {
     bb_snapshot_t *snapshot = self->snapshot;
+    if (self->results) {
+        bb_error_t error = bb_sync_results_run(self->results, &self->found);
+        bb_sync_results_destroy(&self->results);
+        if (error != BB_OK) {
+            s_forget(&self->found);
+            self->found.error = error;
+        }
+    }
     if (!snapshot) {
         return;
     }

@@ -346,11 +346,11 @@ bb_error_t bb_rollup_map_expire(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t i
     return s_remove(kv, txn, &doomed, error, more);
 }
 
-bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t *day)
+// 0: there is none.
+static bb_error_t s_get_day(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bb_slice_t key, uint32_t *day)
 {
-    uint8_t key[S_DEFINITION_KEY_BYTES];
     bb_slice_t value;
-    bb_error_t error = bb_kv_record_get(kv, txn, s_floor_key(key, id), &value);
+    bb_error_t error = bb_kv_record_get(kv, txn, key, &value);
     *day = 0;
     if (error == BB_OK && value.length == 4) {
         *day = s_get32(value.data);
@@ -360,6 +360,76 @@ bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id
                                        : error;
 }
 
+bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t *day)
+{
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    return s_get_day(kv, txn, s_floor_key(key, id), day);
+}
+
+// ---- what others have ------------------------------------------------------------------------
+bb_error_t bb_rollup_map_seek(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id, uint32_t partition,
+                              uint32_t *battery, uint32_t *day)
+{
+    uint8_t wanted[S_RECORD_KEY_BYTES];
+    bb_slice_t key;
+    bb_slice_t value;
+    bb_kv_cursor_t *cursor = NULL;
+    bb_error_t error = kv->cursor(txn, &cursor);
+    if (error != BB_OK) {
+        return error;
+    }
+    error = kv->seek(cursor, s_record_key(wanted, id, partition, *battery, *day), &key, &value);
+    const uint8_t *bytes = key.data;
+    bool is_ours = error == BB_OK && key.length == sizeof wanted && memcmp(bytes, wanted, 5) == 0;
+    if (is_ours) {
+        *battery = s_get32(bytes + 5);
+        *day = s_get32(bytes + 9);
+    }
+    kv->cursor_close(&cursor);
+    return error == BB_OK && !is_ours ? BB_ERR_NOT_FOUND : error;
+}
+
+static bb_slice_t s_single_key(uint8_t out[S_DEFINITION_KEY_BYTES], char kind)
+{
+    out[0] = (uint8_t)kind;
+    s_put16(out + 1, 0);
+    return bb_slice(out, S_DEFINITION_KEY_BYTES);
+}
+
+bb_error_t bb_rollup_map_passed(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t *day)
+{
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    return s_get_day(kv, txn, s_single_key(key, 'P'), day);
+}
+
+bb_error_t bb_rollup_map_pass(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t day)
+{
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    uint8_t value[4];
+    s_put32(value, day);
+    return bb_kv_record_put(kv, txn, s_single_key(key, 'P'), bb_slice(value, sizeof value));
+}
+
+bb_error_t bb_rollup_map_has_gaps(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bool *gaps)
+{
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    bb_slice_t value;
+    bb_error_t error = bb_kv_record_get(kv, txn, s_single_key(key, 'R'), &value);
+    *gaps = error == BB_OK;
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+bb_error_t bb_rollup_map_put_gaps(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bool gaps)
+{
+    uint8_t key[S_DEFINITION_KEY_BYTES];
+    if (gaps) {
+        return bb_kv_record_put(kv, txn, s_single_key(key, 'R'), bb_slice("", 1));
+    }
+    bb_error_t error = kv->remove(txn, s_single_key(key, 'R'));
+    return error == BB_ERR_NOT_FOUND ? BB_OK : error;
+}
+
+// ---- checking --------------------------------------------------------------------------------
 static bb_error_t s_check(void *context, bb_slice_t key, bb_slice_t value, bool *more)
 {
     const uint8_t first = *(const uint8_t *)key.data;
@@ -367,9 +437,8 @@ static bb_error_t s_check(void *context, bb_slice_t key, bb_slice_t value, bool 
         *more = false; // those are checked when they are read
         return BB_OK;
     }
-    size_t wanted = first == 'D' || first == 'E' ? S_DEFINITION_KEY_BYTES
-                    : first == 'M'               ? S_MARK_KEY_BYTES
-                                                 : 0;
+    bool is_short = first == 'D' || first == 'E' || first == 'P' || first == 'R';
+    size_t wanted = is_short ? S_DEFINITION_KEY_BYTES : first == 'M' ? S_MARK_KEY_BYTES : 0;
     if (key.length == wanted && bb_kv_record_open(key, value, &value) == BB_OK) {
         return BB_OK;
     }

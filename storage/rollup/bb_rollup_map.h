@@ -7,6 +7,10 @@
 //   'D' u16 rollup                       definition, as bb_rollup_definition writes
 //   'E' u16 rollup                       u32 day (big-endian): nothing before is kept
 //   'M' u16 rollup u32 day u16 partition   a mark: results may be stale. One zero byte
+//   'P' u16 0                            u32 day (big-endian): results of days before may be of
+//                                        points that were never here
+//   'R' u16 0                            some results are gone: they are to be compared with those
+//                                        of other replicas. One zero byte
 //   'V' u16 rollup u16 partition u32 battery u32 day     bb_rollup_record
 //
 // A result that does not verify is computed again from points, as are all days when a mark does
@@ -82,6 +86,15 @@ BB_MUST_CHECK bb_error_t bb_rollup_map_expire(bb_kv_driver_t *kv, bb_kv_txn_t *t
 // That day; 0: none was ever removed.
 BB_MUST_CHECK bb_error_t bb_rollup_map_floor(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
                                              uint32_t *day);
+// The first record of the partition at or behind (*battery, *day), whose place it puts there.
+// NOT_FOUND: there is none.
+BB_MUST_CHECK bb_error_t bb_rollup_map_seek(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t id,
+                                            uint32_t partition, uint32_t *battery, uint32_t *day);
+// 'P' and 'R'; no entry: 0 and false.
+BB_MUST_CHECK bb_error_t bb_rollup_map_passed(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t *day);
+BB_MUST_CHECK bb_error_t bb_rollup_map_pass(bb_kv_driver_t *kv, bb_kv_txn_t *txn, uint32_t day);
+BB_MUST_CHECK bb_error_t bb_rollup_map_has_gaps(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bool *gaps);
+BB_MUST_CHECK bb_error_t bb_rollup_map_put_gaps(bb_kv_driver_t *kv, bb_kv_txn_t *txn, bool gaps);
 // Looks at records behind `*place` until `budget_bytes` of them were read; those that do not verify
 // are removed; *removed_count of them: what they said, and of which battery and day, is not known.
 // A cleared place is the beginning; it is again at the end. CORRUPT: they do not ascend.

@@ -158,6 +158,90 @@ void bb_rollup_set_merge_stored(bb_rollup_set_t *self, const bb_rollup_set_t *st
     }
 }
 
+// ---- pieces of others ------------------------------------------------------------------------
+static uint8_t *s_put(uint8_t *at, uint64_t number, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++) {
+        *at++ = (uint8_t)(number >> 8 * i);
+    }
+    return at;
+}
+
+size_t bb_rollup_piece_encode(bb_type_t type, const bb_block_stats_t *stats,
+                              uint8_t out[BB_ROLLUP_PIECE_BYTES_MAX])
+{
+    uint8_t *at = out;
+    *at++ = (uint8_t)type;
+    at = s_put(at, stats->count, 8);
+    uint8_t *length = at++;
+    *length = (uint8_t)bb_sum_encode(&stats->sum, at);
+    at += *length;
+    at = s_put(at, (uint64_t)stats->first_wall_ns, 8);
+    at = s_put(at, (uint64_t)stats->last_wall_ns, 8);
+    const uint64_t values[4] = {stats->min, stats->max, stats->first, stats->last};
+    for (uint32_t i = 0; i < BB_COUNT_OF(values); i++) {
+        if (type != BB_TYPE_STATE) {
+            at = s_put(at, values[i], 8);
+            continue;
+        }
+        const bb_text_t *text = bb_text_of_bits(values[i]);
+        BB_ASSERT(text->length <= BB_STATE_BYTES_MAX);
+        at = s_put(at, text->length, 2);
+        memcpy(at, text->bytes, text->length);
+        at += text->length;
+    }
+    return (size_t)(at - out);
+}
+
+// Order of what the metric's pieces of that start say, over all types.
+static int s_compare_pieces(const bb_rollup_set_t *a, const bb_rollup_set_t *b,
+                            const bb_rollup_series_t *of, int64_t start_wall_ns)
+{
+    uint8_t left[BB_ROLLUP_PIECE_BYTES_MAX];
+    uint8_t right[BB_ROLLUP_PIECE_BYTES_MAX];
+    for (int type = 1; type <= BB_TYPE_LAST; type++) {
+        const bb_bucket_item_t *x =
+            s_piece(a, of->battery, of->metric, (bb_type_t)type, start_wall_ns);
+        const bb_bucket_item_t *y =
+            s_piece(b, of->battery, of->metric, (bb_type_t)type, start_wall_ns);
+        bool has_x = x && x->stats.count > 0;
+        bool has_y = y && y->stats.count > 0;
+        if (!has_x || !has_y) {
+            if (has_x != has_y) {
+                return has_x ? 1 : -1;
+            }
+            continue;
+        }
+        size_t left_bytes = bb_rollup_piece_encode((bb_type_t)type, &x->stats, left);
+        size_t right_bytes = bb_rollup_piece_encode((bb_type_t)type, &y->stats, right);
+        int order = memcmp(left, right, BB_MIN(left_bytes, right_bytes));
+        if (order != 0 || left_bytes != right_bytes) {
+            return order != 0 ? order : left_bytes > right_bytes ? 1 : -1;
+        }
+    }
+    return 0;
+}
+
+void bb_rollup_set_merge_other(bb_rollup_set_t *self, const bb_rollup_set_t *other,
+                               uint64_t *different_count)
+{
+    for (uint32_t i = 0; i < other->count; i++) {
+        const bb_rollup_series_t *series = &other->series[i];
+        for (uint32_t j = 0; j < series->count; j++) {
+            int64_t start_wall_ns = series->items[j].start_wall_ns;
+            uint64_t known = s_total(self, series, start_wall_ns);
+            uint64_t told = s_total(other, series, start_wall_ns);
+            int order = told > known   ? 1
+                        : told < known ? -1
+                                       : s_compare_pieces(other, self, series, start_wall_ns);
+            *different_count += known > 0 && order != 0;
+            if (order > 0) {
+                s_replace(self, other, series, start_wall_ns);
+            }
+        }
+    }
+}
+
 void bb_rollup_series_bucket(bb_rollup_series_t *self, const bb_calendar_t *calendar,
                              int64_t from_wall_ns, int64_t to_wall_ns)
 {

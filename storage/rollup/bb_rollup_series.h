@@ -49,6 +49,20 @@ void bb_rollup_series_put(bb_rollup_series_t *self, const bb_bucket_item_t *item
 // Pieces of records become part of what was computed from points, where they win. The set `stored`
 // must live as long as `self`: texts stay in it.
 void bb_rollup_set_merge_stored(bb_rollup_set_t *self, const bb_rollup_set_t *stored);
+// Pieces of another replica become part of ours. Both were exact when points of that day went; they
+// differ when a point, or a version of one, came to one of the two too late. The one with the
+// larger count stays, as above; at equal counts that which is larger as bytes
+// (bb_rollup_piece_encode), so that all replicas end with the same. *different_count grows by one
+// for each metric's piece that both have and that is not equal. `other` must live as long as
+// `self`.
+void bb_rollup_set_merge_other(bb_rollup_set_t *self, const bb_rollup_set_t *other,
+                               uint64_t *different_count);
+// A piece as bytes that are equal exactly when everything that it says is:
+//   u8 type, u64 count, u8 length and bytes of the sum (bb_sum_encode), i64 times of first and
+//   last, then min, max, first, last: u64, or of a STATE u16 length and the text. Little-endian.
+#define BB_ROLLUP_PIECE_BYTES_MAX (26u + BB_SUM_BYTES_MAX + 4u * (2u + BB_STATE_BYTES_MAX))
+size_t bb_rollup_piece_encode(bb_type_t type, const bb_block_stats_t *stats,
+                              uint8_t out[BB_ROLLUP_PIECE_BYTES_MAX]);
 // Merges pieces into calendar buckets with start in [from, to): items become buckets.
 void bb_rollup_series_bucket(bb_rollup_series_t *self, const bb_calendar_t *calendar,
                              int64_t from_wall_ns, int64_t to_wall_ns);

@@ -27,6 +27,7 @@ typedef enum {
     BB_FINGERPRINT_BATTERY = 1,
     BB_FINGERPRINT_METRIC,
     BB_FINGERPRINT_ATTRIBUTES, // of a battery, packed
+    BB_FINGERPRINT_RESULT,     // of a rollup: its definition, or a piece
 } bb_fingerprint_kind_t;
 typedef struct {
     uint64_t a, b;

@@ -222,7 +222,7 @@ static void s_expect_refused(bb_message_t sample, s_damage_fn damage)
 
 S_DAMAGE(s_step, wire_put(wire_field(body, 0), 4, 1))
 S_DAMAGE(s_partition, wire_put(wire_field(body, 1), BB_PARTITIONS_MAX, 4))
-S_DAMAGE(s_kind, wire_put(wire_field(body, 2), 3, 4))
+S_DAMAGE(s_kind, wire_put(wire_field(body, 2), BB_SYNC_KIND_LAST + 1, 4))
 S_DAMAGE(s_day, wire_put(wire_field(body, 2) + 4, 200000, 4))
 S_DAMAGE(s_attributes_of_a_day, wire_put(wire_field(body, 2), BB_SYNC_ATTRIBUTES, 4))
 S_DAMAGE(s_ask_descends, wire_put(S_ELEMENT(4), 200, 8))
