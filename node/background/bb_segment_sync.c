@@ -42,6 +42,9 @@ typedef struct {
     uint32_t try_count;
     bool is_reading; // own leaves are being computed
     bool has_staged; // something that may not be synced
+    bool is_of_results;
+    uint32_t results_day; // then: the limit that is asked with
+    uint32_t results_day_max;
 } s_session_t;
 
 struct bb_segment_sync {
@@ -129,7 +132,7 @@ static void s_want(bb_segment_sync_t *self, uint32_t partition, bb_segment_sync_
 void bb_segment_sync_want(bb_segment_sync_t *self, uint32_t partition, bb_segment_sync_use_t use)
 {
     BB_ASSERT(self && partition < self->partition_count);
-    BB_ASSERT(use == BB_SEGMENT_SYNC_CATCH_UP || use == BB_SEGMENT_SYNC_REBUILD);
+    BB_ASSERT(use < BB_SEGMENT_SYNC_USES && use != BB_SEGMENT_SYNC_REPAIR);
     s_want(self, partition, use);
 }
 
@@ -216,6 +219,7 @@ static void s_put_off(bb_segment_sync_t *self, s_session_t *session, int64_t now
 static bb_segment_sync_use_t s_use_of(uint8_t wanted)
 {
     static const bb_segment_sync_use_t order[] = {BB_SEGMENT_SYNC_REBUILD, BB_SEGMENT_SYNC_REPAIR,
+                                                  BB_SEGMENT_SYNC_RESULTS,
                                                   BB_SEGMENT_SYNC_CATCH_UP};
     for (uint32_t i = 0; i < BB_COUNT_OF(order); i++) {
         if (wanted >> order[i] & 1) {
@@ -311,7 +315,13 @@ static bool s_needs_source(const bb_segment_sync_t *self, const s_session_t *ses
 {
     bool has_others = bb_topology_replica_count(self->options.topology) > 1;
     return session->use == BB_SEGMENT_SYNC_REPAIR ||
-           (session->use == BB_SEGMENT_SYNC_REBUILD && has_others);
+           (session->use != BB_SEGMENT_SYNC_CATCH_UP && has_others);
+}
+
+// What is missing is missing though our own have-set says that it was here.
+static bool s_is_of_damage(const s_session_t *session)
+{
+    return session->use == BB_SEGMENT_SYNC_REPAIR || session->use == BB_SEGMENT_SYNC_RESULTS;
 }
 
 static void s_add_source(const bb_segment_sync_t *self, s_session_t *session, uint32_t slot)
@@ -338,7 +348,8 @@ static bool s_choose_sources(const bb_segment_sync_t *self, s_session_t *session
     const uint16_t *replicas = bb_topology_replicas(self->options.topology, session->partition);
     bb_have_set_t base = {0};
     session->source_count = 0;
-    if (session->use != BB_SEGMENT_SYNC_REPAIR) {
+    bool has_others = slot_count > 1;
+    if (!s_is_of_damage(session) || !has_others) {
         bb_have_set_copy(&base, s_own(self, session->partition));
     }
     bool is_covered = bb_have_set_includes(&base, &session->f0) && !s_needs_source(self, session);
@@ -371,13 +382,15 @@ static bool s_choose_sources(const bb_segment_sync_t *self, s_session_t *session
 static void s_step_ask(bb_segment_sync_t *self, s_session_t *session, int64_t now_mono_ns)
 {
     bool is_ready = true;
-    if (session->use == BB_SEGMENT_SYNC_REPAIR) {
+    if (s_is_of_damage(session)) {
         bb_have_set_copy(&session->f0, s_own(self, session->partition));
     } else {
         is_ready = s_unite(self, session);
     }
     if (is_ready && s_choose_sources(self, session)) {
-        session->state = session->source_count > 0 ? S_LIST : S_SETTLE;
+        // RESULTS has nothing else to compare.
+        bool has_points = session->use != BB_SEGMENT_SYNC_RESULTS;
+        session->state = session->source_count > 0 && has_points ? S_LIST : S_SETTLE;
         return;
     }
     int64_t limit_mono_ns = session->begin_mono_ns + BB_SEGMENT_SYNC_WAIT_NS;
@@ -443,6 +456,22 @@ static void s_take_list(bb_segment_sync_t *self, s_session_t *session,
     }
 }
 
+// All points have come: are there results to compare?
+static void s_begin_results(bb_segment_sync_t *self, s_session_t *session)
+{
+    if (session->is_of_results || session->source_count == 0 ||
+        session->use == BB_SEGMENT_SYNC_REPAIR || S_IS_PLANTED(self, is_without_results)) {
+        return;
+    }
+    session->is_of_results = true;
+    session->results_day =
+        self->options.view.results_day(self->options.view.context, &session->results_day_max);
+    if (session->results_day_max > 0) {
+        session->source_at = 0;
+        session->state = S_LIST;
+    }
+}
+
 // Sums by bucket of what is here; low and high of each.
 static void s_sum_up(const s_session_t *session, uint64_t sums[BB_SYNC_BUCKETS][2])
 {
@@ -488,7 +517,8 @@ static void s_take_page(bb_segment_sync_t *self, s_session_t *session, int64_t n
         bytes += answer->pairs[i].id.length + answer->pairs[i].packed.length;
     }
     self->stats.bytes += bytes;
-    self->stats.repair_bytes += session->use == BB_SEGMENT_SYNC_REPAIR ? bytes : 0;
+    self->stats.repair_bytes += s_is_of_damage(session) ? bytes : 0;
+    self->stats.result_bytes += session->is_of_results ? bytes : 0;
     session->has_staged |= bytes > 0;
     if (self->options.bytes_per_s > 0) {
         self->fetch_mono_ns = BB_MAX(self->fetch_mono_ns, now_mono_ns) +
@@ -512,6 +542,8 @@ static bb_sync_topic_t s_topic(const s_session_t *session)
                                                : BB_SYNC_STEP_FETCH;
     if (session->state != S_LIST) {
         topic.window = s_window(session);
+    } else if (session->is_of_results) {
+        topic.window = (bb_sync_window_t){BB_SYNC_RESULTS, session->results_day};
     }
     return topic;
 }
@@ -587,7 +619,7 @@ static void s_adopt(bb_segment_sync_t *self, s_session_t *session, bb_segment_sy
     uint8_t bit = (uint8_t)(1u << session->use);
     *action = (bb_segment_sync_action_t){.kind = BB_SEGMENT_SYNC_DO_ADOPT, .partition = partition};
     bb_have_set_clear(&self->given);
-    if (session->use != BB_SEGMENT_SYNC_REPAIR) {
+    if (!s_is_of_damage(session)) {
         self->given = session->f0;
         session->f0 = (bb_have_set_t){0};
     }
@@ -629,6 +661,9 @@ static bool s_step(bb_segment_sync_t *self, s_session_t *session, int64_t now_mo
     }
     if (session->state == S_ASK) {
         s_step_ask(self, session, now_mono_ns);
+    }
+    if (session->is_used && session->state == S_SETTLE && !session->has_staged) {
+        s_begin_results(self, session);
     }
     switch (session->is_used ? session->state : S_ASK) {
     case S_ASK:
@@ -722,9 +757,15 @@ static s_session_t *s_session_asking(const bb_segment_sync_t *self, uint32_t nod
     return NULL;
 }
 
-static bool s_is_list_valid(const bb_sync_answer_t *answer)
+static bool s_is_list_valid(const s_session_t *session, const bb_sync_answer_t *answer)
 {
     for (uint32_t i = 0; i < answer->window_count; i++) {
+        bb_sync_window_t window = answer->windows[i];
+        bool is_of_results = window.kind == BB_SYNC_RESULTS;
+        if (is_of_results != session->is_of_results ||
+            (is_of_results && (window.day == 0 || window.day > session->results_day_max))) {
+            return false;
+        }
         if (i > 0 && bb_sync_window_compare(answer->windows[i - 1], answer->windows[i]) >= 0) {
             return false;
         }
@@ -746,9 +787,10 @@ static bool s_are_buckets_valid(const bb_sync_answer_t *answer)
 // A page must get on, so that no peer can send pages for ever.
 static bool s_is_page_valid(const s_session_t *session, const bb_sync_answer_t *answer)
 {
-    bool is_of_attributes = s_window(session).kind == BB_SYNC_ATTRIBUTES;
+    bool has_pairs = session->is_of_results || s_window(session).kind == BB_SYNC_ATTRIBUTES;
     if (answer->window_count > 0 || answer->leaf_count > 0 ||
-        (!is_of_attributes && answer->pair_count > 0) ||
+        (!has_pairs && answer->pair_count > 0) ||
+        (session->is_of_results && answer->batch_count > 0) ||
         answer->battery_next.length > sizeof session->battery_next) {
         return false;
     }
@@ -781,7 +823,7 @@ bb_error_t bb_segment_sync_check(const bb_segment_sync_t *self, uint32_t node, u
     if (answer->error != BB_OK) {
         return BB_OK;
     }
-    bool is_valid = session->state == S_LIST      ? s_is_list_valid(answer)
+    bool is_valid = session->state == S_LIST      ? s_is_list_valid(session, answer)
                     : session->state == S_BUCKETS ? s_are_buckets_valid(answer)
                                                   : s_is_page_valid(session, answer);
     return is_valid ? BB_OK : BB_ERR_MESSAGE_CORRUPT;

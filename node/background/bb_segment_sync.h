@@ -11,7 +11,15 @@
 //   BUCKETS  sums of the source's leaves         │ each window, each source
 //   FETCH    batteries of buckets that differ   ─┘
 //   SETTLE   until all that came is synced and applied
+//   LIST to SETTLE once more, for results of rollups
 //   ADOPT    exactly F0, with the next flush
+//
+// Results of rollups are asked for last. What a replica has of a day whose points retention has
+// taken nobody can compute again, and what of a day is still to be computed is computed here from
+// the points that have come by then. Between the two there is no gap: a day that a source gave up
+// while points were compared is on its list of results, which is asked for afterwards; one that is
+// given up here is below the limit that the question has (bb_store_results_day); and all others
+// have their points here. The list is asked of each source, so it is complete by the same rule.
 //
 // Model: tests/model/adoption.pml. adopt-first: F0 is fixed before the first comparison, and
 // nothing later is adopted. adopt-majority: F0 is a union over a majority, without us if we
@@ -26,7 +34,8 @@
 // again.
 //
 // A third use are windows that are damaged here: what our own have-set says of them is fetched from
-// sources that together have all of it. Nothing is adopted then.
+// sources that together have all of it. Nothing is adopted then. A fourth are results of rollups
+// that are missing here: all of them are compared, and nothing else.
 #ifndef BB_SEGMENT_SYNC_H
 #define BB_SEGMENT_SYNC_H
 
@@ -46,6 +55,7 @@ typedef enum {
     BB_SEGMENT_SYNC_CATCH_UP, // chunks are lacking that journals do not have
     BB_SEGMENT_SYNC_REBUILD,  // this node counts for nothing before it has F0 of all partitions
     BB_SEGMENT_SYNC_REPAIR,   // windows are damaged
+    BB_SEGMENT_SYNC_RESULTS,  // results of rollups are missing
     BB_SEGMENT_SYNC_USES,
 } bb_segment_sync_use_t;
 
@@ -61,6 +71,9 @@ typedef struct {
     // whether the node has answered that or a later one, for this partition, under our epoch.
     uint64_t (*question_next)(void *context);
     bool (*has_answered)(void *context, uint32_t partition, uint32_t node, uint64_t question);
+    // Of days before this, points may be gone; of days before *day_max (not before that), another
+    // replica may say so. *day_max 0: there are no rollups.
+    uint32_t (*results_day)(void *context, uint32_t *day_max);
 } bb_segment_sync_view_t;
 
 typedef struct {
@@ -69,8 +82,9 @@ typedef struct {
     uint64_t request_id_first; // >= 1: questions count up from here; drawn at each start
     uint64_t bytes_per_s;      // of what is fetched; 0 = no limit
 #ifdef BB_PLANTED
-    bool is_adopting_late; // planted bug: what the sources have at the end is adopted
-    bool is_source_any;    // planted bug: whoever is there is compared with
+    bool is_adopting_late;   // planted bug: what the sources have at the end is adopted
+    bool is_source_any;      // planted bug: whoever is there is compared with
+    bool is_without_results; // planted bug: results of rollups are left out
 #endif
 } bb_segment_sync_options_t;
 
@@ -135,6 +149,7 @@ typedef struct {
     uint64_t sessions, sessions_failed; // that ended; that had to begin again
     uint64_t windows_compared, windows_fetched;
     uint64_t bytes, repair_bytes; // of batches and attributes; of them, those of repairs
+    uint64_t result_bytes;        // of them, those of rollups' results
 } bb_segment_sync_stats_t;
 bb_segment_sync_stats_t bb_segment_sync_stats(const bb_segment_sync_t *self);
 

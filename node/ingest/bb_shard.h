@@ -206,8 +206,11 @@ typedef struct {
     uint64_t journal_let_go_bytes; // past the budget of the journal
     uint64_t sync_sessions, sync_failed, sync_windows, sync_repaired, sync_left;
     uint64_t sync_bytes, sync_repair_bytes; // those of repairs are among the others
-    uint32_t under_replicated;              // of this shard's partitions
-    bool is_caught_up;                      // lacks nothing that it knows to exist
+    // Of rollups: bytes of results among them; pieces that we had otherwise, and which of the two
+    // was right nobody can tell any more (bb_rollup_set_merge_other says which stayed).
+    uint64_t sync_result_bytes, sync_results_different;
+    uint32_t under_replicated; // of this shard's partitions
+    bool is_caught_up;         // lacks nothing that it knows to exist
     bool is_fenced;
     // How soon nodes acknowledge chunks of ours, sums since the start (bb_replication_acks), and
     // how old the oldest is that they have not acknowledged; self included.
@@ -257,6 +260,7 @@ typedef enum {
     BB_PLANTED_HOSTILE_BELIEVED,     // chunks of peers under dots that we have not given are taken
     BB_PLANTED_TWIN_NOT_FENCED,      // the older of two processes of a node goes on
     BB_PLANTED_RETENTION_RESURRECTS, // what comes in is not clipped at retention's floors
+    BB_PLANTED_ROLLUPS_LEFT_OUT,     // segment sync leaves out results of rollups
 } bb_planted_t;
 #endif
 

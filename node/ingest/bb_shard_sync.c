@@ -42,6 +42,7 @@ struct bb_shard_sync {
     int64_t *lack_mono_ns; // per partition: since when; BB_NEVER_NS: does not
     int64_t adopt_mono_ns; // the flush is due; BB_NEVER_NS: none is wanted
     bool is_rebuild_begun;
+    uint64_t gaps; // in results of rollups, that are being filled; 0: none
     bb_sync_damage_t damages[S_DAMAGES_MAX];
     uint32_t damage_count; // being repaired
     uint64_t lost_count;
@@ -80,18 +81,25 @@ static bool s_has_answered(void *context, uint32_t partition, uint32_t node, uin
     return bb_have_view_answered_id(shard->view, node, partition) >= question;
 }
 
+static uint32_t s_results_day(void *context, uint32_t *day_max)
+{
+    const bb_shard_t *shard = context;
+    return bb_store_results_day(shard->store, day_max);
+}
+
 bb_shard_sync_t *bb_shard_sync_new(bb_shard_t *shard)
 {
     bb_shard_sync_t *self = bb_alloc_zero(1, sizeof *self);
     bb_segment_sync_options_t options = {
         .topology = shard->topology,
         .view = {shard, bb_shard_own_have, s_known, s_is_up, s_incarnation, s_question_next,
-                 s_has_answered},
+                 s_has_answered, s_results_day},
         .request_id_first = bb_have_view_request_id_next(shard->view),
         .bytes_per_s = S_BYTES_PER_S,
 #ifdef BB_PLANTED
         .is_adopting_late = shard->options.planted == BB_PLANTED_ADOPT_LATE,
         .is_source_any = shard->options.planted == BB_PLANTED_STALE_SOURCE,
+        .is_without_results = shard->options.planted == BB_PLANTED_ROLLUPS_LEFT_OUT,
 #endif
     };
     self->core = bb_segment_sync_new(&options);
@@ -181,6 +189,31 @@ static void s_look_for_damage(bb_shard_t *shard)
     bb_segment_sync_repair(self->core, windows, window_count, partitions, count);
 }
 
+// Results that did not verify are gone: all that others have are compared, because nobody knows
+// which they were.
+static void s_look_for_gaps(bb_shard_t *shard)
+{
+    bb_shard_sync_t *self = shard->sync;
+    uint64_t gaps = bb_store_result_gaps(shard->store);
+    if (gaps == 0 || bb_store_is_fenced(shard->store)) {
+        return;
+    }
+    uint32_t left = bb_segment_sync_left(self->core, BB_SEGMENT_SYNC_RESULTS);
+    if (self->gaps == gaps && left == 0 && !shard->is_job_out) {
+        bb_error_t error = bb_store_result_gaps_filled(shard->store);
+        self->repaired += error == BB_OK;
+        bb_ignore(error, "what stays written down is compared again");
+        self->gaps = 0;
+    } else if (self->gaps != gaps && left == 0) { // more may have gone meanwhile: all over again
+        self->gaps = gaps;
+        uint32_t count = 0;
+        const uint32_t *partitions = bb_have_view_partitions(shard->view, &count);
+        for (uint32_t i = 0; i < count; i++) {
+            bb_segment_sync_want(self->core, partitions[i], BB_SEGMENT_SYNC_RESULTS);
+        }
+    }
+}
+
 // All that was in the damaged segments lies in others now.
 static void s_drop_damage(bb_shard_t *shard)
 {
@@ -255,6 +288,7 @@ void bb_shard_sync_step(bb_shard_t *shard)
         s_look_at_standing(shard);
         s_look_for_damage(shard);
         s_drop_damage(shard);
+        s_look_for_gaps(shard);
     }
     if (shard->staged_count == 0) {
         bb_segment_sync_synced(self->core); // also what needed no commit: attributes
@@ -373,19 +407,29 @@ static bb_error_t s_take_batches(bb_shard_t *shard, const bb_sync_answer_t *answ
     return BB_OK;
 }
 
-static bb_error_t s_take_pairs(bb_shard_t *shard, const bb_sync_answer_t *answer)
+// *is_taken as above; what was taken of it before is asked for again.
+static bb_error_t s_take_pairs(bb_shard_t *shard, const bb_sync_answer_t *answer, bool *is_taken)
 {
-    for (uint32_t i = 0; i < answer->pair_count; i++) {
+    bool is_of_results = answer->topic.window.kind == BB_SYNC_RESULTS;
+    for (uint32_t i = 0; i < answer->pair_count && *is_taken; i++) {
         const bb_sync_pair_t *pair = &answer->pairs[i];
         uint32_t partition =
             bb_topology_partition_of(shard->topology, pair->id.data, pair->id.length);
-        bb_error_t error =
-            partition == answer->topic.partition
-                ? bb_store_sync_attributes(shard->store, partition, pair->id, pair->packed)
-                : BB_ERR_MESSAGE_CORRUPT;
-        if (error != BB_OK) {
+        bb_error_t error = BB_ERR_MESSAGE_CORRUPT;
+        if (partition == answer->topic.partition && is_of_results) {
+            error = bb_store_sync_results(shard->store, partition, answer->topic.window, pair->id,
+                                          pair->packed);
+            *is_taken = error != BB_ERR_BUSY;
+        } else if (partition == answer->topic.partition) {
+            error = bb_store_sync_attributes(shard->store, partition, pair->id, pair->packed);
+        }
+        if (error != BB_OK && *is_taken) {
             return error;
         }
+    }
+    // They are written by a flush: when many wait, by one of their own.
+    if (is_of_results && bb_store_results_wait(shard->store)) {
+        shard->sync->adopt_mono_ns = BB_MIN(shard->sync->adopt_mono_ns, shard->time.mono_ns);
     }
     return BB_OK;
 }
@@ -408,7 +452,7 @@ bb_error_t bb_shard_sync_on_answer(bb_shard_t *shard, uint32_t node, const bb_me
         error = s_take_batches(shard, answer, &is_taken);
     }
     if (error == BB_OK && answer->error == BB_OK) {
-        error = s_take_pairs(shard, answer);
+        error = s_take_pairs(shard, answer, &is_taken);
     }
     bb_sync_answer_t judged = *answer;
     judged.error = error == BB_OK ? answer->error : BB_ERR_CORRUPT; // another source is taken then
@@ -435,10 +479,21 @@ static void s_answer_windows(bb_shard_t *shard, const s_item_t *item)
 {
     bb_sync_window_t *windows = NULL;
     bb_sync_answer_t answer = {0};
-    answer.window_count = bb_store_sync_windows(shard->store, item->topic.partition, &windows);
+    if (item->topic.window.kind != BB_SYNC_RESULTS) {
+        answer.window_count = bb_store_sync_windows(shard->store, item->topic.partition, &windows);
+    }
     answer.windows = windows;
     s_send_answer(shard, item, &answer);
     free(windows);
+}
+
+// Only results of rollups have to be looked for.
+static bool s_is_known_at_once(const bb_shard_t *shard, const bb_sync_question_t *question)
+{
+    uint32_t day_max = 0;
+    return question->topic.window.kind != BB_SYNC_RESULTS ||
+           (bb_store_results_day(shard->store, &day_max) == 0 && question->topic.window.day == 0) ||
+           day_max == 0;
 }
 
 bb_error_t bb_shard_sync_on_question(bb_shard_t *shard, uint32_t node, const bb_message_t *message)
@@ -454,7 +509,7 @@ bb_error_t bb_shard_sync_on_question(bb_shard_t *shard, uint32_t node, const bb_
                      .request_id = message->request_id,
                      .trace_id = message->trace_id,
                      .topic = question->topic};
-    if (question->topic.step == BB_SYNC_STEP_WINDOWS) {
+    if (question->topic.step == BB_SYNC_STEP_WINDOWS && s_is_known_at_once(shard, question)) {
         s_answer_windows(shard, &item);
         return BB_OK;
     }
@@ -507,6 +562,7 @@ bool bb_shard_sync_begin(bb_shard_t *shard, bb_store_job_t **job)
         bb_sync_ask_t *ask = &asks[count++];
         *ask = (bb_sync_ask_t){.partition = item->topic.partition,
                                .window = item->topic.window,
+                               .is_list = item->topic.step == BB_SYNC_STEP_WINDOWS,
                                .is_fetch = is_fetch,
                                .is_own = item->is_own,
                                .leaf_count = is_fetch ? item->leaf_count : 0,
@@ -603,6 +659,11 @@ static bool s_finish(bb_shard_t *shard, s_item_t *item, const bb_sync_found_t *f
         }
         return true;
     }
+    if (item->topic.step == BB_SYNC_STEP_WINDOWS) {
+        bb_sync_answer_t answer = {.window_count = found->window_count, .windows = found->windows};
+        s_send_answer(shard, item, &answer);
+        return true;
+    }
     if (item->topic.step == BB_SYNC_STEP_FETCH) {
         s_answer_fetch(shard, item, found);
         return true;
@@ -694,6 +755,9 @@ void bb_shard_sync_stats(const bb_shard_t *shard, bb_shard_stats_t *stats)
     stats->sync_failed = sync.sessions_failed;
     stats->sync_bytes = sync.bytes;
     stats->sync_repair_bytes = sync.repair_bytes;
+    stats->sync_result_bytes = sync.result_bytes;
+    uint64_t taken = 0;
+    bb_store_results_stats(shard->store, &taken, &stats->sync_results_different);
     stats->sync_windows = sync.windows_compared;
     stats->sync_repaired = self->repaired;
     for (uint32_t use = 0; use < BB_SEGMENT_SYNC_USES; use++) {

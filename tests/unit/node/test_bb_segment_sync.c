@@ -76,6 +76,7 @@ typedef struct {
     flying_t flying[ANSWERS];
     uint32_t adopted_count, fetched_count;
     bool is_quiet; // no more faults; writes go on
+    uint32_t results_day, results_day_max;
     // Wrong rules.
     bool adopts_late, trusts_anybody;
     bool is_broken; // an invariant was
@@ -124,6 +125,13 @@ static uint64_t s_question_next(void *context)
     return world->question_next;
 }
 
+static uint32_t s_results_day(void *context, uint32_t *day_max)
+{
+    const world_t *world = context;
+    *day_max = world->results_day_max;
+    return world->results_day;
+}
+
 static bool s_has_answered(void *context, uint32_t partition, uint32_t node, uint64_t question)
 {
     world_t *world = context;
@@ -135,7 +143,8 @@ static void s_core_new(world_t *world)
 {
     bb_segment_sync_options_t options = {
         .topology = world->topology,
-        .view = {world, s_own, s_known, s_is_up, s_incarnation, s_question_next, s_has_answered},
+        .view = {world, s_own, s_known, s_is_up, s_incarnation, s_question_next, s_has_answered,
+                 s_results_day},
         .request_id_first = bb_random_between(&world->random, 1, 1u << 20),
         .bytes_per_s = 1000,
     };
@@ -605,9 +614,10 @@ typedef struct {
 static void s_until(asked_t *self, bb_sync_step_t step)
 {
     world_t *world = &self->world;
-    for (uint32_t i = 0; i < 100; i++) {
+    for (uint32_t i = 0; i < 1000; i++) {
         bb_segment_sync_action_t *action = &self->asked;
-        world->now_ns += BB_NS_PER_MS;
+        world->now_ns += 10 * BB_NS_PER_MS;
+        s_sync_disk(world);
         s_report(world, 1);
         s_report(world, 2);
         while (bb_segment_sync_next(world->core, world->now_ns, action)) {
@@ -777,6 +787,110 @@ static void test_wrong_forms(void **state)
     free(self);
 }
 
+// The same question, when it is one of the phase of results.
+static void s_until_results(asked_t *self, bb_sync_step_t step)
+{
+    for (uint32_t i = 0; i < 100; i++) {
+        s_until(self, step);
+        if (self->asked.question.topic.window.kind == BB_SYNC_RESULTS) {
+            return;
+        }
+        s_answer(&self->world, &self->asked);
+        for (uint32_t k = 0; k < ANSWERS * 4; k++) {
+            s_deliver(&self->world);
+        }
+    }
+    fail_msg("results were never asked for");
+}
+
+static void s_take_answer(asked_t *self, const bb_sync_answer_t *answer)
+{
+    assert_int_equal(s_try(self, answer), BB_OK);
+    bb_segment_sync_answered(self->world.core, self->world.now_ns, self->asked.request_id, answer,
+                             true);
+}
+
+// Goal: results of rollups are asked for when the points have come, and before anything is adopted;
+// the list has only them, of days that can have passed; pages of them bring pairs and no batches.
+static void test_results(void **state)
+{
+    (void)state;
+    asked_t *self = bb_alloc_zero(1, sizeof *self);
+    s_world_open(&self->world, 1);
+    self->world.results_day = 70;
+    self->world.results_day_max = 100;
+    for (uint32_t i = 0; i < 20; i++) {
+        s_write(&self->world);
+    }
+    self->world.is_quiet = true;
+    s_lose_disk(&self->world);
+    s_until_results(self, BB_SYNC_STEP_WINDOWS);
+    assert_int_equal(self->asked.question.topic.window.day, 70);
+    assert_true(bb_segment_sync_left(self->world.core, BB_SEGMENT_SYNC_REBUILD) > 0);
+    bb_sync_answer_t answer = s_answer_to(self);
+    bb_sync_window_t windows[2] = {{BB_SYNC_RESULTS, 64}, {BB_SYNC_RESULTS, 101}};
+    answer.windows = windows;
+    answer.window_count = 2;
+    assert_int_equal(s_try(self, &answer), BB_ERR_MESSAGE_CORRUPT); // a day to come
+    windows[1].day = 64;
+    assert_int_equal(s_try(self, &answer), BB_ERR_MESSAGE_CORRUPT); // twice
+    windows[0] = (bb_sync_window_t){BB_SYNC_NORMAL, 3};
+    windows[1].day = 70;
+    assert_int_equal(s_try(self, &answer), BB_ERR_MESSAGE_CORRUPT); // points
+    windows[0] = (bb_sync_window_t){BB_SYNC_RESULTS, 0};
+    assert_int_equal(s_try(self, &answer), BB_ERR_MESSAGE_CORRUPT); // of no day
+    windows[0].day = 64;
+    s_take_answer(self, &answer);
+    s_until_results(self, BB_SYNC_STEP_BUCKETS);
+    assert_int_equal(self->asked.question.topic.window.day, 64);
+    answer = s_answer_to(self);
+    bb_sync_leaf_t leaf = {3, 1, 1};
+    answer.leaves = &leaf;
+    answer.leaf_count = 1;
+    s_take_answer(self, &answer);
+    s_until_results(self, BB_SYNC_STEP_FETCH);
+    answer = s_answer_to(self);
+    bb_sync_pair_t pair = {bb_slice("b", 1), bb_slice("results", 7)};
+    bb_slice_t batch = bb_slice("batch", 5);
+    answer.pairs = &pair;
+    answer.pair_count = 1;
+    answer.batches = &batch;
+    answer.batch_count = 1;
+    assert_int_equal(s_try(self, &answer), BB_ERR_MESSAGE_CORRUPT);
+    answer.batch_count = 0;
+    uint64_t bytes = bb_segment_sync_stats(self->world.core).result_bytes;
+    s_take_answer(self, &answer);
+    assert_int_equal(bb_segment_sync_stats(self->world.core).result_bytes, bytes + 8);
+    s_world_close(&self->world);
+    free(self);
+}
+
+// Goal: results that are missing are compared alone, with somebody though nothing else lacks, and
+// nothing is adopted. Method: a replica in step.
+static void test_missing_results(void **state)
+{
+    (void)state;
+    asked_t *self = bb_alloc_zero(1, sizeof *self);
+    world_t *world = &self->world;
+    s_world_open(world, 2);
+    world->is_quiet = true;
+    world->results_day = 70;
+    world->results_day_max = 100;
+    bb_segment_sync_want(world->core, 0, BB_SEGMENT_SYNC_RESULTS);
+    s_until(self, BB_SYNC_STEP_WINDOWS);
+    assert_int_equal(self->asked.question.topic.window.kind, BB_SYNC_RESULTS);
+    bb_sync_answer_t answer = s_answer_to(self);
+    s_take_answer(self, &answer);
+    bb_segment_sync_action_t action;
+    assert_true(bb_segment_sync_next(world->core, world->now_ns, &action));
+    assert_int_equal(action.kind, BB_SEGMENT_SYNC_DO_ADOPT);
+    assert_int_equal(action.dots->stream_count, 0);
+    bb_segment_sync_adopted(world->core);
+    assert_int_equal(bb_segment_sync_left(world->core, BB_SEGMENT_SYNC_RESULTS), 0);
+    s_world_close(world);
+    free(self);
+}
+
 // Goal: without a majority of the others there is no F0 and no rebuild; a source that says that it
 // is damaged is not asked again, and another one is.
 static void test_sources(void **state)
@@ -870,6 +984,7 @@ int main(void)
         cmocka_unit_test(test_adoption),      cmocka_unit_test(test_hostile_answers),
         cmocka_unit_test(test_endless_pages), cmocka_unit_test(test_wrong_forms),
         cmocka_unit_test(test_sources),       cmocka_unit_test(test_nothing_said),
+        cmocka_unit_test(test_results),       cmocka_unit_test(test_missing_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
