@@ -50,7 +50,6 @@ void sim_damage_format(sim_node_t *node)
 {
     BB_ASSERT(!node->is_up);
     node->world->counters.disks_formatted++;
-    node->is_without_results |= node->world->floor_wall_ns > 0;
     sim_trace_fault(&node->world->trace, sim_line_of_node(&node->world->options, node->index),
                     "node %u: an empty disk", node->index);
     s_put_disk(node, bb_sim_disk_new());
@@ -170,10 +169,7 @@ bool sim_damage_maps(sim_world_t *self)
                     {"quarantine", BB_SIM_KV_GONE},
                     {"meta", BB_SIM_KV_GONE},
                     {"rollups", BB_SIM_KV_VALUE_BIT}};
-        // A result whose points retention has deleted cannot be computed again: when it is damaged
-        // today, it is left out silently.
-        uint64_t drawn =
-            bb_random_below(&random, BB_COUNT_OF(maps) - (self->floor_wall_ns > 0 ? 1 : 0));
+        uint64_t drawn = bb_random_below(&random, BB_COUNT_OF(maps));
         snprintf(folder, sizeof folder, "/store-%02u/%s",
                  (uint32_t)bb_random_below(&random, node->store_count), maps[drawn].folder);
         if (bb_sim_kv_damage(node->disk, folder, maps[drawn].worst, &random, text, sizeof text)) {

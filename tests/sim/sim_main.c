@@ -85,6 +85,7 @@ static const struct {
     {"forget-early", BB_PLANTED_FORGET_EARLY},
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},
+    {"rollups-left-out", BB_PLANTED_ROLLUPS_LEFT_OUT},
     {"rest-untold", BB_PLANTED_REST_UNTOLD},
     {"boot-not-checked", BB_PLANTED_BOOT_NOT_CHECKED},
     {"count-before-rebuilt", BB_PLANTED_COUNT_BEFORE_REBUILT},

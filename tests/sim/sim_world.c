@@ -396,6 +396,32 @@ static bool s_check(sim_world_t *self)
     return !sim_trace_has_failed(&self->trace);
 }
 
+// Disks are lost, one after another, and what rollups made of the points that are gone has no other
+// source than the nodes that were rebuilt before.
+static bool s_lose_disks(sim_world_t *self)
+{
+    bb_random_t random = sim_world_stream(self, SIM_STREAM_RETIRE, 2);
+    if (!bb_random_chance(&random, 3, 4)) {
+        return true;
+    }
+    uint32_t first = (uint32_t)bb_random_below(&random, self->options.node_count);
+    uint32_t count = (uint32_t)bb_random_between(&random, 1, self->options.node_count);
+    for (uint32_t i = 0; i < count; i++) {
+        sim_node_t *node = &self->nodes[(first + i) % self->options.node_count];
+        if (!sim_damage_is_covered(self, node->index)) {
+            continue;
+        }
+        sim_node_stop(node, true, BB_NS_PER_MS);
+        sim_damage_format(node);
+        self->counters.lost_after_retention++;
+        if (!sim_world_run_until(self, sim_world_now_ns(self) + 2 * BB_NS_PER_MS) ||
+            !s_converge(self)) {
+            return false;
+        }
+    }
+    return s_check(self);
+}
+
 // What else is done to the cluster in the end. Looking at everything is a large part of a run, so
 // it is done after the last of them, and before points go for good.
 static bool s_endings(sim_world_t *self)
@@ -420,7 +446,8 @@ static bool s_endings(sim_world_t *self)
     if (is_more && !s_check(self)) {
         return false;
     }
-    if (options->ends_with_retention && (!s_retire(self) || !s_check(self))) {
+    if (options->ends_with_retention &&
+        (!s_retire(self) || !s_check(self) || !s_lose_disks(self))) {
         return false;
     }
     uint64_t formatted = self->counters.disks_formatted;

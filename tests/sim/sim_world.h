@@ -88,8 +88,6 @@ struct sim_node {
     bb_sim_disk_t *old_disk; // a copy of an earlier moment; NULL: none
     uint64_t old_number;     // of its node's start (bb_boot.h); 0: unknown
     bool is_damaged;         // bits were flipped: answers may name what they lack
-    bool is_without_results; // an empty disk since retention has passed points by: what rollups
-                             // made of them is nowhere to be fetched
     bool is_given_up;        // so that it does not open, and nobody could bring it back: stays down
     bb_topology_t *topology;
     uint32_t store_count;
@@ -248,6 +246,8 @@ typedef struct {
     X(scrubbed_segments)                                                                           \
     X(retired_while_away)                                                                          \
     X(retired_windows)                                                                             \
+    X(lost_after_retention)                                                                        \
+    X(results_taken)                                                                               \
     X(released_points)                                                                             \
     X(settles)                                                                                     \
     X(fingerprints_compared)                                                                       \
