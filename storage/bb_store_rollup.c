@@ -645,6 +645,10 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
     // may be readable at the next step, so retention must not take it before; if the disk goes on
     // giving errors, scrubbing names the window, and from then on it counts as damaged.
     self->is_damaged = job->is_damaged && !job->is_unread;
+    if (error == BB_OK) {
+        self->damaged_count += job->removed_count;
+        self->gaps += job->removed_count;
+    }
     if (error != BB_OK || job->is_damaged) {
         self->slice.is_open = false;
         s_count(self);
@@ -668,8 +672,6 @@ void bb_rollup_job_publish(bb_rollup_job_t *job, bb_store_t *store, bb_error_t e
         bb_rollups_policy_changed(store); // the policy may be another one by now
     }
     if (job->kind == BB_ROLLUP_CHECK) {
-        self->damaged_count += job->removed_count;
-        self->gaps += job->removed_count;
         self->check_place = job->place;
         self->is_check_due = job->place.length > 0;
         self->checked_wall_ns = self->now_wall_ns;

@@ -154,7 +154,9 @@ static bb_error_t s_read_stored(bb_rollup_job_t *self, bb_kv_txn_t *txn, uint32_
     if (error == BB_OK) {
         error = bb_rollup_record_decode(record, battery, NULL, 0, set, NULL);
     }
-    bool is_replaced = error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT; // by what the points say
+    // By what the points say: if some of them are gone, only others may have the rest.
+    bool is_replaced = error == BB_ERR_CORRUPT || error == BB_ERR_FORMAT;
+    self->removed_count += is_replaced && !self->has_points;
     return error == BB_ERR_NOT_FOUND || is_replaced ? BB_OK : error;
 }
 
@@ -212,6 +214,9 @@ static bb_error_t s_compute(bb_rollup_job_t *self, bool *must_fence, bb_fault_t 
     bb_rollup_set_merge_stored(&set, &stored); // pieces whose points are gone stay
     if (error == BB_OK && self->snapshot) {
         error = s_put(self, txn, &set, &result);
+    }
+    if (error == BB_OK && self->removed_count > 0) {
+        error = bb_rollup_map_put_gaps(kv, txn, true);
     }
     uint32_t complete = self->partition_count - (self->next.is_open ? 1 : 0);
     for (uint32_t i = 0; i < complete && error == BB_OK; i++) {

@@ -104,11 +104,10 @@ struct bb_rollup_job {
     // Retention has taken nothing of the day yet: what points say is all there is. A day that is
     // about to go still has its points, and this is the last time that anyone looks at them.
     bool has_points;
-    bool is_damaged; // some partitions could not be computed; their marks stay
-    bool is_unread;  // then: only because segments could not be opened this time
-    // CHECK
-    bb_rollup_place_t place;
-    uint32_t removed_count;
+    bool is_damaged;        // some partitions could not be computed; their marks stay
+    bool is_unread;         // then: only because segments could not be opened this time
+    uint32_t removed_count; // CHECK, COMPUTE: that did not verify, and that points do not say again
+    bb_rollup_place_t place; // CHECK
     // RECONCILE; days: CHECK, too
     bool is_dropped[BB_ROLLUP_IDS_MAX];
     uint32_t new_ids[BB_ROLLUPS_MAX], new_indexes[BB_ROLLUPS_MAX], new_count;
