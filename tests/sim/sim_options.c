@@ -97,6 +97,9 @@ void sim_options_draw(sim_options_t *self, uint64_t seed)
     // Half a minute of simulated time: few and small ones.
     self->begins_slow = bb_random_chance(r, 1, 15) && !self->is_storing && self->node_count <= 5 &&
                         self->client_count >= 2;
+    if (self->begins_slow) { // what it leaves behind would take minutes at 8 KiB/s
+        self->dc_link_bytes_per_s = 0;
+    }
     self->hedges_early = bb_random_chance(r, 1, 4);
     self->has_epochs = bb_random_chance(r, 1, 4) && self->fault_mask != 0;
     // A release makes normal what one coordinator took for normal and another did not.

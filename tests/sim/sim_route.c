@@ -17,6 +17,7 @@
 #define S_RETURN_NS    (40 * BB_NS_PER_S)
 #define S_LOOK_NS      (100 * BB_NS_PER_MS)
 #define S_THINK_NS     (100 * BB_NS_PER_MS)
+#define S_CLIENTS      4 // fewer think less: a verdict takes some acknowledgements of each observer
 
 void sim_route_open(sim_node_t *node)
 {
@@ -250,7 +251,8 @@ bool sim_route_episode(sim_world_t *self)
     int64_t think_mean_ns = self->options.think_mean_ns;
     self->net.loss_per_mille = self->net.repeat_per_mille = 0;
     self->net.delay_mean_ns = BB_NS_PER_MS;
-    self->options.think_mean_ns = S_THINK_NS;
+    self->options.think_mean_ns =
+        S_THINK_NS * BB_MIN(self->options.client_count, S_CLIENTS) / S_CLIENTS;
     bool is_good = s_episode(self, victim, fault);
     self->net.loss_per_mille = net.loss_per_mille;
     self->net.repeat_per_mille = net.repeat_per_mille;
