@@ -47,10 +47,24 @@ bb_error_t bb_journal_spares_found(bb_journal_spares_t *self, uint64_t seq)
 
 void bb_journal_spares_add(bb_journal_spares_t *self, uint64_t seq, uint64_t bytes)
 {
-    if (self->count == BB_JOURNAL_SPARES_MAX) {
-        return; // others came meanwhile: it is found at the next opening
+    bb_journal_spare_t spare = {seq, bytes};
+    if (self->count == BB_JOURNAL_SPARES_MAX) { // others came meanwhile: the smallest goes
+        uint32_t smallest = 0;
+        for (uint32_t i = 1; i < self->count; i++) {
+            smallest = self->items[i].bytes < self->items[smallest].bytes ? i : smallest;
+        }
+        if (self->items[smallest].bytes < bytes) {
+            bb_journal_spare_t gone = self->items[smallest];
+            self->items[smallest] = spare;
+            spare = gone;
+        }
+        char path[PATH_MAX];
+        s_path(self, spare.seq, path);
+        bb_ignore(self->vfs->remove(self->vfs, path), "it is found at the next opening");
+        self->is_unsynced = true;
+        return;
     }
-    self->items[self->count++] = (bb_journal_spare_t){seq, bytes};
+    self->items[self->count++] = spare;
     self->is_unsynced = true;
 }
 

@@ -40,7 +40,8 @@ typedef struct {
 
 // A file that was found at opening: kept, or removed when there are enough or it is too large.
 BB_MUST_CHECK bb_error_t bb_journal_spares_found(bb_journal_spares_t *self, uint64_t seq);
-// One that was just made, with the name of that number.
+// One that was just made, with the name of that number. When there are enough the smallest of all
+// is removed.
 void bb_journal_spares_add(bb_journal_spares_t *self, uint64_t seq, uint64_t bytes);
 // Makes file `path`, number `seq` of `bytes`, a spare, or removes it. Nothing is synced: whoever
 // finds the file again after a crash drops it again.

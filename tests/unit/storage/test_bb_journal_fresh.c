@@ -5,6 +5,7 @@
 
 #include "storage/journal/bb_journal_format.h"
 #include "storage/journal/bb_journal_fresh.h"
+#include "storage/journal/bb_journal_spares.h"
 
 #define FILE_BYTES 4096
 #define FRESH      S_FOLDER "/fresh.spare"
@@ -133,6 +134,47 @@ static void s_test_one_at_a_time(void **state)
     bb_sim_disk_destroy(&disk);
 }
 
+// Goal: no file lies there that nobody knows of. Method: while one is made, so many files are
+// dropped that there are enough spares: the smallest goes, and what is there is what is counted.
+static void s_test_others_come_meanwhile(void **state)
+{
+    s_bench_t *bench = *state;
+    bb_sim_disk_t *disk = bb_sim_disk_new();
+    bb_journal_t *journal = s_open(bench, disk, FILE_BYTES, NULL);
+    uint32_t next = 0;
+    uint64_t sealed;
+    for (; next < BB_JOURNAL_SPARES_MAX - 1; next++) {
+        s_write(bench, journal, next, next + 1);
+        assert_int_equal(bb_journal_rotate(journal, &sealed), BB_OK);
+    }
+    s_write_until_wanted(bench, journal, &next);
+    bb_journal_fresh_t *fresh = bb_journal_fresh_begin(journal);
+    assert_int_equal(bb_journal_rotate(journal, &sealed), BB_OK);
+    for (uint64_t seq = 1; seq <= BB_JOURNAL_SPARES_MAX; seq++) {
+        assert_int_equal(bb_journal_drop(journal, seq), BB_OK);
+    }
+    uint64_t before_bytes = bb_journal_spare_bytes(journal);
+    bb_error_t error = bb_journal_fresh_run(fresh);
+    bb_journal_fresh_end(journal, &fresh, error);
+    assert_int_equal(error, BB_OK);
+    uint64_t there_bytes = bb_sim_disk_get(disk, FRESH).length;
+    assert_int_equal(there_bytes, FILE_BYTES);
+    uint32_t there_count = 1;
+    for (uint64_t seq = 1; seq <= BB_JOURNAL_SPARES_MAX; seq++) {
+        char name[64];
+        snprintf(name, sizeof name, S_FOLDER "/%012llu.spare", (unsigned long long)seq);
+        if (bb_sim_disk_exists(disk, name)) {
+            there_bytes += bb_sim_disk_get(disk, name).length;
+            there_count++;
+        }
+    }
+    assert_int_equal(there_count, BB_JOURNAL_SPARES_MAX);
+    assert_int_equal(bb_journal_spare_bytes(journal), there_bytes);
+    assert_true(there_bytes > before_bytes);
+    bb_journal_close(&journal);
+    bb_sim_disk_destroy(&disk);
+}
+
 // Goal: a power loss at any moment of making, taking and writing to one loses nothing that was
 // durable and invents nothing.
 static void s_test_killed_at_each_write(void **state)
@@ -171,6 +213,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(s_test_is_used, s_bench_setup, s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_found_at_opening, s_bench_setup, s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_failures, s_bench_setup, s_bench_teardown),
+        cmocka_unit_test_setup_teardown(s_test_others_come_meanwhile, s_bench_setup,
+                                        s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_one_at_a_time, s_bench_setup, s_bench_teardown),
         cmocka_unit_test_setup_teardown(s_test_killed_at_each_write, s_bench_setup,
                                         s_bench_teardown),
