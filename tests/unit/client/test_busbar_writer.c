@@ -208,7 +208,8 @@ static void rejections_name_the_users_frames(void **state)
     s_seen_t seen = {0};
     busbar_totals_t totals = s_write(client, 1000, 5 * S, 4096, &seen);
     assert_true(totals.rejected_frames > 0);
-    assert_true(totals.rejected_frames <= totals.batches); // a slow machine makes some of < 4 frames
+    assert_true(totals.rejected_frames <=
+                totals.batches); // a slow machine makes some of < 4 frames
     assert_int_equal(totals.acked_frames, 1000 - totals.rejected_frames);
     assert_int_equal(seen.rejected_status, 6); // TYPE_CHANGED
     bool *stored = calloc(1000, 1);
