@@ -94,6 +94,9 @@ void bb_scrub_hurry(bb_scrub_t *self, uint64_t window_id)
     s_item_t *item = s_find(self, window_id);
     if (item) {
         item->is_urgent = true;
+        // A step of it under way may not have seen what there is to see: it is taken from its
+        // beginning.
+        self->has_current = self->has_current && self->current_id != window_id;
     }
 }
 

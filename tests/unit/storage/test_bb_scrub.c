@@ -171,6 +171,31 @@ static void s_test_replaced_under_way(void **state)
     bb_scrub_destroy(&shell.scrub);
 }
 
+// Goal: a window that becomes urgent while a step of it is under way is taken once more, from its
+// beginning: that step may have begun before there was anything to see.
+static void s_test_hurry_during_a_step(void **state)
+{
+    (void)state;
+    s_shell_t shell = {.scrub = bb_scrub_new(1 << 20, BB_SCRUB_INTERVAL_NS)};
+    s_windows(&shell, 1, 1 << 10);
+    bb_scrub_windows_set(shell.scrub, shell.windows, 1, S_WALL_NS);
+    bb_scrub_actions_t actions;
+    bb_scrub_event_t event = {.kind = BB_SCRUB_TICK, .now_wall_ns = S_WALL_NS};
+    bb_scrub_step(shell.scrub, &event, &actions);
+    assert_true(actions.is_step && actions.is_window_begin);
+    bb_scrub_hurry(shell.scrub, actions.window_id);
+    event = (bb_scrub_event_t){.kind = BB_SCRUB_DONE,
+                               .is_window_end = true,
+                               .now_mono_ns = S_NS_PER_S,
+                               .now_wall_ns = S_WALL_NS};
+    bb_scrub_step(shell.scrub, &event, &actions);
+    assert_false(actions.is_window_done);
+    assert_true(actions.is_step && actions.is_window_begin);
+    bb_scrub_step(shell.scrub, &event, &actions);
+    assert_true(actions.is_window_done);
+    bb_scrub_destroy(&shell.scrub);
+}
+
 // Goal: a window about which something is odd comes before all others; a clock that went back a day
 // makes nothing wait for ever.
 static void s_test_hurry_and_clock(void **state)
@@ -230,6 +255,7 @@ int main(void)
         cmocka_unit_test(s_test_interval),
         cmocka_unit_test(s_test_pass),
         cmocka_unit_test(s_test_replaced_under_way),
+        cmocka_unit_test(s_test_hurry_during_a_step),
         cmocka_unit_test(s_test_hurry_and_clock),
         cmocka_unit_test(s_test_random),
     };
