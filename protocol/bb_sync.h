@@ -117,6 +117,19 @@ typedef struct {
     int64_t from_next_wall_ns;
 } bb_sync_answer_t;
 
+// Of what a FETCH brought.
+static inline uint64_t bb_sync_answer_bytes(const bb_sync_answer_t *answer)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < answer->batch_count; i++) {
+        bytes += answer->batches[i].length;
+    }
+    for (uint32_t i = 0; i < answer->pair_count; i++) {
+        bytes += answer->pairs[i].id.length + answer->pairs[i].packed.length;
+    }
+    return bytes;
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -509,13 +509,7 @@ static void s_take_buckets(bb_segment_sync_t *self, s_session_t *session,
 static void s_take_page(bb_segment_sync_t *self, s_session_t *session, int64_t now_mono_ns,
                         const bb_sync_answer_t *answer)
 {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < answer->batch_count; i++) {
-        bytes += answer->batches[i].length;
-    }
-    for (uint32_t i = 0; i < answer->pair_count; i++) {
-        bytes += answer->pairs[i].id.length + answer->pairs[i].packed.length;
-    }
+    uint64_t bytes = bb_sync_answer_bytes(answer);
     self->stats.bytes += bytes;
     self->stats.repair_bytes += s_is_of_damage(session) ? bytes : 0;
     self->stats.result_bytes += session->is_of_results ? bytes : 0;

@@ -442,11 +442,7 @@ bb_error_t bb_shard_sync_on_answer(bb_shard_t *shard, uint32_t node, const bb_me
     if (error != BB_OK) {
         return error == BB_ERR_PEER_UNKNOWN ? BB_OK : error; // late ones are nobody's fault
     }
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < answer->batch_count; i++) {
-        bytes += answer->batches[i].length;
-    }
-    bb_shard_repaired(shard, BB_PACE_TAKEN, bytes);
+    bb_shard_repaired(shard, BB_PACE_TAKEN, bb_sync_answer_bytes(answer));
     bool is_taken = true;
     if (answer->error == BB_OK) {
         error = s_take_batches(shard, answer, &is_taken);
@@ -619,14 +615,9 @@ static void s_answer_fetch(bb_shard_t *shard, const s_item_t *item, const bb_syn
 {
     bb_slice_t *batches = bb_alloc((found->batch_count + 1) * sizeof *batches);
     bb_sync_pair_t *pairs = bb_alloc((found->attributes_count + 1) * sizeof *pairs);
-    uint64_t bytes = 0;
     for (uint32_t i = 0; i < found->batch_count; i++) {
         batches[i] = bb_slice(found->batches[i].data, found->batches[i].length);
-        bytes += batches[i].length;
     }
-    // It has been read, so it does not wait; what is pulled next gives way to it, and who asked is
-    // bound by what he may take.
-    bb_shard_repaired(shard, BB_PACE_GIVEN, bytes);
     for (uint32_t i = 0; i < found->attributes_count; i++) {
         pairs[i] = (bb_sync_pair_t){found->attributes[i].id, found->attributes[i].packed};
     }
@@ -638,6 +629,9 @@ static void s_answer_fetch(bb_shard_t *shard, const s_item_t *item, const bb_syn
                                .battery_next =
                                    bb_slice(found->battery_next, found->battery_next_bytes),
                                .from_next_wall_ns = found->from_next_wall_ns};
+    // It has been read, so it does not wait; what is pulled next gives way to it, and who asked is
+    // bound by what he may take.
+    bb_shard_repaired(shard, BB_PACE_GIVEN, bb_sync_answer_bytes(&answer));
     s_send_answer(shard, item, &answer);
     free(batches);
     free(pairs);

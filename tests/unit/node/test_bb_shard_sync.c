@@ -79,6 +79,7 @@ static void test_lost_disk(void **state)
     bb_shard_stats_t stats = h_stats(cluster, 2);
     assert_true(stats.sync_sessions >= 1);
     assert_true(stats.sync_bytes > 0);
+    assert_true(stats.repair_bytes_taken >= stats.sync_bytes); // and what was pulled
     assert_int_equal(stats.sync_left, 0);
     for (uint32_t i = 0; i < 3; i++) {
         assert_true(h_stats(cluster, i).is_caught_up);

@@ -256,6 +256,22 @@ static void test_refusals(void **state)
     s_expect_refused(s_answer(true), s_answer_time);
 }
 
+// Goal: what an answer brought is all that it brought: batches, and what comes as pairs.
+static void test_bytes(void **state)
+{
+    (void)state;
+    const bb_slice_t batches[] = {bb_slice("12345", 5), bb_slice("123", 3)};
+    const bb_sync_pair_t pairs[] = {{bb_slice("id", 2), bb_slice("1234567", 7)}};
+    bb_sync_answer_t answer = {0};
+    assert_int_equal(bb_sync_answer_bytes(&answer), 0);
+    answer.batch_count = 2;
+    answer.batches = batches;
+    assert_int_equal(bb_sync_answer_bytes(&answer), 8);
+    answer.pair_count = 1;
+    answer.pairs = pairs;
+    assert_int_equal(bb_sync_answer_bytes(&answer), 17);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--write-golden") == 0) {
@@ -265,6 +281,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_golden_files),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
