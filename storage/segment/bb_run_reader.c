@@ -69,10 +69,21 @@ void bb_run_block_range(const bb_run_t *self, uint32_t block_index, int64_t *fir
         self->times_raw ? bb_run_raw_block_time(self, 1, block_index) : self->last_wall_ns;
 }
 
+// Where the block is encoded: of a view, in the run that is shared, among the rows of others.
+static const bb_run_t *s_encoded(const bb_run_t *self, uint32_t *block_index)
+{
+    BB_ASSERT(*block_index < self->block_count);
+    if (!self->shared) {
+        return self;
+    }
+    *block_index = bb_shared_run_stretch(self, *block_index).block;
+    return bb_shared_run_whole(self->shared);
+}
+
 bool bb_run_block_has_all(const bb_run_t *self, uint32_t column_index, uint32_t block_index)
 {
     BB_ASSERT(column_index < self->column_count);
-    BB_ASSERT(block_index < self->block_count);
+    self = s_encoded(self, &block_index);
     uint8_t encoding =
         self->encodings_raw[bb_run_raw_part(self, bb_run_slot(column_index), block_index)];
     return encoding != BB_ENCODING_NONE && !(encoding & BB_RUN_LACKS_ROWS);
@@ -81,7 +92,7 @@ bool bb_run_block_has_all(const bb_run_t *self, uint32_t column_index, uint32_t 
 bb_slice_t bb_run_raw_stats(const bb_run_t *self, uint32_t column_index, uint32_t block_index)
 {
     BB_ASSERT(column_index < self->column_count);
-    BB_ASSERT(bb_run_has_stats(self));
+    BB_ASSERT(bb_run_has_stats(self) && !self->shared);
     bool is_many = (self->flags & BB_RUN_MANY) != 0;
     BB_ASSERT(block_index < self->block_count + is_many);
     // Those of the whole column come first.
@@ -139,7 +150,7 @@ bb_error_t bb_run_raw_block(const bb_run_t *self, uint32_t slot, uint32_t block_
                             bb_slice_t *block, uint8_t *encoding)
 {
     BB_ASSERT(slot <= self->column_count);
-    BB_ASSERT(block_index < self->block_count);
+    BB_ASSERT(block_index < self->block_count && !self->shared);
     size_t part = bb_run_raw_part(self, slot, block_index);
     *encoding = self->encodings_raw[part];
     *block = bb_slice(self->blocks_raw + s_offset(self, slot, block_index),
@@ -199,7 +210,7 @@ bool bb_run_block_cut(const bb_run_t *self, uint32_t block_index, int64_t every_
     int64_t first_wall_ns;
     int64_t last_wall_ns;
     bb_run_block_range(self, block_index, &first_wall_ns, &last_wall_ns);
-    return bb_run_raw_block(self, 0, block_index, &block, &encoding) == BB_OK &&
+    return !self->shared && bb_run_raw_block(self, 0, block_index, &block, &encoding) == BB_OK &&
            encoding == BB_ENCODING_TIMES && first_wall_ns >= 0 &&
            bb_times_cut(block, bb_run_block_rows(self, block_index), first_wall_ns, last_wall_ns,
                         every_ns, cuts);
@@ -411,6 +422,7 @@ static void s_copy_bitmap(const s_values_t *values, uint64_t *presence)
 
 uint32_t bb_run_block_exponent(const bb_run_t *self, uint32_t column_index, uint32_t block_index)
 {
+    self = s_encoded(self, &block_index);
     uint32_t slot = bb_run_slot(column_index);
     size_t part = bb_run_raw_part(self, slot, block_index);
     uint8_t encoding = self->encodings_raw[part];
@@ -642,7 +654,7 @@ bool bb_run_block_ranges(const bb_run_t *self, uint32_t column_index, uint32_t b
     BB_ASSERT(bb_run_block_has_all(self, column_index, block_index));
     s_values_t values;
     s_peers_t peers;
-    return s_open_values(self, column_index, block_index, &values) == BB_OK &&
+    return !self->shared && s_open_values(self, column_index, block_index, &values) == BB_OK &&
            s_read_peers(self, block_index, &values, &peers) == BB_OK &&
            bb_encoding_ranges(values.encoding, bb_run_raw_type(self, column_index), values.encoded,
                               values.count, peers.peers, row_limits, range_count, has_extremes,

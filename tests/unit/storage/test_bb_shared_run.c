@@ -4,6 +4,8 @@
 // each alone; flipped bits against the tables.
 #include "storage/segment/bb_shared_run.h"
 
+#include <math.h>
+
 #include "storage/segment/bb_fingerprint.h"
 
 #include "storage/segment/bb_run_reader.h"
@@ -117,6 +119,69 @@ static void s_expect_same_stats(const bb_run_t *view, const bb_run_t *own)
     }
 }
 
+// What is known of a block before it is decoded, or without that, is true of its values.
+static void s_check_block(const bb_run_t *view, uint32_t column, uint32_t block)
+{
+    static bb_encoding_ranges_t ranges;
+    uint64_t words[BB_BLOCK_ROWS_MAX];
+    uint64_t presence[BB_PRESENCE_WORDS];
+    bool all_present;
+    uint32_t rows = bb_run_block_rows(view, block);
+    bb_type_t type = bb_run_column(view, column).type;
+    assert_int_equal(bb_run_block_values(view, column, block, words, presence, &all_present),
+                     BB_OK);
+    bool has_all = bb_run_block_has_all(view, column, block);
+    assert_true(all_present || !has_all);
+    uint32_t exponent = bb_run_block_exponent(view, column, block);
+    bb_sum_t sum = {0};
+    for (uint32_t row = 0; row < rows; row++) {
+        if (all_present || presence[row / 64] >> row % 64 & 1) {
+            if (type != BB_TYPE_STATE) {
+                bb_sum_add_value(&sum, type, words[row]);
+            }
+            if (type == BB_TYPE_FLOAT64 && exponent != UINT32_MAX) {
+                double number = bb_double_of_bits(words[row]);
+                double power = pow(10, exponent);
+                assert_true(bb_bits_of_double(rint(number * power) / power) == words[row]);
+            }
+        }
+    }
+    bool is_number = type == BB_TYPE_FLOAT64 || type == BB_TYPE_INT64;
+    if (has_all && is_number && bb_run_block_ranges(view, column, block, &rows, 1, true, &ranges)) {
+        bb_sum_t told = {0};
+        bb_sum_add_scaled(&told, ranges.ranges[0].sum, ranges.exponent);
+        assert_int_equal(ranges.ranges[0].count, rows);
+        assert_true(bb_sum_is_equal(&told, &sum));
+    }
+}
+
+static void s_check_cuts(const bb_run_t *view, uint32_t block)
+{
+    static bb_times_cuts_t told;
+    static bb_times_cuts_t expected;
+    const int64_t every_ns = 3600 * BB_NS_PER_S;
+    int64_t times[BB_BLOCK_ROWS_MAX];
+    uint32_t rows = bb_run_block_rows(view, block);
+    assert_int_equal(bb_run_block_times(view, block, times), BB_OK);
+    if (bb_run_block_cut(view, block, every_ns, &told)) {
+        bb_times_cut_decoded(times, rows, every_ns, &expected);
+        assert_int_equal(told.count, expected.count);
+        assert_memory_equal(told.starts, expected.starts, told.count * sizeof *told.starts);
+        assert_memory_equal(told.row_limits, expected.row_limits,
+                            told.count * sizeof *told.row_limits);
+    }
+}
+
+static void s_check_blocks(const bb_run_t *view)
+{
+    for (uint32_t block = 0; block < view->block_count; block++) {
+        s_check_cuts(view, block);
+        for (uint32_t column = 0; column < view->column_count; column++) {
+            s_check_block(view, column, block);
+        }
+    }
+}
+
 static void s_check_member(bb_shared_run_t *shared, const s_fleet_t *fleet, uint32_t member,
                            uint64_t revision)
 {
@@ -133,6 +198,7 @@ static void s_check_member(bb_shared_run_t *shared, const s_fleet_t *fleet, uint
     assert_int_equal(view.first_wall_ns, table->times[0]);
     assert_int_equal(view.last_wall_ns, table->times[table->row_count - 1]);
     assert_int_equal(bb_run_verify(&view), BB_OK);
+    s_check_blocks(&view);
     bb_slice_t encoded = test_table_encode(table, revision);
     assert_int_equal(bb_run_open(&own, encoded, NULL), BB_OK);
     assert_int_equal(view.point_count, own.point_count);
@@ -196,6 +262,47 @@ static void test_views_read_like_runs_of_their_own(void **state)
         test_slice_free(encoded);
         s_free(&fleet);
     }
+    bb_shared_run_destroy(&shared);
+}
+
+// Goal: what one block of a shared run says of itself is not taken for what another one is. Method:
+// a first block of whole numbers and rows ten seconds apart, then members in later blocks of
+// numbers with one digit more behind the point each, of which some lack rows, at other times.
+static void test_blocks_are_not_mixed_up(void **state)
+{
+    (void)state;
+    static s_fleet_t fleet;
+    bb_random_t random = bb_random_seed(78);
+    bb_shared_run_t *shared = bb_shared_run_new();
+    s_make(&fleet, &random, 4, 1, 1);
+    test_table_free(&fleet.joined);
+    for (uint32_t m = 0; m < fleet.member_count; m++) {
+        test_table_t *table = &fleet.tables[m];
+        test_table_free(table);
+        test_table_init(table, &random, BB_BLOCK_ROWS_MAX, 1);
+        fleet.member_rows[m] = table->row_count;
+        free(table->presence[0]);
+        table->presence[0] = NULL;
+        for (uint32_t row = 0; row < table->row_count; row++) {
+            int64_t number = 1000000 + (int64_t)test_below(&random, 100000) * 10 + 7;
+            table->values[0][row] = bb_bits_of_double((double)number / pow(10, m));
+            table->times[row] = (int64_t)(row * (10 + m) + 100 * m) * BB_NS_PER_S;
+        }
+        if (m == 2) {
+            table->presence[0] = bb_alloc(BB_PRESENCE_WORDS * sizeof(uint64_t));
+            memset(table->presence[0], 0x77, BB_PRESENCE_WORDS * sizeof(uint64_t));
+        }
+        table->columns[0].presence = table->presence[0];
+    }
+    s_join(&fleet, 1);
+    bb_slice_t encoded = s_encode(&fleet, 5);
+    assert_int_equal(bb_shared_run_open(shared, encoded, NULL), BB_OK);
+    assert_true(bb_shared_run_whole(shared)->block_count >= 4);
+    for (uint32_t m = 0; m < fleet.member_count; m++) {
+        s_check_member(shared, &fleet, m, 5);
+    }
+    test_slice_free(encoded);
+    s_free(&fleet);
     bb_shared_run_destroy(&shared);
 }
 
@@ -285,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_views_read_like_runs_of_their_own),
+        cmocka_unit_test(test_blocks_are_not_mixed_up),
         cmocka_unit_test(test_damage_is_never_read),
         cmocka_unit_test(test_forged_bytes_end_in_errors),
     };
