@@ -362,7 +362,8 @@ void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns)
     int64_t age_ns = self->now_wall_ns - self->checked_wall_ns;
     self->is_check_due |= age_ns >= BB_ROLLUP_CHECK_NS || age_ns < 0;
     self->is_due =
-        self->env && (self->is_reconcile_due || self->is_check_due || self->stale_count > 0 ||
+        self->env && (self->is_reconcile_due || self->is_check_due ||
+                      (self->stale_count > 0 && !self->is_held) ||
                       s_find_expired(store, &day) != BB_ROLLUP_ID_NONE);
 }
 
@@ -580,7 +581,7 @@ bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store)
         job->kind = BB_ROLLUP_EXPIRE;
         job->id = expired;
         self->floor_days[expired] = job->day; // not answered while it goes, whatever is kept later
-    } else {
+    } else if (!self->is_held) {
         error = s_find_work(store, job);
     }
     if (error == BB_OK && job->kind == BB_ROLLUP_NOTHING && self->is_check_due) {

@@ -63,6 +63,7 @@ struct bb_rollups {
     } definitions[BB_ROLLUP_IDS_MAX];
     uint32_t ids[BB_ROLLUPS_MAX]; // of the policy's rollups; NONE = not in the map yet
     bool is_reconcile_due, is_due, is_damaged, watches_batteries;
+    bool is_held; // points are missing: no results of what there is
     int64_t now_wall_ns;
     uint64_t stale_count;
     uint32_t mark_day_first;

@@ -235,6 +235,12 @@ bb_error_t bb_store_sync_results(bb_store_t *self, uint32_t partition, bb_sync_w
     return error;
 }
 
+void bb_store_results_hold(bb_store_t *self, bool is_held)
+{
+    self->rollups->is_held = is_held;
+    self->rollups->is_due |= !is_held && self->rollups->stale_count > 0;
+}
+
 bool bb_store_results_wait(const bb_store_t *self)
 {
     return self->rollups->taken.bytes >= S_WAITING_BYTES_MAX / 2;

@@ -100,6 +100,10 @@ uint32_t bb_store_results_day(const bb_store_t *self, uint32_t *day_max);
 BB_MUST_CHECK bb_error_t bb_store_sync_results(bb_store_t *self, uint32_t partition,
                                                bb_sync_window_t window, bb_slice_t id,
                                                bb_slice_t packed);
+// True: points are still missing, so no day is computed, and retention waits with days that are to
+// be. What is computed of a part of a day's points may be in the map for good once retention takes
+// the day: another store has more, or a delete that has not come yet has taken some.
+void bb_store_results_hold(bb_store_t *self, bool is_held);
 // So many wait that a flush should begin.
 bool bb_store_results_wait(const bb_store_t *self);
 // Records did not verify and were removed: results of days without points may be missing. A number

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/bb_store_sync.h"
+
 const bb_have_set_t *bb_shard_own_have(void *context, uint32_t partition)
 {
     const bb_shard_t *self = context;
@@ -55,6 +57,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
     s_options_default(&self->options);
     self->store = store;
     self->standing = options->standing;
+    bb_store_results_hold(store, self->standing != BB_STANDING_COUNTING);
     self->topology = options->topology;
     self->epoch = bb_topology_epoch(self->topology);
     self->node_count = bb_topology_node_count(self->topology);

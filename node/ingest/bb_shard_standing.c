@@ -3,6 +3,8 @@
 // it refuses, and what becomes of requests under way when that changes.
 #include "node/ingest/bb_shard_internal.h"
 
+#include "storage/bb_store_sync.h"
+
 uint32_t bb_shard_counted_epoch(const bb_shard_t *self)
 {
     return self->standing == BB_STANDING_COUNTING ? self->epoch : 0;
@@ -41,6 +43,7 @@ void bb_shard_set_standing(bb_shard_t *self, bb_shard_time_t time, bb_standing_t
     self->time = time;
     bool did_count = self->standing == BB_STANDING_COUNTING;
     self->standing = standing;
+    bb_store_results_hold(self->store, standing != BB_STANDING_COUNTING);
     self->is_changed = true; // reads that wait are refused, or may go ahead
     if (did_count && standing != BB_STANDING_COUNTING) {
         // Replicas may have the batch, and our own copy has no weight any more.

@@ -435,12 +435,55 @@ static void damage_is_not_computed_away(void **state)
     s_close(&fixture);
 }
 
+// Goal: a store that lacks points computes nothing of those that it has, and retention waits. Once
+// it has the results of another, these stay, and nothing was otherwise. Method: a part of the
+// points of the source, held, as while a disk is rebuilt.
+static void results_of_a_part_are_not_computed(void **state)
+{
+    (void)state;
+    fixture_t source;
+    fixture_t target;
+    bb_random_t all = bb_random_seed(8);
+    bb_random_t part = bb_random_seed(8);
+    s_open(&source);
+    s_open(&target);
+    source.day_spread = target.day_spread = 1; // parts of the same hours
+    for (int i = 0; i < 40; i++) {
+        fixture_write_random(&source, &all, 300, true);
+    }
+    for (int i = 0; i < 20; i++) {
+        fixture_write_random(&target, &part, 300, true);
+    }
+    s_work(&source, S_LAST_DAY);
+    bb_store_results_hold(target.store, true);
+    s_work(&target, S_LAST_DAY);
+    bb_store_clock(target.store, S_LAST_DAY);
+    assert_false(bb_store_wants_rollup(target.store));
+    assert_false(bb_store_wants_retire(target.store));
+    assert_true(s_fetch(&source, &target) > 0);
+    assert_int_equal(fixture_job(&target, BB_JOB_FLUSH), BB_OK);
+    assert_int_equal(s_different(&target), 0);
+    bb_store_results_hold(target.store, false);
+    assert_true(bb_store_wants_rollup(target.store));
+    s_work(&target, S_LAST_DAY);
+    assert_int_equal(s_different(&target), 0);
+    s_assert_equal(&source, &target, S_LAST_DAY - (S_KEEP_DAYS + 1) * BB_NS_PER_DAY);
+    bb_store_clock(target.store, S_LAST_DAY);
+    assert_false(bb_store_wants_retire(target.store)); // it is done
+    s_close(&source);
+    s_close(&target);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(results_outlive_the_disk),  cmocka_unit_test(results_wait_for_a_flush),
-        cmocka_unit_test(the_larger_result_stays),   cmocka_unit_test(what_is_no_result_is_refused),
-        cmocka_unit_test(damaged_results_come_back), cmocka_unit_test(damage_is_not_computed_away),
+        cmocka_unit_test(results_outlive_the_disk),
+        cmocka_unit_test(results_wait_for_a_flush),
+        cmocka_unit_test(the_larger_result_stays),
+        cmocka_unit_test(what_is_no_result_is_refused),
+        cmocka_unit_test(damaged_results_come_back),
+        cmocka_unit_test(damage_is_not_computed_away),
+        cmocka_unit_test(results_of_a_part_are_not_computed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
