@@ -195,7 +195,9 @@ static void s_look_for_gaps(bb_shard_t *shard)
 {
     bb_shard_sync_t *self = shard->sync;
     uint64_t gaps = bb_store_result_gaps(shard->store);
-    if (gaps == 0 || bb_store_is_fenced(shard->store)) {
+    // Nobody else has them when there are no other replicas: days without points stay incomplete.
+    bool is_alone = bb_topology_replica_count(shard->topology) == 1;
+    if (gaps == 0 || is_alone || bb_store_is_fenced(shard->store)) {
         return;
     }
     uint32_t left = bb_segment_sync_left(self->core, BB_SEGMENT_SYNC_RESULTS);

@@ -2,7 +2,9 @@
 // Segment sync between shards: a disk that is lost while journals are trimmed, a rebuild, damaged
 // segments, and messages that nobody asked for.
 #include "node/ingest/bb_shard_internal.h"
+#include "storage/bb_store_rollup_private.h"
 #include "storage/bb_store_scrub.h"
+#include "storage/bb_store_sync.h"
 #include "tests/unit/node/shard_harness.h"
 
 #define BATTERIES 40u
@@ -358,13 +360,43 @@ static void test_stale_pull(void **state)
     h_free(&cluster);
 }
 
+// Goal: results that did not verify are compared with those of other replicas, and are known to be
+// complete then; where there are no other replicas they stay incomplete. Found by the simulator
+// (seed 90004982).
+static void test_lost_results(void **state)
+{
+    (void)state;
+    for (uint32_t nodes = 1; nodes <= 3; nodes += 2) {
+        bb_shard_options_t tuning = s_tuning();
+        h_cluster_t *cluster = h_new(nodes, nodes, 8, &tuning);
+        bb_rollup_t rollup = {.name = "hours",
+                              .every = BB_EVERY_FIXED,
+                              .every_ns = 3600 * BB_NS_PER_S,
+                              .aggregates = BB_AGGREGATE_ALL,
+                              .keep_ns = BB_KEEP_FOREVER_NS};
+        bb_zone_t *zones[1] = {NULL};
+        bb_policy_t *policy = bb_policy_new(NULL, 0, BB_KEEP_FOREVER_NS, &rollup, zones, 1);
+        for (uint32_t i = 0; i < nodes; i++) {
+            bb_store_policy_set(cluster->nodes[i].shard->store, policy);
+        }
+        h_pump(cluster, 3 * BB_NS_PER_S);
+        bb_store_t *store = cluster->nodes[0].shard->store;
+        assert_non_null(store->rollups->env);
+        store->rollups->gaps = 1;
+        h_pump(cluster, 10 * BB_NS_PER_S);
+        assert_int_equal(bb_store_result_gaps(store), nodes == 1 ? 1 : 0);
+        bb_policy_release(&policy);
+        h_free(&cluster);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lost_disk),     cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_budget),        cmocka_unit_test(test_repair),
         cmocka_unit_test(test_hostile),       cmocka_unit_test(test_stale_pull),
-        cmocka_unit_test(test_passing_error),
+        cmocka_unit_test(test_passing_error), cmocka_unit_test(test_lost_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
