@@ -361,10 +361,9 @@ void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns)
     // A clock that went back must not put it off for ever.
     int64_t age_ns = self->now_wall_ns - self->checked_wall_ns;
     self->is_check_due |= age_ns >= BB_ROLLUP_CHECK_NS || age_ns < 0;
-    self->is_due =
-        self->env && (self->is_reconcile_due || self->is_check_due ||
-                      (self->stale_count > 0 && !self->is_held) ||
-                      s_find_expired(store, &day) != BB_ROLLUP_ID_NONE);
+    self->is_due = self->env && (self->is_reconcile_due || self->is_check_due ||
+                                 (self->stale_count > 0 && !self->is_held) ||
+                                 s_find_expired(store, &day) != BB_ROLLUP_ID_NONE);
 }
 
 bool bb_rollups_want_job(const bb_rollups_t *self)

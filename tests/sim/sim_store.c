@@ -155,7 +155,7 @@ static void s_scan_run(sim_store_t *store, sim_scan_t *scan)
                            store->node->index, bb_error_name(error), fault.text);
         }
     } else {
-        if (result.damaged_window_count > 0) {
+        if (result.damaged_partition_count > 0) {
             s_name_damage(scan, &result);
         }
         if (result.damaged_window_count > 0 && !bb_sim_disk_is_halted(store->node->disk)) {
