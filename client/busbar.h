@@ -328,7 +328,10 @@ typedef struct {
 
 typedef struct {
     char cluster[40];
-    uint32_t epoch, partitions, under_replicated;
+    // under_replicated: partitions with a replica that is down or being rebuilt, or has lacked
+    // something for two seconds or more. unequal: those with a replica that is not known to have
+    // everything at this moment; while something is written there nearly always are some.
+    uint32_t epoch, partitions, under_replicated, unequal;
     uint64_t quarantined_points;
     uint64_t
         damaged; // windows and batteries of windows that nodes know to be damaged on their disks

@@ -85,6 +85,7 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
     cluster->epoch = BB_MAX(cluster->epoch, poll->exchange.reply.epoch);
     cluster->partitions = BB_MAX(cluster->partitions, reply->partition_count);
     cluster->under_replicated = BB_MAX(cluster->under_replicated, reply->under_replicated);
+    cluster->unequal = BB_MAX(cluster->unequal, reply->unequal);
     cluster->damaged += reply->damage_count;
     cluster->default_write_level = (busbar_level_t)reply->default_write_level;
     cluster->default_read_level = (busbar_level_t)reply->default_read_level;

@@ -151,7 +151,9 @@ typedef struct {
     bb_slice_t version;
     bool ready, draining;
     uint32_t partition_count;
-    uint32_t under_replicated; // partitions with a replica that is down or lacks chunks
+    // Partitions with a replica that is down, or has lacked chunks for some time; and those in
+    // which one is not known to have everything just now (node/ingest/bb_shortfall.h).
+    uint32_t under_replicated, unequal;
     uint64_t uptime_ns;
     uint64_t points_total, batteries_total; // accepted since start; known
     uint64_t head_bytes, journal_bytes, segment_bytes, segment_points;

@@ -287,6 +287,9 @@ bb_error_t s_decode(bb_message_t *self, const wire::StatusReply &from, bb_fault_
     to.under_replicated = from.under_replicated();
     S_REQUIRE(to.under_replicated <= to.partition_count, "status_reply.under_replicated",
               "more than there are partitions");
+    to.unequal = from.unequal(); // 0 with under_replicated above it: not told
+    S_REQUIRE(to.unequal <= to.partition_count, "status_reply.unequal",
+              "more than there are partitions");
     to.uptime_ns = from.uptime_ns();
     to.points_total = from.points_total();
     to.batteries_total = from.batteries_total();

@@ -45,9 +45,10 @@ static void s_status_json(const busbar_cluster_t *cluster)
     printf("],\"default_write_level\":\"%s\",\"default_read_level\":\"%s\"",
            cli_level_name(cluster->default_write_level),
            cli_level_name(cluster->default_read_level));
-    printf(",\"under_replicated\":%u,\"quarantined_points\":%llu,\"damaged\":%llu}\n",
-           cluster->under_replicated, (unsigned long long)cluster->quarantined_points,
-           (unsigned long long)cluster->damaged);
+    printf(
+        ",\"under_replicated\":%u,\"unequal\":%u,\"quarantined_points\":%llu,\"damaged\":%llu}\n",
+        cluster->under_replicated, cluster->unequal,
+        (unsigned long long)cluster->quarantined_points, (unsigned long long)cluster->damaged);
 }
 
 // What matters most about a node, in a word.

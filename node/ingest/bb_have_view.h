@@ -151,13 +151,8 @@ void bb_have_view_pull_done(bb_have_view_t *self, int64_t now_mono_ns, uint32_t 
 // We lack chunks of the partition that no journal we could ask has any more.
 bool bb_have_view_needs_sync(const bb_have_view_t *self, uint32_t partition);
 
-// ---- sums --------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------
 bool bb_have_view_is_caught_up(bb_have_view_t *self); // lacks nothing that it knows to exist
-// Chunks known to exist in the partitions that `node` holds here and not known to be there.
-// Cost: partitions x replicas set differences.
-uint64_t bb_have_view_lag(const bb_have_view_t *self, uint32_t node);
-// Partitions with a replica that is down, unknown or lacking.
-uint32_t bb_have_view_under_replicated(const bb_have_view_t *self);
 int64_t bb_have_view_wake_mono_ns(const bb_have_view_t *self);
 
 #endif

@@ -79,6 +79,7 @@ bb_error_t bb_shard_open(const bb_shard_options_t *options, bb_store_report_t *r
         .forgotten = bb_shard_forgotten(self->forget),
     };
     self->view = bb_have_view_new(&view);
+    self->shortfall = bb_shortfall_new(self->view);
     self->fence = bb_fence_new(self->topology, self->view, bb_shard_own_have, self);
     self->dc_lag = bb_dc_lag_new(self->partition_count);
     self->teller = bb_have_teller_new(self->partition_count);
@@ -151,6 +152,7 @@ void bb_shard_close(bb_shard_t **self_pointer)
     bb_have_teller_destroy(&self->teller);
     bb_watch_destroy(&self->watch);
     bb_fence_destroy(&self->fence);
+    bb_shortfall_destroy(&self->shortfall);
     bb_have_view_destroy(&self->view);
     bb_shard_forget_destroy(&self->forget);
     bb_replication_destroy(&self->replication);
@@ -433,9 +435,16 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
     stats->is_pressed = bb_pace_is_pressed(&self->pace, self->time.mono_ns);
     bb_shard_sync_stats(self, stats);
     stats->unsealed_chunks = self->unsealed_chunks + self->frozen_chunks;
+    bool is_counting[BB_NODES_MAX];
+    bb_shard_counting(self, is_counting);
+    is_counting[self->self_index] &= self->standing == BB_STANDING_COUNTING;
+    // Only marks of what existed when are kept by it: the store and its replicas stay as they are.
+    bb_shortfall_counts_t counts =
+        bb_shortfall_look(self->shortfall, self->time.mono_ns, is_counting, stats->lag_chunks);
+    stats->under_replicated = counts.under_replicated;
+    stats->unequal = counts.unequal;
     uint64_t peers_lag = 0;
     for (uint32_t node = 0; node < self->node_count; node++) {
-        stats->lag_chunks[node] = bb_have_view_lag(self->view, node);
         peers_lag += node == self->self_index ? 0 : stats->lag_chunks[node];
     }
     for (uint32_t node = 0; node < self->node_count; node++) {
@@ -449,7 +458,6 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
     stats->fences_hedged_won = hedges.won;
     bb_shard_dc_lags(self, stats);
     stats->is_caught_up = bb_have_view_is_caught_up(self->view);
-    stats->under_replicated = bb_have_view_under_replicated(self->view);
     stats->untrimmed_chunks =
         stats->store.journal_sealed_files == 0 ? 0 : BB_MAX(peers_lag, UINT64_C(1));
 }

@@ -209,8 +209,8 @@ typedef struct {
     // Of rollups: bytes of results among them; pieces that we had otherwise, and which of the two
     // was right nobody can tell any more (bb_rollup_set_merge_other says which stayed).
     uint64_t sync_result_bytes, sync_results_different;
-    uint32_t under_replicated; // of this shard's partitions
-    bool is_caught_up;         // lacks nothing that it knows to exist
+    uint32_t under_replicated, unequal; // of this shard's partitions (bb_shortfall.h)
+    bool is_caught_up;                  // lacks nothing that it knows to exist
     bool is_fenced;
     // How soon nodes acknowledge chunks of ours, sums since the start (bb_replication_acks), and
     // how old the oldest is that they have not acknowledged; self included.

@@ -357,6 +357,7 @@ static void s_apply(bb_shard_t *shard)
     s_moved_clear(self);
     bb_fence_forget(shard->fence, &self->applied);
     bb_have_view_forget(shard->view);
+    bb_shortfall_forget(shard->shortfall);
     if (shard->watch) {
         bb_watch_forget(shard->watch, &self->applied);
     }

@@ -30,6 +30,7 @@
 #include "node/ingest/bb_shard.h"
 #include "node/ingest/bb_shard_forget.h"
 #include "node/ingest/bb_shard_sync.h"
+#include "node/ingest/bb_shortfall.h"
 #include "node/ingest/bb_watch.h"
 
 #ifdef BB_PLANTED
@@ -141,6 +142,7 @@ struct bb_shard {
     bb_store_t *store;
     bb_replication_t *replication;
     bb_have_view_t *view;
+    bb_shortfall_t *shortfall;
     bb_fence_t *fence;
     bb_have_teller_t *teller;
     bb_shard_forget_t *forget;

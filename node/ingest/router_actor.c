@@ -301,6 +301,7 @@ static void s_add_stats(bb_status_reply_t *status, bb_status_node_t *nodes,
                         const bb_topology_t *topology, const bb_shard_stats_t *stats)
 {
     status->under_replicated += stats->under_replicated;
+    status->unequal += stats->unequal;
     status->points_total += stats->points_accepted;
     status->batteries_total += stats->store.battery_count;
     status->head_bytes += stats->store.head_bytes;

@@ -226,10 +226,16 @@ static void s_store_states(s_text_t *out, const bb_metrics_view_t *view)
                  view->stores[i] && view->stores[i]->is_caught_up);
     }
     s_family(out, "under_replicated_partitions", "gauge",
-             "Partitions with a replica that is down or lacks chunks");
+             "Partitions with a replica that is down, or has lacked chunks for some seconds");
     for (uint32_t i = 0; i < view->store_count; i++) {
         s_printf(out, "busbar_under_replicated_partitions{store=\"%u\"} %u\n", i,
                  view->stores[i] ? view->stores[i]->under_replicated : 0);
+    }
+    s_family(out, "unequal_partitions", "gauge",
+             "Partitions with a replica not known to have everything at this moment");
+    for (uint32_t i = 0; i < view->store_count; i++) {
+        s_printf(out, "busbar_unequal_partitions{store=\"%u\"} %u\n", i,
+                 view->stores[i] ? view->stores[i]->unequal : 0);
     }
 }
 

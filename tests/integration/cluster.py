@@ -201,12 +201,12 @@ class Cluster:
         raise Failure(f"{what} did not happen within {timeout_s} s ({last or 'condition false'})")
 
     def wait_in_step(self, timeout_s=2 * PATIENCE_S):
-        """Every node is up and lacks nothing."""
-        self.wait("every replica in step", lambda: self.is_caught_up() and self.status()["under_replicated"] == 0, timeout_s)
+        """Every node is up and is known to lack nothing, not even what was written just now."""
+        self.wait("every replica in step", lambda: self.is_caught_up() and self.status()["unequal"] == 0, timeout_s)
 
     def is_caught_up(self):
         """Every node is up and lacks nothing but what was written just now: the partition of a chunk that not all
-        replicas have told of counts as under-replicated, so while something is written there nearly always is one."""
+        replicas have told of is unequal, so while something is written there nearly always is one."""
         return all(n["up"] and n["lag_chunks"] == 0 for n in self.status()["nodes"])
 
     def count(self, *words, **options):

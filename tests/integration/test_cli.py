@@ -439,6 +439,7 @@ def operating(group):
         expect(status["cluster"] == "test" and status["epoch"] >= 1 and status["under_replicated"] == 0, f"{status}")
         expect([(n["id"], n["dc"], n["up"], n["lag_chunks"]) for n in status["nodes"]] ==
                [("n1", "dc1", True, 0), ("n2", "dc1", True, 0), ("n3", "dc1", True, 0)], f"{status}")
+        expect(status["unequal"] == 0, f"{status}")
         out = group.good("status")
         expect("n1" in out and "dc1" in out and "up" in out, out)
     with case("settle returns when everything is sealed, and answers stay the same"):

@@ -453,6 +453,7 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
                                                  .version = fake_text("0"),
                                                  .partition_count = FAKE_PARTITIONS,
                                                  .under_replicated = node->index,
+                                                 .unequal = node->index + 1,
                                                  .points_total = point_count,
                                                  .node_count = node->cluster->node_count,
                                                  .nodes = nodes};

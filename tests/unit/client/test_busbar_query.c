@@ -407,6 +407,7 @@ static void status_joins_what_nodes_say(void **state)
     assert_string_equal(status->cluster, "fake");
     assert_int_equal(status->node_count, 3);
     assert_int_equal(status->under_replicated, 2);
+    assert_int_equal(status->unequal, 3);
     for (uint32_t n = 0; n < 3; n++) {
         assert_true(status->nodes[n].up);
         assert_string_equal(status->nodes[n].id, cluster->nodes[n].id);

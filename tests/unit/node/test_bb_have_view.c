@@ -637,32 +637,6 @@ static void unavailable_needs_sync(void **state)
     s_free(&f);
 }
 
-// Goal: gauges by their definition.
-static void lag_and_under_replication(void **state)
-{
-    (void)state;
-    s_fixture_t f;
-    s_new(&f);
-    assert_int_equal(bb_have_view_under_replicated(f.view), PARTITIONS); // nothing is known
-    for (uint32_t p = 0; p < PARTITIONS; p++) {
-        s_add(&f.own[p], 1, 1, 5);
-    }
-    s_know(&f, 0, 1, 5, 5);
-    s_know(&f, 0, 2, 5, 3);
-    assert_int_equal(bb_have_view_lag(f.view, 0), 0);
-    assert_int_equal(bb_have_view_lag(f.view, 1), 0);
-    assert_int_equal(bb_have_view_lag(f.view, 2), 2 * PARTITIONS);
-    assert_int_equal(bb_have_view_under_replicated(f.view), PARTITIONS);
-    s_know(&f, 1, 2, 6, 5);
-    assert_int_equal(bb_have_view_under_replicated(f.view), 0);
-    bb_stream_t incarnation = test_stream(12);
-    bb_have_view_peer(f.view, 2, 2, false, &incarnation, 1);
-    assert_int_equal(bb_have_view_under_replicated(f.view), PARTITIONS);
-    s_know(&f, 3, 1, 7, 9);
-    assert_int_equal(bb_have_view_lag(f.view, 0), 4 * PARTITIONS);
-    s_free(&f);
-}
-
 // Goal: who is asked when: at once after coming up, then by interval, again after silence, and at
 // once for a reader who came after the last question.
 static void asking(void **state)
@@ -811,7 +785,6 @@ int main(void)
         cmocka_unit_test(new_lacks_start_young),
         cmocka_unit_test(pulls_begin_and_end),
         cmocka_unit_test(unavailable_needs_sync),
-        cmocka_unit_test(lag_and_under_replication),
         cmocka_unit_test(asking),
         cmocka_unit_test(marks_save_questions),
     };

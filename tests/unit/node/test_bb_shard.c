@@ -3,6 +3,8 @@
 // and that a quorum read shows what a quorum holds. Shards run on simulated disks, without threads.
 #include "tests/unit/node/shard_harness.h"
 
+#include "node/ingest/bb_shortfall.h"
+
 // ---- writing ---------------------------------------------------------------------------------
 
 // Goal: nothing is acknowledged before the sync that covers it, and everything after.
@@ -490,12 +492,45 @@ static void returning_replica_catches_up(void **state)
         bb_shard_stats_t stats = h_stats(h, i);
         assert_true(stats.is_caught_up);
         assert_int_equal(stats.under_replicated, 0);
+        assert_int_equal(stats.unequal, 0);
         for (uint32_t j = 0; j < 3; j++) {
             assert_int_equal(stats.lag_chunks[j], 0);
         }
         assert_int_equal(h_rows(h, h_query(h, i, BB_LEVEL_ONE, BB_QUERY_RAW)), 30);
     }
     assert_true(h_stats(h, 2).chunks_pulled > 0);
+    h_free(&h);
+}
+
+// Goal: what is on its way makes a partition unequal and not under-replicated; what does not arrive
+// does after a while. Method: node 2 gets nothing of node 0, and may pull from nobody.
+static void on_its_way_is_no_shortfall(void **state)
+{
+    (void)state;
+    h_cluster_t *h = h_new(3, 3, 8, NULL);
+    h_pump(h, 1000 * H_MS);
+    assert_int_equal(h_stats(h, 0).unequal, 0);
+    h->is_blocked[0][2] = h->is_blocked[1][2] = true;
+    uint64_t ticket = h_write(h, 0, BB_LEVEL_LOCAL_QUORUM, (h_batch_t){.limit = 5});
+    h_pump(h, 30 * H_MS);
+    h_answered(h, ticket, BB_KIND_WRITE_REPLY);
+    uint32_t unequal = h_stats(h, 0).unequal;
+    assert_true(unequal > 0);
+    assert_int_equal(h_stats(h, 0).under_replicated, 0);
+    h_pump(h, BB_SHORTFALL_NS - 100 * H_MS);
+    assert_int_equal(h_stats(h, 0).under_replicated, 0);
+    h_pump(h, 200 * H_MS);
+    assert_int_equal(h_stats(h, 0).under_replicated, unequal);
+    bb_shard_set_standing(h->nodes[0].shard, h_time(h), BB_STANDING_JOINING);
+    assert_int_equal(h_stats(h, 0).under_replicated, 8); // we do not count
+    bb_shard_set_standing(h->nodes[0].shard, h_time(h), BB_STANDING_COUNTING);
+    bb_shard_peer_standing(h->nodes[0].shard, h_time(h), 1, false);
+    assert_int_equal(h_stats(h, 0).under_replicated, 8);
+    bb_shard_peer_standing(h->nodes[0].shard, h_time(h), 1, true);
+    h->is_blocked[0][2] = h->is_blocked[1][2] = false;
+    h_pump(h, 3000 * H_MS);
+    assert_int_equal(h_stats(h, 0).under_replicated, 0);
+    assert_int_equal(h_stats(h, 0).unequal, 0);
     h_free(&h);
 }
 
@@ -887,6 +922,7 @@ int main(void)
         cmocka_unit_test(power_loss),
         cmocka_unit_test(chunks_of_a_stranger),
         cmocka_unit_test(returning_replica_catches_up),
+        cmocka_unit_test(on_its_way_is_no_shortfall),
         cmocka_unit_test(dead_origin),
         cmocka_unit_test(duplicates),
         cmocka_unit_test(acknowledgements_that_do_not_count),

@@ -90,6 +90,7 @@ static void settled_and_forgotten(void **state)
         bb_shard_stats_t stats = h_stats(h, node);
         assert_true(stats.is_caught_up);
         assert_int_equal(stats.under_replicated, 0);
+        assert_int_equal(stats.unequal, 0);
         assert_int_equal(stats.sync_sessions, 0);
         assert_int_equal(stats.chunks_reoriginated, 0);
         assert_true(stats.streams_forgotten > 0);

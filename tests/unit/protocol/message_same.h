@@ -141,6 +141,7 @@ static inline void message_same_status_reply(const bb_status_reply_t *a, const b
     MESSAGE_SAME(draining);
     MESSAGE_SAME(partition_count);
     MESSAGE_SAME(under_replicated);
+    MESSAGE_SAME(unequal);
     MESSAGE_SAME(uptime_ns);
     MESSAGE_SAME(points_total);
     MESSAGE_SAME(batteries_total);
