@@ -316,6 +316,9 @@ typedef struct {
     uint64_t unsealed_chunks, untrimmed_chunks;
     const char *standing; // "counting", "joining", "rebuilding" or "fenced"; NULL: it was not asked
     uint32_t boot;        // number of its start; 0: none yet
+    // Starts of processes whose chunks it tells apart, and how many of them are not a node's
+    // present one: these are forgotten once all replicas have been there together and flushed.
+    uint64_t streams, streams_dead;
 } busbar_node_t;
 
 // What a majority of the replicas in a data centre is not known to hold, as far as nodes of the

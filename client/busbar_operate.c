@@ -104,6 +104,8 @@ static void s_add_answer(busbar_cluster_t *cluster, const busbar_poll_t *poll)
             node->lag_chunks = seen->lag_chunks;
             node->standing = bb_standing_name(reply->standing);
             node->boot = reply->boot;
+            node->streams = reply->streams;
+            node->streams_dead = reply->streams_dead;
             node->points_total = reply->points_total;
             node->journal_bytes = reply->journal_bytes;
             node->segment_bytes = reply->segment_bytes;

@@ -164,6 +164,9 @@ typedef struct {
     const bb_status_node_t *nodes;
     bb_standing_t standing; // of the node that answers
     uint32_t boot;          // number of its start; 0: none yet
+    // Process starts whose chunks the store that has most of them tells apart; of these, those that
+    // are not the present one of a node (bb_forgotten.h).
+    uint64_t streams, streams_dead;
 } bb_status_reply_t;
 
 typedef struct {

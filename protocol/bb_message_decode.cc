@@ -290,6 +290,10 @@ bb_error_t s_decode(bb_message_t *self, const wire::StatusReply &from, bb_fault_
     to.unequal = from.unequal(); // 0 with under_replicated above it: not told
     S_REQUIRE(to.unequal <= to.partition_count, "status_reply.unequal",
               "more than there are partitions");
+    to.streams = from.streams();
+    to.streams_dead = from.streams_dead();
+    S_REQUIRE(to.streams_dead <= to.streams, "status_reply.streams_dead",
+              "more than there are streams");
     to.uptime_ns = from.uptime_ns();
     to.points_total = from.points_total();
     to.batteries_total = from.batteries_total();

@@ -214,7 +214,8 @@ body_t s_encode(FlatBufferBuilder &fbb, const bb_status_reply_t &self)
                                    self.quarantined_points, nodes, self.damage_count,
                                    static_cast<uint8_t>(self.standing), self.boot,
                                    static_cast<uint8_t>(self.default_write_level),
-                                   static_cast<uint8_t>(self.default_read_level), self.unequal)
+                                   static_cast<uint8_t>(self.default_read_level), self.unequal,
+                                   self.streams, self.streams_dead)
         .Union();
 }
 

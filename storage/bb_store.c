@@ -717,7 +717,7 @@ void bb_store_stats(const bb_store_t *self, bb_store_stats_t *stats)
         .retired_points = self->retired_points,
         .rollup_stale = bb_rollups_stale_count(self->rollups),
         .rollup_damaged = bb_rollups_damaged_count(self->rollups),
-        .streams = bb_store_stream_count(self),
+        .streams = bb_store_streams(self)->stream_count,
         .disk_free_bytes = self->room.free_bytes,
         .disk_reserve_bytes = self->room.reserve_bytes,
     };

@@ -107,6 +107,8 @@ const bb_have_set_t *bb_store_have(const bb_store_t *self, uint32_t partition);
 // Counts up by one at each apply; _have_version of a partition is the count when it last changed.
 uint64_t bb_store_version(const bb_store_t *self);
 uint64_t bb_store_have_version(const bb_store_t *self, uint32_t partition);
+// The different streams in them; the seqs say nothing. Borrowed likewise.
+const bb_have_set_t *bb_store_streams(const bb_store_t *self);
 // The smallest number of a stream of that node with chunks that are not sealed: not in segments,
 // as meta knows them. UINT32_MAX: all are. bb_forgotten.h has both words.
 uint32_t bb_store_unsealed_first(const bb_store_t *self, uint32_t node_hash);

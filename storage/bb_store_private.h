@@ -143,7 +143,6 @@ void bb_store_streams_sealed(bb_store_t *self);
 // A have-set names the stream that it did not name before.
 void bb_store_stream_seen(bb_store_t *self, const bb_stream_t *stream);
 void bb_store_streams_look(bb_store_t *self); // the same for all, after some may have gone
-uint64_t bb_store_stream_count(const bb_store_t *self); // different ones, BB_STREAMS_MAX at most
 
 // ---- intake ----------------------------------------------------------------------------------
 static inline uint32_t bb_day_of(int64_t wall_ns)

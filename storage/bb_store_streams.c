@@ -106,8 +106,9 @@ static bool s_are_all_seen(const bb_store_t *self)
     return is_same;
 }
 
-uint64_t bb_store_stream_count(const bb_store_t *self)
+const bb_have_set_t *bb_store_streams(const bb_store_t *self)
 {
+    BB_ASSERT(self);
     BB_ASSERT_SLOW(s_are_all_seen(self));
-    return self->streams.stream_count;
+    return &self->streams;
 }

@@ -20,13 +20,15 @@ static void s_status_json(const busbar_cluster_t *cluster)
         printf(",\"up\":%s,\"slow\":%s,\"lag_chunks\":%llu,\"points_total\":%llu,\"journal_bytes\":"
                "%llu,"
                "\"segment_bytes\":%llu,\"segment_points\":%llu,\"head_bytes\":%llu,"
-               "\"unsealed_chunks\":%llu,\"untrimmed_chunks\":%llu,\"boot\":%u,\"standing\":",
+               "\"unsealed_chunks\":%llu,\"untrimmed_chunks\":%llu,"
+               "\"streams\":%llu,\"streams_dead\":%llu,\"boot\":%u,\"standing\":",
                node->up ? "true" : "false", node->slow ? "true" : "false",
                (unsigned long long)node->lag_chunks, (unsigned long long)node->points_total,
                (unsigned long long)node->journal_bytes, (unsigned long long)node->segment_bytes,
                (unsigned long long)node->segment_points, (unsigned long long)node->head_bytes,
                (unsigned long long)node->unsealed_chunks,
-               (unsigned long long)node->untrimmed_chunks, node->boot);
+               (unsigned long long)node->untrimmed_chunks, (unsigned long long)node->streams,
+               (unsigned long long)node->streams_dead, node->boot);
         if (node->standing) {
             cli_json_string(node->standing);
         } else {
@@ -63,9 +65,10 @@ static const char *s_state(const busbar_node_t *node)
 
 static void s_status_table(const busbar_cluster_t *cluster)
 {
-    static const char *const columns[] = {"node",          "dc",           "state",
-                                          "lag chunks",    "points taken", "head bytes",
-                                          "journal bytes", "segment bytes"};
+    static const char *const columns[] = {
+        "node",         "dc",          "state",         "lag chunks",
+        "points taken", "head bytes",  "journal bytes", "segment bytes",
+        "streams",      "dead streams"};
     printf(
         "cluster %s, epoch %u, %u partitions, %u under-replicated, %llu points in quarantine\n\n",
         cluster->cluster, cluster->epoch, cluster->partitions, cluster->under_replicated,
@@ -95,6 +98,8 @@ static void s_status_table(const busbar_cluster_t *cluster)
         cli_output_uint64(output, node->head_bytes);
         cli_output_uint64(output, node->journal_bytes);
         cli_output_uint64(output, node->segment_bytes);
+        cli_output_uint64(output, node->streams);
+        cli_output_uint64(output, node->streams_dead);
         cli_output_row_end(output);
     }
     cli_output_finish(&output, true, NULL, 0);

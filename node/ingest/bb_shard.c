@@ -435,6 +435,7 @@ void bb_shard_stats(const bb_shard_t *self, bb_shard_stats_t *stats)
     stats->is_pressed = bb_pace_is_pressed(&self->pace, self->time.mono_ns);
     bb_shard_sync_stats(self, stats);
     stats->unsealed_chunks = self->unsealed_chunks + self->frozen_chunks;
+    stats->streams_dead = bb_shard_dead_stream_count(self);
     bool is_counting[BB_NODES_MAX];
     bb_shard_counting(self, is_counting);
     is_counting[self->self_index] &= self->standing == BB_STANDING_COUNTING;

@@ -184,7 +184,8 @@ typedef struct {
     // Chunks held here that a majority of the data centre's replicas is not known to hold, and the
     // age of the oldest of them that this process start accepted.
     uint64_t dc_lag_chunks[BB_DCS_MAX], dc_lag_ns[BB_DCS_MAX];
-    uint64_t streams_forgotten;   // counted in each partition
+    uint64_t streams_dead;      // of store.streams: not of the present process of a node we hear of
+    uint64_t streams_forgotten; // counted in each partition
     uint64_t chunks_reoriginated; // of them, that got dots of our stream
     uint64_t chunks_dead;         // of streams that are forgotten or ended: not taken
     uint64_t chunks_contradicted; // a dot came again with another content: refused

@@ -114,6 +114,18 @@ bool bb_shard_is_dead(const bb_shard_t *shard, const bb_stream_t *stream, bool i
     return false;
 }
 
+uint64_t bb_shard_dead_stream_count(const bb_shard_t *shard)
+{
+    const bb_have_set_t *known = bb_store_streams(shard->store);
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < known->stream_count; i++) {
+        const bb_stream_t *stream = &known->streams[i].stream;
+        count += !bb_stream_is_equal(stream, &shard->options.stream) &&
+                 bb_have_view_node_of(shard->view, stream) == BB_NODE_NONE;
+    }
+    return count;
+}
+
 // The smallest number of a stream of that node, other than its present one, that the rules have yet
 // to see; UINT32_MAX: none. Cost: all partitions and streams.
 static uint32_t s_unwatched_find(const bb_shard_t *shard, uint32_t node, const bb_stream_t *present)

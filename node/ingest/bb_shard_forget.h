@@ -31,6 +31,9 @@ void bb_shard_forget_adopted(bb_shard_t *self);
 // A chunk of this stream is not taken: it is forgotten, or it comes from a process (is_live: not
 // out of a journal that was asked for it) of which we know that it has ended.
 bool bb_shard_is_dead(const bb_shard_t *self, const bb_stream_t *stream, bool is_live);
+// How many streams in have-sets are not of the present process of a node, as far as it was heard of
+// since our start. Cost: streams x nodes.
+uint64_t bb_shard_dead_stream_count(const bb_shard_t *self);
 // For reports to the node: bb_have_t.sealed_below.
 uint32_t bb_shard_sealed_below(const bb_shard_t *self, uint32_t node);
 

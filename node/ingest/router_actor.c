@@ -302,6 +302,10 @@ static void s_add_stats(bb_status_reply_t *status, bb_status_node_t *nodes,
 {
     status->under_replicated += stats->under_replicated;
     status->unequal += stats->unequal;
+    if (stats->store.streams >= status->streams) { // nearly the same ones in each store
+        status->streams = stats->store.streams;
+        status->streams_dead = stats->streams_dead;
+    }
     status->points_total += stats->points_accepted;
     status->batteries_total += stats->store.battery_count;
     status->head_bytes += stats->store.head_bytes;

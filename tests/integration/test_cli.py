@@ -440,8 +440,9 @@ def operating(group):
         expect([(n["id"], n["dc"], n["up"], n["lag_chunks"]) for n in status["nodes"]] ==
                [("n1", "dc1", True, 0), ("n2", "dc1", True, 0), ("n3", "dc1", True, 0)], f"{status}")
         expect(status["unequal"] == 0, f"{status}")
+        expect(all(0 < n["streams"] <= 3 and n["streams_dead"] == 0 for n in status["nodes"]), f"{status}")
         out = group.good("status")
-        expect("n1" in out and "dc1" in out and "up" in out, out)
+        expect("n1" in out and "dc1" in out and "up" in out and "dead streams" in out, out)
     with case("settle returns when everything is sealed, and answers stay the same"):
         before = group.good("query", *EVER, "-o", "csv")
         group.good("settle")

@@ -212,7 +212,7 @@ EXPECTED = {
                   {"node_id": "n2", "dc": "dc1", "up": False, "is_self": False, "lag_chunks": 2**40,
                    "dc_lag_chunks": 13, "dc_lag_ns": 2**50, "is_slow": True}],
         "damage_count": 12, "standing": 0, "boot": 0, "default_write_level": 3, "default_read_level": 5,
-        "unequal": 6}),
+        "unequal": 6, "streams": 1000, "streams_dead": 997}),
     "message_settle": message("SETTLE"),
     "message_settle_reply": message("SETTLE_REPLY", {"sealed": True, "merged": False, "trimmed": True}),
     "message_release": message("RELEASE", {"batteries": ["bat-1", "bät-2"], "level": 1}),

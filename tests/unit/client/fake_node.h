@@ -454,6 +454,8 @@ static inline bool fake_answer(fake_node_t *node, void *socket, zmq_msg_t *route
                                                  .partition_count = FAKE_PARTITIONS,
                                                  .under_replicated = node->index,
                                                  .unequal = node->index + 1,
+                                                 .streams = 10 + node->index,
+                                                 .streams_dead = node->index,
                                                  .points_total = point_count,
                                                  .node_count = node->cluster->node_count,
                                                  .nodes = nodes};

@@ -412,6 +412,8 @@ static void status_joins_what_nodes_say(void **state)
         assert_true(status->nodes[n].up);
         assert_string_equal(status->nodes[n].id, cluster->nodes[n].id);
         assert_int_equal(status->nodes[n].lag_chunks, 10 * n + n);
+        assert_int_equal(status->nodes[n].streams, 10 + n);
+        assert_int_equal(status->nodes[n].streams_dead, n);
     }
     busbar_cluster_free(&status);
     fake_node_stop(&cluster->nodes[1]);

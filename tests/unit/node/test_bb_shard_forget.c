@@ -67,6 +67,7 @@ static void settled_and_forgotten(void **state)
     uint64_t ticket = s_write(h, 0, BB_LEVEL_ALL, 0);
     h_pump(h, 50 * H_MS);
     h_answered(h, ticket, BB_KIND_WRITE_REPLY);
+    assert_int_equal(h_stats(h, 1).streams_dead, 0);
     s_restart(h, 0, 2);
     h_pump(h, 60 * H_MS);
     assert_false(bb_shard_is_settled(h->nodes[0].shard)); // in journals alone
@@ -74,12 +75,14 @@ static void settled_and_forgotten(void **state)
     assert_true(bb_shard_is_settled(h->nodes[0].shard));
     for (uint32_t node = 0; node < 3; node++) {
         assert_int_equal(s_streams(h, node), 1);
+        assert_int_equal(h_stats(h, node).streams_dead, 1);
     }
     // One after the other, with time in between: those that know speak with those that do not.
     for (uint32_t node = 0; node < 3; node++) {
         s_forget(h, node, 0, 2);
         h_pump(h, 400 * H_MS);
         assert_int_equal(s_streams(h, node), 0);
+        assert_int_equal(h_stats(h, node).streams_dead, 0);
         for (uint32_t reader = 0; reader < 3; reader++) {
             uint64_t query = h_query(h, reader, BB_LEVEL_LOCAL_QUORUM, BB_QUERY_RAW);
             h_pump(h, 100 * H_MS);
@@ -99,6 +102,7 @@ static void settled_and_forgotten(void **state)
     s_write(h, 0, BB_LEVEL_ALL, 100);
     h_pump(h, 300 * H_MS);
     assert_int_equal(s_streams(h, 2), 1);
+    assert_int_equal(h_stats(h, 2).streams_dead, 0); // of the present process
     h_free(&h);
 }
 

@@ -142,6 +142,8 @@ static inline void message_same_status_reply(const bb_status_reply_t *a, const b
     MESSAGE_SAME(partition_count);
     MESSAGE_SAME(under_replicated);
     MESSAGE_SAME(unequal);
+    MESSAGE_SAME(streams);
+    MESSAGE_SAME(streams_dead);
     MESSAGE_SAME(uptime_ns);
     MESSAGE_SAME(points_total);
     MESSAGE_SAME(batteries_total);

@@ -153,6 +153,8 @@ static bb_message_t s_sample(bb_kind_t kind)
                                              .partition_count = 1024,
                                              .under_replicated = 5,
                                              .unequal = 6,
+                                             .streams = 1000,
+                                             .streams_dead = 997,
                                              .default_write_level = BB_LEVEL_QUORUM,
                                              .default_read_level = BB_LEVEL_ALL,
                                              .uptime_ns = 1,
@@ -483,6 +485,7 @@ S_DAMAGE(s_missing_error, wire_put(S_ELEMENT(0) + 4, 0x80000001u, 4))
 S_DAMAGE(s_missing_partition, wire_put(S_ELEMENT(0), BB_PARTITIONS_MAX, 4))
 S_DAMAGE(s_under_replicated, wire_put(wire_field(body, 6), 1025, 4))
 S_DAMAGE(s_unequal, wire_put(wire_field(body, 24), 1025, 4))
+S_DAMAGE(s_streams_dead, wire_put(wire_field(body, 26), 1001, 8))
 S_DAMAGE(s_release_level, wire_put(wire_field(body, 1), 0, 1))
 S_DAMAGE(s_error_ok, wire_put(wire_field(body, 0), 0, 4))
 S_DAMAGE(s_error_unknown, wire_put(wire_field(body, 0), 98, 4))
@@ -552,6 +555,7 @@ static void message_decode_refuses_each_bad_field(void **state)
     s_expect_refused(BB_KIND_RESULT, s_missing_partition, corrupt);
     s_expect_refused(BB_KIND_STATUS_REPLY, s_under_replicated, corrupt);
     s_expect_refused(BB_KIND_STATUS_REPLY, s_unequal, corrupt);
+    s_expect_refused(BB_KIND_STATUS_REPLY, s_streams_dead, corrupt);
     s_expect_refused(BB_KIND_RELEASE, s_release_level, corrupt);
     s_expect_refused(BB_KIND_ERROR, s_error_ok, corrupt);
     s_expect_refused(BB_KIND_ERROR, s_error_unknown, corrupt);

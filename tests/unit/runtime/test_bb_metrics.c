@@ -127,7 +127,9 @@ static void s_test_values(void **state)
                               .journal_sync_ns_sum = 2500000000,
                               .is_fenced = true,
                               .under_replicated = 3,
-                              .unequal = 4};
+                              .unequal = 4,
+                              .streams_dead = 5};
+    stats.store.streams = 8;
     stats.store.head_bytes = 77;
     stats.lag_chunks[1] = 9;
     bb_peer_view_t views[2] = {{.is_up = true},
@@ -141,6 +143,8 @@ static void s_test_values(void **state)
     assert_true(s_value(text, "busbar_store_fenced{store=\"0\"}") == 1);
     assert_true(s_value(text, "busbar_under_replicated_partitions{store=\"0\"}") == 3);
     assert_true(s_value(text, "busbar_unequal_partitions{store=\"0\"}") == 4);
+    assert_true(s_value(text, "busbar_streams{store=\"0\"}") == 8);
+    assert_true(s_value(text, "busbar_streams_dead{store=\"0\"}") == 5);
     assert_true(s_value(text, "busbar_node_up{node=\"n1\"}") == 1);
     assert_true(s_value(text, "busbar_node_up{node=\"n\\\"2\"}") == 0);
     assert_true(s_value(text, "busbar_node_lag_chunks{node=\"n\\\"2\"}") == 9);
