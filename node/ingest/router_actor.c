@@ -138,6 +138,8 @@ static uint32_t s_end_credit(s_router_t *self, const bb_admitted_t *request)
                : 0;
 }
 
+// Encoded a second time: the store made its answer before the credit was known, as bytes, which are
+// shared with it and never change. 0.4 us for each WRITE, which may bring 100,000 points.
 static bb_buffer_t *s_with_credit(s_router_t *self, const bb_admitted_t *request,
                                   bb_buffer_t *envelope)
 {

@@ -286,6 +286,9 @@ def restarted(group):
             (n["unsealed_chunks"], n["untrimmed_chunks"]) == (0, 0) for n in group.status()["nodes"]))
         after = group.good("query", *EVER, "--agg", "count,min,max,sum", "-o", "csv")
         expect(after == before, "answers differ from those before settling")
+    with case("settled, no node tells dead processes apart any more, however many there were"):
+        group.wait("no dead streams", lambda: all(
+            n["streams"] <= 3 and n["streams_dead"] == 0 for n in group.status()["nodes"]))
     with case("each replica alone gives the same text"):
         for node in group.nodes():
             after = group.good("query", *EVER, "--agg", "count,min,max,sum,mean", *alone(node), "-o", "csv")
