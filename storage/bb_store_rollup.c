@@ -82,6 +82,18 @@ static void s_path(const bb_rollups_t *self, char out[BB_WINDOW_PATH_BYTES])
     snprintf(out, BB_WINDOW_PATH_BYTES, "%s/rollups", self->directory);
 }
 
+static void s_map_close(bb_rollups_t *self)
+{
+    if (self->env) {
+        self->kv->close(&self->env);
+    }
+    for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX; id++) {
+        free(self->definitions[id].bytes);
+        self->definitions[id].bytes = NULL;
+    }
+}
+
+// All of it, or nothing: a map of which only a part is known would be written to as another one.
 static bb_error_t s_map_open(bb_store_t *store, bb_fault_t *fault)
 {
     bb_rollups_t *self = store->rollups;
@@ -112,6 +124,9 @@ static bb_error_t s_map_open(bb_store_t *store, bb_fault_t *fault)
     }
     if (error == BB_OK) {
         error = s_check_marks(store);
+    }
+    if (error != BB_OK) {
+        s_map_close(self);
     }
     if (error == BB_ERR_CORRUPT) {
         return bb_fault_set(fault, error,
@@ -185,12 +200,7 @@ void bb_rollups_close(bb_rollups_t **rollups)
     if (!self) {
         return;
     }
-    if (self->env) {
-        self->kv->close(&self->env);
-    }
-    for (uint32_t id = 0; id < BB_ROLLUP_IDS_MAX; id++) {
-        free(self->definitions[id].bytes);
-    }
+    s_map_close(self);
     bb_day_marks_free(&self->head);
     bb_day_marks_free(&self->frozen);
     bb_rollups_taken_clear(self);
@@ -358,6 +368,9 @@ void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns)
     bb_rollups_t *self = store->rollups;
     uint32_t day;
     self->now_wall_ns = BB_MAX(self->now_wall_ns, now_wall_ns);
+    if (!self->env) {
+        bb_rollups_policy_changed(store); // the error may have passed
+    }
     // A clock that went back must not put it off for ever.
     int64_t age_ns = self->now_wall_ns - self->checked_wall_ns;
     self->is_check_due |= age_ns >= BB_ROLLUP_CHECK_NS || age_ns < 0;

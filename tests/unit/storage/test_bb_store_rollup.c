@@ -405,6 +405,74 @@ static void a_lasting_error_does_not_hold_retention(void **state)
     fixture_close(&fixture);
 }
 
+// ---- a map that cannot be opened -------------------------------------------------------------
+static uint32_t s_map_errors; // of reading or opening it, that are still to come
+static bool s_is_map_read_failing;
+
+static bb_error_t s_map_open_or_fail(bb_kv_driver_t *driver, const char *directory,
+                                     size_t map_bytes, bool create, bb_kv_env_t **env,
+                                     bb_fault_t *fault)
+{
+    (void)driver;
+    if (!s_is_map_read_failing && s_map_errors > 0 && strstr(directory, "/rollups")) {
+        s_map_errors--;
+        return bb_fault_set(fault, BB_ERR_IO, "%s: the disk gives an error", directory);
+    }
+    return s_inner->open(s_inner, directory, map_bytes, create, env, fault);
+}
+
+static bb_error_t s_cursor_or_fail(bb_kv_txn_t *txn, bb_kv_cursor_t **cursor)
+{
+    if (s_is_map_read_failing && s_map_errors > 0) {
+        s_map_errors--;
+        return BB_ERR_IO;
+    }
+    return s_inner->cursor(txn, cursor);
+}
+
+// Goal: a map that gave an error when the first rollup came is opened later, so that results are
+// stored, and other stores can ask for them, without a restart. Method: the first two opens fail,
+// or the first two readings of what was opened.
+static void a_map_is_opened_when_it_can_be(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 2; round++) {
+        fixture_t fixture;
+        bb_random_t random = bb_random_seed(6);
+        bb_zone_t *zones[1] = {NULL};
+        bb_rollup_t rollup = s_rollup("hours", BB_EVERY_FIXED, BB_NS_PER_DAY / 24, "");
+        fixture_open(&fixture, true);
+        fixture_write_random(&fixture, &random, 60, false);
+        bb_store_close(&fixture.store);
+        s_inner = fixture.options.kv;
+        bb_kv_driver_t failing = *s_inner;
+        failing.open = s_map_open_or_fail;
+        failing.cursor = s_cursor_or_fail;
+        fixture.options.kv = &failing;
+        fixture_reopen_error(&fixture, BB_OK);
+        s_map_errors = 2;
+        s_is_map_read_failing = round == 1;
+        fixture.options.policy = bb_policy_new(NULL, 0, BB_KEEP_FOREVER_NS, &rollup, zones, 1);
+        bb_store_policy_set(fixture.store, fixture.options.policy);
+        assert_int_equal(s_map_errors, 1);
+        bb_store_clock(fixture.store, FIXTURE_START_NS);
+        assert_int_equal(s_map_errors, 0);
+        assert_false(bb_store_wants_rollup(fixture.store));
+        bb_store_clock(fixture.store, FIXTURE_START_NS + 60 * BB_NS_PER_S);
+        assert_true(bb_store_wants_rollup(fixture.store));
+        assert_int_equal(fixture_job(&fixture, BB_JOB_FLUSH), BB_OK);
+        s_compute(&fixture, FIXTURE_START_NS + 60 * BB_NS_PER_DAY);
+        uint32_t all = 0;
+        uint32_t old = 0;
+        bb_store_close(&fixture.store);
+        s_count_records(&fixture, 0, &all, &old);
+        assert_true(all > 0);
+        fixture_reopen_error(&fixture, BB_OK);
+        bb_policy_release(&fixture.options.policy);
+        fixture_close(&fixture);
+    }
+}
+
 // ---- damage ----------------------------------------------------------------------------------
 // A bit of a key or a value flips in the rollups' map of a closed store.
 static void s_flip(fixture_t *fixture, bb_random_t *random, uint8_t first)
@@ -527,6 +595,7 @@ int main(void)
         cmocka_unit_test(records_past_their_keep_go),
         cmocka_unit_test(a_passing_error_costs_no_result),
         cmocka_unit_test(a_lasting_error_does_not_hold_retention),
+        cmocka_unit_test(a_map_is_opened_when_it_can_be),
         cmocka_unit_test(map_reaches_its_size),
         cmocka_unit_test(flipped_bits_are_computed_again),
     };
