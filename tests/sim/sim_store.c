@@ -14,6 +14,7 @@
 #define S_SCAN_NS           (2 * BB_NS_PER_MS)
 #define S_JOB_NS            (10 * BB_NS_PER_MS)
 #define S_TICKET_DIRECT     UINT64_MAX
+#define S_STAGED_BYTES      (48u << 10) // then a commit comes first, as in store_actor
 
 // ---- what the shard asks for -----------------------------------------------------------------
 
@@ -30,12 +31,14 @@ void sim_store_plan_commit(sim_store_t *store, int64_t due_ns)
     }
 }
 
-// Something came in: the loop comes round soon, and takes what else has come until then.
+// Something came in: the loop comes round soon, and takes what else has come until then, up to a
+// limit.
 void sim_store_touch(sim_store_t *store)
 {
     sim_world_t *world = store->node->world;
-    sim_store_plan_commit(store, sim_world_now_ns(world) +
-                                     sim_world_exponential(&world->random_disk, S_COMMIT_NS));
+    int64_t wait_ns = sim_world_exponential(&world->random_disk, S_COMMIT_NS);
+    bool is_much = store->shard && bb_shard_staged_bytes(store->shard) >= S_STAGED_BYTES;
+    sim_store_plan_commit(store, sim_world_now_ns(world) + (is_much ? 0 : wait_ns));
 }
 
 static void s_send(void *context, uint32_t peer_index, bool bulk, const bb_outbound_t *message)
