@@ -671,6 +671,22 @@ bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const 
     return true;
 }
 
+bool bb_have_view_is_held_for_good(const bb_have_view_t *self, uint32_t partition,
+                                   const bb_stream_t *stream, uint64_t first_seq, uint64_t last_seq)
+{
+    BB_ASSERT(self && stream);
+    if (!bb_have_view_is_held(self, partition, stream, first_seq, last_seq)) {
+        return false;
+    }
+    for (uint32_t slot = 0; slot < self->slot_count; slot++) {
+        uint32_t node = s_node_at(self, self->index_of[partition], slot);
+        if (node != self->self_index && bb_have_view_answered_id(self, node, partition) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 uint64_t bb_have_view_change_count(const bb_have_view_t *self)
 {
     BB_ASSERT(self);

@@ -124,6 +124,12 @@ bool bb_have_view_is_known(const bb_have_view_t *self, uint32_t node, uint32_t p
 // True when every other replica is known to hold the whole range.
 bool bb_have_view_is_held(const bb_have_view_t *self, uint32_t partition, const bb_stream_t *stream,
                           uint64_t first_seq, uint64_t last_seq);
+// The same, for good: each of them has also answered under our epoch since it started, so its start
+// is registered, and should its disk be lost, the next one is rebuilt before it counts (bb_boot.h).
+// What a disk holds that never counted may be gone and nobody knows.
+bool bb_have_view_is_held_for_good(const bb_have_view_t *self, uint32_t partition,
+                                   const bb_stream_t *stream, uint64_t first_seq,
+                                   uint64_t last_seq);
 uint64_t bb_have_view_change_count(const bb_have_view_t *self); // grows when known sets change
 // More is forgotten: takes it out of what is known.
 void bb_have_view_forget(bb_have_view_t *self);

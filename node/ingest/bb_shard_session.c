@@ -40,9 +40,10 @@ bb_buffer_t *bb_shard_session_seen(const bb_shard_t *self, const bb_query_t *que
             const bb_have_stream_t *stream = &have->streams[s];
             for (uint32_t r = 0; r < stream->range_count; r++) {
                 const bb_seq_range_t *range = &stream->ranges[r];
-                // What is durable everywhere every later read sees, whoever serves it.
-                if (!bb_have_view_is_held(self->view, partition, &stream->stream, range->first_seq,
-                                          range->last_seq)) {
+                // What is durable everywhere every later read sees, whoever serves it: a replica
+                // whose disk is lost then serves no session before it is rebuilt.
+                if (!bb_have_view_is_held_for_good(self->view, partition, &stream->stream,
+                                                   range->first_seq, range->last_seq)) {
                     bb_session_token_add(&token, &stream->stream, partition, range->first_seq,
                                          range->last_seq);
                 }

@@ -394,6 +394,35 @@ static void new_incarnation_forgets(void **state)
     s_free(&f);
 }
 
+// Goal: what a peer says that it holds before it counts may be gone with its disk, and the next
+// start knows nothing of it: held for good is what one holds that has counted, whatever it said
+// before.
+static void held_for_good_when_counted(void **state)
+{
+    (void)state;
+    s_fixture_t f;
+    s_new(&f);
+    bb_stream_t stream = test_stream(1);
+    s_know(&f, 0, 1, 5, 3);
+    s_report_t report = {.node = 2, .version = 5, .last = 3, .count = PARTITIONS, .is_last = true};
+    report.request_id = s_ask(&f, 0, 2);
+    report.is_uncounted = true;
+    assert_int_equal(s_report(&f, 0, report), BB_OK);
+    assert_true(bb_have_view_is_held(f.view, 0, &stream, 1, 3));
+    assert_false(bb_have_view_is_held_for_good(f.view, 0, &stream, 1, 3));
+    report.request_id = s_ask(&f, 1, 2);
+    report.since_version = report.version;
+    report.count = 0;
+    report.is_uncounted = false;
+    assert_int_equal(s_report(&f, 1, report), BB_OK);
+    assert_true(bb_have_view_is_held_for_good(f.view, 0, &stream, 1, 3));
+    assert_false(bb_have_view_is_held_for_good(f.view, 0, &stream, 1, 4));
+    bb_stream_t again = test_stream(21); // another process has to count itself
+    bb_have_view_peer(f.view, 10, 1, true, &again, 1);
+    assert_false(bb_have_view_is_held_for_good(f.view, 0, &stream, 1, 3));
+    s_free(&f);
+}
+
 // Goal: a peer whose heartbeats say what they said when it was asked for all that is known has no
 // turn; another mark, a fence, an answer that is missing or does not count, and another process
 // give it one. What was asked before a mark was heard proves nothing about it.
@@ -778,6 +807,7 @@ int main(void)
         cmocka_unit_test(another_epoch_does_not_count),
         cmocka_unit_test(questions_of_the_process_before),
         cmocka_unit_test(new_incarnation_forgets),
+        cmocka_unit_test(held_for_good_when_counted),
         cmocka_unit_test(lacks_ripen),
         cmocka_unit_test(held_pulls_wait),
         cmocka_unit_test(no_partition_is_pulled_twice),
