@@ -322,12 +322,17 @@ int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self)
         return self->settle_count > 0 ? self->time.mono_ns : BB_NEVER_NS;
     }
     wake_mono_ns = BB_MIN(wake_mono_ns, self->suspect_wake_mono_ns);
+    // While a failed job is to be left alone no other begins (s_jobs), so that nothing is due
+    // before: a store on a full disk would turn round and round until then.
     if (!self->is_job_out) {
         if (self->head_since_mono_ns != BB_NEVER_NS) {
             int64_t due = self->head_since_mono_ns + self->options.flush_age_ns_max;
             wake_mono_ns = BB_MIN(wake_mono_ns, BB_MAX(due, self->job_retry_mono_ns));
         }
-        wake_mono_ns = BB_MIN(wake_mono_ns, self->scrub_wake_mono_ns);
+        if (self->settle_count == 0) { // scrubbing waits for that, too
+            int64_t due = BB_MAX(self->scrub_wake_mono_ns, self->job_retry_mono_ns);
+            wake_mono_ns = BB_MIN(wake_mono_ns, due);
+        }
         if (self->job_retry_mono_ns > self->time.mono_ns) {
             wake_mono_ns = BB_MIN(wake_mono_ns, self->job_retry_mono_ns);
         }

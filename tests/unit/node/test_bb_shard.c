@@ -867,6 +867,34 @@ static void failed_flush_is_retried(void **state)
     h_free(&h);
 }
 
+// Goal: a store whose job failed sleeps until it tries again, also while somebody waits for it to
+// settle. Method: on a full disk, the moment that it wants to be woken at, a hundred times a
+// second.
+static void failed_job_does_not_spin(void **state)
+{
+    (void)state;
+    bb_shard_options_t tuning = {.flush_age_ns_max = 100 * H_MS};
+    for (uint32_t is_settling = 0; is_settling <= 1; is_settling++) {
+        h_cluster_t *h = h_new(1, 1, 8, &tuning);
+        h_write(h, 0, BB_LEVEL_ONE, (h_batch_t){.limit = 9});
+        bb_message_t settle = {.kind = BB_KIND_SETTLE, .timeout_ns = 9 * BB_NS_PER_S};
+        if (is_settling) {
+            h_request(h, 0, &settle, NULL);
+        }
+        uint32_t awake_count = 0;
+        for (uint32_t i = 0; i < 300; i++) {
+            bb_sim_disk_fail(h->nodes[0].disk, BB_SIM_COMMIT, 1, BB_ERR_DISK_FULL);
+            int64_t then_ns = h->now_ns;
+            h_pump(h, 10 * H_MS);
+            awake_count += bb_shard_wake_mono_ns(h->nodes[0].shard) <= then_ns;
+        }
+        assert_int_equal(h_stats(h, 0).store.segment_points, 0);
+        assert_in_range(bb_sim_disk_failed_count(h->nodes[0].disk, BB_SIM_COMMIT), 2, 4);
+        assert_int_equal(awake_count, 0);
+        h_free(&h);
+    }
+}
+
 // Goal: draining waits for what clients wait for.
 static void draining(void **state)
 {
@@ -934,6 +962,7 @@ int main(void)
         cmocka_unit_test(partitions_of_others_and_bad_queries),
         cmocka_unit_test(settling),
         cmocka_unit_test(failed_flush_is_retried),
+        cmocka_unit_test(failed_job_does_not_spin),
         cmocka_unit_test(draining),
         cmocka_unit_test(exclude_from_a_query),
     };
