@@ -17,6 +17,8 @@ struct bb_boot {
     bool is_put;        // the registry has what `disk` says
     bool is_registered; // so has a majority
     int64_t grace_until_mono_ns;
+    bool is_outbid; // while it registered: it takes the next number after a pause
+    int64_t outbid_ns, outbid_until_mono_ns;
 };
 
 static bb_slice_t s_key(const bb_boot_t *self)
@@ -35,7 +37,9 @@ bb_boot_t *bb_boot_new(bb_registry_t *registry, const char *node_id, const bb_bo
                         .disk = *disk,
                         .state = BB_BOOT_CLAIMING,
                         .wants_disk = disk->boot == 0, // its identity
-                        .grace_until_mono_ns = now_mono_ns + BB_BOOT_GRACE_NS};
+                        .grace_until_mono_ns = now_mono_ns + BB_BOOT_GRACE_NS,
+                        .outbid_ns = BB_BOOT_OUTBID_NS,
+                        .outbid_until_mono_ns = BB_NEVER_NS};
     return self;
 }
 
@@ -92,6 +96,25 @@ static void s_overtaken(bb_boot_t *self)
     s_number(self, (uint32_t)(newest.number >> 32) + 1, 0);
 }
 
+// Another process of this node took a number meanwhile. Two that outbid each other at once would go
+// on for as long as neither reaches enough nodes, with a sync and a message to everybody each time.
+// How long it waits is drawn by its number, disk and incarnation, which are in the entry.
+static void s_tick_outbid(bb_boot_t *self, int64_t now_mono_ns)
+{
+    if (self->outbid_until_mono_ns == BB_NEVER_NS) {
+        uint8_t payload[S_PAYLOAD_BYTES];
+        bb_registry_entry_t own = s_entry(self, payload);
+        uint64_t drawn = bb_registry_entry_hash(&own) % (uint64_t)self->outbid_ns;
+        self->outbid_until_mono_ns = now_mono_ns + self->outbid_ns + (int64_t)drawn;
+        self->outbid_ns = BB_MIN(2 * self->outbid_ns, BB_BOOT_OUTBID_NS_MAX);
+    }
+    if (now_mono_ns >= self->outbid_until_mono_ns) {
+        self->is_outbid = false;
+        self->outbid_until_mono_ns = BB_NEVER_NS;
+        s_overtaken(self);
+    }
+}
+
 bool bb_boot_wants_disk(const bb_boot_t *self, bb_boot_disk_t *disk)
 {
     BB_ASSERT(self && disk);
@@ -127,7 +150,9 @@ void bb_boot_outcome(bb_boot_t *self, const bb_registry_outcome_t *outcome)
     if (!is_asking || !self->is_put) {
         return;
     }
-    if (outcome->is_superseded) {
+    if (outcome->is_superseded && self->state == BB_BOOT_REGISTERING) {
+        self->is_outbid = true;
+    } else if (outcome->is_superseded) {
         s_overtaken(self);
     } else {
         self->is_registered = true;
@@ -153,10 +178,15 @@ static void s_tick_asking(bb_boot_t *self, int64_t now_mono_ns)
     if (self->wants_disk) {
         return;
     }
-    if (!self->is_put) {
+    // Also by somebody who answered after the majority.
+    bool is_overtaken = self->is_put && self->is_registered && s_is_overtaken(self);
+    self->is_outbid |= is_overtaken && self->state == BB_BOOT_REGISTERING;
+    if (self->is_outbid) {
+        s_tick_outbid(self, now_mono_ns);
+    } else if (!self->is_put) {
         s_put(self, now_mono_ns);
-    } else if (self->is_registered && s_is_overtaken(self)) {
-        s_overtaken(self); // by somebody who answered after the majority
+    } else if (is_overtaken) {
+        s_overtaken(self);
     } else if (self->is_registered && self->state == BB_BOOT_REGISTERING &&
                s_are_enough_asked(self)) {
         self->state = self->disk.must_rebuild ? BB_BOOT_REBUILDING : BB_BOOT_COUNTING;
@@ -236,6 +266,9 @@ uint32_t bb_boot_number(const bb_boot_t *self)
 int64_t bb_boot_wake_mono_ns(const bb_boot_t *self)
 {
     BB_ASSERT(self);
+    if (self->is_outbid) {
+        return self->outbid_until_mono_ns;
+    }
     // Who has not been asked yet answers with a message, which is looked at when it comes.
     bool is_graced =
         self->state == BB_BOOT_CLAIMING && self->is_registered && s_are_enough_asked(self);

@@ -13,12 +13,15 @@
 //   CLAIMING     nobody knows a later one: at a majority, and all asked or 2 s gone ─▶ REGISTERING
 //                (an empty disk: at a majority of the others, so of three nodes at all)
 //                somebody does: this disk must be rebuilt ─▶ REGISTERING above that one
-//   REGISTERING  at a majority ─▶ COUNTING;  superseded ─▶ above that, to rebuild
+//   REGISTERING  at a majority ─▶ COUNTING;  superseded ─▶ above that, to rebuild, after a pause
 //                (to rebuild: at a majority of the others ─▶ REBUILDING)
 //   REBUILDING   bb_boot_rebuilt, and the disk knows ─▶ COUNTING
 //   COUNTING, REBUILDING   superseded ─▶ FENCED
 //
-// Of two processes with one identity the one with the smaller number is fenced. What this cannot
+// Of two processes with one identity the one with the smaller number is fenced. While neither has
+// registered, each takes a number above the other's; so who is outbid waits before it does so
+// again, longer each time and each for another while, and the other gets done (randomised
+// exponential back-off: Metcalfe and Boggs, "Ethernet", 1976). What this cannot
 // see: a disk set back by less than a mark; and one set back (not: emptied) while every node that
 // knew better is down, or any while they have lost their disks too.
 #ifndef BB_BOOT_H
@@ -29,6 +32,9 @@
 
 // How long after the start a claim waits for the answers of all nodes when a majority has answered.
 #define BB_BOOT_GRACE_NS (2 * BB_NS_PER_S)
+// How long one that is outbid waits: once to twice this, twice as long each time, up to the second.
+#define BB_BOOT_OUTBID_NS     (100 * BB_NS_PER_MS)
+#define BB_BOOT_OUTBID_NS_MAX (1600 * BB_NS_PER_MS)
 
 // What the folder knows of itself; all zero but the identity when it has just been made.
 typedef struct {

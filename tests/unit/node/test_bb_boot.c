@@ -365,6 +365,46 @@ static void s_test_twins_at_once(void **state)
     }
 }
 
+// Goal: one that is outbid whenever it takes a number does not take one after another: within 10 s
+// some ten, each after a wait that it names, and it is registered once nobody outbids it any more.
+// (Simulator, seed 295: two processes took 100 numbers in a tenth of a second.)
+static void s_test_outbid(void **state)
+{
+    (void)state;
+    s_world_t *world = s_world_new(3, 7);
+    s_steps(world, 20);
+    s_stop(world, 0);
+    s_disk_new(world, 0);
+    world->rebuild_chance = 0;
+    s_start(world, 0);
+    bb_boot_t *boot = world->processes[0].boot;
+    uint8_t payload[16 + sizeof(bb_stream_t)] = {0xff};
+    uint32_t number = 0, number_count = 0, idle_count = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        s_steps(world, 1);
+        assert_int_not_equal(bb_boot_state(boot), BB_BOOT_REBUILDING);
+        int64_t now_ns = rc_now_ns(world->cluster), wake_ns = bb_boot_wake_mono_ns(boot);
+        idle_count += wake_ns > now_ns && wake_ns <= now_ns + 2 * BB_BOOT_OUTBID_NS_MAX;
+        if (bb_boot_state(boot) == BB_BOOT_REGISTERING && bb_boot_number(boot) != number) {
+            number = bb_boot_number(boot);
+            number_count++;
+            bb_registry_entry_t entry = {.kind = BB_REGISTRY_BOOT,
+                                         .key = bb_slice("n0", 2),
+                                         .number = (uint64_t)(number + 1) << 32,
+                                         .payload = bb_slice(payload, sizeof payload)};
+            bb_registry_message_t message = {.entry_count = 1, .entries = &entry};
+            assert_int_equal(bb_registry_receive(world->cluster->nodes[0].registry, 1, &message),
+                             BB_OK);
+        }
+    }
+    assert_in_range(number_count, 5, 12);
+    assert_in_range(idle_count, 900, 1000);
+    s_steps(world, 400);
+    assert_int_equal(bb_boot_state(boot), BB_BOOT_REBUILDING);
+    assert_true(bb_boot_number(boot) > number);
+    s_world_destroy(&world);
+}
+
 // All know everything, the last marks too, so that one bad disk is the only gap.
 static bool s_is_whole(const s_world_t *world)
 {
@@ -459,15 +499,11 @@ static void s_test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(s_test_plain_starts),
-        cmocka_unit_test(s_test_majority),
-        cmocka_unit_test(s_test_amnesia),
-        cmocka_unit_test(s_test_rebuild_goes_on),
-        cmocka_unit_test(s_test_rebuilt_on_disk),
-        cmocka_unit_test(s_test_twin),
-        cmocka_unit_test(s_test_twins_at_once),
-        cmocka_unit_test(s_test_random),
-        cmocka_unit_test(s_test_empty_disk_is_no_witness),
+        cmocka_unit_test(s_test_plain_starts),    cmocka_unit_test(s_test_majority),
+        cmocka_unit_test(s_test_amnesia),         cmocka_unit_test(s_test_rebuild_goes_on),
+        cmocka_unit_test(s_test_rebuilt_on_disk), cmocka_unit_test(s_test_twin),
+        cmocka_unit_test(s_test_twins_at_once),   cmocka_unit_test(s_test_outbid),
+        cmocka_unit_test(s_test_random),          cmocka_unit_test(s_test_empty_disk_is_no_witness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
