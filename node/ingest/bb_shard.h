@@ -262,6 +262,7 @@ typedef enum {
     BB_PLANTED_TWIN_NOT_FENCED,      // the older of two processes of a node goes on
     BB_PLANTED_RETENTION_RESURRECTS, // what comes in is not clipped at retention's floors
     BB_PLANTED_ROLLUPS_LEFT_OUT,     // segment sync leaves out results of rollups
+    BB_PLANTED_BUSY_WAIT,            // a store whose job failed is awake until it tries again
 } bb_planted_t;
 #endif
 

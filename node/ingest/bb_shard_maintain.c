@@ -329,7 +329,9 @@ int64_t bb_shard_maintain_wake_mono_ns(const bb_shard_t *self)
             int64_t due = self->head_since_mono_ns + self->options.flush_age_ns_max;
             wake_mono_ns = BB_MIN(wake_mono_ns, BB_MAX(due, self->job_retry_mono_ns));
         }
-        if (self->settle_count == 0) { // scrubbing waits for that, too
+        if (BB_IS_PLANTED(self, BB_PLANTED_BUSY_WAIT)) {
+            wake_mono_ns = BB_MIN(wake_mono_ns, self->scrub_wake_mono_ns);
+        } else if (self->settle_count == 0) { // scrubbing waits for that, too
             int64_t due = BB_MAX(self->scrub_wake_mono_ns, self->job_retry_mono_ns);
             wake_mono_ns = BB_MIN(wake_mono_ns, due);
         }

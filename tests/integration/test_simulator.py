@@ -16,7 +16,7 @@ PLANTS = ("boot-not-checked", "count-before-rebuilt", "ack-before-sync", "count-
           "swapped-extremes", "rounded-sum", "local-fence", "local-level", "session-ignored", "arrival-order", "delete-resurrects",
           "retry-not-idempotent", "rest-untold", "stream-resumed", "forget-early",
           "adopt-late", "stale-source", "watch-early", "judge-at-replica", "no-epoch-fence",
-          "retention-resurrects", "rollups-left-out", "twin-not-fenced", "hostile-believed")
+          "retention-resurrects", "rollups-left-out", "twin-not-fenced", "hostile-believed", "busy-wait")
 SEEDS = int(os.environ.get("BB_SIM_SEEDS", "2000"))  # about 5,200 events each
 KILLS_MIN = 20  # deaths at each kill point
 

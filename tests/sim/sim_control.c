@@ -125,6 +125,7 @@ void sim_control_step(sim_node_t *node)
         return; // of an earlier plan
     }
     node->control_due_ns = BB_NEVER_NS;
+    sim_world_note(node, SIM_STORM_STEP, 0);
     bb_shard_time_t time = sim_node_time(node);
     bb_control_step(node->control, time.mono_ns);
     if (bb_control_standing(node->control) == BB_STANDING_REBUILDING &&

@@ -86,6 +86,7 @@ static const struct {
     {"adopt-late", BB_PLANTED_ADOPT_LATE},
     {"stale-source", BB_PLANTED_STALE_SOURCE},
     {"rollups-left-out", BB_PLANTED_ROLLUPS_LEFT_OUT},
+    {"busy-wait", BB_PLANTED_BUSY_WAIT},
     {"rest-untold", BB_PLANTED_REST_UNTOLD},
     {"boot-not-checked", BB_PLANTED_BOOT_NOT_CHECKED},
     {"count-before-rebuilt", BB_PLANTED_COUNT_BEFORE_REBUILT},

@@ -438,6 +438,7 @@ static void s_refuse(sim_node_t *node, uint32_t peer, const char *how, const cha
 static void s_on_peer(sim_node_t *node, const sim_event_t *event)
 {
     sim_world_t *world = node->world;
+    sim_world_note(node, SIM_STORM_MESSAGE, 0);
     bb_message_t message;
     bb_fault_t fault = {0};
     bb_error_t error = bb_message_decode(&message, bb_buffer_slice(event->envelope), &fault);

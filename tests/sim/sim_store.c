@@ -351,6 +351,7 @@ void sim_store_on_request(sim_store_t *store, const sim_event_t *event)
     }
     sim_trace_line(&world->trace, "node %u: %s %" PRIu64, store->node->index,
                    bb_kind_name(message.kind), event->number);
+    sim_storm_request(&world->storm, sim_world_now_ns(world));
     // A batch that is answered inside the call is found by its attempt's life.
     sim_attempt_t *attempt = &world->attempts[event->number];
     attempt->life = message.kind == BB_KIND_WRITE ? store->node->life : 0;
@@ -374,6 +375,7 @@ void sim_store_on_commit(sim_store_t *store)
         return; // planned sooner meanwhile
     }
     store->commit_due_ns = BB_NEVER_NS;
+    sim_world_note(store->node, SIM_STORM_TURN, store->index);
     sim_check_caps(world, store);
     uint64_t syncs = store->shard->stats.journal_syncs;
     bb_shard_commit(store->shard, sim_node_time(store->node));

@@ -15,11 +15,6 @@
 #define S_LOOK_NS        (200 * BB_NS_PER_MS)
 #define S_HEAL_NS        (10 * BB_NS_PER_S)
 #define S_QUIET_NS       (1 * BB_NS_PER_S)
-// A run has some thousand events, the largest of the first 3,000 seeds 51,000. More is a storm: a
-// node with a full disk that had everything sent again and again came to 171,000.
-#define S_EVENTS_MAX 120000
-// The same of an episode of slowness before it, which is a minute of traffic: up to 130,000.
-#define S_EPISODE_EVENTS_MAX 240000
 
 int64_t sim_world_exponential(bb_random_t *random, int64_t mean_ns)
 {
@@ -209,11 +204,20 @@ static bool s_step(sim_world_t *self)
                               bb_buffer_slice(event.envelope).length);
     s_dispatch(self, &event);
     sim_event_clear(&event);
-    uint64_t max = self->is_episode ? S_EPISODE_EVENTS_MAX : S_EVENTS_MAX;
-    if (trace->event_count - self->episode_event_count > max) {
-        sim_trace_fail(trace, "more than %" PRIu64 " events: something goes round in circles", max);
-    }
     return !sim_trace_has_failed(trace);
+}
+
+void sim_world_note(sim_node_t *node, sim_storm_kind_t kind, uint32_t store)
+{
+    sim_world_t *self = node->world;
+    uint64_t max = 0;
+    if (sim_storm_note(&self->storm, &self->options, sim_world_now_ns(self), kind, node->slot,
+                       store, &max)) {
+        sim_trace_fail(&self->trace,
+                       "node %u: more than %" PRIu64 " %s in a second: something goes round in "
+                       "circles",
+                       node->index, max, sim_storm_name(kind));
+    }
 }
 
 bool sim_world_run_until(sim_world_t *self, int64_t time_ns)
@@ -477,12 +481,9 @@ void sim_world_run(sim_world_t *self)
         sim_event_t event = {.kind = SIM_EVENT_CLIENT, .other = i};
         sim_events_add(self->events, 300 * BB_NS_PER_MS, &event); // the nodes know each other
     }
-    self->is_episode = self->options.begins_slow;
-    if (self->is_episode && !sim_route_episode(self)) {
+    if (self->options.begins_slow && !sim_route_episode(self)) {
         return;
     }
-    self->is_episode = false;
-    self->episode_event_count = self->trace.event_count;
     sim_event_t fault = {.kind = SIM_EVENT_FAULT};
     sim_events_add(self->events, sim_world_now_ns(self) + 400 * BB_NS_PER_MS, &fault);
     if (!sim_world_run_until(self, self->options.fault_phase_ns)) {

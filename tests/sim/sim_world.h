@@ -22,6 +22,7 @@
 #include "protocol/bb_session_token.h"
 #include "tests/sim/sim_events.h"
 #include "tests/sim/sim_options.h"
+#include "tests/sim/sim_storm.h"
 #include "tests/sim/sim_totals.h"
 #include "tests/sim/sim_trace.h"
 #include "tests/support/bb_checker.h"
@@ -417,8 +418,7 @@ struct sim_world {
     uint64_t op_count;
     uint64_t moment; // counts promises and the beginnings of reads
     bool is_calm;    // faults have stopped
-    bool is_episode; // of slowness, before anything else
-    uint64_t episode_event_count;
+    sim_storm_t storm;
     uint32_t epoch;          // the newest
     uint32_t late_partition; // has a point that all but one replica met too late; UINT32_MAX: none
     bool is_released;        // points of the future are normal by now
@@ -464,6 +464,9 @@ static inline int64_t sim_world_now_ns(const sim_world_t *self)
 }
 void sim_world_build_topology(sim_world_t *self, uint32_t node); // of its epoch; it is down
 bool sim_world_is_replica(const sim_world_t *self, uint32_t partition, uint32_t node);
+
+// Something happened to a process of a node; too often within a second is a finding.
+void sim_world_note(sim_node_t *node, sim_storm_kind_t kind, uint32_t store);
 
 // ---- sim_net.c: delay, loss, repetition, reordering, cuts
 // is_late: a repetition may come seconds later, out of another life of the sender. Not so for
