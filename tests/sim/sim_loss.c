@@ -85,6 +85,15 @@ static sim_node_t *s_victim(sim_world_t *self, uint32_t first)
     return &self->nodes[first];
 }
 
+// Is it being rebuilt, or may it find out that it has to be? One that counted with an empty disk is
+// fenced when an earlier start of it is heard of late, and rebuilt after its next one.
+static bool s_may_rebuild(const sim_world_t *self, const sim_node_t *node)
+{
+    uint64_t losses = self->counters.fault_disk_lost + self->counters.fault_disk_set_back;
+    return node->is_rebuilding || sim_node_is_fenced(node) ||
+           (losses > 0 && node->standing != BB_STANDING_COUNTING);
+}
+
 void sim_loss_event(sim_world_t *self, uint64_t number)
 {
     bb_random_t random = sim_world_stream(self, SIM_STREAM_LOSS, number);
@@ -97,7 +106,7 @@ void sim_loss_event(sim_world_t *self, uint64_t number)
         sim_damage_keep_copy(node);
     }
     for (uint32_t n = 0; n < self->options.node_count; n++) {
-        if (self->nodes[n].is_rebuilding || sim_node_is_fenced(&self->nodes[n])) {
+        if (s_may_rebuild(self, &self->nodes[n])) {
             return;
         }
     }
