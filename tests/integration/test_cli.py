@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every verb, option and output form of the command line, as the documents promise them."""
+import glob
 import concurrent.futures
 import csv
 import fcntl
@@ -443,6 +444,12 @@ def operating(group):
         expect(all(0 < n["streams"] <= 3 and n["streams_dead"] == 0 for n in status["nodes"]), f"{status}")
         out = group.good("status")
         expect("n1" in out and "dc1" in out and "up" in out and "dead streams" in out, out)
+    with case("sealing gives way to the threads that clients wait for"):
+        for task in glob.glob(f"/proc/{group.pid('n1')}/task/*"):
+            with open(f"{task}/stat", encoding="ascii") as file:
+                name, fields = file.read().split("(", 1)[1].rsplit(")", 1)
+            own = os.nice(0)
+            expect(int(fields.split()[16]) == (max(own, 10) if name == "bb-seal" else own), f"{name}: nice {fields.split()[16]}")
     with case("settle returns when everything is sealed, and answers stay the same"):
         before = group.good("query", *EVER, "-o", "csv")
         group.good("settle")
