@@ -7,6 +7,8 @@
 
 #include "protocol/bb_time.h"
 #include "storage/bb_store_markers.h"
+#include "storage/bb_store_rollup_private.h"
+#include "storage/bb_store_scrub.h"
 #include "storage/bb_store_seal.h"
 
 // ---- intake ----------------------------------------------------------------------------------
@@ -196,6 +198,9 @@ struct bb_retire {
     uint32_t class_count;
     bb_window_id_t *windows;
     uint32_t window_count;
+    uint8_t (*damage_keys)[BB_META_DAMAGE_KEY_BYTES]; // what was damaged in them
+    uint32_t damage_count;
+    bb_rollups_t *rollups; // NULL: all that they make of these days is stored
 };
 
 // Floors only grow, so their sum says whether one has.
@@ -251,6 +256,21 @@ bool bb_store_wants_retire(const bb_store_t *self)
                self, (uint32_t)(bb_retention_intake_floor_max(self->retention) / BB_NS_PER_DAY));
 }
 
+static void s_take_damage(bb_retire_t *self, const bb_damage_t *list)
+{
+    for (uint32_t i = 0; i < self->window_count; i++) {
+        bb_window_id_t id = self->windows[i];
+        uint32_t count = 0;
+        const bb_damage_entry_t *entries =
+            bb_damage_window(list, (uint8_t)id.kind, id.class_id, id.day, &count);
+        self->damage_keys = bb_realloc(self->damage_keys, (self->damage_count + count + 1) *
+                                                              sizeof *self->damage_keys);
+        for (uint32_t k = 0; k < count; k++) {
+            bb_meta_damage_key(&entries[k], self->damage_keys[self->damage_count++]);
+        }
+    }
+}
+
 bb_retire_t *bb_retire_new(bb_store_t *store)
 {
     if (!store->is_retire_due && !s_has_retired(store)) {
@@ -272,6 +292,10 @@ bb_retire_t *bb_retire_new(bb_store_t *store)
             self->windows[self->window_count++] = store->windows.items[i].id;
         }
     }
+    s_take_damage(self, bb_store_scrub_damage(store->scrub));
+    uint32_t day_limit =
+        (uint32_t)(bb_retention_intake_floor_max(store->retention) / BB_NS_PER_DAY);
+    self->rollups = bb_rollups_lack(store->rollups, day_limit) ? store->rollups : NULL;
     return self;
 }
 
@@ -281,6 +305,7 @@ void bb_retire_destroy(bb_retire_t **self)
         bb_meta_batch_free(&(*self)->records);
         free((*self)->floors_wall_ns);
         free((*self)->windows);
+        free((*self)->damage_keys);
         free(*self);
         *self = NULL;
     }
@@ -289,12 +314,20 @@ void bb_retire_destroy(bb_retire_t **self)
 bb_error_t bb_retire_run(bb_retire_t *self, bool *must_fence, bb_fault_t *fault)
 {
     bb_kv_txn_t *txn = NULL;
-    bb_error_t error = self->kv->begin(self->meta, true, &txn);
+    // Before the points go: others may have read them.
+    bb_error_t error = self->rollups ? bb_rollups_write_gaps(self->rollups, must_fence) : BB_OK;
+    if (error == BB_OK) {
+        error = self->kv->begin(self->meta, true, &txn);
+    }
     if (error == BB_OK) {
         error = bb_meta_batch_write(&self->records, self->kv, txn);
     }
     for (uint32_t i = 0; i < self->window_count && error == BB_OK; i++) {
         error = bb_meta_remove_window(self->kv, txn, self->windows[i]);
+    }
+    for (uint32_t i = 0; i < self->damage_count && error == BB_OK; i++) {
+        error = self->kv->remove(txn, bb_slice(self->damage_keys[i], BB_META_DAMAGE_KEY_BYTES));
+        error = error == BB_ERR_NOT_FOUND ? BB_OK : error;
     }
     if (error == BB_OK) {
         error = bb_store_commit(self->kv, &txn, must_fence);
@@ -333,7 +366,9 @@ void bb_retire_publish(bb_retire_t *self, bb_store_t *store)
             bb_segment_doom(window->parts[part].segment);
         }
         bb_store_windows_remove(&store->windows, at);
+        bb_store_scrub_forget_window(store, self->windows[i]);
     }
+    store->rollups->gaps += self->rollups != NULL;
     store->retired_windows += self->window_count;
     if (self->window_count > 0) {
         bb_latest_forget(store->latest, limit_wall_ns);

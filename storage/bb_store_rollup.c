@@ -391,6 +391,25 @@ bool bb_rollups_wait_for(const bb_store_t *store, uint32_t day_limit)
            (self->is_reconcile_due || self->mark_day_first < day_limit);
 }
 
+bool bb_rollups_lack(const bb_rollups_t *self, uint32_t day_limit)
+{
+    return self->env && self->mark_day_first < day_limit;
+}
+
+bb_error_t bb_rollups_write_gaps(bb_rollups_t *self, bool *must_fence)
+{
+    bb_kv_txn_t *txn = NULL;
+    bb_error_t error = self->kv->begin(self->env, true, &txn);
+    if (error == BB_OK) {
+        error = bb_rollup_map_put_gaps(self->kv, txn, true);
+    }
+    if (error == BB_OK) {
+        error = bb_store_commit(self->kv, &txn, must_fence);
+    }
+    self->kv->abort(&txn);
+    return error;
+}
+
 // A day is computed when it has ended an hour ago and nothing of it is on its way, or when it is
 // about to go.
 static bool s_is_ripe(const bb_store_t *store, uint32_t day, uint32_t partition)

@@ -187,6 +187,13 @@ void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
 }
 
 // That of a segment which is gone for longer goes with the last segment that may have inherited it.
+void bb_store_scrub_forget_window(bb_store_t *store, bb_window_id_t window)
+{
+    bb_store_scrub_t *self = store->scrub;
+    (void)bb_damage_forget(&self->damage, (uint8_t)window.kind, window.class_id, window.day, 0);
+    self->windows_changed = true;
+}
+
 bool bb_store_scrub_forgets(const bb_store_window_t *window, const bb_damage_entry_t *entry,
                             uint64_t number)
 {

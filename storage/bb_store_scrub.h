@@ -33,6 +33,8 @@ void bb_store_scrub_opened(bb_store_t *store);
 // A segment is not in its window any more, and with it what was damaged. Call while the window is
 // still there.
 void bb_store_scrub_forget(bb_store_t *store, bb_window_id_t window, uint64_t number);
+// A window is gone, and all that was damaged in it.
+void bb_store_scrub_forget_window(bb_store_t *store, bb_window_id_t window);
 // Is the entry one of those that _forget drops?
 bool bb_store_scrub_forgets(const bb_store_window_t *window, const bb_damage_entry_t *entry,
                             uint64_t number);

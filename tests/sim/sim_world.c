@@ -353,10 +353,11 @@ static bool s_retire(sim_world_t *self)
     }
     bb_policy_release(&self->policy); // nodes read their configuration when they start
     self->policy = s_build_policy(BB_NS_PER_DAY);
-    // Some die just when a floor has moved.
+    // Some die just when a floor has moved, or when results of what goes with it are stored.
     if (bb_random_chance(&random, 1, 2)) {
+        bool is_rollup = bb_random_chance(&random, 1, 4);
         sim_node_arm(&self->nodes[bb_random_below(&random, self->options.node_count)],
-                     BB_KILLPOINT_RETIRE_RECORDED, 1);
+                     is_rollup ? BB_KILLPOINT_ROLLUP_RECORDED : BB_KILLPOINT_RETIRE_RECORDED, 1);
     }
     if (!s_power_loss(self)) {
         return false;
