@@ -745,13 +745,14 @@ void bb_shard_pull(bb_shard_t *self)
     uint32_t node = 0, count = 0;
     bb_lane_t lane = {0};
     uint64_t request_id = 0;
-    if (bb_store_is_full(self->store) || !bb_store_has_room(self->store, 0)) {
-        return; // there is no room for it before a flush ends, or on the disk
-    }
+    // There is no room for it before a flush ends, or on the disk, which takes longer.
+    bool has_no_disk = !bb_store_has_room(self->store, 0);
+    bool is_full = has_no_disk || bb_store_is_full(self->store);
     uint64_t paced = bb_pace_repair(&self->pace, BB_PACE_TAKEN, self->time.mono_ns);
-    if (paced == 0) {
-        self->stats.repairs_put_off += !bb_have_view_is_caught_up(self->view);
-        bb_have_view_hold(self->view, self->time.mono_ns + BB_SHARD_PULL_LOOK_NS);
+    if (is_full || paced == 0) {
+        self->stats.repairs_put_off += !is_full && !bb_have_view_is_caught_up(self->view);
+        int64_t wait_ns = has_no_disk ? BB_SHARD_RETRY_NS : BB_SHARD_PULL_LOOK_NS;
+        bb_have_view_hold(self->view, self->time.mono_ns + wait_ns);
     }
     while (bb_have_view_pull(self->view, self->time.mono_ns, &node, &lane, &request_id,
                              self->partitions, &count)) {

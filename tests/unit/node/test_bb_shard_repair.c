@@ -99,11 +99,46 @@ static void repair_is_free_while_nobody_waits(void **state)
     }
 }
 
+// Goal: a node whose head is full while a flush takes long sleeps until it may pull again, and
+// then gets what it lacks. Method: what it pulled is lost on the way, then its own writes fill its
+// head; the moment that it wants to be woken at, after each 10 ms.
+static void full_head_does_not_spin(void **state)
+{
+    (void)state;
+    h_cluster_t *h = s_new(0);
+    h_crash(h, AWAY);
+    h->tuning.store.memory_bytes = 64u << 10;
+    h->blocked_kind = BB_KIND_PULL;
+    h_restart(h, AWAY, 200);
+    h_node_t *away = &h->nodes[AWAY];
+    away->holds_jobs = true;
+    h_pump(h, 500 * H_MS);
+    for (uint32_t i = 0; i < 100 && !bb_shard_is_full(away->shard); i++) {
+        h_write(h, AWAY, BB_LEVEL_ONE, (h_batch_t){.limit = 400, .time_wall_ns = H_WALL_NS + i});
+        h_pump(h, 10 * H_MS);
+    }
+    assert_true(bb_shard_is_full(away->shard));
+    h->blocked_kind = 0;
+    uint32_t awake_count = 0;
+    for (uint32_t i = 0; i < 1000; i++) {
+        int64_t then_ns = h->now_ns;
+        h_pump(h, 10 * H_MS);
+        awake_count += bb_shard_wake_mono_ns(away->shard) <= then_ns;
+    }
+    assert_false(h_stats(h, AWAY).is_caught_up);
+    assert_in_range(awake_count, 0, 100); // have-sets come, and are asked for
+    away->holds_jobs = false;
+    h_pump(h, 3 * BB_NS_PER_S);
+    assert_true(h_stats(h, AWAY).is_caught_up);
+    h_free(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(repair_gives_way_and_goes_on),
         cmocka_unit_test(repair_is_free_while_nobody_waits),
+        cmocka_unit_test(full_head_does_not_spin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
