@@ -315,7 +315,8 @@ bb_error_t bb_retire_run(bb_retire_t *self, bool *must_fence, bb_fault_t *fault)
 {
     bb_kv_txn_t *txn = NULL;
     // Before the points go: others may have read them.
-    bb_error_t error = self->rollups ? bb_rollups_write_gaps(self->rollups, must_fence) : BB_OK;
+    bb_error_t error =
+        self->rollups ? bb_rollups_write_gaps(self->rollups, true, must_fence) : BB_OK;
     if (error == BB_OK) {
         error = self->kv->begin(self->meta, true, &txn);
     }

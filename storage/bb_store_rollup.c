@@ -387,21 +387,23 @@ bool bb_rollups_want_job(const bb_rollups_t *self)
 bool bb_rollups_wait_for(const bb_store_t *store, uint32_t day_limit)
 {
     const bb_rollups_t *self = store->rollups;
-    return self->env && !self->is_damaged &&
-           (self->is_reconcile_due || self->mark_day_first < day_limit);
+    if (!self->env) { // a map that gave an error: there is nowhere to put them
+        return bb_policy_rollup_count(bb_retention_policy(store->retention)) > 0;
+    }
+    return !self->is_damaged && bb_rollups_lack(self, day_limit);
 }
 
 bool bb_rollups_lack(const bb_rollups_t *self, uint32_t day_limit)
 {
-    return self->env && self->mark_day_first < day_limit;
+    return self->env && (self->is_reconcile_due || self->mark_day_first < day_limit);
 }
 
-bb_error_t bb_rollups_write_gaps(bb_rollups_t *self, bool *must_fence)
+bb_error_t bb_rollups_write_gaps(bb_rollups_t *self, bool gaps, bool *must_fence)
 {
     bb_kv_txn_t *txn = NULL;
     bb_error_t error = self->kv->begin(self->env, true, &txn);
     if (error == BB_OK) {
-        error = bb_rollup_map_put_gaps(self->kv, txn, true);
+        error = bb_rollup_map_put_gaps(self->kv, txn, gaps);
     }
     if (error == BB_OK) {
         error = bb_store_commit(self->kv, &txn, must_fence);

@@ -52,13 +52,15 @@ BB_MUST_CHECK bb_error_t bb_rollups_write_taken(bb_rollups_t *self, bool *must_f
 // The clock moved. Days that ended an hour ago are computed; others are still being written.
 void bb_rollups_step(bb_store_t *store, int64_t now_wall_ns);
 bool bb_rollups_want_job(const bb_rollups_t *self);
-// True while points of days before `day_limit` wait to be computed: their windows must stay.
+// True while points of days before `day_limit` wait to be computed, or there is no map to put the
+// results into: their windows must stay.
 bool bb_rollups_wait_for(const bb_store_t *store, uint32_t day_limit);
 // True if results of such days would be lost, or be of a part, when their points go: windows are
 // damaged, and are not waited for. Then others have to be asked for them.
 bool bb_rollups_lack(const bb_rollups_t *self, uint32_t day_limit);
-// Writes that down, in any thread while a job is alive; count a gap when it is done.
-BB_MUST_CHECK bb_error_t bb_rollups_write_gaps(bb_rollups_t *self, bool *must_fence);
+// Writes down whether results are missing, in any thread while a job is alive; who says true counts
+// a gap when it is done.
+BB_MUST_CHECK bb_error_t bb_rollups_write_gaps(bb_rollups_t *self, bool gaps, bool *must_fence);
 // NULL: nothing is to be done now.
 bb_rollup_job_t *bb_rollup_job_new(bb_store_t *store);
 BB_MUST_CHECK bb_error_t bb_rollup_job_run(bb_rollup_job_t *self, bool *must_fence,

@@ -262,20 +262,11 @@ void bb_store_results_stats(const bb_store_t *self, uint64_t *taken_count,
 bb_error_t bb_store_result_gaps_filled(bb_store_t *self)
 {
     BB_ASSERT(!self->is_job_alive);
-    bb_rollups_t *rollups = self->rollups;
-    bb_kv_txn_t *txn = NULL;
     bool must_fence = false;
-    bb_error_t error = self->kv->begin(rollups->env, true, &txn);
-    if (error == BB_OK) {
-        error = bb_rollup_map_put_gaps(self->kv, txn, false);
-    }
-    if (error == BB_OK) {
-        error = bb_store_commit(self->kv, &txn, &must_fence);
-    }
-    self->kv->abort(&txn);
+    bb_error_t error = bb_rollups_write_gaps(self->rollups, false, &must_fence);
     self->is_fenced |= must_fence;
     if (error == BB_OK) {
-        rollups->gaps = 0;
+        self->rollups->gaps = 0;
     }
     return error;
 }

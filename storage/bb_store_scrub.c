@@ -186,7 +186,6 @@ void bb_store_scrub_windows_changed(bb_store_scrub_t *self)
     self->windows_changed = true;
 }
 
-// That of a segment which is gone for longer goes with the last segment that may have inherited it.
 void bb_store_scrub_forget_window(bb_store_t *store, bb_window_id_t window)
 {
     bb_store_scrub_t *self = store->scrub;
@@ -194,6 +193,7 @@ void bb_store_scrub_forget_window(bb_store_t *store, bb_window_id_t window)
     self->windows_changed = true;
 }
 
+// That of a segment which is gone for longer goes with the last segment that may have inherited it.
 bool bb_store_scrub_forgets(const bb_store_window_t *window, const bb_damage_entry_t *entry,
                             uint64_t number)
 {
