@@ -93,16 +93,16 @@ static busbar_status_t s_paced(s_latency_t *self, double frames_per_s, int span,
 
 static busbar_status_t s_half(s_latency_t *self, const s_rates_t *rates, busbar_fault_t *fault)
 {
-    char note[128];
     busbar_status_t status = s_paced(self, rates->answered_per_s / 2, 2, 1, fault);
     bench_sender_report(&self->sender, "ack_half", self->suffix,
                         "at half the points a second of full load", self->results);
-    if (status == BUSBAR_OK) {
-        status = busbar_settle(self->client, 300 * BUSBAR_SECOND, fault);
-    }
-    if (status == BUSBAR_OK) {
-        status = s_paced(self, rates->settled_per_s / 2, 3, S_STEADY_PASSES, fault);
-    }
+    return status == BUSBAR_OK ? busbar_settle(self->client, 300 * BUSBAR_SECOND, fault) : status;
+}
+
+static busbar_status_t s_steady(s_latency_t *self, const s_rates_t *rates, busbar_fault_t *fault)
+{
+    char note[128];
+    busbar_status_t status = s_paced(self, rates->settled_per_s / 2, 3, S_STEADY_PASSES, fault);
     snprintf(note, sizeof note, "at %.2f M frames/s, half of what is reached with sealing",
              rates->settled_per_s / 2e6);
     bench_sender_report(&self->sender, "ack_steady", self->suffix, note, self->results);
@@ -135,6 +135,9 @@ int bench_latency(const bench_data_t *data, const char *cluster_directory, const
     }
     if (status == BUSBAR_OK) {
         status = s_half(&self, &rates, &fault);
+    }
+    if (status == BUSBAR_OK) {
+        status = s_steady(&self, &rates, &fault);
     }
     busbar_totals_t totals;
     bench_sender_close(&self.sender, 10 * BUSBAR_SECOND, &totals);

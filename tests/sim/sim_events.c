@@ -91,11 +91,3 @@ int64_t sim_events_now_ns(const sim_events_t *self)
 {
     return self->now_ns;
 }
-
-const char *sim_event_name(sim_event_kind_t kind)
-{
-    static const char *const names[SIM_EVENT_KIND_COUNT] = {
-        "commit", "heartbeat", "peer",    "request", "answer", "job",  "scan", "start",
-        "stop",   "client",    "give_up", "hedge",   "fault",  "heal", "phase"};
-    return kind < SIM_EVENT_KIND_COUNT ? names[kind] : "?";
-}

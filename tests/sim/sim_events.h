@@ -50,6 +50,5 @@ void sim_events_add(sim_events_t *self, int64_t time_ns, const sim_event_t *even
 bool sim_events_next(sim_events_t *self, sim_event_t *event);
 int64_t sim_events_now_ns(const sim_events_t *self);
 void sim_event_clear(sim_event_t *event);
-const char *sim_event_name(sim_event_kind_t kind);
 
 #endif
